@@ -261,4 +261,293 @@ struct miniproxy_port {
     void (*close)(void *port, struct miniproxy_conn *c, bool hard);
 };
 
+/* What ports and the main loop call back. Both only queue; miniproxy_poll does the work. */
+void miniproxy_wake(struct miniproxy_conn *c, unsigned ready);
+struct miniproxy;
+void miniproxy_wake_accept(struct miniproxy *proxy);
+
+/* ==== 4  Policy and users ==========================================================================
+ *
+ * All of it is meant to be `static const`. The tables must stay as they are while a transaction uses them: see
+ * miniproxy_policy_in_use.
+ */
+
+/* Networks: address and prefix length. Bits behind the prefix are ignored. */
+struct miniproxy_net4 {
+    uint8_t ip[4];
+    uint8_t bits; /* 0..32 */
+};
+struct miniproxy_net6 {
+    uint8_t ip[16];
+    uint8_t bits; /* 0..128 */
+};
+struct miniproxy_nets {
+    const struct miniproxy_net4 *v4;
+    const struct miniproxy_net6 *v6;
+    uint16_t v4_count, v6_count;
+};
+
+/* Host names, lower case, A-labels, without trailing dot. "example.com" matches that name alone,
+ * ".example.com" that name and everything below it. An IP literal matches no name. */
+struct miniproxy_hosts {
+    const char *const *names;
+    uint16_t count;
+};
+
+/* Methods of a rule, as a mask. 0 = any. */
+enum miniproxy_method {
+    MINIPROXY_GET = 1 << 0,
+    MINIPROXY_HEAD = 1 << 1,
+    MINIPROXY_POST = 1 << 2,
+    MINIPROXY_PUT = 1 << 3,
+    MINIPROXY_DELETE = 1 << 4,
+    MINIPROXY_OPTIONS = 1 << 5,
+    MINIPROXY_TRACE = 1 << 6,
+    MINIPROXY_CONNECT = 1 << 7,
+    MINIPROXY_OTHER = 1 << 8 /* every other method */
+};
+
+/* Groups of users, as a mask: bits 0..14 are the product's own; every user who logged in has this one too. */
+#define MINIPROXY_AUTHENTICATED 0x8000u
+
+enum { MINIPROXY_DENY = 0, MINIPROXY_ALLOW = 1 };
+
+/* One rule. A member left 0 matches everything, with two exceptions that an ALLOW rule must open by name:
+ * special-purpose destination addresses (special_purpose) and CONNECT to other ports than MINIPROXY_CONNECT_PORT
+ * (port). The first rule that matches decides; no match is DENY. */
+struct miniproxy_rule {
+    unsigned verdict : 1;         /* MINIPROXY_DENY, MINIPROXY_ALLOW */
+    unsigned special_purpose : 1; /* ALLOW also covers special-purpose addresses (loopback, private, link-local, …) */
+    unsigned literal : 1;         /* matches only targets that are IP literals */
+    unsigned : 1;
+    unsigned methods : 12; /* enum miniproxy_method, or 0 */
+    unsigned users : 16;   /* matches users of any of these groups, or 0: anybody, logged in or not */
+    uint16_t port[2];      /* first and last destination port, or {0, 0} */
+    const struct miniproxy_nets *clients; /* client's network */
+    const struct miniproxy_nets *to;      /* network of the address that is going to be connected */
+    const struct miniproxy_hosts *hosts;  /* destination name */
+    const char *path;                     /* prefix of path and query, case-sensitive; CONNECT has none and never matches */
+};
+
+#define MINIPROXY_SALT_LEN 8
+#define MINIPROXY_DIGEST_LEN 32
+
+/* A user: either digest = SHA-256(salt, "name:password"), or password in clear, the smallest form. */
+struct miniproxy_user {
+    const char *name; /* no colon, no control characters */
+    const char *password;
+    const uint8_t *digest; /* MINIPROXY_SALT_LEN bytes of salt, then MINIPROXY_DIGEST_LEN; wins over password */
+    uint16_t groups;       /* bits 0..14 */
+};
+
+struct miniproxy_policy {
+    const struct miniproxy_rule *rules;
+    const struct miniproxy_user *users;
+    uint16_t rule_count, user_count;
+};
+
+/* What a decision depends on. */
+struct miniproxy_question {
+    const struct miniproxy_addr *client;
+    const struct miniproxy_user *user;     /* NULL: not logged in */
+    const char *host;                      /* name, NUL-terminated, any case; of a literal its text */
+    const char *path;                      /* not NUL-terminated; NULL for CONNECT */
+    size_t path_len;
+    const struct miniproxy_addr *address;  /* address to be connected; NULL: not resolved yet */
+    uint16_t port;
+    uint16_t method;                       /* one enum miniproxy_method */
+    bool literal;                          /* host is an IP literal; address is set then */
+};
+
+enum miniproxy_verdict {
+    MINIPROXY_DENIED,
+    MINIPROXY_ALLOWED,
+    MINIPROXY_NEEDS_ADDRESS, /* depends on the address: resolve, then ask again for each */
+    MINIPROXY_NEEDS_USER     /* denied so, and a user might be allowed: 407 */
+};
+
+/* The policy as a pure function. *rule (may be NULL) gets the index of the rule that decided, -1 if none did. */
+enum miniproxy_verdict miniproxy_decide(const struct miniproxy_policy *policy, const struct miniproxy_question *q, int *rule);
+
+/* True for addresses that RFC 6890's registries call special-purpose, also inside v4-mapped, NAT64 and 6to4 addresses. */
+bool miniproxy_addr_is_special(const struct miniproxy_addr *a);
+
+/* All networks behind miniproxy_addr_is_special, for rules that open them on purpose. */
+extern const struct miniproxy_nets miniproxy_special_purpose;
+
+/* Strict text forms: IPv4 as dotted quad, IPv6 without brackets and zone. parse takes len octets, leaves port alone and
+ * returns false on anything else. format writes at most MINIPROXY_ADDR_TEXT octets with NUL, without port, and
+ * returns the length. */
+#define MINIPROXY_ADDR_TEXT 46
+bool miniproxy_addr_parse(struct miniproxy_addr *a, const char *text, size_t len);
+size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_ADDR_TEXT]);
+
+/* ==== 5  Causes, events, counters ==================================================================
+ *
+ * Why a transaction ended as it did. X(NAME, status, Proxy-Status error type, log token, text of the reply).
+ * This is the one table that binds them (RFC 9209 section 2.3). Status 0: nothing is said to anybody.
+ */
+#ifndef MINIPROXY_CAUSE_TABLE
+#define MINIPROXY_CAUSE_TABLE 1
+#endif
+#define MINIPROXY_CAUSES(X)                                                                                                         \
+    X(NONE,                 0,   "",                                   "-",                     "")                                   \
+    /* the request */                                                                                                                \
+    X(REQUEST_LINE,         400, "http_request_error",                 "bad_request_line",      "The request line is malformed.")     \
+    X(TARGET,               400, "http_request_error",                 "bad_target",            "The request target is malformed.")   \
+    X(ORIGIN_FORM,          400, "http_request_error",                 "not_a_proxy_request",   "This is a proxy, not a web server: set it as the proxy of your client.") \
+    X(HOST,                 400, "http_request_error",                 "bad_host",              "The Host field is missing, repeated or malformed.") \
+    X(FIELD,                400, "http_request_error",                 "bad_field",             "A header field is malformed.")       \
+    X(LENGTH,               400, "http_request_error",                 "bad_length",            "The length of the body is malformed or stated twice.") \
+    X(CODING,               400, "http_request_error",                 "bad_coding",            "The transfer coding leaves the length of the body in doubt.") \
+    X(CHUNK,                400, "http_request_error",                 "bad_chunk",             "The chunked body is malformed.")     \
+    X(HEAD_CUT,             400, "http_request_error",                 "head_cut",              "The request ended before its head was complete.") \
+    X(TLS,                  400, "http_request_error",                 "tls_on_plain_port",     "This port speaks plain HTTP, not TLS: use http:// in the proxy's address.") \
+    X(LOGIN_MISSING,        407, "http_request_error",                 "login_missing",         "This proxy asks for a user name and password.") \
+    X(LOGIN_FAILED,         407, "http_request_error",                 "login_failed",          "The user name or password is wrong.") \
+    X(LOGIN_THROTTLED,      429, "http_request_error",                 "login_throttled",       "Too many failed logins from your address. Wait, then try again.") \
+    X(POLICY,               403, "http_request_denied",                "policy_denied",         "The policy of this proxy does not allow this request.") \
+    X(CONNECT_PORT,         403, "http_request_denied",                "connect_port_denied",   "The policy of this proxy does not allow tunnels to this port.") \
+    X(ADDRESS,              403, "destination_ip_prohibited",          "address_denied",        "The policy of this proxy does not allow the address of this host.") \
+    X(TRACE,                405, "http_request_error",                 "trace_refused",         "This proxy does not answer TRACE.")  \
+    X(HEAD_TIMEOUT,         408, "http_request_error",                 "head_timeout",          "The request did not arrive in time. Try again.") \
+    X(BODY_TIMEOUT,         408, "http_request_error",                 "body_timeout",          "The body of the request did not arrive in time. Try again.") \
+    X(BODY_SIZE,            413, "http_request_error",                 "body_too_large",        "The body of the request is larger than this proxy passes on.") \
+    X(LINE_SIZE,            414, "http_request_error",                 "target_too_long",       "The request target is longer than this proxy can read.") \
+    X(EXPECTATION,          417, "http_request_error",                 "bad_expectation",       "The expectation of the request is unknown.") \
+    X(HEAD_SIZE,            431, "http_request_error",                 "head_too_large",        "The header section is larger than this proxy can read.") \
+    X(TRAILER_SIZE,         431, "http_request_error",                 "trailer_too_large",     "The trailer section is larger than this proxy can read.") \
+    X(METHOD_SIZE,          501, "http_request_error",                 "method_too_long",       "The method is longer than this proxy can read.") \
+    X(UNKNOWN_CODING,       501, "http_request_error",                 "unknown_coding",        "This proxy knows no transfer coding but chunked.") \
+    X(SCHEME,               501, "http_request_error",                 "scheme_unsupported",    "This proxy forwards http:// targets; others need CONNECT.") \
+    X(VERSION,              505, "http_request_error",                 "version_unsupported",   "This proxy speaks HTTP/1.1 and HTTP/1.0.") \
+    /* the proxy itself */                                                                                                           \
+    X(INTERNAL,             500, "proxy_internal_error",               "internal_error",        "The proxy failed. This is its own fault.") \
+    X(SESSIONS_FULL,        503, "connection_limit_reached",           "sessions_full",         "All connections of this proxy are in use. Try again soon.") \
+    X(CLIENT_LIMIT,         503, "connection_limit_reached",           "client_limit",          "Your address has too many connections open. Close some, then try again.") \
+    X(BUFFERS_FULL,         503, "proxy_internal_response",            "buffers_full",          "The memory of this proxy is in use. Try again soon.") \
+    X(RESOURCES,            503, "destination_unavailable",            "no_resources",          "The proxy has no free connection to the origin. Try again soon.") \
+    X(LOOP,                 502, "proxy_loop_detected",                "loop",                  "The request came back to this proxy or leads to it.") \
+    /* the way to the origin */                                                                                                      \
+    X(DNS_NAME,             502, "dns_error",                          "name_not_found",        "The host name does not exist. Check it.") \
+    X(DNS_FAILED,           502, "dns_error",                          "dns_failed",            "The host name could not be resolved. Try again soon.") \
+    X(DNS_TIMEOUT,          504, "dns_timeout",                        "dns_timeout",           "The resolver did not answer in time. Try again soon.") \
+    X(REFUSED,              502, "connection_refused",                 "connection_refused",    "The origin refused the connection: nothing listens there.") \
+    X(UNREACHABLE,          502, "destination_ip_unroutable",          "unreachable",           "There is no route to the origin.")   \
+    X(CONNECT_RESET,        502, "connection_terminated",              "connect_failed",        "The connection to the origin failed.") \
+    X(CONNECT_TIMEOUT,      504, "connection_timeout",                 "connect_timeout",       "The origin did not accept a connection in time.") \
+    /* the origin */                                                                                                                 \
+    X(WRITE_TIMEOUT,        504, "connection_write_timeout",           "origin_write_timeout",  "The origin stopped reading the request.") \
+    X(FIRST_BYTE_TIMEOUT,   504, "http_response_timeout",              "first_byte_timeout",    "The origin did not answer in time.") \
+    X(READ_TIMEOUT,         504, "connection_read_timeout",            "origin_read_timeout",   "The origin stopped in the middle of its answer.") \
+    X(RESPONSE_RESET,       502, "connection_terminated",              "origin_reset",          "The origin broke the connection off.") \
+    X(RESPONSE_EMPTY,       502, "http_response_incomplete",           "origin_empty",          "The origin closed the connection without an answer.") \
+    X(RESPONSE_CUT,         502, "http_response_incomplete",           "origin_cut",            "The origin closed the connection in the middle of its answer.") \
+    X(RESPONSE_INVALID,     502, "http_protocol_error",                "origin_invalid",        "The answer of the origin is not valid HTTP.") \
+    X(RESPONSE_LENGTH,      502, "http_protocol_error",                "origin_length",         "The answer of the origin states its length in conflicting ways.") \
+    X(RESPONSE_CODING,      502, "http_response_transfer_coding",      "origin_coding",         "The answer of the origin has an unknown or malformed transfer coding.") \
+    X(RESPONSE_HEAD_SIZE,   502, "http_response_header_section_size",  "origin_head_too_large", "The header section of the origin's answer is larger than this proxy can read.") \
+    X(RESPONSE_TRAILER_SIZE,502, "http_response_trailer_section_size", "origin_trailer_too_large", "The trailer section of the origin's answer is larger than this proxy can read.") \
+    X(RESPONSE_INTERIM,     502, "http_protocol_error",                "origin_interim",        "The origin sent too many interim responses.") \
+    X(UPGRADE,              502, "http_upgrade_failed",                "origin_upgrade",        "The origin switched to a protocol that was not asked for.") \
+    /* only in events */                                                                                                             \
+    X(CLIENT_GONE,          0,   "",                                   "client_gone",           "")                                   \
+    X(CLIENT_WRITE_TIMEOUT, 0,   "",                                   "client_write_timeout",  "")                                   \
+    X(TUNNEL_TIMEOUT,       0,   "",                                   "tunnel_timeout",        "")                                   \
+    X(TOTAL_TIMEOUT,        504, "http_response_timeout",              "total_timeout",         "The exchange took longer than this proxy allows.") \
+    X(STOPPED,              0,   "",                                   "stopped",               "")
+
+enum miniproxy_cause {
+#define X(NAME, status, type, token, text) MINIPROXY_CAUSE_##NAME,
+    MINIPROXY_CAUSES(X)
+#undef X
+    MINIPROXY_CAUSE_COUNT
+};
+
+/* Who made the response. */
+enum miniproxy_source { MINIPROXY_BY_NOBODY, MINIPROXY_BY_PROXY, MINIPROXY_BY_ORIGIN };
+
+/* One finished transaction: a request with its response, a tunnel, or a refusal. Pointers are valid during the call. Text
+ * comes from the client: parsed, so without control characters, but to be escaped for any format with its own syntax. */
+struct miniproxy_event {
+    const struct miniproxy_addr *client;
+    const struct miniproxy_addr *address; /* origin's address that was used last; family 0: none */
+    const char *user;                     /* or NULL */
+    const char *method, *target;          /* method_len 0: no valid request line was read */
+    uint16_t method_len, target_len;      /* target may be cut to MINIPROXY_LINE_KEEP */
+    uint16_t session;                     /* slot, 0..MINIPROXY_SLOTS-1 */
+    uint16_t status;                      /* 0: no response was begun */
+    uint8_t source;                       /* enum miniproxy_source */
+    uint8_t cause;                        /* enum miniproxy_cause; NONE: it went well */
+    int rule;                             /* index of the rule that decided, -1: none */
+    bool reused;                          /* on a kept upstream connection */
+    uint64_t bytes_up, bytes_down;        /* octets received from the client and sent to it */
+    uint32_t dns_ms, connect_ms, first_byte_ms, total_ms; /* durations; first_byte from the connection on */
+};
+
+struct miniproxy_counters {
+    uint32_t accepted;        /* connections */
+    uint32_t requests;        /* transactions ended, refusals included */
+    uint32_t tunnels;         /* CONNECT and Upgrade tunnels begun */
+    uint32_t reused;          /* requests on a kept upstream connection */
+    uint32_t retried;         /* of those, sent again on a new one */
+    uint32_t evicted;         /* idle connections closed to make room */
+    uint32_t accept_paused;   /* times the port had no resources to accept */
+    uint32_t buffer_waits;    /* times a session queued for a buffer */
+    uint16_t active, active_peak;   /* sessions */
+    uint16_t buffers, buffers_peak; /* borrowed */
+    uint64_t bytes_up, bytes_down;
+    uint32_t status[6];       /* [1..5] by class; [0] no response */
+#if MINIPROXY_WITH_CAUSE_COUNTERS
+    uint32_t cause[MINIPROXY_CAUSE_COUNT];
+#endif
+};
+
+const char *miniproxy_cause_token(enum miniproxy_cause cause);
+const char *miniproxy_cause_type(enum miniproxy_cause cause); /* RFC 9209 error type */
+unsigned miniproxy_cause_status(enum miniproxy_cause cause);
+
+/* ==== 6  API ======================================================================================= */
+
+struct miniproxy_config {
+    const struct miniproxy_port *port;
+    void *port_data;                        /* first argument of every port function */
+    const struct miniproxy_policy *policy;  /* NULL denies everything */
+    /* Pseudonym for Via and Proxy-Status: a token of 1..MINIPROXY_NAME_MAX octets beginning with a letter, unique to the device, for
+     * loops are recognised by it. Not the host name (RFC 9110 section 7.6.3). NULL: "miniproxy". */
+    const char *name;
+    const char *realm;                      /* of Basic; printable ASCII without " and \. NULL: "proxy" */
+    void (*event)(void *app, const struct miniproxy_event *event); /* may be NULL; must not call the API */
+    uint32_t (*unix_time)(void *app);       /* seconds since 1970, or 0 while unknown; NULL: no clock, no Date */
+    void (*sha256)(uint8_t digest[MINIPROXY_DIGEST_LEN], const void *data, size_t len); /* NULL: digests never match */
+    void *app;
+    uint64_t body_max;                      /* octets of a request body, 0: no limit. More: 413 */
+    uint32_t timeout_ms[MINIPROXY_TIMEOUT_COUNT]; /* 0: the default of MINIPROXY_TIMEOUTS */
+    uint16_t sessions_per_client;           /* 0: MINIPROXY_SESSIONS_PER_CLIENT */
+};
+
+#define MINIPROXY_FOREVER UINT32_MAX
+
+/* Start. The instance must be zeroed (static storage is); only its first page is written, sessions and buffers are touched
+ * when used. The configuration is copied, what it points at is not. False: the configuration is invalid. */
+bool miniproxy_init(struct miniproxy *proxy, const struct miniproxy_config *config);
+
+/* Do everything that can be done now. now_ms is any millisecond clock that wraps at 2^32. Returns after how many milliseconds it must be
+ * called again at the latest: 0 at once, MINIPROXY_FOREVER only after a wake. */
+uint32_t miniproxy_poll(struct miniproxy *proxy, uint32_t now_ms);
+
+/* Decide new requests by another policy. Requests already decided keep the old one, which must stay in memory while
+ * miniproxy_policy_in_use says so (the current policy always is). */
+void miniproxy_set_policy(struct miniproxy *proxy, const struct miniproxy_policy *policy);
+bool miniproxy_policy_in_use(const struct miniproxy *proxy, const struct miniproxy_policy *policy);
+
+/* Accept nothing any more, close idle connections, let what runs finish. Done when miniproxy_active is 0. */
+void miniproxy_drain(struct miniproxy *proxy);
+unsigned miniproxy_active(const struct miniproxy *proxy);
+
+/* Close everything at once. */
+void miniproxy_stop(struct miniproxy *proxy);
+
+const struct miniproxy_counters *miniproxy_counters(const struct miniproxy *proxy);
+
 #endif
