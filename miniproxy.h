@@ -550,4 +550,103 @@ void miniproxy_stop(struct miniproxy *proxy);
 
 const struct miniproxy_counters *miniproxy_counters(const struct miniproxy *proxy);
 
+/* ==== 7  The instance ==============================================================================
+ *
+ * Visible only so that the compiler knows the size; every member is private to miniproxy.c.
+ */
+#if MINIPROXY_BUFFER_SIZE < 512
+#error "MINIPROXY_BUFFER_SIZE < 512: a refusal cannot fit; raise it in your config header"
+#endif
+
+/* Payload on its way in one direction: data[out..out_end) is ready to be sent, data[in..in_end) has been
+ * received and not yet been looked at; out_end <= in. */
+struct miniproxy_buffer {
+    uint16_t out, out_end, in, in_end;
+    uint16_t scan; /* where the search for the end of a head goes on */
+    uint16_t next; /* free list */
+    union {
+        unsigned char data[MINIPROXY_BUFFER_SIZE];
+        uint64_t align;
+    } u;
+};
+
+struct miniproxy_pipe {
+    uint64_t left;    /* octets of the body, chunk or trailer section still to come */
+    uint16_t buffer;  /* index + 1, 0: none borrowed */
+    uint16_t extra;   /* octets of chunk extensions or trailers so far */
+    uint8_t framing;  /* how received bytes become sent bytes */
+    uint8_t chunk;    /* state of the chunked parser */
+    uint8_t eof;      /* source said EOF */
+    uint8_t finished; /* FIN was passed on */
+};
+
+struct miniproxy_timer {
+    uint32_t due_ms;
+    uint16_t prev, next; /* slot + 1, within the queue of its timeout */
+    uint8_t queue;       /* enum miniproxy_timeout + 1, 0: not armed */
+};
+
+enum { MINIPROXY_PHASE, MINIPROXY_EXTRA, MINIPROXY_SESSION_TIMERS };
+
+struct miniproxy_session {
+    struct miniproxy_conn client;
+    struct miniproxy_conn server[MINIPROXY_ATTEMPTS];
+    struct miniproxy_pipe up, down; /* client to origin, origin to client */
+    struct miniproxy_timer timer[MINIPROXY_SESSION_TIMERS];
+    const struct miniproxy_policy *policy; /* of the transaction under way */
+    const struct miniproxy_user *user;
+    struct miniproxy_addr client_addr, server_addr;
+    uint64_t bytes_up, bytes_down;
+    uint32_t start_ms, mark_ms, dns_ms, connect_ms, first_byte_ms, total_due_ms;
+    uint32_t flags;
+    uint32_t linger_left;
+    uint16_t run_next, wait_prev, wait_next, peer_prev, peer_next; /* slot + 1 */
+    uint16_t status;
+    int16_t rule;
+    uint8_t state, cause, source;
+    uint8_t lane;      /* run queue it stands in + 1 */
+    uint8_t wait_lane; /* buffer queue it stands in + 1 */
+    uint8_t server_at; /* which of server[] is the connection in use */
+    uint8_t interim;
+    uint8_t method_len;
+    uint16_t line_len, origin_len;
+#if MINIPROXY_LINE_KEEP > 0
+    char line[MINIPROXY_LINE_KEEP]; /* "METHOD target" */
+#endif
+};
+
+struct miniproxy_list {
+    uint16_t head, tail; /* slot + 1 */
+};
+
+struct miniproxy_failures {
+    struct miniproxy_addr client;
+    uint32_t since_ms;
+    uint8_t count;
+};
+
+struct miniproxy {
+    struct miniproxy_config config;
+    struct miniproxy_counters counters;
+    uint32_t now_ms, accept_retry_ms;
+    uint16_t slots_used, slots_free;     /* high-water mark; free list, slot + 1 */
+    uint16_t buffers_used, buffers_free; /* the same for buffers */
+    uint16_t ordinary, granted;
+    uint8_t accept_ready, accept_paused, draining;
+    struct miniproxy_list run[2];  /* small exchanges, bulk */
+    struct miniproxy_list wait[2]; /* for a buffer: replies and responses, requests */
+    struct miniproxy_list timers[MINIPROXY_TIMEOUT_COUNT]; /* each in order of due_ms: one queue a duration */
+    uint16_t peers[MINIPROXY_CLIENT_BUCKETS];
+#if MINIPROXY_WITH_AUTH
+    struct miniproxy_failures failures[MINIPROXY_THROTTLE_CLIENTS];
+#endif
+    struct miniproxy_session sessions[MINIPROXY_SLOTS];
+    struct miniproxy_buffer buffers[MINIPROXY_BUFFERS];
+};
+
+/* RAM of an instance in bytes, as a formula: fixed part + sessions + buffers. */
+#define MINIPROXY_RAM                                                                                                  \
+    (offsetof(struct miniproxy, sessions) + MINIPROXY_SLOTS * sizeof(struct miniproxy_session) +                       \
+     MINIPROXY_BUFFERS * sizeof(struct miniproxy_buffer))
+
 #endif
