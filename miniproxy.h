@@ -140,7 +140,7 @@
 #define MINIPROXY_CONNECT_PORT 443
 #endif
 
-/* 1 refuses TRACE as its final recipient with 405 (the only choice so far). Counters of causes cost 4 bytes a cause. */
+/* Count every cause on its own: 4 bytes a cause. */
 #ifndef MINIPROXY_WITH_CAUSE_COUNTERS
 #define MINIPROXY_WITH_CAUSE_COUNTERS 1
 #endif
@@ -387,9 +387,6 @@ size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_
  * Why a transaction ended as it did. X(NAME, status, Proxy-Status error type, log token, text of the reply).
  * This is the one table that binds them (RFC 9209 section 2.3). Status 0: nothing is said to anybody.
  */
-#ifndef MINIPROXY_CAUSE_TABLE
-#define MINIPROXY_CAUSE_TABLE 1
-#endif
 #define MINIPROXY_CAUSES(X)                                                                                                         \
     X(NONE,                 0,   "",                                   "-",                     "")                                   \
     /* the request */                                                                                                                \
@@ -402,6 +399,7 @@ size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_
     X(CODING,               400, "http_request_error",                 "bad_coding",            "The transfer coding leaves the length of the body in doubt.") \
     X(CHUNK,                400, "http_request_error",                 "bad_chunk",             "The chunked body is malformed.")     \
     X(HEAD_CUT,             400, "http_request_error",                 "head_cut",              "The request ended before its head was complete.") \
+    X(BODY_CUT,             400, "http_request_error",                 "body_cut",              "The request ended before its body was complete.") \
     X(TLS,                  400, "http_request_error",                 "tls_on_plain_port",     "This port speaks plain HTTP, not TLS: use http:// in the proxy's address.") \
     X(LOGIN_MISSING,        407, "http_request_error",                 "login_missing",         "This proxy asks for a user name and password.") \
     X(LOGIN_FAILED,         407, "http_request_error",                 "login_failed",          "The user name or password is wrong.") \
