@@ -46,11 +46,11 @@
 #define CHECK(name, low, high)                                                                                         \
     _Static_assert((name) >= (low) && (name) <= (high), #name " is out of range; see its comment in miniproxy.h")
 
-CHECK(MINIPROXY_SESSIONS, 1, 60000);
+CHECK(MINIPROXY_SESSIONS, 1, 20000);
 CHECK(MINIPROXY_RESERVED, 1, 1000);
 CHECK(MINIPROXY_BUFFER_SIZE, 512, 65000);
 CHECK(MINIPROXY_BUFFERS, 2, 65000);
-CHECK(MINIPROXY_LINE_KEEP, 0, 4000);
+CHECK(MINIPROXY_LINE_KEEP, 16, 4000);
 CHECK(MINIPROXY_FIELDS_MAX, 8, 1000);
 CHECK(MINIPROXY_METHOD_MAX, 7, 200);
 CHECK(MINIPROXY_ADDRESSES, 1, 16);

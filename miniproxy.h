@@ -24,7 +24,7 @@
 #include MINIPROXY_CONFIG
 #endif
 
-/* Client connections served at the same time. Range 1..60000. Cost: one struct miniproxy_session each,
+/* Client connections served at the same time. Range 1..20000. Cost: one struct miniproxy_session each,
  * plus what the buffers below cost. */
 #ifndef MINIPROXY_SESSIONS
 #define MINIPROXY_SESSIONS 8
@@ -48,8 +48,7 @@
 #endif
 
 /* Bytes a session keeps of "METHOD target" for its event, and to recognise the origin of a kept connection.
- * Range 0..4000. With 0, events that end after the head has left carry no target, and upstream connections are not
- * kept. An origin whose host and port do not fit is not kept either. */
+ * Range 16..4000. An origin whose host and port do not fit is not kept. struct miniproxy_config.begin shows all of it. */
 #ifndef MINIPROXY_LINE_KEEP
 #define MINIPROXY_LINE_KEEP 64
 #endif
@@ -145,13 +144,25 @@
 #define MINIPROXY_WITH_CAUSE_COUNTERS 1
 #endif
 
+/* The text of a refusal, for a product's own words or pages: an expression of type const char *. `cause` is an enum
+ * miniproxy_cause, `standard` the text of MINIPROXY_CAUSES. The result must stay valid and unchanged (a string in flash); it may
+ * be longer than a buffer. A function is declared in the config header: MINIPROXY_BODY(c, t) my_body(c, t). */
+#ifndef MINIPROXY_BODY
+#define MINIPROXY_BODY(cause, standard) (standard)
+#endif
+#ifndef MINIPROXY_BODY_TYPE
+#define MINIPROXY_BODY_TYPE "text/plain; charset=utf-8"
+#endif
+
 /* Called with a condition that only a bug in miniproxy or in a port can make false. */
 #ifndef MINIPROXY_ASSERT
 #define MINIPROXY_ASSERT(condition) ((void)0)
 #endif
 
-/* Bytes a rewritten head can grow: Via, Connection, Transfer-Encoding, Upgrade, Date and a few separators. */
-#define MINIPROXY_HEADROOM (MINIPROXY_NAME_MAX + 148)
+/* Free bytes in front of a head that is being received. A rewritten head can grow by less (Via, Connection, Transfer-Encoding,
+ * Upgrade, Date); until the origin is connected, what was learnt of the request and the origin's addresses stand there. */
+#define MINIPROXY_HEADROOM \
+    (MINIPROXY_NAME_MAX + 24 > MINIPROXY_ADDRESSES * 20 ? MINIPROXY_NAME_MAX + 168 : MINIPROXY_ADDRESSES * 20 + 144)
 #define MINIPROXY_HEAD_MAX (MINIPROXY_BUFFER_SIZE - MINIPROXY_HEADROOM)
 
 /* Every deadline: X(NAME, name, default in ms, meaning). 0 switches total and tunnel_total off; no other may be 0.
@@ -198,16 +209,18 @@ struct miniproxy_addr {
     uint8_t family; /* 4, 6, or 0 for none */
 };
 
-#define MINIPROXY_RD 1u /* recv may return something else than AGAIN */
-#define MINIPROXY_WR 2u /* send, connect or finish may make progress */
+#define MINIPROXY_RD 1u     /* recv may return something else than AGAIN */
+#define MINIPROXY_WR 2u     /* send, connect, resolve or finish may make progress */
+#define MINIPROXY_BROKEN 4u /* the connection is known to be reset or dead; a hint that lets the core give up on a request whose
+                               client has gone. A port that cannot know never sets it */
 
 /* One connection, client's or origin's, as a port sees it. It lives inside the instance and never moves. */
 struct miniproxy_conn {
     intptr_t handle;     /* the port's own; 0 before accept, resolve and connect, and whenever the core reuses the slot */
     uint16_t id;         /* fixed index, 0..MINIPROXY_CONNS-1: a port may keep an array beside */
     uint16_t generation; /* changes at every close: what arrives for an older one must be dropped */
-    uint8_t ready;       /* sticky RD | WR. miniproxy_wake sets bits, the core clears them on AGAIN, a port may clear RD
-                            after a recv when it knows that nothing more is there */
+    uint8_t ready;       /* sticky RD | WR | BROKEN. miniproxy_wake sets bits, the core clears RD or WR on AGAIN, a port may clear
+                            RD after a recv when it knows that nothing more is there, EOF included */
     uint8_t port_flags;  /* the port's own; 0 as handle */
 };
 
@@ -516,6 +529,9 @@ struct miniproxy_config {
     const char *name;
     const char *realm;                      /* of Basic; printable ASCII without " and \. NULL: "proxy" */
     void (*event)(void *app, const struct miniproxy_event *event); /* may be NULL; must not call the API */
+    /* A request line was read: like event, with the whole method and target, and without a result yet. Every begin of a session is
+     * followed by one event of that session, but not every event by a begin: heads can be too broken. May be NULL. */
+    void (*begin)(void *app, const struct miniproxy_event *event);
     uint32_t (*unix_time)(void *app);       /* seconds since 1970, or 0 while unknown; NULL: no clock, no Date */
     void (*sha256)(uint8_t digest[MINIPROXY_DIGEST_LEN], const void *data, size_t len); /* NULL: digests never match */
     void *app;
@@ -569,37 +585,40 @@ struct miniproxy_buffer {
 };
 
 struct miniproxy_pipe {
-    uint64_t left;    /* octets of the body, chunk or trailer section still to come */
-    uint16_t buffer;  /* index + 1, 0: none borrowed */
-    uint16_t extra;   /* octets of chunk extensions or trailers so far */
-    uint8_t framing;  /* how received bytes become sent bytes */
-    uint8_t chunk;    /* state of the chunked parser */
-    uint8_t eof;      /* source said EOF */
-    uint8_t finished; /* FIN was passed on */
+    uint64_t left;   /* octets of the body or chunk still to come */
+    uint16_t buffer; /* index + 1, 0: none borrowed */
+    uint16_t extra;  /* octets of chunk extensions or trailers so far */
+    uint8_t source;  /* how the received bytes are framed */
+    uint8_t chunk;   /* state of the chunked parser */
+    uint8_t digits;  /* of the chunk size so far */
+    uint8_t flags;
 };
 
 struct miniproxy_timer {
     uint32_t due_ms;
-    uint16_t prev, next; /* slot + 1, within the queue of its timeout */
+    uint16_t prev, next; /* timer number + 1, within the queue of its timeout */
     uint8_t queue;       /* enum miniproxy_timeout + 1, 0: not armed */
 };
 
-enum { MINIPROXY_PHASE, MINIPROXY_EXTRA, MINIPROXY_SESSION_TIMERS };
+/* Timers of a session: one for its state (in an exchange: for the response), one beside (the request; a wait for a buffer; the next
+ * connection attempt), one for the whole. */
+enum { MINIPROXY_TIMER_PHASE, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMER_WHOLE, MINIPROXY_TIMERS_EACH };
 
 struct miniproxy_session {
     struct miniproxy_conn client;
     struct miniproxy_conn server[MINIPROXY_ATTEMPTS];
     struct miniproxy_pipe up, down; /* client to origin, origin to client */
-    struct miniproxy_timer timer[MINIPROXY_SESSION_TIMERS];
+    struct miniproxy_timer timer[MINIPROXY_TIMERS_EACH];
     const struct miniproxy_policy *policy; /* of the transaction under way */
     const struct miniproxy_user *user;
     struct miniproxy_addr client_addr, server_addr;
     uint64_t bytes_up, bytes_down;
-    uint32_t start_ms, mark_ms, dns_ms, connect_ms, first_byte_ms, total_due_ms;
+    uint32_t start_ms, mark_ms, dns_ms, connect_ms, first_byte_ms;
     uint32_t flags;
-    uint32_t linger_left;
-    uint16_t run_next, wait_prev, wait_next, peer_prev, peer_next; /* slot + 1 */
+    uint32_t lingered; /* octets dropped after a reply */
+    uint16_t run_next, wait_next, peer_prev, peer_next; /* slot + 1 */
     uint16_t status;
+    uint16_t reply_at; /* octets of the reply's text already in a buffer */
     int16_t rule;
     uint8_t state, cause, source;
     uint8_t lane;      /* run queue it stands in + 1 */
@@ -607,10 +626,8 @@ struct miniproxy_session {
     uint8_t server_at; /* which of server[] is the connection in use */
     uint8_t interim;
     uint8_t method_len;
-    uint16_t line_len, origin_len;
-#if MINIPROXY_LINE_KEEP > 0
+    uint16_t line_len, origin_at, origin_len;
     char line[MINIPROXY_LINE_KEEP]; /* "METHOD target" */
-#endif
 };
 
 struct miniproxy_list {
@@ -629,9 +646,10 @@ struct miniproxy {
     uint32_t now_ms, accept_retry_ms;
     uint16_t slots_used, slots_free;     /* high-water mark; free list, slot + 1 */
     uint16_t buffers_used, buffers_free; /* the same for buffers */
-    uint16_t ordinary, granted;
-    uint8_t accept_ready, accept_paused, draining;
-    struct miniproxy_list run[2];  /* small exchanges, bulk */
+    uint16_t reserved;                   /* sessions that are there to be refused */
+    uint16_t granted;                    /* buffers promised to sessions that waited for one */
+    uint8_t accept_ready, accept_paused, draining, polling;
+    struct miniproxy_list run[2];  /* woken, and those with more to do after a visit */
     struct miniproxy_list wait[2]; /* for a buffer: replies and responses, requests */
     struct miniproxy_list timers[MINIPROXY_TIMEOUT_COUNT]; /* each in order of due_ms: one queue a duration */
     uint16_t peers[MINIPROXY_CLIENT_BUCKETS];
