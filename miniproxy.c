@@ -73,11 +73,16 @@ _Static_assert(sizeof(unsigned) >= 4, "struct miniproxy_rule needs 32-bit bit-fi
 
 enum {
     HOST_MAX = 253,      /* octets of a DNS name (RFC 1035 section 2.3.4) */
-    NOMINATED_MAX = 8,   /* fields that Connection may nominate besides the usual ones */
     BLANK_LINES_MAX = 8, /* empty lines before a request line (RFC 9112 section 2.2) */
     CHUNK_ROOM = 8,      /* for "ffff" CRLF before what becomes a chunk, and CRLF behind it */
-    ACCEPT_RETRY_MS = 100,
-    VISIT_STATES = 12 /* states one visit may pass through: more is a loop */
+    REALM_MAX = 64,
+    ATTEMPT_MIN_MS = 10, /* RFC 8305 section 5 */
+    TIMEOUT_MAX_MS = 1 << 30,
+    ACCEPT_RETRY_MS = 100, /* after the port ran out of resources */
+    ACCEPTS_A_POLL = 16,
+    EVICT_LOOKS = 16,    /* sessions looked at in each queue for one to evict */
+    EVICT_AGE_MS = 1000, /* before that nobody is evicted but those who idle after a request */
+    VISIT_STATES = 16    /* states one visit passes through before others have their turn */
 };
 
 /* With fewer buffers than all sessions could borrow, requests leave some for responses and replies: what flows towards clients
@@ -209,12 +214,19 @@ static enum head_end scan_head(struct miniproxy_buffer *b)
     return HEAD_MORE;
 }
 
-/* A field name's role. */
+/* What becomes of a field: a role of its name. */
 enum {
-    HOP = 1,          /* never copied: regenerated where it is needed (RFC 9110 section 7.6.1) */
-    KEPT = 2,         /* Connection cannot strip it */
-    NO_TRAILER = 4,   /* framing, routing, authentication, content: not in trailers (RFC 9110 section 6.5.1) */
-    HARMLESS = 8      /* Connection may nominate it without further work */
+    HOP = 1,        /* never copied: regenerated where it is needed (RFC 9110 section 7.6.1) */
+    KEPT = 2,       /* Connection cannot strip it */
+    NO_TRAILER = 4, /* framing, routing, authentication, content: not in trailers (RFC 9110 section 6.5.1) */
+    OPTION = 8      /* a connection option that is no field to strip */
+};
+
+/* Written over the first octet of a line while the head is parsed: neither can stand in a head. What is left is then copied
+ * without parsing it again. */
+enum {
+    DROP_LINE = 0,
+    DROP_OCTET = 1
 };
 
 enum field_id {
@@ -236,17 +248,17 @@ static const struct {
     uint8_t len, id, role;
 } fields[] = {
 #define FIELD(text, id, role) {text, sizeof text - 1, id, role}
-    FIELD("te", F_OTHER, HOP | HARMLESS | NO_TRAILER),
+    FIELD("te", F_OTHER, HOP | NO_TRAILER),
     FIELD("via", F_VIA, KEPT),
     FIELD("date", F_DATE, 0),
-    FIELD("host", F_HOST, HOP | KEPT | NO_TRAILER),
-    FIELD("close", F_OTHER, HARMLESS),
+    FIELD("host", F_HOST, KEPT | NO_TRAILER),
+    FIELD("close", F_OTHER, OPTION),
     FIELD("cookie", F_OTHER, NO_TRAILER),
     FIELD("expect", F_EXPECT, NO_TRAILER),
     FIELD("trailer", F_OTHER, NO_TRAILER),
-    FIELD("upgrade", F_UPGRADE, HOP | HARMLESS | NO_TRAILER),
-    FIELD("connection", F_CONNECTION, HOP | KEPT | HARMLESS | NO_TRAILER),
-    FIELD("keep-alive", F_OTHER, HOP | HARMLESS | NO_TRAILER),
+    FIELD("upgrade", F_UPGRADE, HOP | NO_TRAILER),
+    FIELD("connection", F_CONNECTION, HOP | KEPT | NO_TRAILER),
+    FIELD("keep-alive", F_OTHER, HOP | NO_TRAILER),
     FIELD("set-cookie", F_OTHER, NO_TRAILER),
     FIELD("content-type", F_OTHER, NO_TRAILER),
     FIELD("max-forwards", F_MAX_FORWARDS, NO_TRAILER),
@@ -254,9 +266,9 @@ static const struct {
     FIELD("content-range", F_OTHER, NO_TRAILER),
     FIELD("content-length", F_CONTENT_LENGTH, KEPT | NO_TRAILER),
     FIELD("content-encoding", F_OTHER, NO_TRAILER),
-    FIELD("proxy-connection", F_OTHER, HOP | HARMLESS | NO_TRAILER),
+    FIELD("proxy-connection", F_OTHER, HOP | NO_TRAILER),
     FIELD("www-authenticate", F_OTHER, NO_TRAILER),
-    FIELD("transfer-encoding", F_TRANSFER_ENCODING, KEPT | NO_TRAILER),
+    FIELD("transfer-encoding", F_TRANSFER_ENCODING, HOP | KEPT | NO_TRAILER),
     FIELD("proxy-authenticate", F_OTHER, HOP | NO_TRAILER),
     FIELD("proxy-authorization", F_PROXY_AUTHORIZATION, HOP | NO_TRAILER),
     FIELD("proxy-authentication-info", F_OTHER, HOP | NO_TRAILER),
@@ -265,8 +277,8 @@ static const struct {
 
 /* One field line. */
 struct line {
-    const unsigned char *start, *end; /* end: behind its CRLF */
-    const unsigned char *value;       /* without surrounding blanks */
+    unsigned char *start, *end; /* end: behind its CRLF */
+    unsigned char *value;       /* without surrounding blanks */
     uint16_t name_len, value_len;
     uint8_t id, role;
 };
@@ -283,16 +295,23 @@ static void classify(struct line *l)
     }
 }
 
-/* Parse the field line at p; a complete line ends before `end`. blank_ok accepts blanks before the colon, which a response may
- * have and which are then taken out (RFC 9112 section 5.1). Folded lines begin with a blank and so have no name. */
-static bool parse_line(struct line *l, const unsigned char *p, const unsigned char *end, bool blank_ok)
+/* Parse the field line at p; a complete line ends before `end`. blank_ok takes blanks before the colon out, which a response may
+ * have (RFC 9112 section 5.1). A folded line begins with a blank and so has no name. */
+static bool parse_line(struct line *l, unsigned char *p, const unsigned char *end, bool blank_ok)
 {
+    unsigned char *colon;
     l->start = p;
     while (p < end && is_token(*p)) p++;
     l->name_len = u16((size_t)(p - l->start));
     if (l->name_len == 0) return false;
+    colon = p;
     while (blank_ok && p < end && is_blank(*p)) p++;
     if (p == end || *p != ':') return false;
+    if (p > colon) {
+        memmove(l->start + (p - colon), l->start, l->name_len);
+        memset(l->start, DROP_OCTET, (size_t)(p - colon));
+        l->start += p - colon;
+    }
     do p++;
     while (p < end && is_blank(*p));
     l->value = p;
@@ -306,9 +325,9 @@ static bool parse_line(struct line *l, const unsigned char *p, const unsigned ch
 }
 
 /* The next element of a comma-separated list (RFC 9110 section 5.6.1), blanks and empty elements taken out. False at the end. */
-static bool next_element(const unsigned char **p, const unsigned char *end, const unsigned char **at, size_t *len)
+static bool next_element(unsigned char **p, const unsigned char *end, unsigned char **at, size_t *len)
 {
-    const unsigned char *q = *p, *tail;
+    unsigned char *q = *p, *tail;
     while (q < end && (is_blank(*q) || *q == ',')) q++;
     *at = q;
     while (q < end && *q != ',') q++;
@@ -324,37 +343,33 @@ enum {
     HAS_LENGTH = 1 << 1,
     HAS_CODING = 1 << 2,
     HAS_DATE = 1 << 3,
-    HAS_EXPECT = 1 << 4,
+    HAS_UPGRADE = 1 << 4,
     HAS_LOGIN = 1 << 5,
     HAS_MAX_FORWARDS = 1 << 6,
     SAYS_CLOSE = 1 << 7,
-    SAYS_UPGRADE = 1 << 8,    /* as a Connection option */
-    ASKS_WEBSOCKET = 1 << 9,  /* the Upgrade field names websocket, alone */
-    LOOPS = 1 << 10,          /* Via holds our pseudonym */
-    CODED_CHUNKED = 1 << 11,  /* chunked is the last coding */
+    SAYS_UPGRADE = 1 << 8,     /* as a Connection option */
+    NAMES_WEBSOCKET = 1 << 9,  /* the Upgrade field names websocket, alone */
+    LOOPS = 1 << 10,           /* Via holds our pseudonym */
+    CODED_CHUNKED = 1 << 11,   /* chunked is the last coding */
     CODED_OTHERWISE = 1 << 12, /* there is another coding */
-    NOMINATES = 1 << 13,      /* Connection nominates fields besides the usual ones */
-    FROM_CLIENT = 1 << 14     /* this is a request */
+    NOMINATES = 1 << 13,       /* Connection nominates fields that are not hop-by-hop anyway */
+    FROM_CLIENT = 1 << 14,     /* this is a request */
+    NO_LENGTH = 1 << 15        /* its Content-Length means nothing and is not forwarded */
 };
-
-enum body { BODY_NONE, BODY_LENGTH, BODY_CHUNKED, BODY_UNTIL_EOF };
 
 struct span {
     uint16_t at, len; /* within the buffer's data */
 };
 
 struct head {
-    uint64_t length;       /* of a BODY_LENGTH body */
+    uint64_t length; /* Content-Length */
     uint32_t max_forwards;
     uint16_t seen;
-    uint16_t fields, end;  /* first field line; behind the empty line */
-    uint16_t status;       /* response */
-    struct span login;     /* value of Proxy-Authorization */
-    struct span host;      /* value of Host */
-    struct span nominated[NOMINATED_MAX];
-    uint8_t nominations;
-    uint8_t minor;         /* HTTP/1.minor */
-    uint8_t body;          /* enum body */
+    uint16_t fields, end; /* first field line; behind the empty line */
+    uint16_t status;      /* of a response */
+    uint16_t length_at;   /* line that says Content-Length first */
+    struct span login;    /* value of Proxy-Authorization */
+    uint8_t minor;        /* HTTP/1.minor */
 };
 
 static struct span span_of(const struct miniproxy_buffer *b, const unsigned char *p, size_t len)
@@ -365,53 +380,60 @@ static struct span span_of(const struct miniproxy_buffer *b, const unsigned char
     return s;
 }
 
-/* Connection: remember options and the fields that must not be forwarded. */
-static bool see_connection(struct head *h, const struct miniproxy_buffer *b, const struct line *l)
+/* Connection (RFC 9110 section 7.6.1): options, and whether fields must be stripped later. */
+static bool see_connection(struct head *h, const struct line *l)
 {
-    const unsigned char *p = l->value, *end = l->value + l->value_len, *at;
+    unsigned char *p = l->value, *end = l->value + l->value_len;
     struct line option;
     size_t len, i;
-    while (next_element(&p, end, &at, &len)) {
+    while (next_element(&p, end, &option.start, &len)) {
         for (i = 0; i < len; i++)
-            if (!is_token(at[i])) return false;
-        if (is_word(at, len, "close")) h->seen |= SAYS_CLOSE;
-        if (is_word(at, len, "upgrade")) h->seen |= SAYS_UPGRADE;
-        option.start = at;
+            if (!is_token(option.start[i])) return false;
+        if (is_word(option.start, len, "close")) h->seen |= SAYS_CLOSE;
+        if (is_word(option.start, len, "upgrade")) h->seen |= SAYS_UPGRADE;
         option.name_len = u16(len);
         classify(&option);
-        if ((option.role & (HARMLESS | KEPT | HOP)) != 0) continue;
-        h->seen |= NOMINATES;
-        if (h->nominations == NOMINATED_MAX) return false;
-        h->nominated[h->nominations++] = span_of(b, at, len);
+        if ((option.role & (OPTION | KEPT | HOP)) == 0) h->seen |= NOMINATES;
     }
     return true;
 }
 
-/* Content-Length: one number, or the same number repeated (RFC 9110 section 8.6). */
-static bool see_length(struct head *h, const struct line *l)
+/* Content-Length: one number, or the same number repeated (RFC 9110 section 8.6), of which one is left. */
+static bool see_length(struct head *h, const struct miniproxy_buffer *b, struct line *l)
 {
-    const unsigned char *p = l->value, *end = l->value + l->value_len, *at;
+    unsigned char *p = l->value, *end = l->value + l->value_len, *at, *first_end = NULL;
+    bool repeated = (h->seen & HAS_LENGTH) != 0;
     uint64_t value;
     size_t len;
-    bool any = false;
     while (next_element(&p, end, &at, &len)) {
         if (!parse_number(at, len, &value)) return false;
         if ((h->seen & HAS_LENGTH) != 0 && value != h->length) return false;
+        if (first_end == NULL) first_end = at + len;
         h->length = value;
         h->seen |= HAS_LENGTH;
-        any = true;
     }
-    return any;
+    if (first_end == NULL || *l->value == ',') return false;
+    if (repeated || (h->seen & NO_LENGTH) != 0) {
+        *l->start = DROP_LINE;
+        return true;
+    }
+    h->length_at = u16((size_t)(l->start - b->u.data));
+    if (first_end + 2 < l->end) { /* a list: end the line behind its first element */
+        memset(first_end + 2, DROP_OCTET, (size_t)(l->end - first_end - 2));
+        first_end[0] = '\r';
+        first_end[1] = '\n';
+    }
+    return true;
 }
 
-/* Transfer-Encoding, over all its lines. */
+/* Transfer-Encoding, over all its lines. False: chunked twice or not last. */
 static bool see_coding(struct head *h, const struct line *l)
 {
-    const unsigned char *p = l->value, *end = l->value + l->value_len, *at;
+    unsigned char *p = l->value, *end = l->value + l->value_len, *at;
     size_t len;
     h->seen |= HAS_CODING;
     while (next_element(&p, end, &at, &len)) {
-        if ((h->seen & CODED_CHUNKED) != 0) return false; /* chunked twice, or not last */
+        if ((h->seen & CODED_CHUNKED) != 0) return false;
         if (is_word(at, len, "chunked")) h->seen |= CODED_CHUNKED;
         else h->seen |= CODED_OTHERWISE;
     }
@@ -421,7 +443,7 @@ static bool see_coding(struct head *h, const struct line *l)
 /* Via: is one of the received-by our own pseudonym? */
 static bool via_names(const struct line *l, const char *name)
 {
-    const unsigned char *p = l->value, *end = l->value + l->value_len, *at;
+    unsigned char *p = l->value, *end = l->value + l->value_len, *at;
     size_t len, i, n;
     while (next_element(&p, end, &at, &len)) {
         for (i = 0; i < len && !is_blank(at[i]); i++) {}
@@ -432,49 +454,41 @@ static bool via_names(const struct line *l, const char *name)
     return false;
 }
 
-static enum miniproxy_cause see_line(struct head *h, const struct miniproxy_buffer *b, const struct line *l,
-                                     const char *name)
+static void see_max_forwards(struct head *h, const struct line *l)
 {
     uint64_t number;
-    bool request = (h->seen & FROM_CLIENT) != 0;
+    if ((h->seen & HAS_MAX_FORWARDS) != 0 || !parse_number(l->value, l->value_len, &number))
+        number = 0; /* in doubt it goes no further */
+    h->seen |= HAS_MAX_FORWARDS;
+    h->max_forwards = number > UINT32_MAX ? UINT32_MAX : (uint32_t)number;
+}
+
+static bool parse_host(const unsigned char *p, size_t len);
+
+/* Fields that only mean something in a request. */
+static enum miniproxy_cause see_request_line(struct head *h, const struct miniproxy_buffer *b, struct line *l,
+                                             const char *name)
+{
     switch (l->id) {
-    case F_CONNECTION:
-        return see_connection(h, b, l) ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_FIELD;
-    case F_CONTENT_LENGTH:
-        return see_length(h, l) ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_LENGTH;
-    case F_TRANSFER_ENCODING:
-        return see_coding(h, l) ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_CODING;
-    case F_DATE:
-        h->seen |= HAS_DATE;
-        break;
     case F_EXPECT:
-        if (!request || h->minor == 0) break;
-        h->seen |= HAS_EXPECT;
-        if (!is_word(l->value, l->value_len, "100-continue")) return MINIPROXY_CAUSE_EXPECTATION;
+        if (h->minor == 0) *l->start = DROP_LINE; /* RFC 9110 section 10.1.1 */
+        else if (!is_word(l->value, l->value_len, "100-continue")) return MINIPROXY_CAUSE_EXPECTATION;
         break;
     case F_HOST:
-        if (request && (h->seen & HAS_HOST) != 0) return MINIPROXY_CAUSE_HOST;
+        if ((h->seen & HAS_HOST) != 0 || !parse_host(l->value, l->value_len)) return MINIPROXY_CAUSE_HOST;
         h->seen |= HAS_HOST;
-        h->host = span_of(b, l->value, l->value_len);
+        *l->start = DROP_LINE;
         break;
     case F_MAX_FORWARDS:
-        if (!request) break;
-        if ((h->seen & HAS_MAX_FORWARDS) != 0 || !parse_number(l->value, l->value_len, &number))
-            number = 0; /* in doubt it goes no further */
-        h->seen |= HAS_MAX_FORWARDS;
-        h->max_forwards = number > UINT32_MAX ? UINT32_MAX : (uint32_t)number;
+        see_max_forwards(h, l);
         break;
     case F_PROXY_AUTHORIZATION:
-        if (request && (h->seen & HAS_LOGIN) != 0) return MINIPROXY_CAUSE_FIELD;
+        if ((h->seen & HAS_LOGIN) != 0) return MINIPROXY_CAUSE_FIELD;
         h->seen |= HAS_LOGIN;
         h->login = span_of(b, l->value, l->value_len);
         break;
-    case F_UPGRADE:
-        if ((h->seen & ASKS_WEBSOCKET) != 0) h->seen &= (uint16_t)~ASKS_WEBSOCKET; /* two lines: not alone */
-        else if (is_word(l->value, l->value_len, "websocket")) h->seen |= ASKS_WEBSOCKET;
-        break;
     case F_VIA:
-        if (request && via_names(l, name)) h->seen |= LOOPS;
+        if (via_names(l, name)) h->seen |= LOOPS;
         break;
     default:
         break;
@@ -482,10 +496,71 @@ static enum miniproxy_cause see_line(struct head *h, const struct miniproxy_buff
     return MINIPROXY_CAUSE_NONE;
 }
 
-/* All field lines from h->fields to the empty line, which scan_head has found. */
-static enum miniproxy_cause parse_fields(struct head *h, const struct miniproxy_buffer *b, const char *name)
+static enum miniproxy_cause see_line(struct head *h, const struct miniproxy_buffer *b, struct line *l, const char *name)
 {
-    const unsigned char *p = b->u.data + h->fields, *end = b->u.data + b->scan;
+    if ((l->role & HOP) != 0) *l->start = DROP_LINE;
+    switch (l->id) {
+    case F_CONNECTION:
+        return see_connection(h, l) ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_FIELD;
+    case F_CONTENT_LENGTH:
+        return see_length(h, b, l) ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_LENGTH;
+    case F_TRANSFER_ENCODING:
+        return see_coding(h, l) ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_CODING;
+    case F_DATE:
+        h->seen |= HAS_DATE;
+        return MINIPROXY_CAUSE_NONE;
+    case F_UPGRADE:
+        if ((h->seen & HAS_UPGRADE) != 0) h->seen &= (uint16_t)~NAMES_WEBSOCKET;
+        else if (is_word(l->value, l->value_len, "websocket")) h->seen |= NAMES_WEBSOCKET;
+        h->seen |= HAS_UPGRADE;
+        return MINIPROXY_CAUSE_NONE;
+    default:
+        return (h->seen & FROM_CLIENT) != 0 ? see_request_line(h, b, l, name) : MINIPROXY_CAUSE_NONE;
+    }
+}
+
+/* The line behind the one at p, within a head that ends at `end`. */
+static unsigned char *next_line(unsigned char *p, const unsigned char *end)
+{
+    return (unsigned char *)memchr(p, '\n', (size_t)(end - p)) + 1;
+}
+
+/* Mark every line of the field `name`, which ends in a blank, a comma or the end of its line. */
+static void drop_field(const struct head *h, struct miniproxy_buffer *b, const unsigned char *name, size_t len)
+{
+    unsigned char *p = b->u.data + h->fields, *end = b->u.data + h->end, *q;
+    size_t i;
+    for (; end - p > 2; p = next_line(p, end)) {
+        for (q = p; *q == DROP_OCTET; q++) {}
+        for (i = 0; i < len && lower(q[i]) == lower(name[i]); i++) {}
+        if (i == len && q[i] == ':') *q = DROP_LINE;
+    }
+}
+
+/* Mark the fields that Connection nominates. Its own lines are marked already: they have lost their first letter. */
+static void drop_nominated(const struct head *h, struct miniproxy_buffer *b)
+{
+    static const char rest[] = "onnection:";
+    unsigned char *p = b->u.data + h->fields, *end = b->u.data + h->end, *q, *stop;
+    struct line option;
+    size_t len;
+    for (; end - p > 2; p = next_line(p, end)) {
+        for (q = p; *q == DROP_OCTET; q++) {}
+        if (*q++ != DROP_LINE || (size_t)(end - q) < sizeof rest || !is_word(q, sizeof rest - 1, rest)) continue;
+        q += sizeof rest - 1;
+        stop = next_line(q, end) - 2;
+        while (next_element(&q, stop, &option.start, &len)) {
+            option.name_len = u16(len);
+            classify(&option);
+            if ((option.role & (OPTION | KEPT | HOP)) == 0) drop_field(h, b, option.start, len);
+        }
+    }
+}
+
+/* All field lines from h->fields to the empty line, which scan_head has found. Lines that are not to be copied are marked. */
+static enum miniproxy_cause parse_fields(struct head *h, struct miniproxy_buffer *b, const char *name)
+{
+    unsigned char *p = b->u.data + h->fields, *end = b->u.data + b->scan;
     struct line l;
     unsigned count = 0;
     enum miniproxy_cause cause;
@@ -497,6 +572,7 @@ static enum miniproxy_cause parse_fields(struct head *h, const struct miniproxy_
         if (cause != MINIPROXY_CAUSE_NONE) return cause;
         p = l.end;
     }
+    if ((h->seen & NOMINATES) != 0) drop_nominated(h, b);
     return MINIPROXY_CAUSE_NONE;
 }
 
@@ -508,4 +584,3018 @@ static enum miniproxy_cause parse_version(struct head *h, const unsigned char *p
     if (p[5] != '1') return MINIPROXY_CAUSE_VERSION;
     h->minor = p[7] == '0' ? 0 : 1;
     return MINIPROXY_CAUSE_NONE;
+}
+
+/* host[:port] as in a target or a Host field. */
+struct authority {
+    const unsigned char *host; /* of IPv6 without its brackets */
+    size_t host_len;
+    unsigned port; /* 0: none */
+    bool literal;  /* addr is set */
+    struct miniproxy_addr addr;
+};
+
+/* A name of the DNS: letters, digits, hyphens and underscores in labels of 1..63 (RFC 1123 section 2.1); one trailing dot. What ends in
+ * a number must be an IPv4 address in dotted quads: other readers take 0x7f.1 for one. */
+static bool parse_name(struct authority *a)
+{
+    const unsigned char *p = a->host, *end = p + a->host_len, *label = p;
+    bool dotted = a->host_len > 1 && end[-1] == '.';
+    if (a->host_len > HOST_MAX + (dotted ? 1u : 0u)) return false;
+    if (dotted) end--;
+    for (; p < end; p++) {
+        unsigned char c = lower(*p);
+        if (c == '.') {
+            if (p == label || p - label > 63) return false;
+            label = p + 1;
+        } else if (!is_digit(c) && !(c >= 'a' && c <= 'z') && c != '-' && c != '_') {
+            return false;
+        }
+    }
+    if (p == label || p - label > 63) return false;
+    if (!is_digit(*label)) return true;
+    for (p = label; p < end && is_digit(*p); p++) {}
+    if (p < end && !(p == label + 1 && label[0] == '0' && lower(*p) == 'x')) return true;
+    a->literal = true;
+    return !dotted && miniproxy_addr_parse(&a->addr, (const char *)a->host, a->host_len);
+}
+
+static bool parse_port(struct authority *a, const unsigned char *p, size_t len)
+{
+    uint64_t number;
+    if (len == 0) return true; /* "host:" is "host" (RFC 3986 section 3.2.3) */
+    if (len > 5 || !parse_number(p, len, &number) || number < 1 || number > 65535) return false;
+    a->port = (unsigned)number;
+    return true;
+}
+
+static bool parse_authority(struct authority *a, const unsigned char *p, size_t len)
+{
+    const unsigned char *end = p + len, *stop;
+    memset(a, 0, sizeof *a);
+    a->host = p;
+    if (len > 0 && *p == '[') {
+        stop = memchr(p, ']', len);
+        if (stop == NULL) return false;
+        a->host = p + 1;
+        a->host_len = (size_t)(stop++ - a->host);
+        a->literal = true;
+        if (!miniproxy_addr_parse(&a->addr, (const char *)a->host, a->host_len) || a->addr.family != 6) return false;
+    } else {
+        stop = memchr(p, ':', len);
+        if (stop == NULL) stop = end;
+        a->host_len = (size_t)(stop - p);
+        if (!parse_name(a)) return false;
+    }
+    if (stop == end) return true;
+    return *stop == ':' && parse_port(a, stop + 1, (size_t)(end - stop - 1));
+}
+
+static bool parse_host(const unsigned char *p, size_t len)
+{
+    struct authority a;
+    return len == 0 || parse_authority(&a, p, len);
+}
+
+/* A request between its head and its connection. Stands in front of the head in its buffer. */
+enum { IPV6_LITERAL = 1, LITERAL = 2, SERVER_WIDE = 4 };
+
+struct plan {
+    struct head head;
+    struct span method, target, authority, host, path; /* path: with query, may be empty */
+    uint16_t port;
+    uint16_t method_bit;   /* enum miniproxy_method */
+    uint8_t form;          /* of the target, IPV6_LITERAL … */
+    unsigned char stop;    /* octet behind the host, where a NUL stands meanwhile */
+    uint8_t count, next;   /* addresses; which is tried next */
+    uint8_t tick;          /* head starts that have passed */
+    int8_t error;          /* of the last attempt that failed, enum miniproxy_result */
+    uint8_t tries[MINIPROXY_ATTEMPTS]; /* index of each attempt's address */
+    uint8_t since[MINIPROXY_ATTEMPTS]; /* tick at its start */
+    struct miniproxy_addr at[MINIPROXY_ADDRESSES];
+};
+_Static_assert(sizeof(struct plan) + CHUNK_ROOM <= MINIPROXY_HEADROOM, "MINIPROXY_HEADROOM is too small for struct plan");
+
+static struct plan *plan_of(struct miniproxy_buffer *b)
+{
+    return (struct plan *)(void *)b->u.data;
+}
+
+static uint16_t method_bit(const unsigned char *method, size_t len)
+{
+    static const char names[][8] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT"};
+    unsigned i;
+    for (i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strlen(names[i]) == len && memcmp(names[i], method, len) == 0) break;
+    return (uint16_t)(1u << i); /* one behind the last is MINIPROXY_OTHER */
+}
+
+/* The scheme and what follows it. */
+static enum miniproxy_cause parse_absolute(struct plan *pl, const struct miniproxy_buffer *b, const unsigned char *p,
+                                           size_t len, struct authority *a)
+{
+    const unsigned char *end = p + len, *q = p, *path;
+    if (!(lower(*q) >= 'a' && lower(*q) <= 'z')) return MINIPROXY_CAUSE_TARGET;
+    while (q < end && *q != ':' && *q != '/' && *q != '?') q++;
+    if (q == end || *q != ':') return MINIPROXY_CAUSE_TARGET;
+    if (!is_word(p, (size_t)(q - p), "http"))
+        return end - q > 2 && q[1] == '/' && q[2] == '/' ? MINIPROXY_CAUSE_SCHEME : MINIPROXY_CAUSE_TARGET;
+    if (end - q < 3 || q[1] != '/' || q[2] != '/') return MINIPROXY_CAUSE_TARGET;
+    q += 3;
+    for (path = q; path < end && *path != '/' && *path != '?'; path++) {}
+    if (!parse_authority(a, q, (size_t)(path - q))) return MINIPROXY_CAUSE_TARGET;
+    if (a->port == 0) a->port = 80;
+    pl->authority = span_of(b, q, (size_t)(path - q));
+    pl->path = span_of(b, path, (size_t)(end - path));
+    return MINIPROXY_CAUSE_NONE;
+}
+
+/* RFC 9112 section 3.2. */
+static enum miniproxy_cause parse_target(struct plan *pl, const struct miniproxy_buffer *b, const unsigned char *p,
+                                         size_t len)
+{
+    struct authority a;
+    enum miniproxy_cause cause;
+    if (memchr(p, '#', len) != NULL) return MINIPROXY_CAUSE_TARGET;
+    if (pl->method_bit == MINIPROXY_CONNECT) {
+        if (!parse_authority(&a, p, len) || a.port == 0) return MINIPROXY_CAUSE_TARGET;
+        pl->authority = span_of(b, p, len);
+    } else if (*p == '/') {
+        return MINIPROXY_CAUSE_ORIGIN_FORM;
+    } else if (len == 1 && *p == '*' && pl->method_bit == MINIPROXY_OPTIONS) {
+        pl->form = SERVER_WIDE;
+        return MINIPROXY_CAUSE_NONE;
+    } else {
+        cause = parse_absolute(pl, b, p, len, &a);
+        if (cause != MINIPROXY_CAUSE_NONE) return cause;
+    }
+    pl->host = span_of(b, a.host, a.host_len);
+    pl->port = (uint16_t)a.port;
+    if (a.literal) {
+        pl->form = LITERAL | (a.addr.family == 6 ? IPV6_LITERAL : 0);
+        pl->at[0] = a.addr;
+        pl->at[0].port = pl->port;
+        pl->count = 1;
+    }
+    return MINIPROXY_CAUSE_NONE;
+}
+
+/* "method SP request-target SP HTTP-version" at b->in; its CRLF has been received. */
+static enum miniproxy_cause parse_request_line(struct plan *pl, const struct miniproxy_buffer *b)
+{
+    const unsigned char *p = b->u.data + b->in, *q = p, *end = b->u.data + b->in_end;
+    const unsigned char *cr = (const unsigned char *)memchr(p, '\n', (size_t)(end - p)) - 1;
+    enum miniproxy_cause cause;
+    memset(pl, 0, sizeof *pl);
+    pl->head.seen = FROM_CLIENT;
+    while (is_token(*q)) q++;
+    if (*q != ' ' || q == p) return MINIPROXY_CAUSE_REQUEST_LINE;
+    if (q - p > MINIPROXY_METHOD_MAX) return MINIPROXY_CAUSE_METHOD_SIZE;
+    pl->method = span_of(b, p, (size_t)(q - p));
+    pl->method_bit = method_bit(p, pl->method.len);
+    for (p = ++q; *q > 0x20 && *q < 0x7f; q++) {}
+    if (*q != ' ' || q == p) return MINIPROXY_CAUSE_REQUEST_LINE;
+    pl->target = span_of(b, p, (size_t)(q - p));
+    pl->head.fields = u16((size_t)(cr + 2 - b->u.data));
+    cause = parse_version(&pl->head, q + 1, cr > q ? (size_t)(cr - q - 1) : 0);
+    return cause != MINIPROXY_CAUSE_NONE ? cause : parse_target(pl, b, p, pl->target.len);
+}
+
+/* "HTTP-version SP status-code SP [reason]". Reason and its SP may be missing. */
+static bool parse_status_line(struct head *h, const struct miniproxy_buffer *b)
+{
+    const unsigned char *p = b->u.data + b->in, *end = b->u.data + b->scan;
+    memset(h, 0, sizeof *h);
+    if (end - p < 14 || parse_version(h, p, 8) != MINIPROXY_CAUSE_NONE || p[8] != ' ') return false;
+    for (int i = 9; i < 12; i++) {
+        if (!is_digit(p[i])) return false;
+        h->status = (uint16_t)(h->status * 10 + (p[i] - '0'));
+    }
+    p += 12;
+    if (h->status < 100 || (*p != ' ' && *p != '\r')) return false;
+    while (is_text(*p)) p++;
+    if (p[0] != '\r' || p[1] != '\n') return false;
+    h->fields = u16((size_t)(p + 2 - b->u.data));
+    if (h->status < 200 || h->status == 204) h->seen |= NO_LENGTH; /* RFC 9110 section 8.6 */
+    return true;
+}
+
+/* ==== 4  Framing =================================================================================== */
+
+/* How the bytes of a body are delimited (RFC 9112 section 6.3). */
+enum source {
+    SOURCE_NONE,    /* no body */
+    SOURCE_LENGTH,
+    SOURCE_CHUNKED,
+    SOURCE_EOF,     /* until the origin closes */
+    SOURCE_RAW      /* a tunnel */
+};
+
+/* The one place that decides where a request ends. Anything doubtful is refused. */
+static enum miniproxy_cause frame_request(const struct plan *pl, uint64_t body_max, uint8_t *source)
+{
+    const struct head *h = &pl->head;
+    *source = SOURCE_NONE;
+    if (pl->method_bit == MINIPROXY_CONNECT) {
+        *source = SOURCE_RAW;
+        if ((h->seen & HAS_LENGTH) != 0) return MINIPROXY_CAUSE_LENGTH;
+        return (h->seen & HAS_CODING) != 0 ? MINIPROXY_CAUSE_CODING : MINIPROXY_CAUSE_NONE;
+    }
+    if ((h->seen & HAS_CODING) != 0) {
+        if ((h->seen & HAS_LENGTH) != 0) return MINIPROXY_CAUSE_LENGTH;
+        if (h->minor == 0 || (h->seen & CODED_CHUNKED) == 0) return MINIPROXY_CAUSE_CODING;
+        if ((h->seen & CODED_OTHERWISE) != 0) return MINIPROXY_CAUSE_UNKNOWN_CODING;
+        *source = SOURCE_CHUNKED;
+        return MINIPROXY_CAUSE_NONE;
+    }
+    if ((h->seen & HAS_LENGTH) == 0) return MINIPROXY_CAUSE_NONE;
+    if (body_max != 0 && h->length > body_max) return MINIPROXY_CAUSE_BODY_SIZE;
+    if (h->length > 0) *source = SOURCE_LENGTH;
+    return MINIPROXY_CAUSE_NONE;
+}
+
+/* The same for a response. With both a length and a coding the length is dropped (RFC 9112 section 6.3, rule 3). */
+static enum miniproxy_cause frame_response(struct head *h, struct miniproxy_buffer *b, bool to_head, uint8_t *source)
+{
+    *source = SOURCE_NONE;
+    if ((h->seen & HAS_CODING) != 0 && h->length_at != 0) b->u.data[h->length_at] = DROP_LINE;
+    if (to_head || h->status < 200 || h->status == 204 || h->status == 304) return MINIPROXY_CAUSE_NONE;
+    if ((h->seen & HAS_CODING) != 0) {
+        if ((h->seen & (CODED_CHUNKED | CODED_OTHERWISE)) != CODED_CHUNKED) return MINIPROXY_CAUSE_RESPONSE_CODING;
+        *source = SOURCE_CHUNKED;
+    } else if ((h->seen & HAS_LENGTH) == 0) {
+        *source = SOURCE_EOF;
+    } else if (h->length > 0) {
+        *source = SOURCE_LENGTH;
+    }
+    return MINIPROXY_CAUSE_NONE;
+}
+
+/* ==== 5  Rewriting =================================================================================
+ *
+ * A head is rewritten towards the start of its own buffer: what is written (w) never overtakes what is still to be
+ * read, because there are MINIPROXY_HEADROOM free octets in front.
+ */
+
+static unsigned char *put_bytes(unsigned char *w, const void *from, size_t len)
+{
+    memmove(w, from, len);
+    return w + len;
+}
+
+static unsigned char *put(unsigned char *w, const char *text)
+{
+    return put_bytes(w, text, strlen(text));
+}
+
+static unsigned char *put_number(unsigned char *w, unsigned value)
+{
+    char digits[10];
+    return put_bytes(w, digits, decimal(value, digits));
+}
+
+/* Two digits of a date. */
+static unsigned char *put_two(unsigned char *w, unsigned value)
+{
+    *w++ = (unsigned char)('0' + value / 10);
+    *w++ = (unsigned char)('0' + value % 10);
+    return w;
+}
+
+/* "Date: " and an IMF-fixdate (RFC 9110 section 5.6.7), good until 2106. */
+static unsigned char *put_date(unsigned char *w, uint32_t unix_s)
+{
+    static const char days[] = "ThuFriSatSunMonTueWed", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    static const uint8_t lengths[12] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    unsigned day = unix_s / 86400, second = unix_s % 86400, year = 1970, month = 0, length;
+    w = put(w, "Date: ");
+    w = put_bytes(w, days + day % 7 * 3, 3);
+    for (; day >= (length = year % 4 == 0 && year != 2100 ? 366 : 365); year++) day -= length;
+    for (;; month++) {
+        length = lengths[month] + (month == 1 && year % 4 == 0 && year != 2100 ? 1u : 0u);
+        if (day < length) break;
+        day -= length;
+    }
+    w = put_two(put(w, ", "), day + 1);
+    *w++ = ' ';
+    w = put_bytes(w, months + month * 3, 3);
+    *w++ = ' ';
+    w = put_number(w, year);
+    *w++ = ' ';
+    w = put_two(w, second / 3600);
+    *w++ = ':';
+    w = put_two(w, second / 60 % 60);
+    *w++ = ':';
+    return put(put_two(w, second % 60), " GMT\r\n");
+}
+
+/* What is left of the field lines. */
+static unsigned char *copy_fields(unsigned char *w, const struct head *h, struct miniproxy_buffer *b)
+{
+    unsigned char *p = b->u.data + h->fields, *end = b->u.data + h->end, *q;
+    for (; end - p > 2; p = q) {
+        while (*p == DROP_OCTET) p++;
+        if (end - p <= 2) break;
+        q = next_line(p, end);
+        if (*p == DROP_LINE) continue;
+        MINIPROXY_ASSERT(w <= p);
+        w = put_bytes(w, p, (size_t)(q - p));
+    }
+    return w;
+}
+
+static unsigned char *put_via(unsigned char *w, unsigned minor, const char *name)
+{
+    w = put(w, minor == 0 ? "Via: 1.0 " : "Via: 1.1 ");
+    return put(put(w, name), "\r\n");
+}
+
+static void reverse(unsigned char *first, unsigned char *last)
+{
+    while (first < last) {
+        unsigned char c = *first;
+        *first++ = *--last;
+        *last = c;
+    }
+}
+
+/* A head has become data[0..w): mark it as ready to be sent, what follows it as received. */
+static void finish_head(struct miniproxy_buffer *b, const unsigned char *w, const struct head *h)
+{
+    b->out = 0;
+    b->out_end = u16((size_t)(w - b->u.data));
+    b->in = h->end;
+    b->scan = h->end;
+    MINIPROXY_ASSERT(b->out_end + CHUNK_ROOM <= b->in);
+}
+
+/* From "METHOD http://host:port/path HTTP/1.x" to "METHOD /path HTTP/1.1" and Host (RFC 9112 sections 3.2.1, 3.2.2). `last` are the
+ * fields that the proxy adds on its own. */
+static void rewrite_request(struct miniproxy_buffer *b, const char *name, const char *last)
+{
+    struct plan plan = *plan_of(b); /* it stands where the new head goes */
+    unsigned char *data = b->u.data, *w = data, *target = data + plan.target.at;
+    unsigned char *path = data + plan.path.at, *end = target + plan.target.len;
+    unsigned host_at = plan.host.at + plan.path.len;
+    data[plan.host.at + plan.host.len] = plan.stop;
+    /* The path moves before the host: three reversals rotate the target. */
+    reverse(target, path);
+    reverse(path, end);
+    reverse(target, end);
+    w = put_bytes(w, data + plan.method.at, (size_t)plan.method.len + 1);
+    if (plan.path.len == 0 && plan.method_bit == MINIPROXY_OPTIONS) *w++ = '*'; /* RFC 9112 section 3.2.4 */
+    else if (plan.path.len == 0 || *target != '/') *w++ = '/';
+    w = put_bytes(w, target, plan.path.len);
+    w = put(w, (plan.form & IPV6_LITERAL) != 0 ? " HTTP/1.1\r\nHost: [" : " HTTP/1.1\r\nHost: ");
+    w = put_bytes(w, data + host_at, plan.host.len);
+    if ((plan.form & IPV6_LITERAL) != 0) *w++ = ']';
+    if (plan.port != 80) {
+        *w++ = ':';
+        w = put_number(w, plan.port);
+    }
+    w = put(w, "\r\n");
+    w = copy_fields(w, &plan.head, b);
+    if ((plan.head.seen & HAS_MAX_FORWARDS) != 0 && (plan.method_bit & (MINIPROXY_OPTIONS | MINIPROXY_TRACE)) != 0)
+        w = put(put_number(put(w, "Max-Forwards: "), plan.head.max_forwards - 1), "\r\n");
+    if ((plan.head.seen & HAS_CODING) != 0) w = put(w, "Transfer-Encoding: chunked\r\n");
+    w = put_via(w, plan.head.minor, name);
+    w = put(put(w, last), "\r\n");
+    finish_head(b, w, &plan.head);
+}
+
+/* A response's head. `chunked`: the body is sent so. `last` as above. */
+static void rewrite_response(struct miniproxy_buffer *b, const struct head *h, bool chunked, const char *name,
+                             uint32_t unix_s, const char *last)
+{
+    unsigned char *w = b->u.data, *reason = b->u.data + b->in + 12;
+    const unsigned char *end = b->u.data + h->fields - 2;
+    w = put(w, "HTTP/1.1 ");
+    w = put_bytes(w, reason - 3, 3);
+    *w++ = ' '; /* also with an empty reason (RFC 9112 section 4) */
+    if (reason < end) w = put_bytes(w, reason + 1, (size_t)(end - reason - 1));
+    w = copy_fields(put(w, "\r\n"), h, b);
+    if (chunked) w = put(w, "Transfer-Encoding: chunked\r\n");
+    if ((h->seen & HAS_DATE) == 0 && h->status >= 200 && unix_s != 0) w = put_date(w, unix_s);
+    w = put_via(w, h->minor, name);
+    w = put(put(w, last), "\r\n");
+    finish_head(b, w, h);
+}
+
+/* ==== 6  Policy and credentials ==================================================================== */
+
+static bool parse_ip4(uint8_t ip[4], const unsigned char *p, size_t len)
+{
+    size_t i = 0, start;
+    for (unsigned part = 0; part < 4; part++) {
+        unsigned value = 0;
+        if (part > 0 && (i == len || p[i++] != '.')) return false;
+        for (start = i; i < len && i - start < 3 && is_digit(p[i]); i++)
+            value = value * 10 + (unsigned)(p[i] - '0');
+        if (i == start || value > 255) return false;
+        if (p[start] == '0' && i - start > 1) return false; /* 010 is 8 elsewhere */
+        ip[part] = (uint8_t)value;
+    }
+    return i == len;
+}
+
+static size_t format_ip4(const uint8_t ip[4], char *out)
+{
+    size_t n = 0;
+    for (unsigned part = 0; part < 4; part++) {
+        if (part > 0) out[n++] = '.';
+        n += decimal(ip[part], out + n);
+    }
+    return n;
+}
+
+static bool same_prefix(const uint8_t *a, const uint8_t *b, unsigned bits)
+{
+    unsigned whole = bits / 8, rest = bits % 8;
+    return memcmp(a, b, whole) == 0 && (rest == 0 || (a[whole] ^ b[whole]) >> (8 - rest) == 0);
+}
+
+#if MINIPROXY_WITH_IPV6
+
+/* RFC 4291 section 2.2: groups, one "::" for at least one group of zeros, perhaps a dotted quad at the end. */
+static bool parse_ip6(uint8_t ip[16], const unsigned char *p, size_t len)
+{
+    size_t n = 0, i = 0, start, gap = SIZE_MAX;
+    if (len >= 2 && p[0] == ':' && p[1] == ':') {
+        gap = 0;
+        i = 2;
+    }
+    while (i < len) {
+        unsigned group = 0;
+        for (start = i; i < len && i - start < 4 && hex_value(p[i]) >= 0; i++)
+            group = group << 4 | (unsigned)hex_value(p[i]);
+        if (i == start || n == 16) return false;
+        if (i < len && p[i] == '.') {
+            if (n > 12 || !parse_ip4(ip + n, p + start, len - start)) return false;
+            n += 4;
+            break;
+        }
+        ip[n++] = (uint8_t)(group >> 8);
+        ip[n++] = (uint8_t)group;
+        if (i == len) break;
+        if (p[i++] != ':' || i == len) return false;
+        if (p[i] != ':') continue;
+        if (gap != SIZE_MAX) return false;
+        gap = n;
+        i++;
+    }
+    if (gap == SIZE_MAX || n == 16) return gap == SIZE_MAX && n == 16;
+    memmove(ip + 16 - (n - gap), ip + gap, n - gap);
+    memset(ip + gap, 0, 16 - n);
+    return true;
+}
+
+/* The IPv4 address that this is, plain or v4-mapped, or NULL. */
+static const uint8_t *plain_ip4(const struct miniproxy_addr *a)
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    if (a->family == 4) return a->ip;
+    return a->family == 6 && memcmp(a->ip, mapped, 12) == 0 ? a->ip + 12 : NULL;
+}
+
+/* The IPv4 address that it leads to, by whatever translation: NAT64, 6to4 and the old v4-compatible form too. */
+static const uint8_t *inner_ip4(const struct miniproxy_addr *a)
+{
+    static const uint8_t nat64[12] = {0x00, 0x64, 0xff, 0x9b}, zero[15] = {0};
+    const uint8_t *plain = plain_ip4(a), *ip = a->ip;
+    if (plain != NULL || a->family != 6) return plain;
+    if (ip[0] == 0x20 && ip[1] == 0x02) return ip + 2;
+    if (memcmp(ip, nat64, 12) == 0) return ip + 12;
+    if (memcmp(ip, zero, 15) == 0 && ip[15] <= 1) return NULL; /* :: and ::1 are themselves */
+    return memcmp(ip, zero, 12) == 0 ? ip + 12 : NULL;
+}
+
+/* RFC 5952: lower case, no leading zeros, "::" for the first longest run of two or more groups of zeros. */
+static size_t format_ip6(const struct miniproxy_addr *a, char *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    const uint8_t *plain = plain_ip4(a);
+    unsigned i, run = 0, gap = 0, longest = 1, shift;
+    size_t n = 0;
+    for (i = 0; i < 8; i++) {
+        run = (a->ip[2 * i] | a->ip[2 * i + 1]) == 0 ? run + 1 : 0;
+        if (run <= longest) continue;
+        longest = run;
+        gap = i + 1 - run;
+    }
+    for (i = 0; i < 8; i++) {
+        unsigned group = (unsigned)a->ip[2 * i] << 8 | a->ip[2 * i + 1];
+        if (longest > 1 && i == gap) {
+            out[n++] = ':';
+            i += longest - 1;
+            if (i == 7) out[n++] = ':';
+            continue;
+        }
+        if (i > 0) out[n++] = ':';
+        if (i == 6 && plain != NULL) return n + format_ip4(plain, out + n);
+        for (shift = 12; shift > 0 && group >> shift == 0; shift -= 4) {}
+        for (;; shift -= 4) {
+            out[n++] = digits[group >> shift & 15];
+            if (shift == 0) break;
+        }
+    }
+    return n;
+}
+
+static bool ip6_matches(const struct miniproxy_nets *nets, const struct miniproxy_addr *a)
+{
+    if (a->family != 6 || plain_ip4(a) != NULL) return false;
+    for (unsigned i = 0; i < nets->v6_count; i++)
+        if (same_prefix(a->ip, nets->v6[i].ip, nets->v6[i].bits)) return true;
+    return false;
+}
+
+static const struct miniproxy_net6 special_ip6[] = {
+    {{0}, 127},                           /* :: and loopback */
+    {{0, 0x64, 0xff, 0x9b, 0, 0x01}, 48}, /* NAT64 of a site's own */
+    {{0x01, 0x00}, 63},                   /* discard, dummy */
+    {{0x20, 0x01, 0x00}, 23},             /* protocol assignments: Teredo, benchmarking, ORCHID, … */
+    {{0x20, 0x01, 0x0d, 0xb8}, 32},       /* documentation */
+    {{0x3f, 0xff, 0x00}, 20},             /* documentation */
+    {{0x5f, 0x00}, 16},                   /* segment routing */
+    {{0xfc, 0x00}, 7},                    /* unique local */
+    {{0xfe, 0x80}, 9},                    /* link-local, the former site-local */
+    {{0xff, 0x00}, 8},                    /* multicast */
+};
+#define SPECIAL_IP6 .v6 = special_ip6, .v6_count = sizeof special_ip6 / sizeof special_ip6[0]
+
+#else /* without IPv6 there is one form of an address */
+
+static bool parse_ip6(uint8_t *ip, const unsigned char *p, size_t len)
+{
+    (void)ip, (void)p, (void)len;
+    return false;
+}
+
+static size_t format_ip6(const struct miniproxy_addr *a, char *out)
+{
+    (void)a, (void)out;
+    return 0;
+}
+
+static const uint8_t *plain_ip4(const struct miniproxy_addr *a)
+{
+    return a->family == 4 ? a->ip : NULL;
+}
+
+static const uint8_t *inner_ip4(const struct miniproxy_addr *a)
+{
+    return plain_ip4(a);
+}
+
+static bool ip6_matches(const struct miniproxy_nets *nets, const struct miniproxy_addr *a)
+{
+    (void)nets, (void)a;
+    return false;
+}
+#define SPECIAL_IP6 .v6 = NULL
+
+#endif
+
+bool miniproxy_addr_parse(struct miniproxy_addr *a, const char *text, size_t len)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    struct miniproxy_addr parsed = {.port = a->port, .family = 4};
+    if (!parse_ip4(parsed.ip, p, len)) {
+        parsed.family = 6;
+        if (!parse_ip6(parsed.ip, p, len)) return false;
+    }
+    *a = parsed;
+    return true;
+}
+
+size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_ADDR_TEXT])
+{
+    size_t n = 0;
+    if (a->family == 4) n = format_ip4(a->ip, out);
+    if (a->family == 6) n = format_ip6(a, out);
+    out[n] = '\0';
+    return n;
+}
+
+static const struct miniproxy_net4 special_ip4[] = {
+    {{0}, 8},             /* this host, this network */
+    {{10}, 8},            /* private */
+    {{100, 64}, 10},      /* shared, behind carriers' NAT */
+    {{127}, 8},           /* loopback */
+    {{169, 254}, 16},     /* link-local */
+    {{172, 16}, 12},      /* private */
+    {{192, 0, 0}, 24},    /* protocol assignments */
+    {{192, 0, 2}, 24},    /* documentation */
+    {{192, 88, 99}, 24},  /* the former 6to4 relays */
+    {{192, 168}, 16},     /* private */
+    {{198, 18}, 15},      /* benchmarking */
+    {{198, 51, 100}, 24}, /* documentation */
+    {{203, 0, 113}, 24},  /* documentation */
+    {{224}, 3},           /* multicast, reserved, broadcast */
+};
+
+const struct miniproxy_nets miniproxy_special_purpose = {
+    .v4 = special_ip4, .v4_count = sizeof special_ip4 / sizeof special_ip4[0], SPECIAL_IP6};
+
+/* IPv4 networks also see the IPv4 address inside an IPv6 one: it is where the connection would end. */
+static bool nets_match(const struct miniproxy_nets *nets, const struct miniproxy_addr *a)
+{
+    const uint8_t *ip4 = inner_ip4(a);
+    for (unsigned i = 0; ip4 != NULL && i < nets->v4_count; i++)
+        if (same_prefix(ip4, nets->v4[i].ip, nets->v4[i].bits)) return true;
+    return ip6_matches(nets, a);
+}
+
+bool miniproxy_addr_is_special(const struct miniproxy_addr *a)
+{
+    return nets_match(&miniproxy_special_purpose, a);
+}
+
+static bool hosts_match(const struct miniproxy_hosts *hosts, const char *host)
+{
+    size_t len = strlen(host), n;
+    if (len > 0 && host[len - 1] == '.') len--;
+    for (unsigned i = 0; i < hosts->count; i++) {
+        const char *name = hosts->names[i];
+        bool below = *name == '.';
+        if (below) name++;
+        n = strlen(name);
+        if (n > len || !is_word((const unsigned char *)host + len - n, n, name)) continue;
+        if (n == len || (below && host[len - n - 1] == '.')) return true;
+    }
+    return false;
+}
+
+/* Whether a rule covers a request, its address and user left aside. */
+static bool covers_request(const struct miniproxy_rule *r, const struct miniproxy_question *q)
+{
+    size_t n;
+    if (r->methods != 0 && (r->methods & q->method) == 0) return false;
+    if (r->port[0] != 0 || r->port[1] != 0) {
+        if (q->port < r->port[0] || q->port > r->port[1]) return false;
+    } else if (r->verdict == MINIPROXY_ALLOW && q->method == MINIPROXY_CONNECT && q->port != MINIPROXY_CONNECT_PORT) {
+        return false;
+    }
+    if (r->literal && !q->literal) return false;
+    if (r->clients != NULL && !nets_match(r->clients, q->client)) return false;
+    if (r->hosts != NULL && (q->literal || !hosts_match(r->hosts, q->host))) return false;
+    if (r->path == NULL) return true;
+    n = strlen(r->path);
+    return q->path != NULL && n <= q->path_len && memcmp(q->path, r->path, n) == 0;
+}
+
+enum covers { COVERS_NOT, COVERS_PERHAPS, COVERS };
+
+static enum covers covers_address(const struct miniproxy_rule *r, const struct miniproxy_question *q)
+{
+    bool special_too = r->verdict == MINIPROXY_DENY || r->special_purpose;
+    if (q->address == NULL) return r->to == NULL && special_too ? COVERS : COVERS_PERHAPS;
+    if (r->to != NULL && !nets_match(r->to, q->address)) return COVERS_NOT;
+    return special_too || !miniproxy_addr_is_special(q->address) ? COVERS : COVERS_NOT;
+}
+
+/* *at: the rule that denies or allows for certain; of NEEDS_USER, the rule that a user might be allowed by. */
+static enum miniproxy_verdict walk(const struct miniproxy_policy *policy, const struct miniproxy_question *q, int *at)
+{
+    unsigned groups = q->user != NULL ? q->user->groups | MINIPROXY_AUTHENTICATED : 0;
+    bool perhaps_denied = false, asks = false;
+    for (int i = 0; i < policy->rule_count; i++) {
+        const struct miniproxy_rule *r = policy->rules + i;
+        enum covers covers = covers_request(r, q) ? covers_address(r, q) : COVERS_NOT;
+        if (covers == COVERS_NOT) continue;
+        if (r->users != 0 && (r->users & groups) == 0) {
+            if (asks || !MINIPROXY_WITH_AUTH || q->user != NULL || r->verdict == MINIPROXY_DENY) continue;
+            asks = true;
+            *at = i;
+        } else if (r->verdict == MINIPROXY_ALLOW) {
+            *at = covers == COVERS && !perhaps_denied ? i : -1;
+            return *at >= 0 ? MINIPROXY_ALLOWED : MINIPROXY_NEEDS_ADDRESS;
+        } else if (covers == COVERS) {
+            if (!asks) *at = i;
+            break;
+        } else {
+            perhaps_denied = true; /* if nothing allows later on it is denied anyway, and no name is resolved for it */
+        }
+    }
+    return asks ? MINIPROXY_NEEDS_USER : MINIPROXY_DENIED;
+}
+
+enum miniproxy_verdict miniproxy_decide(const struct miniproxy_policy *policy, const struct miniproxy_question *q,
+                                        int *rule)
+{
+    int at = -1;
+    enum miniproxy_verdict verdict = policy != NULL ? walk(policy, q, &at) : MINIPROXY_DENIED;
+    if (rule != NULL) *rule = at;
+    return verdict;
+}
+
+#if MINIPROXY_WITH_AUTH
+
+static int base64_value(unsigned char c)
+{
+    if (c >= 'A' && c <= 'Z') return c - 'A';
+    if (c >= 'a' && c <= 'z') return c - 'a' + 26;
+    if (is_digit(c)) return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+/* Strict: complete groups, padding, no stray bits (RFC 4648 section 3.5), so that there is one text for one secret.
+ * Returns the number of octets, 0 when the text is malformed or they do not fit. */
+static size_t decode_base64(unsigned char *out, size_t room, const unsigned char *text, size_t len)
+{
+    size_t n = 0, pad = 0;
+    uint32_t bits = 0;
+    if (len == 0 || len % 4 != 0) return 0;
+    while (pad < 2 && text[len - 1 - pad] == '=') pad++;
+    if (len / 4 * 3 - pad > room) return 0;
+    for (size_t i = 0; i < len - pad; i++) {
+        int value = base64_value(text[i]);
+        if (value < 0) return 0;
+        bits = bits << 6 | (uint32_t)value;
+        if (i % 4 > 0) out[n++] = (unsigned char)(bits >> (6 - 2 * (i % 4)));
+    }
+    return (bits & ((1u << 2 * pad) - 1)) == 0 ? n : 0;
+}
+
+/* Every user is looked at, whoever is found. */
+static const struct miniproxy_user *find_user(const struct miniproxy_policy *policy, const unsigned char *name,
+                                              size_t len)
+{
+    const struct miniproxy_user *found = NULL;
+    for (unsigned i = 0; policy != NULL && i < policy->user_count; i++) {
+        const struct miniproxy_user *user = policy->users + i;
+        if (strlen(user->name) == len && memcmp(user->name, name, len) == 0) found = user;
+    }
+    return found;
+}
+
+/* credentials is room for a salt, then "name:password", which ends at `end`. Hashes and compares even where there is
+ * nothing to compare with: time must not tell which names exist, nor how long a password in clear is. */
+static bool right_password(const struct miniproxy_config *config, const struct miniproxy_user *user,
+                           unsigned char *credentials, const unsigned char *password, const unsigned char *end)
+{
+    static const uint8_t nobody[MINIPROXY_SALT_LEN + MINIPROXY_DIGEST_LEN] = {0};
+    const uint8_t *digest = user != NULL && user->digest != NULL ? user->digest : nobody;
+    const char *clear = user != NULL ? user->password : NULL;
+    uint8_t computed[MINIPROXY_DIGEST_LEN] = {0};
+    size_t len = (size_t)(end - password);
+    bool right, same_len = clear != NULL && strlen(clear) == len;
+    memcpy(credentials, digest, MINIPROXY_SALT_LEN);
+    if (config->sha256 != NULL) config->sha256(computed, credentials, (size_t)(end - credentials));
+    right = equal_secrets(computed, digest + MINIPROXY_SALT_LEN, sizeof computed) && config->sha256 != NULL;
+    wipe(computed, sizeof computed);
+    if (digest != nobody) return right;
+    return equal_secrets(password, same_len ? (const void *)clear : password, len) && same_len;
+}
+
+/* The user whose credentials a Proxy-Authorization value holds, or NULL (RFC 7617 section 2). */
+static const struct miniproxy_user *check_login(const struct miniproxy_config *config,
+                                                const struct miniproxy_policy *policy, const unsigned char *value,
+                                                size_t len)
+{
+    unsigned char credentials[MINIPROXY_SALT_LEN + MINIPROXY_CREDENTIALS_MAX];
+    unsigned char *name = credentials + MINIPROXY_SALT_LEN;
+    const unsigned char *end, *colon, *p = value + 5;
+    const struct miniproxy_user *user;
+    if (len < 6 || !is_word(value, 5, "basic") || *p != ' ') return NULL;
+    while (p < value + len && *p == ' ') p++;
+    end = name + decode_base64(name, MINIPROXY_CREDENTIALS_MAX, p, len - (size_t)(p - value));
+    for (p = name; p < end && *p >= 0x20 && *p != 0x7f; p++) {}
+    colon = p == end ? memchr(name, ':', (size_t)(end - name)) : NULL;
+    user = colon != NULL ? find_user(policy, name, (size_t)(colon - name)) : NULL;
+    if (colon != NULL && !right_password(config, user, credentials, colon + 1, end)) user = NULL;
+    wipe(credentials, sizeof credentials);
+    return user;
+}
+
+/* An IPv6 client is its /64: it can have any address there. */
+static bool same_client(const struct miniproxy_addr *a, const struct miniproxy_addr *b)
+{
+    const uint8_t *x = plain_ip4(a), *y = plain_ip4(b);
+    if (x == NULL && y == NULL) return same_prefix(a->ip, b->ip, MINIPROXY_IP_LEN * 4);
+    return x != NULL && y != NULL && same_prefix(x, y, 32);
+}
+
+/* A client's failures in a row, or NULL; drops those that time has forgiven. Ages have no sign: in a table that nobody
+ * looks at for weeks an entry can look young only a whole turn of the clock later, and for one THROTTLE. */
+static struct miniproxy_failures *find_failures(struct miniproxy *p, const struct miniproxy_addr *client)
+{
+    struct miniproxy_failures *found = NULL;
+    for (unsigned i = 0; i < MINIPROXY_THROTTLE_CLIENTS; i++) {
+        struct miniproxy_failures *f = p->failures + i;
+        if (p->now_ms - f->since_ms >= p->config.timeout_ms[MINIPROXY_TIMEOUT_THROTTLE]) f->count = 0;
+        if (f->count > 0 && same_client(&f->client, client)) found = f;
+    }
+    return found;
+}
+
+static bool throttled(struct miniproxy *p, const struct miniproxy_addr *client)
+{
+    const struct miniproxy_failures *f = find_failures(p, client);
+    return f != NULL && f->count >= MINIPROXY_THROTTLE_FAILURES;
+}
+
+static void note_failure(struct miniproxy *p, const struct miniproxy_addr *client)
+{
+    struct miniproxy_failures *f = find_failures(p, client);
+    if (f == NULL) {
+        f = p->failures; /* a free one, else the oldest */
+        for (struct miniproxy_failures *other = f; other < p->failures + MINIPROXY_THROTTLE_CLIENTS; other++)
+            if (f->count > 0 && (other->count == 0 || p->now_ms - other->since_ms > p->now_ms - f->since_ms)) f = other;
+        f->client = *client;
+        f->count = 0;
+    }
+    f->since_ms = p->now_ms;
+    if (f->count < UINT8_MAX) f->count++;
+}
+
+static void forget_failures(struct miniproxy *p, const struct miniproxy_addr *client)
+{
+    struct miniproxy_failures *f = find_failures(p, client);
+    if (f != NULL) f->count = 0;
+}
+
+#endif
+
+/* ==== 7  Replies =================================================================================== */
+
+static const struct {
+    const char *type, *token, *text;
+    uint16_t status;
+} causes[] = {
+#define X(NAME, status, type, token, text) {type, token, text, status},
+    MINIPROXY_CAUSES(X)
+#undef X
+};
+
+const char *miniproxy_cause_token(enum miniproxy_cause cause)
+{
+    return causes[cause].token;
+}
+
+const char *miniproxy_cause_type(enum miniproxy_cause cause)
+{
+    return causes[cause].type;
+}
+
+unsigned miniproxy_cause_status(enum miniproxy_cause cause)
+{
+    return causes[cause].status;
+}
+
+static const char *status_phrase(unsigned status)
+{
+    static const struct {
+        uint16_t status;
+        const char *phrase;
+    } phrases[] = {
+        {400, "Bad Request"},           {403, "Forbidden"},
+        {405, "Method Not Allowed"},    {407, "Proxy Authentication Required"},
+        {408, "Request Timeout"},       {413, "Content Too Large"},
+        {414, "URI Too Long"},          {417, "Expectation Failed"},
+        {429, "Too Many Requests"},     {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"}, {501, "Not Implemented"},
+        {502, "Bad Gateway"},           {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},       {505, "HTTP Version Not Supported"},
+    };
+    for (size_t i = 0; i < sizeof phrases / sizeof phrases[0]; i++)
+        if (phrases[i].status == status) return phrases[i].phrase;
+    return "OK";
+}
+
+#define ALLOWED_METHODS "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, CONNECT\r\n"
+
+/* Octets of the body of a refusal, from offset `at` on, into out[0..room): the text, then the log's token so that reader and log
+ * meet, unless the text is the product's own. Returns how many; with out NULL all that there are. */
+static size_t reply_body(enum miniproxy_cause cause, size_t at, unsigned char *out, size_t room)
+{
+    const char *standard = causes[cause].text, *text = MINIPROXY_BODY(cause, standard);
+    const char *parts[4] = {text, " (", causes[cause].token, ")\n"};
+    size_t count = text == standard ? 4 : 1, done = 0;
+    if (causes[cause].status == 0) return 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t len = strlen(parts[i]), n;
+        if (at >= len) {
+            at -= len;
+            continue;
+        }
+        n = len - at < room - done || out == NULL ? len - at : room - done;
+        if (out != NULL) memcpy(out + done, parts[i] + at, n);
+        done += n;
+        at = 0;
+        if (out != NULL && done == room) break;
+    }
+    return done;
+}
+
+/* Everything before the body. */
+static unsigned char *put_reply_head(unsigned char *w, const struct miniproxy_config *config, unsigned status,
+                                     enum miniproxy_cause cause, bool keeps)
+{
+    w = put(put_number(put(w, "HTTP/1.1 "), status), " ");
+    w = put(put(w, status_phrase(status)), "\r\n");
+    if (cause != MINIPROXY_CAUSE_NONE) {
+        w = put(w, "Content-Type: " MINIPROXY_BODY_TYPE "\r\nCache-Control: no-store\r\nProxy-Status: ");
+        w = put(put(put(put(w, config->name), "; error="), causes[cause].type), "\r\n");
+    }
+    w = put(put_number(put(w, "Content-Length: "), (unsigned)reply_body(cause, 0, NULL, 0)), "\r\n");
+    if (status == 407) {
+        w = put(put(w, "Proxy-Authenticate: Basic realm=\""), config->realm);
+        w = put(w, "\", charset=\"UTF-8\"\r\n");
+    }
+    if (status == 405 || status == 200) w = put(w, ALLOWED_METHODS);
+    if (status == 503) w = put(put_number(put(w, "Retry-After: "), MINIPROXY_RETRY_AFTER_S), "\r\n");
+    if (status == 429)
+        w = put(put_number(put(w, "Retry-After: "), (config->timeout_ms[MINIPROXY_TIMEOUT_THROTTLE] + 999) / 1000), "\r\n");
+    if (config->unix_time != NULL) {
+        uint32_t unix_s = config->unix_time(config->app);
+        if (unix_s != 0) w = put_date(w, unix_s);
+    }
+    return put(w, keeps ? "\r\n" : "Connection: close\r\n\r\n");
+}
+
+/* For a session that cannot even have a buffer. */
+static const char no_buffer_reply[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
+                                      "Retry-After: 5\r\nConnection: close\r\n\r\n";
+
+/* ==== 8  Sessions, timers, buffers, pipes ========================================================== */
+
+enum state {
+    STATE_FREE,
+    STATE_IDLE,    /* connected, nothing received of a request */
+    STATE_HEAD,
+    STATE_RESOLVE,
+    STATE_CONNECT,
+    STATE_AWAIT,   /* request on its way, no final response yet */
+    STATE_RELAY,
+    STATE_TUNNEL,
+    STATE_REPLY,
+    STATE_LINGER
+};
+
+/* Flags of a session. The first group lasts as long as the client's connection, the rest is cleared for each request. */
+enum {
+    IS_RESERVED = 1 << 0,   /* in a place that exists only to refuse it */
+    IS_GRANTED = 1 << 1,    /* a buffer is kept for it */
+    HAS_SERVER = 1 << 2,    /* server[server_at] is connected */
+    OF_CONNECTION = IS_RESERVED | IS_GRANTED | HAS_SERVER,
+    IS_OPEN = 1 << 3,       /* a transaction is under way: an event is due */
+    LINE_READ = 1 << 4,     /* its request line is valid and stands in line[] */
+    IS_HTTP10 = 1 << 5,
+    IS_HEAD = 1 << 6,
+    IS_REPEATABLE = 1 << 7, /* idempotent, without a body, nothing received yet */
+    IS_REUSED = 1 << 8,     /* over a kept upstream connection */
+    IS_UPGRADE = 1 << 9,    /* asks for websocket */
+    KEEPS_CLIENT = 1 << 10,
+    KEEPS_SERVER = 1 << 11,
+    HAS_ANSWERED = 1 << 12, /* the final response has begun */
+    UP_DONE = 1 << 13,      /* no more of the request will be sent */
+    UP_CUT = 1 << 14,       /* … and it was not sent completely */
+    GREETING_DUE = 1 << 15, /* 200 to CONNECT */
+    NEXT_ATTEMPT = 1 << 16, /* the head start of the last connection attempt is over */
+    RESOLVING = 1 << 17,
+    IS_WRITTEN = 1 << 18,   /* the head has been rewritten: no plan stands in front of it any more */
+    FIRST_BYTE_SEEN = 1 << 19,
+    FIN_SENT = 1 << 20
+};
+
+static unsigned slot_of(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    return (unsigned)(s - p->sessions);
+}
+
+static struct miniproxy_conn *server_of(struct miniproxy_session *s)
+{
+    return &s->server[s->server_at];
+}
+
+/* ---- timers: a queue for every kind, so each is in order of itself ---- */
+
+static struct miniproxy_timer *timer_at(struct miniproxy *p, unsigned number)
+{
+    return &p->sessions[(number - 1) / MINIPROXY_TIMERS_EACH].timer[(number - 1) % MINIPROXY_TIMERS_EACH];
+}
+
+static void disarm(struct miniproxy *p, struct miniproxy_session *s, unsigned which)
+{
+    struct miniproxy_timer *t = &s->timer[which];
+    struct miniproxy_list *q;
+    if (t->queue == 0) return;
+    q = &p->timers[t->queue - 1];
+    if (t->prev != 0) timer_at(p, t->prev)->next = t->next;
+    else q->head = t->next;
+    if (t->next != 0) timer_at(p, t->next)->prev = t->prev;
+    else q->tail = t->prev;
+    t->queue = 0;
+}
+
+static void arm(struct miniproxy *p, struct miniproxy_session *s, unsigned which, enum miniproxy_timeout kind)
+{
+    struct miniproxy_timer *t = &s->timer[which];
+    struct miniproxy_list *q = &p->timers[kind];
+    uint16_t number = u16(slot_of(p, s) * MINIPROXY_TIMERS_EACH + which + 1);
+    disarm(p, s, which);
+    if (p->config.timeout_ms[kind] == 0) return;
+    t->due_ms = p->now_ms + p->config.timeout_ms[kind];
+    t->queue = (uint8_t)(kind + 1);
+    t->prev = q->tail;
+    t->next = 0;
+    if (q->tail != 0) timer_at(p, q->tail)->next = number;
+    else q->head = number;
+    q->tail = number;
+}
+
+static bool is_armed(const struct miniproxy_session *s, unsigned which, enum miniproxy_timeout kind)
+{
+    return s->timer[which].queue == kind + 1;
+}
+
+/* ---- queues of sessions ---- */
+
+static void push(struct miniproxy *p, struct miniproxy_list *q, struct miniproxy_session *s, bool run)
+{
+    uint16_t number = u16(slot_of(p, s) + 1);
+    if (q->tail == 0) q->head = number;
+    else if (run) p->sessions[q->tail - 1].run_next = number;
+    else p->sessions[q->tail - 1].wait_next = number;
+    q->tail = number;
+    if (run) s->run_next = 0;
+    else s->wait_next = 0;
+}
+
+static void run_soon(struct miniproxy *p, struct miniproxy_session *s, uint8_t lane)
+{
+    if (s->lane != 0) return;
+    s->lane = (uint8_t)(lane + 1);
+    push(p, &p->run[lane], s, true);
+}
+
+/* ---- buffers ---- */
+
+enum { FOR_CLIENT, FOR_ORIGIN }; /* lanes of the queue for buffers */
+
+static struct miniproxy_buffer *buffer_of(struct miniproxy *p, const struct miniproxy_pipe *pipe)
+{
+    return pipe->buffer == 0 ? NULL : &p->buffers[pipe->buffer - 1];
+}
+
+static void leave_wait(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct miniproxy_list *q;
+    uint16_t number = u16(slot_of(p, s) + 1), at, before = 0;
+    if (s->wait_lane == 0) return;
+    q = &p->wait[s->wait_lane - 1];
+    for (at = q->head; at != number; at = p->sessions[at - 1].wait_next) before = at;
+    if (before == 0) q->head = s->wait_next;
+    else p->sessions[before - 1].wait_next = s->wait_next;
+    if (q->tail == number) q->tail = before;
+    s->wait_lane = 0;
+}
+
+/* Promise free buffers to those who wait, first come, first served. */
+static void grant(struct miniproxy *p)
+{
+    for (unsigned lane = FOR_CLIENT; lane <= FOR_ORIGIN; lane++) {
+        unsigned keep = lane == FOR_ORIGIN ? BUFFER_RESERVE : 0;
+        while (p->wait[lane].head != 0 && p->counters.buffers + p->granted + keep < MINIPROXY_BUFFERS) {
+            struct miniproxy_session *s = &p->sessions[p->wait[lane].head - 1];
+            leave_wait(p, s);
+            s->flags |= IS_GRANTED;
+            p->granted++;
+            run_soon(p, s, 0);
+        }
+    }
+}
+
+static void take_buffer(struct miniproxy *p, struct miniproxy_pipe *pipe)
+{
+    struct miniproxy_buffer *b;
+    if (p->buffers_free != 0) {
+        pipe->buffer = p->buffers_free;
+        p->buffers_free = p->buffers[pipe->buffer - 1].next;
+    } else {
+        pipe->buffer = ++p->buffers_used;
+    }
+    if (++p->counters.buffers > p->counters.buffers_peak) p->counters.buffers_peak = p->counters.buffers;
+    b = &p->buffers[pipe->buffer - 1];
+    b->out = b->out_end = b->in = b->in_end = b->scan = 0;
+}
+
+/* A buffer for a direction, or false: the session is then visited again when its turn has come. */
+static bool borrow(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
+{
+    unsigned lane = pipe == &s->down ? FOR_CLIENT : FOR_ORIGIN;
+    unsigned keep = lane == FOR_ORIGIN ? BUFFER_RESERVE : 0;
+    if (pipe->buffer != 0) return true;
+    if ((s->flags & IS_GRANTED) != 0) {
+        s->flags &= ~(uint32_t)IS_GRANTED;
+        p->granted--;
+    } else if (p->wait[FOR_CLIENT].head != 0 || (lane == FOR_ORIGIN && p->wait[FOR_ORIGIN].head != 0) ||
+               p->counters.buffers + p->granted + keep >= MINIPROXY_BUFFERS) {
+        if (s->wait_lane == 0) {
+            s->wait_lane = (uint8_t)(lane + 1);
+            push(p, &p->wait[lane], s, false);
+            p->counters.buffer_waits++;
+        }
+        return false;
+    }
+    take_buffer(p, pipe);
+    return true;
+}
+
+static void give_back(struct miniproxy *p, struct miniproxy_pipe *pipe)
+{
+    struct miniproxy_buffer *b = buffer_of(p, pipe);
+    if (b == NULL) return;
+    b->next = p->buffers_free;
+    p->buffers_free = pipe->buffer;
+    pipe->buffer = 0;
+    p->counters.buffers--;
+    grant(p);
+}
+
+static bool has_sendable(const struct miniproxy_buffer *b)
+{
+    return b != NULL && b->out < b->out_end;
+}
+
+static bool has_received(const struct miniproxy_buffer *b)
+{
+    return b != NULL && b->in < b->in_end;
+}
+
+/* Move what has been received to offset `to`; nothing waits to be sent. */
+static void settle(struct miniproxy_buffer *b, size_t to)
+{
+    size_t len = (size_t)(b->in_end - b->in);
+    MINIPROXY_ASSERT(b->out == b->out_end);
+    memmove(b->u.data + to, b->u.data + b->in, len);
+    b->scan = u16(b->scan > b->in ? to + (b->scan - b->in) : to);
+    b->out = b->out_end = 0;
+    b->in = u16(to);
+    b->in_end = u16(to + len);
+}
+
+/* ---- one direction ---- */
+
+enum {
+    PIPE_COMPLETE = 1,      /* the last byte of the body has been received and decoded */
+    PIPE_CHUNKED = 2,       /* the body goes out chunked */
+    PIPE_NO_TRAILERS = 4,   /* Connection nominated fields, trailers might be among them */
+    PIPE_EOF = 8,           /* tunnel: the source has sent its FIN */
+    PIPE_FINISHED = 16,     /* tunnel: which was passed on, or cannot be */
+    PIPE_WIDE = 32          /* received bytes may include a next head, which wants its headroom */
+};
+
+enum chunk_state {
+    CHUNK_SIZE,
+    CHUNK_BLANK, /* between size and extension */
+    CHUNK_EXT,
+    CHUNK_QUOTED,
+    CHUNK_ESCAPED,
+    CHUNK_SIZE_LF,
+    CHUNK_DATA,
+    CHUNK_DATA_CR,
+    CHUNK_DATA_LF,
+    CHUNK_TRAILER
+};
+
+/* What decoding says. The two directions have different causes for it. */
+enum decoded {
+    DECODED_OK,
+    DECODED_BAD,
+    DECODED_TRAILER_TOO_LARGE
+};
+
+static void start_pipe(struct miniproxy_pipe *pipe, uint8_t source, uint64_t length, unsigned flags)
+{
+    pipe->source = source;
+    pipe->left = source == SOURCE_LENGTH ? length : 0;
+    pipe->chunk = CHUNK_SIZE;
+    pipe->digits = 0;
+    pipe->extra = 0;
+    pipe->flags = (uint8_t)(flags | (source == SOURCE_NONE ? PIPE_COMPLETE : 0));
+}
+
+/* One octet of a chunk's first line, or of the CRLF behind its data (RFC 9112 section 7.1). */
+static bool decode_octet(struct miniproxy_pipe *pipe, unsigned char c)
+{
+    int digit;
+    switch (pipe->chunk) {
+    case CHUNK_SIZE:
+        digit = hex_value(c);
+        if (digit >= 0) {
+            pipe->left = pipe->left << 4 | (unsigned)digit;
+            return ++pipe->digits <= 15; /* 60 bits */
+        }
+        if (pipe->digits == 0) return false;
+        pipe->chunk = c == '\r' ? CHUNK_SIZE_LF : c == ';' ? CHUNK_EXT : CHUNK_BLANK;
+        return c == '\r' || c == ';' || is_blank(c);
+    case CHUNK_BLANK:
+        if (c == ';') pipe->chunk = CHUNK_EXT;
+        return (c == ';' || is_blank(c)) && ++pipe->extra <= MINIPROXY_CHUNK_EXT_MAX;
+    case CHUNK_EXT:
+    case CHUNK_QUOTED:
+    case CHUNK_ESCAPED:
+        if (c == '\r' && pipe->chunk == CHUNK_EXT) {
+            pipe->chunk = CHUNK_SIZE_LF;
+            return true;
+        }
+        if (pipe->chunk == CHUNK_ESCAPED) pipe->chunk = CHUNK_QUOTED;
+        else if (c == '"') pipe->chunk = pipe->chunk == CHUNK_EXT ? CHUNK_QUOTED : CHUNK_EXT;
+        else if (c == '\\' && pipe->chunk == CHUNK_QUOTED) pipe->chunk = CHUNK_ESCAPED;
+        return is_text(c) && ++pipe->extra <= MINIPROXY_CHUNK_EXT_MAX;
+    case CHUNK_SIZE_LF:
+        if (pipe->left == 0) pipe->extra = 0; /* counts the trailer section from now on */
+        pipe->chunk = pipe->left == 0 ? CHUNK_TRAILER : CHUNK_DATA;
+        pipe->digits = 0;
+        return c == '\n';
+    case CHUNK_DATA_CR:
+        pipe->chunk = CHUNK_DATA_LF;
+        return c == '\r';
+    default: /* CHUNK_DATA_LF */
+        pipe->chunk = CHUNK_SIZE;
+        return c == '\n';
+    }
+}
+
+/* The trailer section from b->in on, as far as its lines are complete. Lines that may be passed on are written to *w. */
+static enum decoded decode_trailer(struct miniproxy_pipe *pipe, struct miniproxy_buffer *b, unsigned char **w)
+{
+    unsigned char *p = b->u.data + b->in, *end = b->u.data + b->in_end, *lf;
+    struct line l;
+    while ((lf = memchr(p, '\n', (size_t)(end - p))) != NULL) {
+        size_t len = (size_t)(lf + 1 - p);
+        bool pass = (pipe->flags & (PIPE_CHUNKED | PIPE_NO_TRAILERS)) == PIPE_CHUNKED;
+        if (len == 2 && *p == '\r') {
+            if ((pipe->flags & PIPE_CHUNKED) != 0) *w = put(*w, "\r\n");
+            pipe->flags |= PIPE_COMPLETE;
+            p += 2;
+            break;
+        }
+        if (len > (size_t)(MINIPROXY_TRAILER_MAX - pipe->extra)) return DECODED_TRAILER_TOO_LARGE;
+        if (!parse_line(&l, p, lf + 1, false) || l.end != lf + 1) return DECODED_BAD;
+        pipe->extra = u16(pipe->extra + len);
+        if (pass && (l.role & (HOP | NO_TRAILER)) == 0) *w = put_bytes(*w, p, len);
+        p = lf + 1;
+    }
+    b->in = u16((size_t)(p - b->u.data));
+    if ((pipe->flags & PIPE_COMPLETE) == 0 && (size_t)(end - p) > (size_t)(MINIPROXY_TRAILER_MAX - pipe->extra))
+        return DECODED_TRAILER_TOO_LARGE;
+    return DECODED_OK;
+}
+
+/* Make data[from..to) the next bytes to be sent, behind those that still wait: the shorter of both moves. */
+static void append(struct miniproxy_buffer *b, const unsigned char *from, const unsigned char *to)
+{
+    size_t start = (size_t)(from - b->u.data), len = (size_t)(to - from), pending = (size_t)(b->out_end - b->out);
+    MINIPROXY_ASSERT(start >= b->out_end && (start + len <= b->in || b->in == b->in_end));
+    if (len == 0) return;
+    if (start + len > b->in) b->in = b->in_end = u16(start + len); /* a chunk's CRLF stands behind what was received */
+    if (pending == 0) {
+        b->out = u16(start);
+    } else if (pending <= len) {
+        memmove(b->u.data + start - pending, b->u.data + b->out, pending);
+        b->out = u16(start - pending);
+    } else {
+        memmove(b->u.data + b->out_end, from, len);
+        start = b->out_end;
+    }
+    b->out_end = u16(start + len);
+}
+
+/* Put a chunk's frame around data[from..*to): there are CHUNK_ROOM octets in front and two behind. */
+static unsigned char *frame_chunk(unsigned char *from, unsigned char **to)
+{
+    static const char digits[] = "0123456789abcdef";
+    size_t len = (size_t)(*to - from);
+    *to = put(*to, "\r\n");
+    *--from = '\n';
+    *--from = '\r';
+    for (; len > 0; len >>= 4) *--from = (unsigned char)digits[len & 15];
+    return from;
+}
+
+/* Chunked data is taken out of its frames in place; what was received of several chunks leaves as one. */
+static enum decoded decode_chunked(struct miniproxy_pipe *pipe, struct miniproxy_buffer *b)
+{
+    unsigned char *p = b->u.data + b->in, *end = b->u.data + b->in_end, *from = NULL, *w = NULL;
+    bool chunked = (pipe->flags & PIPE_CHUNKED) != 0, last = false;
+    enum decoded result = DECODED_OK;
+    while (p < end && pipe->chunk != CHUNK_TRAILER) {
+        size_t n = (size_t)(end - p);
+        if (pipe->chunk != CHUNK_DATA) {
+            if (!decode_octet(pipe, *p++)) return DECODED_BAD;
+            last = pipe->chunk == CHUNK_TRAILER;
+            continue;
+        }
+        if (n > pipe->left) n = (size_t)pipe->left;
+        if (from == NULL) from = w = p;
+        w = put_bytes(w, p, n);
+        p += n;
+        pipe->left -= n;
+        if (pipe->left == 0) pipe->chunk = CHUNK_DATA_CR;
+    }
+    b->in = u16((size_t)(p - b->u.data));
+    if (from != NULL && chunked) from = frame_chunk(from, &w);
+    if (last && chunked) {
+        if (from == NULL) from = w = p - 3; /* where the size of the last chunk stood, at least in part, or free room */
+        w = put(w, "0\r\n");
+    }
+    if (pipe->chunk == CHUNK_TRAILER) {
+        if (from == NULL) from = w = p;
+        result = decode_trailer(pipe, b, &w);
+    }
+    if (from != NULL) append(b, from, w);
+    return result;
+}
+
+/* Turn received bytes into bytes to send. */
+static enum decoded advance(struct miniproxy_pipe *pipe, struct miniproxy_buffer *b)
+{
+    unsigned char *from = b->u.data + b->in, *to = b->u.data + b->in_end;
+    if (pipe->source == SOURCE_CHUNKED) return decode_chunked(pipe, b);
+    if (pipe->source == SOURCE_LENGTH) {
+        if (pipe->left <= (size_t)(to - from)) {
+            to = from + pipe->left;
+            pipe->flags |= PIPE_COMPLETE;
+        }
+        pipe->left -= (size_t)(to - from);
+    }
+    b->in = u16((size_t)(to - b->u.data));
+    if ((pipe->flags & PIPE_CHUNKED) != 0 && to > from) from = frame_chunk(from, &to);
+    append(b, from, to);
+    return DECODED_OK;
+}
+
+/* What became of a pump. */
+enum pumped {
+    PUMP_ON,       /* nothing special: moved something or not */
+    PUMP_DONE,     /* everything received, decoded and sent */
+    PUMP_EOF,      /* the source has closed */
+    PUMP_LOST,     /* the source has failed */
+    PUMP_STUCK,    /* the sink has failed */
+    PUMP_BAD,      /* the source's framing is broken */
+    PUMP_TRAILER   /* the source's trailer section is too large */
+};
+
+/* What a visit of a session has done. */
+struct visit {
+    bool up, down; /* bytes moved */
+    bool more;     /* there is more to do at once */
+};
+
+static bool flush(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
+                  struct miniproxy_conn *to, struct visit *v)
+{
+    struct miniproxy_buffer *b = buffer_of(p, pipe);
+    int n;
+    if (!has_sendable(b) || (to->ready & MINIPROXY_WR) == 0) return true;
+    n = p->config.port->send(p->config.port_data, to, b->u.data + b->out, (size_t)(b->out_end - b->out));
+    if (n == MINIPROXY_AGAIN) {
+        to->ready &= (uint8_t)~MINIPROXY_WR;
+        return true;
+    }
+    if (n <= 0) return false;
+    b->out = u16(b->out + (size_t)n);
+    if (pipe == &s->down) {
+        s->bytes_down += (unsigned)n;
+        p->counters.bytes_down += (unsigned)n;
+        v->down = true;
+    } else {
+        v->up = true;
+    }
+    return true;
+}
+
+/* Receive into a direction's empty or partly decoded buffer. A port's result; AGAIN also while there is no buffer. */
+static int fill(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
+                struct miniproxy_conn *from, size_t base, struct visit *v)
+{
+    struct miniproxy_buffer *b;
+    size_t room;
+    int n;
+    if ((from->ready & MINIPROXY_RD) == 0 || !borrow(p, s, pipe)) return MINIPROXY_AGAIN;
+    b = buffer_of(p, pipe);
+    settle(b, base);
+    room = (size_t)(MINIPROXY_BUFFER_SIZE - 2 - b->in_end);
+    if (pipe->source == SOURCE_LENGTH && room > pipe->left) room = (size_t)pipe->left;
+    MINIPROXY_ASSERT(room > 0);
+    n = p->config.port->recv(p->config.port_data, from, b->u.data + b->in_end, room);
+    if (n == MINIPROXY_AGAIN) from->ready &= (uint8_t)~MINIPROXY_RD;
+    if (n <= 0) return n;
+    b->in_end = u16(b->in_end + (size_t)n);
+    if (pipe == &s->up) {
+        s->bytes_up += (unsigned)n;
+        p->counters.bytes_up += (unsigned)n;
+        v->up = true;
+    } else {
+        v->down = true;
+    }
+    return n;
+}
+
+/* A buffer has no room for what must be complete before it can be used. */
+static bool is_full(const struct miniproxy_buffer *b, size_t base)
+{
+    return b != NULL && (size_t)(b->in_end - b->in) >= MINIPROXY_BUFFER_SIZE - 2 - base;
+}
+
+/* The source has closed: right at the end of what is delimited by that, otherwise too early. */
+static enum pumped pump_eof(struct miniproxy *p, struct miniproxy_pipe *pipe)
+{
+    struct miniproxy_buffer *b = buffer_of(p, pipe);
+    if (pipe->source != SOURCE_EOF) return PUMP_EOF;
+    pipe->flags |= PIPE_COMPLETE;
+    if ((pipe->flags & PIPE_CHUNKED) == 0) return PUMP_ON;
+    b->out = 0;
+    b->out_end = u16((size_t)(put(b->u.data, "0\r\n\r\n") - b->u.data));
+    b->in = b->in_end = b->out_end;
+    return PUMP_ON;
+}
+
+/* Receive and decode once. */
+static enum pumped pump_in(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
+                           struct miniproxy_conn *from, struct visit *v)
+{
+    static const uint8_t meaning[] = {PUMP_ON, PUMP_BAD, PUMP_TRAILER}; /* of enum decoded */
+    size_t base = (pipe->flags & PIPE_WIDE) != 0 ? MINIPROXY_HEADROOM : (pipe->flags & PIPE_CHUNKED) != 0 ? CHUNK_ROOM : 0;
+    struct miniproxy_buffer *b = buffer_of(p, pipe);
+    enum decoded decoded;
+    int n;
+    if (has_received(b)) {
+        decoded = advance(pipe, b);
+        if (decoded != DECODED_OK) return meaning[decoded];
+        if (has_sendable(b) || (pipe->flags & PIPE_COMPLETE) != 0) return PUMP_ON;
+        if (is_full(b, base)) return PUMP_TRAILER;
+    }
+    n = fill(p, s, pipe, from, base, v);
+    if (n == MINIPROXY_AGAIN) return PUMP_ON;
+    if (n == MINIPROXY_EOF) return pump_eof(p, pipe);
+    if (n < 0) return PUMP_LOST;
+    return meaning[advance(pipe, buffer_of(p, pipe))];
+}
+
+/* Move at most one buffer from one connection to the other. */
+static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
+                        struct miniproxy_conn *from, struct miniproxy_conn *to, struct visit *v)
+{
+    enum pumped result = PUMP_ON;
+    if (!flush(p, s, pipe, to, v)) return PUMP_STUCK;
+    if (!has_sendable(buffer_of(p, pipe)) && (pipe->flags & PIPE_COMPLETE) == 0) {
+        result = pump_in(p, s, pipe, from, v);
+        if (result == PUMP_ON && !flush(p, s, pipe, to, v)) return PUMP_STUCK;
+    }
+    if (has_sendable(buffer_of(p, pipe))) {
+        if ((to->ready & MINIPROXY_WR) != 0) v->more = true;
+        return result;
+    }
+    if (result == PUMP_ON && (pipe->flags & PIPE_COMPLETE) != 0) return PUMP_DONE;
+    if (result == PUMP_ON && (from->ready & MINIPROXY_RD) != 0 && s->wait_lane == 0) v->more = true;
+    if (!has_received(buffer_of(p, pipe))) give_back(p, pipe);
+    return result;
+}
+
+/* ==== 9  States, in the order a request lives them =================================================
+ *
+ * A handler looks at its session, does what can be done, and says whether the next state wants its turn at once.
+ */
+
+enum next {
+    NEXT_WAIT, /* nothing more to do now */
+    NEXT_STATE /* another state was entered */
+};
+
+/* ---- beginnings and ends ---- */
+
+static void enter(struct miniproxy *p, struct miniproxy_session *s, enum state state)
+{
+#define TO(state) (1u << STATE_##state)
+    static const uint16_t may_follow[] = {
+        [STATE_FREE] = TO(IDLE),
+        [STATE_IDLE] = TO(HEAD) | TO(REPLY) | TO(FREE),
+        [STATE_HEAD] = TO(RESOLVE) | TO(CONNECT) | TO(AWAIT) | TO(REPLY) | TO(FREE),
+        [STATE_RESOLVE] = TO(CONNECT) | TO(REPLY) | TO(FREE),
+        [STATE_CONNECT] = TO(AWAIT) | TO(TUNNEL) | TO(REPLY) | TO(FREE),
+        [STATE_AWAIT] = TO(RELAY) | TO(TUNNEL) | TO(CONNECT) | TO(REPLY) | TO(FREE),
+        [STATE_RELAY] = TO(IDLE) | TO(LINGER) | TO(FREE),
+        [STATE_TUNNEL] = TO(FREE),
+        [STATE_REPLY] = TO(IDLE) | TO(LINGER) | TO(FREE),
+        [STATE_LINGER] = TO(FREE),
+    };
+#undef TO
+    MINIPROXY_ASSERT((may_follow[s->state] >> state & 1u) != 0);
+    (void)may_follow;
+    s->state = (uint8_t)state;
+    s->mark_ms = p->now_ms;
+    disarm(p, s, MINIPROXY_TIMER_SIDE);
+}
+
+static void close_conn(struct miniproxy *p, struct miniproxy_conn *c, bool hard)
+{
+    p->config.port->close(p->config.port_data, c, hard);
+    c->generation++;
+    c->handle = 0;
+    c->ready = 0;
+    c->port_flags = 0;
+}
+
+/* Connections of attempts under way, or the one in use. */
+static void close_servers(struct miniproxy *p, struct miniproxy_session *s, bool hard)
+{
+    for (unsigned i = 0; s->servers_open != 0; i++) {
+        if ((s->servers_open >> i & 1u) == 0) continue;
+        close_conn(p, &s->server[i], hard);
+        s->servers_open &= (uint8_t)~(1u << i);
+    }
+    s->flags &= ~(uint32_t)(HAS_SERVER | RESOLVING);
+}
+
+static uint16_t *peer_bucket(struct miniproxy *p, const struct miniproxy_addr *a)
+{
+    unsigned hash = 0;
+    for (unsigned i = 0; i < (a->family == 4 ? 4u : (unsigned)MINIPROXY_IP_LEN); i++) hash = hash * 31 + a->ip[i];
+    return &p->peers[(hash ^ hash >> 11) & (MINIPROXY_CLIENT_BUCKETS - 1)];
+}
+
+static bool same_ip(const struct miniproxy_addr *a, const struct miniproxy_addr *b)
+{
+    return a->family == b->family && memcmp(a->ip, b->ip, a->family == 4 ? 4 : MINIPROXY_IP_LEN) == 0;
+}
+
+static void join_peers(struct miniproxy *p, struct miniproxy_session *s)
+{
+    uint16_t *head = peer_bucket(p, &s->client_addr), number = u16(slot_of(p, s) + 1);
+    s->peer_prev = 0;
+    s->peer_next = *head;
+    if (*head != 0) p->sessions[*head - 1].peer_prev = number;
+    *head = number;
+}
+
+static void leave_peers(struct miniproxy *p, struct miniproxy_session *s)
+{
+    if (s->peer_prev != 0) p->sessions[s->peer_prev - 1].peer_next = s->peer_next;
+    else *peer_bucket(p, &s->client_addr) = s->peer_next;
+    if (s->peer_next != 0) p->sessions[s->peer_next - 1].peer_prev = s->peer_prev;
+}
+
+/* Who, what, and how it went so far. */
+static void describe(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_event *e)
+{
+    memset(e, 0, sizeof *e);
+    e->client = &s->client_addr;
+    e->address = &s->server_addr;
+    if (s->user != NULL) e->user = s->user->name;
+    e->method = s->line;
+    e->target = s->line;
+    if ((s->flags & LINE_READ) != 0) {
+        e->method_len = s->method_len;
+        if (s->line_len > s->method_len) {
+            e->target = s->line + s->method_len + 1;
+            e->target_len = u16((size_t)(s->line_len - s->method_len - 1));
+        }
+    }
+    e->session = u16(slot_of(p, s));
+    e->status = s->status;
+    e->source = s->source;
+    e->cause = s->cause;
+    e->rule = s->rule;
+    e->reused = (s->flags & IS_REUSED) != 0;
+    e->bytes_up = s->bytes_up;
+    e->bytes_down = s->bytes_down;
+    e->dns_ms = s->dns_ms;
+    e->connect_ms = s->connect_ms;
+    e->first_byte_ms = s->first_byte_ms;
+    e->total_ms = p->now_ms - s->start_ms;
+}
+
+/* The end of a transaction: its one event. */
+static void report(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct miniproxy_event event;
+    if ((s->flags & IS_OPEN) == 0) return;
+    s->flags &= ~(uint32_t)IS_OPEN;
+    disarm(p, s, MINIPROXY_TIMER_WHOLE);
+    p->counters.requests++;
+    p->counters.status[s->status / 100 <= 5 ? s->status / 100 : 5]++;
+#if MINIPROXY_WITH_CAUSE_COUNTERS
+    p->counters.cause[s->cause]++;
+#endif
+    if (p->config.event != NULL) {
+        describe(p, s, &event);
+        p->config.event(p->config.app, &event);
+    }
+    s->policy = NULL;
+    s->user = NULL;
+}
+
+static void forget_reserved(struct miniproxy *p, struct miniproxy_session *s)
+{
+    unsigned i = 0;
+    if ((s->flags & IS_RESERVED) == 0) return;
+    s->flags &= ~(uint32_t)IS_RESERVED;
+    while (p->refused[i] != slot_of(p, s) + 1) i++;
+    p->refused[i] = p->refused[--p->reserved];
+}
+
+static void end_session(struct miniproxy *p, struct miniproxy_session *s, bool hard)
+{
+    report(p, s);
+    close_servers(p, s, hard);
+    close_conn(p, &s->client, hard);
+    leave_wait(p, s);
+    if ((s->flags & IS_GRANTED) != 0) {
+        s->flags &= ~(uint32_t)IS_GRANTED;
+        p->granted--;
+    }
+    give_back(p, &s->up);
+    give_back(p, &s->down);
+    grant(p);
+    for (unsigned i = 0; i < MINIPROXY_TIMERS_EACH; i++) disarm(p, s, i);
+    forget_reserved(p, s);
+    leave_peers(p, s);
+    enter(p, s, STATE_FREE);
+    p->counters.active--;
+    if (s->lane == 0) { /* otherwise when its turn comes */
+        s->run_next = p->slots_free;
+        p->slots_free = u16(slot_of(p, s) + 1);
+    }
+}
+
+/* The exchange cannot be completed and part of a response may be with the client: close, so that what it has does not
+ * look complete (RFC 9112 section 8). Only where the close itself would say "complete" it must be a reset. */
+static enum next cut(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    bool hard = s->state == STATE_RELAY && s->down.source != SOURCE_LENGTH && (s->down.flags & PIPE_CHUNKED) == 0;
+    s->cause = (uint8_t)cause;
+    report(p, s);
+    close_servers(p, s, true);
+    end_session(p, s, hard);
+    return NEXT_STATE;
+}
+
+/* A transaction begins with its first octet, or with the decision to refuse a connection that has sent none. */
+static void open_transaction(struct miniproxy *p, struct miniproxy_session *s)
+{
+    if ((s->flags & IS_OPEN) != 0) return;
+    s->flags = (s->flags & OF_CONNECTION) | IS_OPEN;
+    s->start_ms = p->now_ms;
+    s->bytes_up = s->bytes_down = 0;
+    s->dns_ms = s->connect_ms = s->first_byte_ms = 0;
+    s->server_addr.family = s->servers_open != 0 ? s->server_addr.family : 0;
+    s->status = 0;
+    s->rule = -1;
+    s->cause = MINIPROXY_CAUSE_NONE;
+    s->source = MINIPROXY_BY_NOBODY;
+    s->interim = 0;
+    start_pipe(&s->up, SOURCE_NONE, 0, 0);
+    start_pipe(&s->down, SOURCE_NONE, 0, 0);
+}
+
+/* Answer instead of an origin. The connection is kept only where it is certain where the next request begins. */
+static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    struct miniproxy_buffer *b = buffer_of(p, &s->up);
+    if ((s->flags & HAS_ANSWERED) != 0) return cut(p, s, cause);
+    open_transaction(p, s);
+    if (s->up.source != SOURCE_NONE || p->draining || (s->flags & IS_RESERVED) != 0) s->flags &= ~(uint32_t)KEEPS_CLIENT;
+    if ((s->flags & KEEPS_CLIENT) == 0) {
+        give_back(p, &s->up);
+    } else if (b != NULL) {
+        if ((s->flags & IS_WRITTEN) == 0) b->in = plan_of(b)->head.end;
+        b->out = b->out_end = 0;
+    }
+    close_servers(p, s, true);
+    give_back(p, &s->down);
+    leave_wait(p, s);
+    s->cause = (uint8_t)cause;
+    s->status = cause == MINIPROXY_CAUSE_NONE ? 200 : causes[cause].status;
+    s->source = MINIPROXY_BY_PROXY;
+    s->reply_at = 0;
+    enter(p, s, STATE_REPLY);
+    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_WRITE);
+    return NEXT_STATE;
+}
+
+/* Refuse when there is no buffer to say it in. */
+static enum next refuse_bare(struct miniproxy *p, struct miniproxy_session *s)
+{
+    int n;
+    if ((s->flags & HAS_ANSWERED) != 0) return cut(p, s, MINIPROXY_CAUSE_BUFFERS_FULL);
+    open_transaction(p, s);
+    s->cause = MINIPROXY_CAUSE_BUFFERS_FULL;
+    n = p->config.port->send(p->config.port_data, &s->client, no_buffer_reply, sizeof no_buffer_reply - 1);
+    if (n > 0) {
+        s->bytes_down += (unsigned)n;
+        s->status = 503;
+        s->source = MINIPROXY_BY_PROXY;
+    }
+    end_session(p, s, false);
+    return NEXT_STATE;
+}
+
+static void start_linger(struct miniproxy *p, struct miniproxy_session *s)
+{
+    s->lingered = 0;
+    s->flags &= ~(uint32_t)FIN_SENT;
+    enter(p, s, STATE_LINGER);
+    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_LINGER);
+}
+
+/* The response is with the client: the next request, or the end. */
+static enum next next_request(struct miniproxy *p, struct miniproxy_session *s)
+{
+    bool keeps = (s->flags & KEEPS_CLIENT) != 0 && !p->draining;
+    report(p, s);
+    give_back(p, &s->down);
+    if (!keeps) {
+        close_servers(p, s, (s->flags & UP_CUT) != 0);
+        give_back(p, &s->up);
+        start_linger(p, s);
+        return NEXT_STATE;
+    }
+    if (!has_received(buffer_of(p, &s->up))) give_back(p, &s->up);
+    enter(p, s, STATE_IDLE);
+    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_IDLE);
+    return NEXT_STATE;
+}
+
+static enum next on_reply(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+{
+    enum miniproxy_cause cause = (enum miniproxy_cause)s->cause;
+    bool headless = (s->flags & IS_HEAD) != 0;
+    struct miniproxy_buffer *b;
+    unsigned char *w;
+    if (!borrow(p, s, &s->down)) return NEXT_WAIT;
+    b = buffer_of(p, &s->down);
+    for (;;) {
+        if (has_sendable(b)) {
+            if (!flush(p, s, &s->down, &s->client, v)) {
+                end_session(p, s, true);
+                return NEXT_STATE;
+            }
+            v->more = (s->client.ready & MINIPROXY_WR) != 0;
+            if (has_sendable(b)) return NEXT_WAIT;
+        }
+        w = b->u.data;
+        if (s->reply_at == 0)
+            w = put_reply_head(w, &p->config, s->status, cause, (s->flags & KEEPS_CLIENT) != 0);
+        else if (headless || s->reply_at > reply_body(cause, 0, NULL, 0))
+            return next_request(p, s);
+        if (!headless) {
+            size_t at = s->reply_at == 0 ? 0 : (size_t)s->reply_at - 1;
+            size_t n = reply_body(cause, at, w, (size_t)(b->u.data + MINIPROXY_BUFFER_SIZE - w));
+            s->reply_at = u16(at + n + 1);
+            w += n;
+        } else {
+            s->reply_at = 1;
+        }
+        b->out = 0;
+        b->out_end = b->in = b->in_end = u16((size_t)(w - b->u.data));
+    }
+}
+
+/* ---- LINGER: what the client still sends is read and dropped, or a reset would destroy the reply before it is read (RFC 9112
+ * section 9.6) ---- */
+
+static enum next on_linger(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+{
+    int n;
+    if ((s->flags & FIN_SENT) == 0) {
+        n = p->config.port->finish(p->config.port_data, &s->client);
+        if (n == MINIPROXY_AGAIN) s->client.ready &= (uint8_t)~MINIPROXY_WR;
+        else s->flags |= FIN_SENT;
+    }
+    s->up.source = SOURCE_RAW;
+    n = fill(p, s, &s->up, &s->client, 0, v);
+    give_back(p, &s->up);
+    if (n > 0) s->lingered += (unsigned)n;
+    if ((n < 0 && n != MINIPROXY_AGAIN) || s->lingered > MINIPROXY_LINGER_BYTES) {
+        end_session(p, s, false);
+        return NEXT_STATE;
+    }
+    v->more = n > 0 && (s->client.ready & MINIPROXY_RD) != 0;
+    return NEXT_WAIT;
+}
+
+/* ---- IDLE: nothing of a request yet ---- */
+
+/* Anything that comes over an idle upstream connection ends it: there is no request that it could answer (RFC 9112 section 9.2). */
+static bool server_is_quiet(struct miniproxy *p, struct miniproxy_session *s)
+{
+    unsigned char octet;
+    struct miniproxy_conn *c = server_of(s);
+    if (p->config.port->recv(p->config.port_data, c, &octet, 1) == MINIPROXY_AGAIN) {
+        c->ready &= (uint8_t)~MINIPROXY_RD;
+        return true;
+    }
+    close_servers(p, s, false);
+    return false;
+}
+
+static enum next on_idle(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+{
+    int n;
+    if ((s->flags & HAS_SERVER) != 0 && (server_of(s)->ready & MINIPROXY_RD) != 0) server_is_quiet(p, s);
+    if (has_received(buffer_of(p, &s->up))) {
+        settle(buffer_of(p, &s->up), MINIPROXY_HEADROOM);
+        n = 1;
+    } else {
+        s->up.source = SOURCE_RAW;
+        n = fill(p, s, &s->up, &s->client, MINIPROXY_HEADROOM, v);
+    }
+    if (n == MINIPROXY_AGAIN) {
+        if (s->wait_lane == 0) give_back(p, &s->up);
+        return NEXT_WAIT;
+    }
+    if (n < 0) {
+        end_session(p, s, n != MINIPROXY_EOF);
+        return NEXT_STATE;
+    }
+    open_transaction(p, s);
+    s->bytes_up = (unsigned)(buffer_of(p, &s->up)->in_end - buffer_of(p, &s->up)->in);
+    enter(p, s, STATE_HEAD);
+    if (is_armed(s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_IDLE))
+        arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_HEAD);
+    return NEXT_STATE;
+}
+
+/* ---- HEAD: a request arrives and is decided ---- */
+
+/* Keep "METHOD target" for the event. */
+static void keep_line(struct miniproxy_session *s, const struct miniproxy_buffer *b, const struct plan *pl, bool valid)
+{
+    size_t method_len = pl->method.len, target_len = pl->target.len, room = MINIPROXY_LINE_KEEP;
+    s->origin_len = 0;
+    if (method_len == 0 || target_len == 0) return;
+    s->flags |= LINE_READ;
+    /* A malformed target may hold a password. */
+    if (!valid && memchr(b->u.data + pl->target.at, '@', target_len) != NULL) target_len = 0;
+    if (method_len > room) method_len = room;
+    s->method_len = (uint8_t)method_len;
+    memcpy(s->line, b->u.data + pl->method.at, method_len);
+    if (method_len < room) s->line[method_len] = ' ';
+    room = method_len < room ? room - method_len - 1 : 0;
+    if (target_len > room) target_len = room;
+    memcpy(s->line + method_len + (room > 0), b->u.data + pl->target.at, target_len);
+    s->line_len = u16(method_len + (target_len > 0 ? target_len + 1 : 0));
+    if (!valid || pl->path.at == 0) return;
+    if ((size_t)(pl->authority.at - pl->target.at) + pl->authority.len > target_len) return;
+    s->origin_at = u16(method_len + 1 + (size_t)(pl->authority.at - pl->target.at));
+    s->origin_len = pl->authority.len;
+}
+
+static bool same_origin(const struct miniproxy_session *s, const struct miniproxy_buffer *b, const struct plan *pl)
+{
+    if (s->origin_len == 0 || s->origin_len != pl->authority.len) return false;
+    for (size_t i = 0; i < s->origin_len; i++)
+        if (lower((unsigned char)s->line[s->origin_at + i]) != lower(b->u.data[pl->authority.at + i])) return false;
+    return true;
+}
+
+static void tell_begin(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b,
+                       const struct plan *pl)
+{
+    struct miniproxy_event e;
+    if (p->config.begin == NULL || (s->flags & LINE_READ) == 0) return;
+    describe(p, s, &e);
+    e.method = (const char *)b->u.data + pl->method.at;
+    e.method_len = pl->method.len;
+    e.target = (const char *)b->u.data + pl->target.at;
+    e.target_len = s->line_len > s->method_len ? pl->target.len : 0;
+    p->config.begin(p->config.app, &e);
+}
+
+/* Parse the complete head in b, and keep of the session's origin connection only one that leads where this request goes. */
+static enum miniproxy_cause read_head(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    struct plan *pl = plan_of(b);
+    struct head *h = &pl->head;
+    enum miniproxy_cause cause = parse_request_line(pl, b);
+    bool reuse = cause == MINIPROXY_CAUSE_NONE && (s->flags & HAS_SERVER) != 0 && pl->method_bit != MINIPROXY_CONNECT &&
+                 same_origin(s, b, pl);
+    if (!reuse) close_servers(p, s, false);
+    keep_line(s, b, pl, cause == MINIPROXY_CAUSE_NONE);
+    tell_begin(p, s, b, pl);
+    if (h->minor == 0) s->flags |= IS_HTTP10;
+    if (pl->method_bit == MINIPROXY_HEAD) s->flags |= IS_HEAD;
+    if (cause == MINIPROXY_CAUSE_NONE) cause = parse_fields(h, b, p->config.name);
+    if (cause == MINIPROXY_CAUSE_NONE && h->minor > 0 && (h->seen & HAS_HOST) == 0) cause = MINIPROXY_CAUSE_HOST;
+    if (cause == MINIPROXY_CAUSE_NONE) cause = frame_request(pl, p->config.body_max, &s->up.source);
+    if (cause != MINIPROXY_CAUSE_NONE) return cause;
+    if (h->minor > 0 && (h->seen & SAYS_CLOSE) == 0 && pl->method_bit != MINIPROXY_CONNECT) s->flags |= KEEPS_CLIENT;
+    if ((pl->method_bit & (MINIPROXY_GET | MINIPROXY_HEAD | MINIPROXY_OPTIONS | MINIPROXY_TRACE | MINIPROXY_PUT |
+                           MINIPROXY_DELETE)) != 0 && s->up.source == SOURCE_NONE)
+        s->flags |= IS_REPEATABLE;
+    if (h->minor > 0 && (h->seen & SAYS_UPGRADE) != 0 && (h->seen & NAMES_WEBSOCKET) != 0 && s->up.source == SOURCE_NONE &&
+        pl->method_bit == MINIPROXY_GET)
+        s->flags |= IS_UPGRADE;
+    if ((h->seen & HAS_MAX_FORWARDS) != 0 && (pl->method_bit & (MINIPROXY_OPTIONS | MINIPROXY_TRACE)) != 0)
+        drop_field(h, b, (const unsigned char *)"max-forwards", 12); /* written anew */
+    if (pl->host.len > 0) {
+        pl->stop = b->u.data[pl->host.at + pl->host.len];
+        b->u.data[pl->host.at + pl->host.len] = '\0';
+    }
+    return MINIPROXY_CAUSE_NONE;
+}
+
+/* Ask the policy about this request to this address, or before it is known. */
+static enum miniproxy_verdict ask(const struct miniproxy_session *s, const struct miniproxy_buffer *b, const struct plan *pl,
+                                  const struct miniproxy_addr *address, uint16_t port, int *rule)
+{
+    struct miniproxy_question q;
+    q.client = &s->client_addr;
+    q.user = s->user;
+    q.host = (const char *)b->u.data + pl->host.at;
+    q.path = pl->method_bit == MINIPROXY_CONNECT ? NULL : (const char *)b->u.data + pl->path.at;
+    q.path_len = pl->path.len;
+    q.address = address;
+    q.port = port;
+    q.method = pl->method_bit;
+    q.literal = (pl->form & LITERAL) != 0;
+    return miniproxy_decide(s->policy, &q, rule);
+}
+
+/* Who asks: known, wrong, or nobody. */
+static enum miniproxy_cause log_in(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b,
+                                   const struct head *h)
+{
+#if MINIPROXY_WITH_AUTH
+    if (s->policy == NULL || s->policy->user_count == 0 || (h->seen & HAS_LOGIN) == 0) return MINIPROXY_CAUSE_NONE;
+    if (throttled(p, &s->client_addr)) return MINIPROXY_CAUSE_LOGIN_THROTTLED;
+    s->user = check_login(&p->config, s->policy, b->u.data + h->login.at, h->login.len);
+    if (s->user == NULL) {
+        note_failure(p, &s->client_addr);
+        return MINIPROXY_CAUSE_LOGIN_FAILED;
+    }
+    forget_failures(p, &s->client_addr);
+#else
+    (void)p;
+    (void)s;
+    (void)b;
+    (void)h;
+#endif
+    return MINIPROXY_CAUSE_NONE;
+}
+
+/* May this request go on? */
+static enum miniproxy_cause judge(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b,
+                                  const struct plan *pl)
+{
+    enum miniproxy_cause cause;
+    int rule = -1;
+    const struct miniproxy_addr *address = (pl->form & LITERAL) != 0 ? &pl->at[0] : NULL;
+    s->policy = p->config.policy;
+    if ((pl->head.seen & LOOPS) != 0) return MINIPROXY_CAUSE_LOOP;
+    cause = log_in(p, s, b, &pl->head);
+    if (cause != MINIPROXY_CAUSE_NONE || pl->form == SERVER_WIDE) return cause;
+    switch (ask(s, b, pl, address, pl->port, &rule)) {
+    case MINIPROXY_ALLOWED:
+    case MINIPROXY_NEEDS_ADDRESS:
+        s->rule = (int16_t)rule;
+        return MINIPROXY_CAUSE_NONE;
+    case MINIPROXY_NEEDS_USER:
+        return MINIPROXY_CAUSE_LOGIN_MISSING;
+    default:
+        s->rule = (int16_t)rule;
+        if (pl->method_bit == MINIPROXY_CONNECT &&
+            ask(s, b, pl, address, MINIPROXY_CONNECT_PORT, NULL) != MINIPROXY_DENIED)
+            return MINIPROXY_CAUSE_CONNECT_PORT;
+        return address != NULL && miniproxy_addr_is_special(address) ? MINIPROXY_CAUSE_ADDRESS : MINIPROXY_CAUSE_POLICY;
+    }
+}
+
+static bool over_client_limit(struct miniproxy *p, const struct miniproxy_session *s);
+static bool make_room(struct miniproxy *p);
+
+/* A session that was taken in to be refused may find that there is room by now. */
+static enum miniproxy_cause find_place(struct miniproxy *p, struct miniproxy_session *s)
+{
+    if (over_client_limit(p, s)) return MINIPROXY_CAUSE_CLIENT_LIMIT;
+    if (!make_room(p)) return MINIPROXY_CAUSE_SESSIONS_FULL;
+    forget_reserved(p, s);
+    return MINIPROXY_CAUSE_NONE;
+}
+
+static enum next start_exchange(struct miniproxy *p, struct miniproxy_session *s);
+
+/* The kept connection serves this request too, if the policy still allows its address and it is still there. A request that could not be
+ * repeated is not sent before looking. */
+static bool can_reuse(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b,
+                      const struct plan *pl)
+{
+    int rule = -1;
+    if ((s->flags & HAS_SERVER) == 0) return false;
+    if (ask(s, b, pl, &s->server_addr, pl->port, &rule) != MINIPROXY_ALLOWED) return false;
+    if ((server_of(s)->ready & MINIPROXY_RD) != 0 || (s->flags & IS_REPEATABLE) == 0)
+        if (!server_is_quiet(p, s)) return false;
+    s->rule = (int16_t)rule;
+    return true;
+}
+
+static enum next decide_request(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    struct plan *pl = plan_of(b);
+    enum miniproxy_cause cause = read_head(p, s, b);
+    if (cause == MINIPROXY_CAUSE_NONE && (s->flags & IS_RESERVED) != 0) cause = find_place(p, s);
+    if (cause == MINIPROXY_CAUSE_NONE) cause = judge(p, s, b, pl);
+    if (cause != MINIPROXY_CAUSE_NONE) return refuse(p, s, cause);
+    arm(p, s, MINIPROXY_TIMER_WHOLE, MINIPROXY_TIMEOUT_TOTAL);
+    if (pl->form == SERVER_WIDE) return refuse(p, s, MINIPROXY_CAUSE_NONE); /* it asks about the proxy */
+    if ((pl->head.seen & HAS_MAX_FORWARDS) != 0 && pl->head.max_forwards == 0) {
+        if (pl->method_bit == MINIPROXY_OPTIONS) return refuse(p, s, MINIPROXY_CAUSE_NONE);
+        if (pl->method_bit == MINIPROXY_TRACE) return refuse(p, s, MINIPROXY_CAUSE_TRACE);
+    }
+    if (can_reuse(p, s, b, pl)) {
+        s->flags |= IS_REUSED;
+        p->counters.reused++;
+        return start_exchange(p, s);
+    }
+    close_servers(p, s, false);
+    s->server_addr.family = 0;
+    enter(p, s, (pl->form & LITERAL) != 0 ? STATE_CONNECT : STATE_RESOLVE);
+    arm(p, s, MINIPROXY_TIMER_PHASE, (pl->form & LITERAL) != 0 ? MINIPROXY_TIMEOUT_CONNECT : MINIPROXY_TIMEOUT_DNS);
+    return NEXT_STATE;
+}
+
+/* What is wrong with the beginning of a head that is not complete, as early as it can be known. */
+static enum miniproxy_cause check_beginning(struct miniproxy_session *s, struct miniproxy_buffer *b, enum head_end end)
+{
+    const unsigned char *p = b->u.data + b->in, *lf = memchr(p, '\n', (size_t)(b->in_end - b->in));
+    bool full = b->in_end >= MINIPROXY_BUFFER_SIZE - 2;
+    enum miniproxy_cause cause;
+    if (*p == 0x16) return MINIPROXY_CAUSE_TLS; /* a handshake record */
+    if (!is_token(*p) && *p != '\r') return MINIPROXY_CAUSE_REQUEST_LINE;
+    if (end == HEAD_LONE_LF && (lf == p || lf[-1] != '\r')) return MINIPROXY_CAUSE_REQUEST_LINE;
+    if (end == HEAD_LONE_LF) return MINIPROXY_CAUSE_FIELD;
+    if (lf == NULL) {
+        if (!full) return MINIPROXY_CAUSE_NONE;
+        while (is_token(*p)) p++;
+        return *p == ' ' && p - (b->u.data + b->in) <= MINIPROXY_METHOD_MAX ? MINIPROXY_CAUSE_LINE_SIZE
+                                                                             : MINIPROXY_CAUSE_METHOD_SIZE;
+    }
+    cause = parse_request_line(plan_of(b), b);
+    if (cause != MINIPROXY_CAUSE_NONE || full) {
+        keep_line(s, b, plan_of(b), cause == MINIPROXY_CAUSE_NONE);
+        if (plan_of(b)->method_bit == MINIPROXY_HEAD) s->flags |= IS_HEAD;
+    }
+    return cause == MINIPROXY_CAUSE_NONE && full ? MINIPROXY_CAUSE_HEAD_SIZE : cause;
+}
+
+static enum next on_head(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+{
+    struct miniproxy_buffer *b = buffer_of(p, &s->up);
+    enum miniproxy_cause cause;
+    enum head_end end;
+    int n;
+    for (;;) {
+        while (b->in_end - b->in >= 2 && b->u.data[b->in] == '\r' && b->u.data[b->in + 1] == '\n') {
+            if (++s->interim > BLANK_LINES_MAX) return refuse(p, s, MINIPROXY_CAUSE_REQUEST_LINE);
+            b->in = u16(b->in + 2u);
+            if (b->scan < b->in) b->scan = b->in;
+        }
+        if (has_received(b)) {
+            end = scan_head(b);
+            if (end == HEAD_COMPLETE) {
+                s->interim = 0;
+                return decide_request(p, s, b);
+            }
+            cause = check_beginning(s, b, end);
+            if (cause != MINIPROXY_CAUSE_NONE) {
+                tell_begin(p, s, b, plan_of(b));
+                return refuse(p, s, cause);
+            }
+        }
+        if ((s->client.ready & MINIPROXY_RD) == 0) return NEXT_WAIT;
+        if (b->in > MINIPROXY_HEADROOM) settle(b, MINIPROXY_HEADROOM);
+        n = p->config.port->recv(p->config.port_data, &s->client, b->u.data + b->in_end,
+                                 (size_t)(MINIPROXY_BUFFER_SIZE - 2 - b->in_end));
+        if (n == MINIPROXY_AGAIN) {
+            s->client.ready &= (uint8_t)~MINIPROXY_RD;
+            return NEXT_WAIT;
+        }
+        if (n == MINIPROXY_EOF) return refuse(p, s, MINIPROXY_CAUSE_HEAD_CUT);
+        if (n < 0) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
+        b->in_end = u16(b->in_end + (size_t)n);
+        s->bytes_up += (unsigned)n;
+        p->counters.bytes_up += (unsigned)n;
+        v->up = true;
+    }
+}
+
+/* ---- RESOLVE ---- */
+
+/* Keep the addresses that the policy allows, in turns of both families, the resolver's first one first (RFC 8305 section 4). */
+static void sort_addresses(struct miniproxy_session *s, const struct miniproxy_buffer *b, struct plan *pl, unsigned count,
+                           bool *needs_user)
+{
+    unsigned i, j;
+    int rule = -1;
+    pl->count = 0;
+    for (i = 0; i < count; i++) {
+        enum miniproxy_verdict verdict;
+        pl->at[i].port = pl->port;
+        verdict = ask(s, b, pl, &pl->at[i], pl->port, &rule);
+        if (verdict == MINIPROXY_NEEDS_USER) *needs_user = true;
+        if (verdict == MINIPROXY_ALLOWED) pl->at[pl->count++] = pl->at[i];
+        if (verdict == MINIPROXY_ALLOWED || pl->count == 0) s->rule = (int16_t)rule;
+    }
+    for (i = 1; i < pl->count; i++) {
+        struct miniproxy_addr moved;
+        for (j = i; j < pl->count && pl->at[j].family == pl->at[i - 1].family; j++) {}
+        if (j == pl->count) return;
+        moved = pl->at[j];
+        memmove(&pl->at[i + 1], &pl->at[i], (j - i) * sizeof moved);
+        pl->at[i] = moved;
+    }
+}
+
+static enum next on_resolve(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct miniproxy_buffer *b = buffer_of(p, &s->up);
+    struct plan *pl = plan_of(b);
+    struct miniproxy_conn *c = &s->server[0];
+    bool needs_user = false;
+    int count;
+    if ((s->flags & RESOLVING) != 0 && c->ready == 0) return NEXT_WAIT;
+    c->ready = 0;
+    s->flags |= RESOLVING;
+    s->servers_open = 1;
+    count = p->config.port->resolve(p->config.port_data, c, (const char *)b->u.data + pl->host.at, pl->at,
+                                    MINIPROXY_ADDRESSES);
+    if (count == MINIPROXY_AGAIN) return NEXT_WAIT;
+    s->flags &= ~(uint32_t)RESOLVING;
+    s->servers_open = 0;
+    c->handle = 0;
+    c->port_flags = 0;
+    s->dns_ms = p->now_ms - s->mark_ms;
+    if (count == MINIPROXY_ENAME || count == 0) return refuse(p, s, MINIPROXY_CAUSE_DNS_NAME);
+    if (count == MINIPROXY_ERESOURCES) return refuse(p, s, MINIPROXY_CAUSE_RESOURCES);
+    if (count < 0) return refuse(p, s, MINIPROXY_CAUSE_DNS_FAILED);
+    sort_addresses(s, b, pl, count > MINIPROXY_ADDRESSES ? MINIPROXY_ADDRESSES : (unsigned)count, &needs_user);
+    if (pl->count == 0) return refuse(p, s, needs_user ? MINIPROXY_CAUSE_LOGIN_MISSING : MINIPROXY_CAUSE_ADDRESS);
+    enter(p, s, STATE_CONNECT);
+    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_CONNECT);
+    return NEXT_STATE;
+}
+
+/* ---- CONNECT ---- */
+
+static enum miniproxy_cause connect_cause(int error)
+{
+    switch (error) {
+    case MINIPROXY_EREFUSED: return MINIPROXY_CAUSE_REFUSED;
+    case MINIPROXY_EUNREACHABLE: return MINIPROXY_CAUSE_UNREACHABLE;
+    case MINIPROXY_ETIMEDOUT: return MINIPROXY_CAUSE_CONNECT_TIMEOUT;
+    case MINIPROXY_ERESOURCES: return MINIPROXY_CAUSE_RESOURCES;
+    case MINIPROXY_ESELF: return MINIPROXY_CAUSE_LOOP;
+    default: return MINIPROXY_CAUSE_CONNECT_RESET;
+    }
+}
+
+static enum next connected(struct miniproxy *p, struct miniproxy_session *s, unsigned winner)
+{
+    s->servers_open &= (uint8_t)~(1u << winner);
+    close_servers(p, s, true);
+    s->servers_open = (uint8_t)(1u << winner);
+    s->server_at = (uint8_t)winner;
+    s->server[winner].ready |= MINIPROXY_RD | MINIPROXY_WR;
+    s->flags |= HAS_SERVER;
+    s->connect_ms = p->now_ms - s->mark_ms;
+    return start_exchange(p, s);
+}
+
+/* One call of the port for an attempt under way. True: connected. */
+static bool attempt(struct miniproxy *p, struct miniproxy_session *s, struct plan *pl, unsigned i)
+{
+    struct miniproxy_conn *c = &s->server[i];
+    const struct miniproxy_addr *to = &pl->at[pl->tries[i]];
+    int result;
+    c->ready = 0;
+    s->servers_open |= (uint8_t)(1u << i);
+    s->server_addr = *to;
+    result = p->config.port->connect(p->config.port_data, c, to);
+    if (result == MINIPROXY_OK) return true;
+    if (result == MINIPROXY_AGAIN) return false;
+    pl->error = (int8_t)result;
+    close_conn(p, c, true);
+    s->servers_open &= (uint8_t)~(1u << i);
+    return false;
+}
+
+/* The place for another attempt, or MINIPROXY_ATTEMPTS. When all are taken, the oldest gives way once it has had its share of the
+ * time, for every address is to be tried within the one deadline. */
+static unsigned place_for_attempt(struct miniproxy *p, struct miniproxy_session *s, const struct plan *pl)
+{
+    unsigned i, oldest = 0;
+    uint32_t share = p->config.timeout_ms[MINIPROXY_TIMEOUT_CONNECT] / pl->count / p->config.timeout_ms[MINIPROXY_TIMEOUT_ATTEMPT];
+    for (i = 0; i < MINIPROXY_ATTEMPTS; i++)
+        if ((s->servers_open >> i & 1u) == 0) return i;
+    for (i = 1; i < MINIPROXY_ATTEMPTS; i++)
+        if ((uint8_t)(pl->tick - pl->since[i]) > (uint8_t)(pl->tick - pl->since[oldest])) oldest = i;
+    if ((uint8_t)(pl->tick - pl->since[oldest]) < share && share < UINT8_MAX) return MINIPROXY_ATTEMPTS;
+    close_conn(p, &s->server[oldest], true);
+    s->servers_open &= (uint8_t)~(1u << oldest);
+    return oldest;
+}
+
+static enum next on_connect(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct plan *pl = plan_of(buffer_of(p, &s->up));
+    unsigned i;
+    for (i = 0; i < MINIPROXY_ATTEMPTS; i++)
+        if ((s->servers_open >> i & 1u) != 0 && s->server[i].ready != 0 && attempt(p, s, pl, i)) return connected(p, s, i);
+    if ((s->flags & NEXT_ATTEMPT) != 0) {
+        pl->tick++;
+        arm(p, s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_ATTEMPT);
+    }
+    while (pl->next < pl->count && (s->servers_open == 0 || (s->flags & NEXT_ATTEMPT) != 0)) {
+        i = place_for_attempt(p, s, pl);
+        if (i == MINIPROXY_ATTEMPTS) break;
+        pl->tries[i] = pl->next++;
+        pl->since[i] = pl->tick;
+        if (attempt(p, s, pl, i)) return connected(p, s, i);
+        if ((s->servers_open >> i & 1u) == 0) continue;
+        s->flags &= ~(uint32_t)NEXT_ATTEMPT;
+        if (pl->next < pl->count) arm(p, s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_ATTEMPT);
+    }
+    s->flags &= ~(uint32_t)NEXT_ATTEMPT;
+    if (s->servers_open != 0) return NEXT_WAIT;
+    return refuse(p, s, connect_cause(pl->error));
+}
+
+static bool may_repeat(const struct miniproxy_session *s)
+{
+    return (s->flags & (IS_REUSED | IS_REPEATABLE)) == (IS_REUSED | IS_REPEATABLE);
+}
+
+/* A kept connection turned out dead before anything came back: the same request once more over a new one (RFC 9110 section 9.2.2). */
+static enum next repeat(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct miniproxy_buffer *b = buffer_of(p, &s->up);
+    s->flags &= ~(uint32_t)(IS_REUSED | IS_REPEATABLE | UP_DONE);
+    close_servers(p, s, true);
+    give_back(p, &s->down);
+    b->out = 0;
+    s->server_at = 0;
+    p->counters.retried++;
+    enter(p, s, STATE_CONNECT);
+    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_CONNECT);
+    return NEXT_STATE;
+}
+
+static enum next on_reconnect(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct miniproxy_conn *c = &s->server[0];
+    int result;
+    if (s->servers_open != 0 && c->ready == 0) return NEXT_WAIT;
+    c->ready = 0;
+    s->servers_open = 1;
+    result = p->config.port->connect(p->config.port_data, c, &s->server_addr);
+    if (result == MINIPROXY_AGAIN) return NEXT_WAIT;
+    if (result != MINIPROXY_OK) return refuse(p, s, connect_cause(result));
+    c->ready |= MINIPROXY_RD | MINIPROXY_WR;
+    s->flags |= HAS_SERVER;
+    s->connect_ms = p->now_ms - s->mark_ms;
+    enter(p, s, STATE_AWAIT);
+    return NEXT_STATE;
+}
+
+/* ---- AWAIT and RELAY: the exchange ---- */
+
+static enum next start_tunnel(struct miniproxy *p, struct miniproxy_session *s)
+{
+    enter(p, s, STATE_TUNNEL);
+    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_TUNNEL);
+    arm(p, s, MINIPROXY_TIMER_WHOLE, MINIPROXY_TIMEOUT_TUNNEL_TOTAL);
+    start_pipe(&s->up, SOURCE_RAW, 0, 0);
+    start_pipe(&s->down, SOURCE_RAW, 0, 0);
+    s->flags &= ~(uint32_t)(KEEPS_CLIENT | KEEPS_SERVER);
+    p->counters.tunnels++;
+    return NEXT_STATE;
+}
+
+/* The origin is connected. */
+static enum next start_exchange(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct miniproxy_buffer *b = buffer_of(p, &s->up);
+    const struct plan *pl = plan_of(b);
+    const char *last = "";
+    unsigned flags = (pl->head.seen & NOMINATES) != 0 ? PIPE_NO_TRAILERS : 0;
+    if (pl->method_bit == MINIPROXY_CONNECT) {
+        b->in = pl->head.end;
+        b->out = b->out_end = 0;
+        if (!has_received(b)) give_back(p, &s->up);
+        s->flags |= GREETING_DUE;
+        s->status = 200;
+        s->source = MINIPROXY_BY_PROXY;
+        return start_tunnel(p, s);
+    }
+    if (s->up.source == SOURCE_CHUNKED) flags |= PIPE_CHUNKED | PIPE_WIDE;
+    start_pipe(&s->up, s->up.source, pl->head.length, flags);
+    if ((s->flags & KEEPS_CLIENT) == 0 || p->draining) s->origin_len = 0;
+    if ((s->flags & IS_UPGRADE) != 0) last = "Connection: upgrade\r\nUpgrade: websocket\r\n";
+    else if (s->origin_len == 0) last = "Connection: close\r\n";
+    rewrite_request(b, p->config.name, last);
+    s->flags |= IS_WRITTEN;
+    enter(p, s, STATE_AWAIT);
+    return NEXT_STATE;
+}
+
+static enum miniproxy_cause response_cause(enum miniproxy_cause cause)
+{
+    switch (cause) {
+    case MINIPROXY_CAUSE_LENGTH: return MINIPROXY_CAUSE_RESPONSE_LENGTH;
+    case MINIPROXY_CAUSE_CODING: return MINIPROXY_CAUSE_RESPONSE_CODING;
+    case MINIPROXY_CAUSE_HEAD_SIZE: return MINIPROXY_CAUSE_RESPONSE_HEAD_SIZE;
+    default: return MINIPROXY_CAUSE_RESPONSE_INVALID;
+    }
+}
+
+/* Stop sending the request: nobody wants the rest. */
+static void stop_up(struct miniproxy_session *s)
+{
+    s->flags |= UP_DONE | UP_CUT;
+    s->flags &= ~(uint32_t)(KEEPS_CLIENT | KEEPS_SERVER);
+}
+
+/* 101: the request must have asked for it (RFC 9110 section 7.8). */
+static enum miniproxy_cause switch_protocols(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b,
+                                             struct head *h)
+{
+    if ((s->flags & IS_UPGRADE) == 0 || (h->seen & NAMES_WEBSOCKET) == 0) return MINIPROXY_CAUSE_UPGRADE;
+    rewrite_response(b, h, false, p->config.name, 0, "Connection: upgrade\r\nUpgrade: websocket\r\n");
+    s->status = 101;
+    s->source = MINIPROXY_BY_ORIGIN;
+    s->flags |= HAS_ANSWERED;
+    start_tunnel(p, s);
+    return MINIPROXY_CAUSE_NONE;
+}
+
+static void begin_response(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b, struct head *h,
+                           uint8_t source)
+{
+    bool whole_request = (s->flags & UP_DONE) != 0;
+    bool chunked = (source == SOURCE_CHUNKED || source == SOURCE_EOF) && (s->flags & IS_HTTP10) == 0;
+    unsigned flags = (chunked ? PIPE_CHUNKED : 0u) | ((h->seen & NOMINATES) != 0 ? PIPE_NO_TRAILERS : 0u);
+    uint32_t unix_s = p->config.unix_time != NULL ? p->config.unix_time(p->config.app) : 0;
+    if (!whole_request || p->draining) s->flags &= ~(uint32_t)KEEPS_CLIENT;
+    if ((s->flags & KEEPS_CLIENT) != 0 && s->origin_len > 0 && source != SOURCE_EOF && h->minor > 0 &&
+        (h->seen & SAYS_CLOSE) == 0 && (h->seen & (HAS_CODING | HAS_LENGTH)) != (HAS_CODING | HAS_LENGTH))
+        s->flags |= KEEPS_SERVER;
+    if (!whole_request && (h->status >= 400 || (h->seen & SAYS_CLOSE) != 0)) stop_up(s);
+    rewrite_response(b, h, chunked, p->config.name, unix_s, (s->flags & KEEPS_CLIENT) != 0 ? "" : "Connection: close\r\n");
+    start_pipe(&s->down, source, h->length, flags);
+    s->flags |= HAS_ANSWERED;
+    s->status = h->status;
+    s->source = MINIPROXY_BY_ORIGIN;
+    enter(p, s, STATE_RELAY);
+}
+
+/* The head in b is complete. */
+static enum miniproxy_cause read_response(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    struct head h;
+    uint8_t source;
+    enum miniproxy_cause cause;
+    if (!parse_status_line(&h, b)) return MINIPROXY_CAUSE_RESPONSE_INVALID;
+    cause = parse_fields(&h, b, p->config.name);
+    if (cause != MINIPROXY_CAUSE_NONE) return response_cause(cause);
+    cause = frame_response(&h, b, (s->flags & IS_HEAD) != 0, &source);
+    if (cause != MINIPROXY_CAUSE_NONE) return cause;
+    if (h.status == 101) return switch_protocols(p, s, b, &h);
+    if (h.status >= 200) {
+        begin_response(p, s, b, &h, source);
+        return MINIPROXY_CAUSE_NONE;
+    }
+    if (++s->interim > MINIPROXY_INTERIM_MAX) return MINIPROXY_CAUSE_RESPONSE_INTERIM;
+    if ((s->flags & IS_HTTP10) != 0) b->in = h.end; /* RFC 9110 section 15.2: never to HTTP/1.0 */
+    else rewrite_response(b, &h, false, p->config.name, 0, "");
+    disarm(p, s, MINIPROXY_TIMER_PHASE); /* the final response gets the whole time again */
+    return MINIPROXY_CAUSE_NONE;
+}
+
+/* The origin ended before its response had begun. */
+static enum next origin_failed(struct miniproxy *p, struct miniproxy_session *s, bool eof)
+{
+    if (has_received(buffer_of(p, &s->down))) return refuse(p, s, MINIPROXY_CAUSE_RESPONSE_CUT);
+    if (may_repeat(s)) return repeat(p, s);
+    return refuse(p, s, eof ? MINIPROXY_CAUSE_RESPONSE_EMPTY : MINIPROXY_CAUSE_RESPONSE_RESET);
+}
+
+/* What has been received of a response head that is not complete can be wrong already. */
+static enum miniproxy_cause check_response(const struct miniproxy_buffer *b, enum head_end end)
+{
+    size_t len = (size_t)(b->in_end - b->in);
+    if (end == HEAD_LONE_LF || memcmp(b->u.data + b->in, "HTTP/1.", len < 7 ? len : 7) != 0)
+        return MINIPROXY_CAUSE_RESPONSE_INVALID;
+    return is_full(b, MINIPROXY_HEADROOM) ? MINIPROXY_CAUSE_RESPONSE_HEAD_SIZE : MINIPROXY_CAUSE_NONE;
+}
+
+/* From here on the request must not be repeated. */
+static void first_byte(struct miniproxy *p, struct miniproxy_session *s)
+{
+    s->flags = (s->flags | FIRST_BYTE_SEEN) & ~(uint32_t)IS_REPEATABLE;
+    s->first_byte_ms = p->now_ms - s->mark_ms;
+    if ((s->flags & UP_DONE) != 0 && !has_received(buffer_of(p, &s->up))) give_back(p, &s->up);
+}
+
+/* The response's head. Interim responses leave before the next head is looked at. */
+static enum next await_response(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+{
+    struct miniproxy_buffer *b;
+    enum miniproxy_cause cause;
+    enum head_end end;
+    int n;
+    s->down.source = SOURCE_RAW;
+    for (;;) {
+        if (!flush(p, s, &s->down, &s->client, v)) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
+        b = buffer_of(p, &s->down);
+        if (has_sendable(b)) {
+            v->more |= (s->client.ready & MINIPROXY_WR) != 0;
+            return NEXT_WAIT;
+        }
+        if (has_received(b)) {
+            if (b->in != MINIPROXY_HEADROOM) settle(b, MINIPROXY_HEADROOM);
+            end = scan_head(b);
+            cause = end == HEAD_COMPLETE ? read_response(p, s, b) : check_response(b, end);
+            if (cause != MINIPROXY_CAUSE_NONE) return refuse(p, s, cause);
+            if (s->state != STATE_AWAIT) return NEXT_STATE;
+            if (end == HEAD_COMPLETE) continue;
+        }
+        n = fill(p, s, &s->down, server_of(s), MINIPROXY_HEADROOM, v);
+        if (n == MINIPROXY_AGAIN) {
+            if (!has_received(buffer_of(p, &s->down))) give_back(p, &s->down);
+            return NEXT_WAIT;
+        }
+        if (n < 0) return origin_failed(p, s, n == MINIPROXY_EOF);
+        if ((s->flags & FIRST_BYTE_SEEN) == 0) first_byte(p, s);
+    }
+}
+
+/* The request on its way to the origin. */
+static enum next send_request(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+{
+    switch (pump(p, s, &s->up, &s->client, server_of(s), v)) {
+    case PUMP_ON:
+        return NEXT_WAIT;
+    case PUMP_DONE:
+        s->flags |= UP_DONE;
+        break;
+    case PUMP_STUCK: /* the origin may have answered before it went: see what there is to read */
+        if (may_repeat(s)) return repeat(p, s);
+        stop_up(s);
+        break;
+    case PUMP_LOST:
+        return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
+    case PUMP_EOF:
+        if ((s->flags & HAS_ANSWERED) == 0) return refuse(p, s, MINIPROXY_CAUSE_BODY_CUT);
+        stop_up(s);
+        break;
+    case PUMP_BAD:
+        if ((s->flags & HAS_ANSWERED) == 0) return refuse(p, s, MINIPROXY_CAUSE_CHUNK);
+        stop_up(s);
+        break;
+    case PUMP_TRAILER:
+        if ((s->flags & HAS_ANSWERED) == 0) return refuse(p, s, MINIPROXY_CAUSE_TRAILER_SIZE);
+        stop_up(s);
+        break;
+    }
+    /* A request that may have to be repeated stays in its buffer. */
+    if ((s->flags & UP_CUT) != 0 || (!may_repeat(s) && !has_received(buffer_of(p, &s->up)))) give_back(p, &s->up);
+    return NEXT_WAIT;
+}
+
+/* The body of the response. */
+static enum next relay_response(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+{
+    struct miniproxy_buffer *b;
+    switch (pump(p, s, &s->down, server_of(s), &s->client, v)) {
+    case PUMP_ON:
+        return NEXT_WAIT;
+    case PUMP_EOF:
+        return cut(p, s, MINIPROXY_CAUSE_RESPONSE_CUT);
+    case PUMP_LOST:
+        return cut(p, s, MINIPROXY_CAUSE_RESPONSE_RESET);
+    case PUMP_STUCK:
+        return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
+    case PUMP_BAD:
+        return cut(p, s, MINIPROXY_CAUSE_RESPONSE_CODING);
+    case PUMP_TRAILER:
+        return cut(p, s, MINIPROXY_CAUSE_RESPONSE_TRAILER_SIZE);
+    default:
+        break;
+    }
+    b = buffer_of(p, &s->down);
+    /* Bytes behind the response answer nothing (RFC 9112 section 6.3). */
+    if (has_received(b) || (s->flags & (KEEPS_SERVER | UP_DONE)) != (KEEPS_SERVER | UP_DONE)) {
+        if ((s->flags & UP_DONE) == 0) stop_up(s);
+        close_servers(p, s, (s->flags & UP_CUT) != 0);
+    }
+    b = buffer_of(p, &s->up);
+    if (b != NULL) b->out = b->out_end;
+    return next_request(p, s);
+}
+
+static enum next on_exchange(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+{
+    enum state state = (enum state)s->state;
+    enum next next;
+    if (state == STATE_AWAIT && (s->client.ready & MINIPROXY_BROKEN) != 0) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
+    if ((s->flags & UP_DONE) == 0) {
+        next = send_request(p, s, v);
+        if (next == NEXT_STATE) return next;
+    }
+    return state == STATE_AWAIT ? await_response(p, s, v) : relay_response(p, s, v);
+}
+
+/* ---- TUNNEL ---- */
+
+enum tunnelled { TUNNEL_RUNS, TUNNEL_ENDED, TUNNEL_BROKEN };
+
+/* One direction. What a side had sent before it went is delivered first (RFC 9110 section 9.3.6): a direction that cannot be written any more
+ * ends alone, and the other one runs until it comes to its own end. */
+static enum tunnelled tunnel(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe, struct visit *v)
+{
+    struct miniproxy_conn *from = pipe == &s->up ? &s->client : server_of(s);
+    struct miniproxy_conn *to = pipe == &s->up ? server_of(s) : &s->client;
+    int n;
+    if ((pipe->flags & PIPE_FINISHED) != 0) return TUNNEL_ENDED;
+    if ((pipe->flags & PIPE_EOF) == 0) {
+        switch (pump(p, s, pipe, from, to, v)) {
+        case PUMP_ON:
+            return TUNNEL_RUNS;
+        case PUMP_STUCK:
+            give_back(p, pipe);
+            pipe->flags |= PIPE_FINISHED;
+            s->cause = pipe == &s->up ? MINIPROXY_CAUSE_RESPONSE_RESET : MINIPROXY_CAUSE_CLIENT_GONE;
+            return TUNNEL_ENDED;
+        case PUMP_LOST:
+            s->cause = pipe == &s->up ? MINIPROXY_CAUSE_CLIENT_GONE : MINIPROXY_CAUSE_RESPONSE_RESET;
+            return TUNNEL_BROKEN;
+        default:
+            pipe->flags |= PIPE_EOF;
+        }
+    }
+    n = p->config.port->finish(p->config.port_data, to);
+    if (n == MINIPROXY_AGAIN) {
+        to->ready &= (uint8_t)~MINIPROXY_WR;
+        return TUNNEL_RUNS;
+    }
+    pipe->flags |= PIPE_FINISHED;
+    return TUNNEL_ENDED;
+}
+
+/* Say 200 to CONNECT. No Content-Length or Transfer-Encoding (RFC 9110 section 9.3.6). */
+static bool greet(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct miniproxy_buffer *b;
+    if (!borrow(p, s, &s->down)) return false;
+    b = &p->buffers[s->down.buffer - 1];
+    b->out_end = u16((size_t)(put(b->u.data, "HTTP/1.1 200 Connection established\r\n\r\n") - b->u.data));
+    b->in = b->in_end = b->out_end;
+    s->flags = (s->flags & ~(uint32_t)GREETING_DUE) | HAS_ANSWERED;
+    return true;
+}
+
+static enum next on_tunnel(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+{
+    enum tunnelled up, down;
+    enum miniproxy_timeout kind;
+    if ((s->flags & GREETING_DUE) != 0 && !greet(p, s)) return NEXT_WAIT;
+    up = tunnel(p, s, &s->up, v);
+    down = tunnel(p, s, &s->down, v);
+    if (up == TUNNEL_ENDED && (s->client.ready & MINIPROXY_BROKEN) != 0) down = TUNNEL_BROKEN; /* nobody reads any more */
+    if (down == TUNNEL_ENDED && (server_of(s)->ready & MINIPROXY_BROKEN) != 0) up = TUNNEL_BROKEN;
+    if (up == TUNNEL_BROKEN || down == TUNNEL_BROKEN || (up == TUNNEL_ENDED && down == TUNNEL_ENDED)) {
+        end_session(p, s, false);
+        return NEXT_STATE;
+    }
+    kind = up == down ? MINIPROXY_TIMEOUT_TUNNEL : MINIPROXY_TIMEOUT_HALF_CLOSED;
+    if (v->up || v->down || !is_armed(s, MINIPROXY_TIMER_PHASE, kind)) arm(p, s, MINIPROXY_TIMER_PHASE, kind);
+    return NEXT_WAIT;
+}
+
+/* ==== 10  Scheduler ================================================================================ */
+
+/* Keep the deadlines of an exchange: one for each direction, after whom it waits for. Progress starts them again. */
+static void watch_exchange(struct miniproxy *p, struct miniproxy_session *s, const struct visit *v)
+{
+    enum miniproxy_timeout kind;
+    if ((s->flags & UP_DONE) == 0 && s->wait_lane == 0) {
+        kind = has_sendable(buffer_of(p, &s->up)) ? MINIPROXY_TIMEOUT_WRITE : MINIPROXY_TIMEOUT_BODY;
+        if (v->up || !is_armed(s, MINIPROXY_TIMER_SIDE, kind)) arm(p, s, MINIPROXY_TIMER_SIDE, kind);
+    }
+    if (has_sendable(buffer_of(p, &s->down))) kind = MINIPROXY_TIMEOUT_WRITE;
+    else kind = s->state == STATE_RELAY ? MINIPROXY_TIMEOUT_RESPONSE : MINIPROXY_TIMEOUT_FIRST_BYTE;
+    if (kind == MINIPROXY_TIMEOUT_FIRST_BYTE && (s->flags & UP_DONE) == 0)
+        disarm(p, s, MINIPROXY_TIMER_PHASE);
+    else if (!is_armed(s, MINIPROXY_TIMER_PHASE, kind) || (v->down && kind != MINIPROXY_TIMEOUT_FIRST_BYTE))
+        arm(p, s, MINIPROXY_TIMER_PHASE, kind);
+}
+
+static void watch(struct miniproxy *p, struct miniproxy_session *s, const struct visit *v)
+{
+    bool waits = s->wait_lane != 0, watched = is_armed(s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_BUFFER);
+    if (waits && !watched) arm(p, s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_BUFFER);
+    if (!waits && watched) disarm(p, s, MINIPROXY_TIMER_SIDE);
+    if (s->state == STATE_AWAIT || s->state == STATE_RELAY) {
+        if ((s->flags & UP_DONE) != 0 && !waits) disarm(p, s, MINIPROXY_TIMER_SIDE);
+        watch_exchange(p, s, v);
+    } else if (s->state == STATE_REPLY && v->down) {
+        arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_WRITE);
+    }
+}
+
+static enum next step(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+{
+    bool gone = (s->client.ready & MINIPROXY_BROKEN) != 0;
+    switch (s->state) {
+    case STATE_IDLE: return on_idle(p, s, v);
+    case STATE_HEAD: return on_head(p, s, v);
+    case STATE_RESOLVE: return gone ? cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE) : on_resolve(p, s);
+    case STATE_CONNECT:
+        if (gone) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
+        return (s->flags & IS_WRITTEN) != 0 ? on_reconnect(p, s) : on_connect(p, s);
+    case STATE_AWAIT:
+    case STATE_RELAY: return on_exchange(p, s, v);
+    case STATE_TUNNEL: return on_tunnel(p, s, v);
+    case STATE_REPLY: return on_reply(p, s, v);
+    case STATE_LINGER: return on_linger(p, s, v);
+    default: return NEXT_WAIT;
+    }
+}
+
+/* Do what can be done for one session, at most one buffer a direction. */
+static void visit(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct visit v = {false, false, false};
+    bool granted = (s->flags & IS_GRANTED) != 0;
+    unsigned steps = 0;
+    while (step(p, s, &v) == NEXT_STATE) {
+        if (s->state == STATE_FREE) return;
+        if (++steps == VISIT_STATES) {
+            v.more = true;
+            break;
+        }
+    }
+    if (granted && (s->flags & IS_GRANTED) != 0 && s->lane == 0) { /* it did not want it any more */
+        s->flags &= ~(uint32_t)IS_GRANTED;
+        p->granted--;
+        grant(p);
+    }
+    watch(p, s, &v);
+    if (v.more) run_soon(p, s, 1);
+}
+
+/* Visit everybody who stands in a queue now; who comes meanwhile waits for the next round. */
+static void run_lane(struct miniproxy *p, unsigned lane)
+{
+    uint16_t last = p->run[lane].tail, number;
+    while ((number = p->run[lane].head) != 0) {
+        struct miniproxy_session *s = &p->sessions[number - 1];
+        p->run[lane].head = s->run_next;
+        if (s->run_next == 0) p->run[lane].tail = 0;
+        s->lane = 0;
+        if (s->state == STATE_FREE) {
+            s->run_next = p->slots_free;
+            p->slots_free = number;
+        } else {
+            visit(p, s);
+        }
+        if (number == last) break;
+    }
+}
+
+/* ---- deadlines ---- */
+
+static void on_timeout(struct miniproxy *p, struct miniproxy_session *s, unsigned which, enum miniproxy_timeout kind)
+{
+    switch (kind) {
+    case MINIPROXY_TIMEOUT_HEAD:
+        if (s->state == STATE_IDLE) end_session(p, s, false); /* it has asked nothing: nothing to answer */
+        else refuse(p, s, MINIPROXY_CAUSE_HEAD_TIMEOUT);
+        break;
+    case MINIPROXY_TIMEOUT_REFUSE:
+        refuse(p, s, over_client_limit(p, s) ? MINIPROXY_CAUSE_CLIENT_LIMIT : MINIPROXY_CAUSE_SESSIONS_FULL);
+        break;
+    case MINIPROXY_TIMEOUT_BODY:
+        if ((s->flags & HAS_ANSWERED) != 0) stop_up(s);
+        else refuse(p, s, MINIPROXY_CAUSE_BODY_TIMEOUT);
+        break;
+    case MINIPROXY_TIMEOUT_BUFFER:
+        refuse_bare(p, s);
+        break;
+    case MINIPROXY_TIMEOUT_DNS:
+        refuse(p, s, MINIPROXY_CAUSE_DNS_TIMEOUT);
+        break;
+    case MINIPROXY_TIMEOUT_CONNECT:
+        refuse(p, s, MINIPROXY_CAUSE_CONNECT_TIMEOUT);
+        break;
+    case MINIPROXY_TIMEOUT_ATTEMPT:
+        s->flags |= NEXT_ATTEMPT;
+        break;
+    case MINIPROXY_TIMEOUT_FIRST_BYTE:
+        refuse(p, s, MINIPROXY_CAUSE_FIRST_BYTE_TIMEOUT);
+        break;
+    case MINIPROXY_TIMEOUT_RESPONSE:
+        cut(p, s, MINIPROXY_CAUSE_READ_TIMEOUT);
+        break;
+    case MINIPROXY_TIMEOUT_WRITE:
+        if (which == MINIPROXY_TIMER_SIDE && (s->flags & HAS_ANSWERED) != 0) stop_up(s);
+        else if (which == MINIPROXY_TIMER_SIDE) refuse(p, s, MINIPROXY_CAUSE_WRITE_TIMEOUT);
+        else if (s->state == STATE_REPLY) end_session(p, s, true);
+        else cut(p, s, MINIPROXY_CAUSE_CLIENT_WRITE_TIMEOUT);
+        break;
+    case MINIPROXY_TIMEOUT_TUNNEL:
+    case MINIPROXY_TIMEOUT_HALF_CLOSED:
+    case MINIPROXY_TIMEOUT_TUNNEL_TOTAL:
+        cut(p, s, MINIPROXY_CAUSE_TUNNEL_TIMEOUT);
+        break;
+    case MINIPROXY_TIMEOUT_TOTAL:
+        if (s->state == STATE_REPLY) end_session(p, s, true);
+        else refuse(p, s, MINIPROXY_CAUSE_TOTAL_TIMEOUT);
+        break;
+    default: /* IDLE, LINGER */
+        end_session(p, s, false);
+        break;
+    }
+}
+
+static void run_timers(struct miniproxy *p)
+{
+    for (unsigned kind = 0; kind < MINIPROXY_TIMEOUT_COUNT; kind++) {
+        uint16_t number;
+        while ((number = p->timers[kind].head) != 0 && time_reached(p->now_ms, timer_at(p, number)->due_ms)) {
+            struct miniproxy_session *s = &p->sessions[(number - 1) / MINIPROXY_TIMERS_EACH];
+            unsigned which = (number - 1u) % MINIPROXY_TIMERS_EACH;
+            disarm(p, s, which);
+            on_timeout(p, s, which, (enum miniproxy_timeout)kind);
+            if (s->state != STATE_FREE) run_soon(p, s, 0);
+        }
+    }
+}
+
+static uint32_t next_deadline(const struct miniproxy *p)
+{
+    uint32_t wait_ms = MINIPROXY_FOREVER, left;
+    for (unsigned kind = 0; kind < MINIPROXY_TIMEOUT_COUNT; kind++) {
+        uint16_t number = p->timers[kind].head;
+        if (number == 0) continue;
+        left = p->sessions[(number - 1) / MINIPROXY_TIMERS_EACH].timer[(number - 1) % MINIPROXY_TIMERS_EACH].due_ms - p->now_ms;
+        if ((int32_t)left < 0) left = 0;
+        if (left < wait_ms) wait_ms = left;
+    }
+    if (p->accept_paused && !p->draining) {
+        left = p->accept_retry_ms - p->now_ms;
+        if ((int32_t)left < 0) left = 0;
+        if (left < wait_ms) wait_ms = left;
+    }
+    return wait_ms;
+}
+
+/* ---- newcomers ---- */
+
+/* The session that can best be missed: idle for longest, then one whose client never said anything, then one that has its reply and
+ * does not close. Nobody from whom something has just arrived, nobody who has just come. */
+static bool evict(struct miniproxy *p)
+{
+    static const uint8_t queues[] = {MINIPROXY_TIMEOUT_IDLE, MINIPROXY_TIMEOUT_HEAD, MINIPROXY_TIMEOUT_LINGER};
+    for (unsigned i = 0; i < sizeof queues; i++) {
+        uint16_t number = p->timers[queues[i]].head;
+        for (unsigned looks = 0; number != 0 && looks < EVICT_LOOKS; looks++) {
+            struct miniproxy_session *s = &p->sessions[(number - 1) / MINIPROXY_TIMERS_EACH];
+            uint32_t age_ms = p->now_ms - s->mark_ms;
+            bool quiet = s->state == STATE_IDLE && (s->client.ready & MINIPROXY_RD) == 0 && s->wait_lane == 0;
+            if (queues[i] == MINIPROXY_TIMEOUT_LINGER) quiet = true;
+            if (queues[i] != MINIPROXY_TIMEOUT_IDLE && age_ms < EVICT_AGE_MS) quiet = false;
+            if (quiet && (s->flags & IS_RESERVED) == 0) {
+                p->counters.evicted++;
+                end_session(p, s, false);
+                return true;
+            }
+            number = timer_at(p, number)->next;
+        }
+    }
+    return false;
+}
+
+/* True when there is, or could be made, a place for one more ordinary session. */
+static bool make_room(struct miniproxy *p)
+{
+    return p->counters.active - p->reserved < MINIPROXY_SESSIONS || evict(p);
+}
+
+/* Has this client as many sessions as it may have, besides s? An idle one of its own gives way first. */
+static bool over_client_limit(struct miniproxy *p, const struct miniproxy_session *s)
+{
+    unsigned count = 0;
+    struct miniproxy_session *idle = NULL;
+    for (uint16_t number = *peer_bucket(p, &s->client_addr); number != 0; number = p->sessions[number - 1].peer_next) {
+        struct miniproxy_session *other = &p->sessions[number - 1];
+        if (other == s || (other->flags & IS_RESERVED) != 0 || !same_ip(&other->client_addr, &s->client_addr)) continue;
+        count++;
+        if (is_armed(other, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_IDLE) && other->state == STATE_IDLE &&
+            (other->client.ready & MINIPROXY_RD) == 0)
+            idle = other; /* the list begins with the latest: this ends with the oldest */
+    }
+    if (count < p->config.sessions_per_client) return false;
+    if (idle == NULL) return true;
+    p->counters.evicted++;
+    end_session(p, idle, false);
+    return false;
+}
+
+/* The oldest of those who are to be refused gets its answer now, to make a place for the next. */
+static void hurry_reserved(struct miniproxy *p)
+{
+    struct miniproxy_session *oldest = &p->sessions[p->refused[0] - 1], *s;
+    for (unsigned i = 1; i < p->reserved && i < MINIPROXY_RESERVED; i++) {
+        s = &p->sessions[p->refused[i] - 1];
+        if ((int32_t)(s->came_ms - oldest->came_ms) < 0) oldest = s;
+    }
+    if (oldest->state == STATE_IDLE || oldest->state == STATE_HEAD) {
+        refuse(p, oldest, MINIPROXY_CAUSE_SESSIONS_FULL);
+        visit(p, oldest);
+    }
+    if (oldest->state != STATE_FREE) end_session(p, oldest, false);
+}
+
+static struct miniproxy_session *take_slot(struct miniproxy *p)
+{
+    struct miniproxy_session *s;
+    unsigned i, slot;
+    if (p->slots_free != 0) {
+        s = &p->sessions[p->slots_free - 1];
+        p->slots_free = s->run_next;
+    } else if (p->slots_used < MINIPROXY_SLOTS) {
+        slot = p->slots_used++;
+        s = &p->sessions[slot];
+        s->client.id = u16(slot * (1 + MINIPROXY_ATTEMPTS));
+        for (i = 0; i < MINIPROXY_ATTEMPTS; i++) s->server[i].id = u16(s->client.id + 1u + i);
+    } else {
+        return NULL;
+    }
+    return s;
+}
+
+static void welcome(struct miniproxy *p, struct miniproxy_session *s)
+{
+    bool room = make_room(p);
+    p->counters.accepted++;
+    if (++p->counters.active > p->counters.active_peak) p->counters.active_peak = p->counters.active;
+    s->flags = 0;
+    s->came_ms = p->now_ms;
+    s->client.ready |= MINIPROXY_RD | MINIPROXY_WR;
+    join_peers(p, s);
+    enter(p, s, STATE_IDLE);
+    if (room && !over_client_limit(p, s)) {
+        arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_HEAD);
+    } else {
+        if (p->reserved == MINIPROXY_RESERVED) hurry_reserved(p);
+        s->flags |= IS_RESERVED;
+        p->refused[p->reserved++] = u16(slot_of(p, s) + 1);
+        arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_REFUSE);
+    }
+    run_soon(p, s, 0);
+}
+
+static void accept_some(struct miniproxy *p)
+{
+    struct miniproxy_session *s;
+    int result;
+    if (p->accept_paused && time_reached(p->now_ms, p->accept_retry_ms)) p->accept_paused = 0;
+    for (unsigned i = 0; i < ACCEPTS_A_POLL && p->accept_ready && !p->accept_paused && !p->draining; i++) {
+        if (p->counters.active == MINIPROXY_SLOTS && !evict(p)) hurry_reserved(p);
+        s = take_slot(p);
+        if (s == NULL) return; /* the run queue still holds ended sessions: next round */
+        s->client.ready = 0;
+        s->client_addr.family = 0;
+        result = p->config.port->accept(p->config.port_data, &s->client, &s->client_addr);
+        if (result == MINIPROXY_OK) {
+            welcome(p, s);
+            continue;
+        }
+        s->run_next = p->slots_free;
+        p->slots_free = u16(slot_of(p, s) + 1);
+        if (result == MINIPROXY_AGAIN) p->accept_ready = 0;
+        if (result == MINIPROXY_ERESOURCES) {
+            p->accept_paused = 1;
+            p->accept_retry_ms = p->now_ms + ACCEPT_RETRY_MS;
+            p->counters.accept_paused++;
+        }
+    }
+}
+
+/* ==== 11  API ====================================================================================== */
+
+static struct miniproxy *proxy_of(const struct miniproxy_session *s, unsigned slot)
+{
+    return (struct miniproxy *)(void *)((unsigned char *)(uintptr_t)(s - slot) - offsetof(struct miniproxy, sessions));
+}
+
+void miniproxy_wake(struct miniproxy_conn *c, unsigned ready)
+{
+    unsigned slot = c->id / (1 + MINIPROXY_ATTEMPTS), which = c->id % (1 + MINIPROXY_ATTEMPTS);
+    size_t offset = which == 0 ? offsetof(struct miniproxy_session, client)
+                               : offsetof(struct miniproxy_session, server) + (which - 1) * sizeof *c;
+    struct miniproxy_session *s = (struct miniproxy_session *)(void *)((unsigned char *)c - offset);
+    if (s->state == STATE_FREE) return;
+    c->ready |= (uint8_t)(ready & (MINIPROXY_RD | MINIPROXY_WR | MINIPROXY_BROKEN));
+    run_soon(proxy_of(s, slot), s, 0);
+}
+
+void miniproxy_wake_accept(struct miniproxy *p)
+{
+    p->accept_ready = 1;
+}
+
+static bool is_pseudonym(const char *name)
+{
+    size_t len = strlen(name);
+    if (len == 0 || len > MINIPROXY_NAME_MAX || lower((unsigned char)*name) < 'a' || lower((unsigned char)*name) > 'z') return false;
+    for (; *name != '\0'; name++)
+        if (!is_token((unsigned char)*name)) return false;
+    return true;
+}
+
+static bool is_realm(const char *realm)
+{
+    size_t len = strlen(realm);
+    for (; *realm != '\0'; realm++)
+        if (*realm < 0x20 || *realm > 0x7e || *realm == '"' || *realm == '\\') return false;
+    return len <= REALM_MAX;
+}
+
+bool miniproxy_init(struct miniproxy *p, const struct miniproxy_config *config)
+{
+    static const uint32_t defaults[] = {
+#define X(NAME, name, ms, meaning) ms,
+        MINIPROXY_TIMEOUTS(X)
+#undef X
+    };
+    p->config = *config;
+    if (p->config.name == NULL) p->config.name = "miniproxy";
+    if (p->config.realm == NULL) p->config.realm = "proxy";
+    if (p->config.sessions_per_client == 0) p->config.sessions_per_client = MINIPROXY_SESSIONS_PER_CLIENT;
+    for (unsigned i = 0; i < MINIPROXY_TIMEOUT_COUNT; i++) {
+        if (p->config.timeout_ms[i] == 0) p->config.timeout_ms[i] = defaults[i];
+        if (p->config.timeout_ms[i] > TIMEOUT_MAX_MS) return false;
+    }
+    if (p->config.timeout_ms[MINIPROXY_TIMEOUT_ATTEMPT] < ATTEMPT_MIN_MS)
+        p->config.timeout_ms[MINIPROXY_TIMEOUT_ATTEMPT] = ATTEMPT_MIN_MS;
+    p->accept_ready = 1;
+    return p->config.port != NULL && is_pseudonym(p->config.name) && is_realm(p->config.realm);
+}
+
+uint32_t miniproxy_poll(struct miniproxy *p, uint32_t now_ms)
+{
+    p->now_ms = now_ms;
+    run_timers(p);
+    accept_some(p);
+    run_lane(p, 0);
+    run_lane(p, 1);
+    if (p->run[0].head != 0 || p->run[1].head != 0) return 0;
+    if (p->accept_ready && !p->accept_paused && !p->draining) return 0;
+    return next_deadline(p);
+}
+
+void miniproxy_set_policy(struct miniproxy *p, const struct miniproxy_policy *policy)
+{
+    p->config.policy = policy;
+}
+
+bool miniproxy_policy_in_use(const struct miniproxy *p, const struct miniproxy_policy *policy)
+{
+    if (p->config.policy == policy) return true;
+    for (unsigned i = 0; i < p->slots_used; i++)
+        if (p->sessions[i].state != STATE_FREE && p->sessions[i].policy == policy) return true;
+    return false;
+}
+
+void miniproxy_drain(struct miniproxy *p)
+{
+    p->draining = 1;
+    for (unsigned i = 0; i < p->slots_used; i++)
+        if (p->sessions[i].state == STATE_IDLE) end_session(p, &p->sessions[i], false);
+}
+
+unsigned miniproxy_active(const struct miniproxy *p)
+{
+    return p->counters.active;
+}
+
+void miniproxy_stop(struct miniproxy *p)
+{
+    p->draining = 1;
+    for (unsigned i = 0; i < p->slots_used; i++) {
+        if (p->sessions[i].state == STATE_FREE) continue;
+        if (p->sessions[i].cause == MINIPROXY_CAUSE_NONE) p->sessions[i].cause = MINIPROXY_CAUSE_STOPPED;
+        end_session(p, &p->sessions[i], true);
+    }
+}
+
+const struct miniproxy_counters *miniproxy_counters(const struct miniproxy *p)
+{
+    return &p->counters;
 }

@@ -613,7 +613,8 @@ struct miniproxy_session {
     const struct miniproxy_user *user;
     struct miniproxy_addr client_addr, server_addr;
     uint64_t bytes_up, bytes_down;
-    uint32_t start_ms, mark_ms, dns_ms, connect_ms, first_byte_ms;
+    uint32_t came_ms, start_ms, mark_ms; /* connection, transaction, state began */
+    uint32_t dns_ms, connect_ms, first_byte_ms;
     uint32_t flags;
     uint32_t lingered; /* octets dropped after a reply */
     uint16_t run_next, wait_next, peer_prev, peer_next; /* slot + 1 */
@@ -624,6 +625,7 @@ struct miniproxy_session {
     uint8_t lane;      /* run queue it stands in + 1 */
     uint8_t wait_lane; /* buffer queue it stands in + 1 */
     uint8_t server_at; /* which of server[] is the connection in use */
+    uint8_t servers_open; /* a bit for each of server[] that the port knows of */
     uint8_t interim;
     uint8_t method_len;
     uint16_t line_len, origin_at, origin_len;
@@ -646,7 +648,8 @@ struct miniproxy {
     uint32_t now_ms, accept_retry_ms;
     uint16_t slots_used, slots_free;     /* high-water mark; free list, slot + 1 */
     uint16_t buffers_used, buffers_free; /* the same for buffers */
-    uint16_t reserved;                   /* sessions that are there to be refused */
+    uint16_t reserved;                   /* sessions that are there to be refused: */
+    uint16_t refused[MINIPROXY_RESERVED]; /* slot + 1 each */
     uint16_t granted;                    /* buffers promised to sessions that waited for one */
     uint8_t accept_ready, accept_paused, draining, polling;
     struct miniproxy_list run[2];  /* woken, and those with more to do after a visit */

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+#
+#   make          build/miniproxy: needs a C compiler and make, nothing else
+#   make run      build it and serve this machine's programs at 127.0.0.1:3128
+#   make test     install what the tests need, run all of them, print a table
+#
+# More: poll small asan (other builds), unit e2e port-test sim hostile (one kind of test), size bench tunnels (measurements),
+# requirements (which test proves which rule), clean.
+
+ifeq ($(origin CC),default)
+CC := $(firstword $(foreach c,cc gcc clang,$(shell command -v $(c))) cc)
+endif
+PYTHON ?= /usr/bin/python3
+WARNINGS = -Wall -Wextra -Wconversion -Wpedantic -Werror
+CFLAGS ?= -O2 -g
+ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -I.
+SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DMINIPROXY_DEBUG
+
+CORE = miniproxy.c miniproxy.h
+DESKTOP = $(wildcard examples/desktop/*.c) miniproxy.c port/miniproxy_posix.c port/miniproxy_sha256.c
+DESKTOP_HEADERS = miniproxy.h $(wildcard examples/desktop/*.h port/*.h)
+DESKTOP_FLAGS = -DMINIPROXY_CONFIG='"examples/desktop/config.h"' -pthread
+
+export MINIPROXY_RESULTS = build/results
+export PYTHONDONTWRITEBYTECODE = 1
+
+.DELETE_ON_ERROR:
+.PHONY: all run poll small asan test unit e2e port-test sim hostile size bench tunnels requirements clean
+
+all: build/miniproxy
+
+# ---- The desktop program and its other builds
+
+FLAGS_miniproxy =
+FLAGS_miniproxy-poll = -DMINIPROXY_POSIX_POLL=1
+FLAGS_miniproxy-small = -DMINIPROXY_SESSIONS=4 -DMINIPROXY_RESERVED=1 -DMINIPROXY_SESSIONS_PER_CLIENT=4 \
+                        -DMINIPROXY_BUFFERS=5 -DMINIPROXY_BUFFER_SIZE=1024
+PROGRAMS = miniproxy miniproxy-poll miniproxy-small
+
+$(PROGRAMS:%=build/%): build/%: $(DESKTOP) $(DESKTOP_HEADERS) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(DESKTOP_FLAGS) $(FLAGS_$*) $(DESKTOP) -o $@ $(LDFLAGS)
+
+$(PROGRAMS:%=build/asan/%): build/asan/%: $(DESKTOP) $(DESKTOP_HEADERS) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(SANITIZE) $(DESKTOP_FLAGS) $(FLAGS_$*) $(DESKTOP) -o $@ $(LDFLAGS)
+
+run: build/miniproxy
+	build/miniproxy
+
+poll: build/miniproxy-poll
+small: build/miniproxy-small
+asan: $(PROGRAMS:%=build/asan/%)
+
+# ---- Tests: one target run-NAME a suite, its results in build/results/NAME.tsv
+
+SUITE = sh tests/tools/suite.sh
+
+UNIT = $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*.c))
+SUITES += $(UNIT:%=unit_%)
+
+build/unit/%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(CORE) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -Wno-unused-function $(SANITIZE) $< -o $@ -lcmocka
+
+$(UNIT:%=run-unit_%): run-unit_%: build/unit/%
+	@$(SUITE) unit_$* 600 $<
+
+# The same tests over epoll, over poll, and with the sanitizers watching.
+E2E = e2e-epoll e2e-poll e2e-asan
+SUITES += $(E2E)
+BUILD_e2e-epoll = build/miniproxy
+BUILD_e2e-poll = build/miniproxy-poll
+BUILD_e2e-asan = build/asan/miniproxy
+SMALL_e2e-asan = build/asan/miniproxy-small
+
+run-e2e-epoll: build/miniproxy build/miniproxy-small
+run-e2e-poll: build/miniproxy-poll build/miniproxy-small
+run-e2e-asan: build/asan/miniproxy build/asan/miniproxy-small
+$(E2E:%=run-%): run-%:
+	@MINIPROXY_SUITE=$* MINIPROXY_BIN=$(CURDIR)/$(BUILD_$*) MINIPROXY_SMALL_BIN=$(CURDIR)/$(or $(SMALL_$*),build/miniproxy-small) \
+	    $(SUITE) $* 1500 $(PYTHON) -m pytest -q tests/e2e
+
+# The core for every target and compiler, configurations that must and must not build, its size.
+TOOLS = cross configs size readme
+SUITES += $(TOOLS)
+$(TOOLS:%=run-%): run-%:
+	@$(SUITE) $* 900 $(PYTHON) tests/tools/$*.py
+
+unit: $(UNIT:%=run-unit_%)
+e2e: run-e2e-epoll
+
+test:
+	@rm -rf build/results
+	@sh tests/tools/deps.sh || true
+	@$(MAKE) -k -j$(JOBS) $(SUITES:%=run-%) || true
+	@sh tests/tools/summary.sh deps $(SUITES)
+
+JOBS ?= 2
+
+size:
+	@$(PYTHON) tests/tools/size.py $(if $(UPDATE),--update)
+
+requirements:
+	@$(PYTHON) tests/tools/requirements.py
+
+clean:
+	rm -rf build

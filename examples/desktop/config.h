@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * miniproxy on a desktop or a server: every value of miniproxy.h that differs from the small defaults. -D wins over it.
+ */
+#ifndef DESKTOP_CONFIG_H
+#define DESKTOP_CONFIG_H
+
+#ifndef MINIPROXY_SESSIONS
+#define MINIPROXY_SESSIONS 10000
+#endif
+
+#ifndef MINIPROXY_RESERVED
+#define MINIPROXY_RESERVED 64
+#endif
+
+/* Heads of 32 KB and more fit. Memory of a buffer that is never borrowed is never touched. */
+#ifndef MINIPROXY_BUFFER_SIZE
+#define MINIPROXY_BUFFER_SIZE 34816
+#endif
+
+#ifndef MINIPROXY_LINE_KEEP
+#define MINIPROXY_LINE_KEEP 128
+#endif
+
+#ifndef MINIPROXY_FIELDS_MAX
+#define MINIPROXY_FIELDS_MAX 200
+#endif
+
+#ifndef MINIPROXY_ADDRESSES
+#define MINIPROXY_ADDRESSES 8
+#endif
+
+#ifndef MINIPROXY_CREDENTIALS_MAX
+#define MINIPROXY_CREDENTIALS_MAX 255
+#endif
+
+#ifndef MINIPROXY_THROTTLE_CLIENTS
+#define MINIPROXY_THROTTLE_CLIENTS 256
+#endif
+
+/* All of them, for a single client is the usual case; --per-client lowers it. */
+#ifndef MINIPROXY_SESSIONS_PER_CLIENT
+#define MINIPROXY_SESSIONS_PER_CLIENT MINIPROXY_SESSIONS
+#endif
+
+#ifndef MINIPROXY_CLIENT_BUCKETS
+#define MINIPROXY_CLIENT_BUCKETS 4096
+#endif
+
+#ifndef MINIPROXY_TRAILER_MAX
+#define MINIPROXY_TRAILER_MAX 16384
+#endif
+
+#ifndef MINIPROXY_CHUNK_EXT_MAX
+#define MINIPROXY_CHUNK_EXT_MAX 4096
+#endif
+
+#if defined(MINIPROXY_DEBUG) && !defined(MINIPROXY_ASSERT)
+#include <stdio.h>
+#include <stdlib.h>
+#define MINIPROXY_ASSERT(condition)                                                                                    \
+    ((condition) ? (void)0 : (fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition), abort()))
+#endif
+
+#endif

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The miniproxy command: what its files share. options.c reads the command line, users.c the users, policy.c builds the
+ * tables of the core from both, log.c writes, worker.c runs one instance, main.c starts workers and answers signals.
+ */
+#ifndef DESKTOP_H
+#define DESKTOP_H
+
+#include "miniproxy.h"
+#include "port/miniproxy_posix.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#ifndef MINIPROXY_VERSION
+#define MINIPROXY_VERSION "1.0.0"
+#endif
+
+enum {
+    NETS_MAX = 256,  /* networks of one family in one list */
+    PORTS_MAX = 32,  /* ranges of --connect-ports */
+    USERS_MAX = 10000,
+    WORKERS_MAX = 64,
+    TEXT_MAX = MINIPROXY_ADDR_TEXT + 8 /* "[address]:port" */
+};
+
+enum { EXIT_DRAINED = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+/* ---- users.c */
+
+struct users {
+    struct miniproxy_user *list;
+    uint16_t count;
+};
+
+/* entry: salt, then digest. Both return NULL, or what would have been right. */
+const char *users_add(struct users *users, const char *name, const uint8_t entry[]);
+const char *users_add_password(struct users *users, const char *name, const char *password);
+
+/* Add all users of a file. False: a line on stderr has said why. */
+bool users_load(struct users *users, const char *file);
+bool users_copy(struct users *users, const struct users *from);
+void users_free(struct users *users);
+
+/* `miniproxy hash [NAME]`; returns the exit status. */
+int users_hash_command(const char *name);
+
+bool random_bytes(void *out, size_t len);
+
+/* ---- options.c */
+
+struct net_list {
+    const char *text; /* as given; NULL: not given */
+    struct miniproxy_net4 v4[NETS_MAX];
+    struct miniproxy_net6 v6[NETS_MAX];
+    struct miniproxy_nets nets;
+};
+
+struct port_range {
+    uint16_t first, last;
+};
+
+struct options {
+    struct miniproxy_addr listen[MINIPROXY_POSIX_LISTENERS];
+    unsigned listen_count;
+    struct users users;     /* of --user */
+    const char *users_file; /* of --users, or NULL */
+    struct net_list clients;
+    struct net_list private_nets; /* of --allow-private=NET,… */
+    bool allow_private, insecure_auth;
+    const char *ports_text;
+    struct port_range ports[PORTS_MAX];
+    unsigned port_count;
+    uint32_t timeout_ms[MINIPROXY_TIMEOUT_COUNT];
+    uint32_t drain_ms;
+    uint64_t body_max;
+    uint16_t per_client;
+    unsigned workers;
+    const char *log_file; /* "-": standard output */
+    bool log_json, log_query;
+    const char *name, *realm;
+    char random_name[12];
+};
+
+/* Fill in *o, which must be zeroed and keeps pointers into argv. -1: go on; otherwise the exit status, and all has been
+ * said. */
+int options_parse(struct options *o, int argc, char **argv);
+bool options_have_users(const struct options *o);
+
+/* How a program on this machine reaches a listener. */
+void options_reachable_text(const struct miniproxy_addr *a, char out[TEXT_MAX]);
+
+/* "address:port", with brackets around IPv6. */
+void address_text(const struct miniproxy_addr *a, char out[TEXT_MAX]);
+
+/* ---- policy.c */
+
+/* One version of the policy. It is shared by the workers and freed by the last one that lets go of it. */
+struct tables {
+    struct miniproxy_policy policy;
+    struct miniproxy_rule rules[2 * (PORTS_MAX + 1)];
+    struct users users;
+    atomic_uint holders;
+};
+
+/* Held once by the caller. NULL: a line on stderr has said why. */
+struct tables *tables_build(const struct options *o);
+void tables_hold(struct tables *t);
+void tables_release(struct tables *t);
+void tables_describe(const struct tables *t, const struct options *o, FILE *out);
+
+/* ---- log.c */
+
+/* Octets of the longest line: everything escaped as \u00XX. */
+#define LOG_LINE_MAX (6 * (MINIPROXY_BUFFER_SIZE + MINIPROXY_METHOD_MAX + MINIPROXY_CREDENTIALS_MAX) + 1024)
+
+struct log {
+    const char *file;
+    int fd;
+    bool json, query;
+    pthread_mutex_t lock; /* around a write, so that lines stay whole in pipes too */
+    bool torn, said;      /* the last line is incomplete; a failure has been told */
+    atomic_ullong lost;
+};
+
+bool log_open(struct log *log, const struct options *o);
+void log_reopen(struct log *log);
+/* line: room for the line, LOG_LINE_MAX octets. */
+void log_event(struct log *log, char *line, const struct miniproxy_event *e);
+
+/* One whole line on stderr, "miniproxy: " in front. */
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- worker.c */
+
+struct held {
+    struct tables *tables;
+    struct held *next;
+};
+
+enum stage { STAGE_RUN, STAGE_DRAIN, STAGE_STOP };
+
+/* What all workers share. */
+struct shared {
+    const struct options *options;
+    struct log log;
+    atomic_int stage;   /* enum stage; only grows */
+    pthread_t main;     /* gets SIGUSR2 when a worker has ended or answered */
+};
+
+/* One instance with its thread. Too large for a stack and mostly untouched: see worker_new. */
+struct worker {
+    struct miniproxy proxy;
+    struct miniproxy_posix posix;
+    struct shared *shared;
+    struct held *held; /* tables that the core may still use, current one first */
+    uint32_t held_checked_ms;
+    struct miniproxy_counters snapshot; /* valid once report_asked is false again */
+    atomic_bool report_asked, ended;
+    _Atomic(struct tables *) mail; /* new tables to be taken up, or NULL */
+    pthread_t thread;
+    char *target[MINIPROXY_SLOTS]; /* whole target of the session's request, where the session cannot keep it */
+    char line[LOG_LINE_MAX];
+};
+
+/* Start all but the thread. `at` is where to listen; ports that were 0 become those that were bound. NULL: a line on
+ * stderr has said why. */
+struct worker *worker_new(struct shared *shared, struct tables *tables, struct miniproxy_addr *at);
+void *worker_run(void *worker);
+/* When the thread has been joined, or was never started. */
+void worker_free(struct worker *w);
+
+#endif

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The miniproxy command: start, signals, end. The main thread only waits for signals; workers do the rest.
+ */
+#define _GNU_SOURCE
+#include "desktop.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+struct program {
+    struct options options;
+    struct miniproxy_addr listen[MINIPROXY_POSIX_LISTENERS]; /* with the ports that were bound */
+    struct shared shared;
+    struct worker *workers[WORKERS_MAX];
+    bool reporting; /* counters have been asked for */
+};
+
+static struct program program;
+
+/* ---- Counters */
+
+#define COUNTERS(X)                                                                                                    \
+    X(accepted) X(requests) X(tunnels) X(reused) X(retried) X(evicted) X(accept_paused) X(buffer_waits)                \
+    X(active) X(active_peak) X(buffers) X(buffers_peak) X(bytes_up) X(bytes_down)
+
+struct totals {
+#define X(name) uint64_t name;
+    COUNTERS(X)
+#undef X
+    uint64_t status[6], cause[MINIPROXY_CAUSE_COUNT];
+};
+
+static void add(struct totals *t, const struct miniproxy_counters *c)
+{
+#define X(name) t->name += c->name;
+    COUNTERS(X)
+#undef X
+    for (unsigned i = 0; i < 6; i++) t->status[i] += c->status[i];
+#if MINIPROXY_WITH_CAUSE_COUNTERS
+    for (unsigned i = 0; i < MINIPROXY_CAUSE_COUNT; i++) t->cause[i] += c->cause[i];
+#endif
+}
+
+static void print_totals(const struct totals *t, FILE *out)
+{
+#define X(name) fprintf(out, " " #name "=%llu", (unsigned long long)t->name);
+    COUNTERS(X)
+#undef X
+    fprintf(out, " no_status=%llu", (unsigned long long)t->status[0]);
+    for (unsigned i = 1; i < 6; i++) fprintf(out, " status_%uxx=%llu", i, (unsigned long long)t->status[i]);
+    for (unsigned i = 1; i < MINIPROXY_CAUSE_COUNT; i++) {
+        if (t->cause[i] == 0) continue;
+        fprintf(out, " cause.%s=%llu", miniproxy_cause_token((enum miniproxy_cause)i), (unsigned long long)t->cause[i]);
+    }
+}
+
+/* A line for each worker, then their sum; of the peaks it is the most they can have been together. */
+static void print_counters(FILE *out)
+{
+    struct totals sum = {0};
+    for (unsigned i = 0; i < program.options.workers; i++) {
+        const struct worker *w = program.workers[i];
+        const struct miniproxy_counters *c = atomic_load(&w->ended) ? miniproxy_counters(&w->proxy) : &w->snapshot;
+        struct totals one = {0};
+        add(&one, c);
+        add(&sum, c);
+        fprintf(out, "miniproxy: counters worker=%u", i);
+        print_totals(&one, out);
+        fputc('\n', out);
+    }
+    fprintf(out, "miniproxy: counters sum");
+    print_totals(&sum, out);
+    fprintf(out, " log_lines_lost=%llu\n", atomic_load(&program.shared.log.lost));
+}
+
+/* Print on stderr in one piece. */
+static void tell(void (*print)(FILE *out))
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    if (out == NULL) return;
+    print(out);
+    if (fclose(out) == 0 && write(STDERR_FILENO, text, len) < 0) say("cannot write to standard error");
+    free(text);
+}
+
+/* ---- The banner */
+
+/* A session needs a descriptor for its client and one for the origin. */
+static void print_file_limit(FILE *out)
+{
+    const unsigned long long own = 16 + program.options.workers * (MINIPROXY_POSIX_LISTENERS + 4);
+    const unsigned long long sessions = (unsigned long long)program.options.workers * MINIPROXY_SESSIONS;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= 2 * sessions + own) return;
+    fprintf(out, "  sessions: about %llu instead of %llu, for only %llu open files are allowed (ulimit -Hn)\n",
+            limit.rlim_cur > own ? (limit.rlim_cur - own) / 2 : 0, sessions, (unsigned long long)limit.rlim_cur);
+}
+
+static void print_banner(FILE *out)
+{
+    const struct options *o = &program.options;
+    char text[TEXT_MAX];
+    fprintf(out, "miniproxy " MINIPROXY_VERSION " \"%s\" listens on", o->name);
+    for (unsigned i = 0; i < o->listen_count; i++) {
+        address_text(&program.listen[i], text);
+        fprintf(out, "%s %s", i == 0 ? "" : ",", text);
+    }
+    if (o->workers > 1) fprintf(out, ", %u workers", o->workers);
+    fputc('\n', out);
+    tables_describe(program.workers[0]->held->tables, o, out);
+    print_file_limit(out);
+    options_reachable_text(&program.listen[0], text);
+    fprintf(out, "  try: curl -x http://%s%s http://example.com/\n", text,
+            options_have_users(o) ? " -U NAME:PASSWORD" : "");
+}
+
+/* ---- Signals */
+
+static void interrupt_all(void)
+{
+    for (unsigned i = 0; i < program.options.workers; i++) miniproxy_posix_interrupt(&program.workers[i]->posix);
+}
+
+static void stop_one_stage_further(void)
+{
+    int stage = atomic_load(&program.shared.stage);
+    if (stage == STAGE_STOP) return;
+    atomic_store(&program.shared.stage, stage + 1);
+    interrupt_all();
+    if (stage == STAGE_RUN)
+        say("draining: ends when all transactions have, or in %g s; a second signal ends it at once",
+            program.options.drain_ms / 1000.0);
+}
+
+static void reload(void)
+{
+    const unsigned workers = program.options.workers;
+    struct tables *tables;
+    if (atomic_load(&program.shared.stage) != STAGE_RUN) return;
+    log_reopen(&program.shared.log);
+    miniproxy_posix_flush_names(&program.workers[0]->posix);
+    tables = tables_build(&program.options);
+    if (tables == NULL) {
+        say("the old users stay in force");
+        return;
+    }
+    say("reloaded: %u users", tables->users.count);
+    for (unsigned i = 0; i < workers; i++) {
+        struct tables *missed;
+        tables_hold(tables);
+        missed = atomic_exchange(&program.workers[i]->mail, tables);
+        if (missed != NULL) tables_release(missed);
+    }
+    tables_release(tables);
+    interrupt_all();
+}
+
+static void ask_for_counters(void)
+{
+    program.reporting = true;
+    for (unsigned i = 0; i < program.options.workers; i++) atomic_store(&program.workers[i]->report_asked, true);
+    interrupt_all();
+}
+
+/* A worker has ended or answered. Returns whether all have ended. */
+static bool look_at_workers(void)
+{
+    unsigned ended = 0, answered = 0;
+    for (unsigned i = 0; i < program.options.workers; i++) {
+        bool is_ended = atomic_load(&program.workers[i]->ended);
+        ended += is_ended;
+        answered += is_ended || !atomic_load(&program.workers[i]->report_asked);
+    }
+    if (program.reporting && answered == program.options.workers) {
+        program.reporting = false;
+        tell(print_counters);
+    }
+    return ended == program.options.workers;
+}
+
+/* Until all workers have ended. */
+static void serve(const sigset_t *signals)
+{
+    bool done = false;
+    while (!done) {
+        int signal;
+        if (sigwait(signals, &signal) != 0) continue;
+        switch (signal) {
+        case SIGTERM:
+        case SIGINT: stop_one_stage_further(); break;
+        case SIGHUP: reload(); break;
+        case SIGUSR1: ask_for_counters(); break;
+        default: done = look_at_workers(); break;
+        }
+    }
+}
+
+/* ---- Start and end */
+
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) say("cannot raise the limit of open files: %s", strerror(errno));
+}
+
+/* Blocked before any thread exists, so that all of them leave these signals to the main thread. */
+static void block_signals(sigset_t *signals)
+{
+    sigemptyset(signals);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGHUP);
+    sigaddset(signals, SIGUSR1);
+    sigaddset(signals, SIGUSR2); /* from workers */
+    pthread_sigmask(SIG_BLOCK, signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static bool open_workers(struct tables *tables)
+{
+    memcpy(program.listen, program.options.listen, sizeof program.listen);
+    for (unsigned i = 0; i < program.options.workers; i++) {
+        program.workers[i] = worker_new(&program.shared, tables, program.listen);
+        if (program.workers[i] == NULL) return false;
+    }
+    return true;
+}
+
+static void close_workers(void)
+{
+    for (unsigned i = 0; i < program.options.workers; i++)
+        if (program.workers[i] != NULL) worker_free(program.workers[i]);
+    users_free(&program.options.users);
+}
+
+static bool start(void)
+{
+    struct tables *tables;
+    bool ok;
+    if (!log_open(&program.shared.log, &program.options)) return false;
+    tables = tables_build(&program.options);
+    if (tables == NULL) return false;
+    ok = open_workers(tables);
+    tables_release(tables);
+    if (ok) tell(print_banner);
+    return ok;
+}
+
+/* All threads, until all of them have ended. */
+static int run(const sigset_t *signals)
+{
+    for (unsigned i = 0; i < program.options.workers; i++) {
+        if (pthread_create(&program.workers[i]->thread, NULL, worker_run, program.workers[i]) == 0) continue;
+        say("cannot start a thread");
+        exit(EXIT_FAILED); /* those that run cannot be waited for: they have no reason to end */
+    }
+    serve(signals);
+    for (unsigned i = 0; i < program.options.workers; i++) pthread_join(program.workers[i]->thread, NULL);
+    return EXIT_DRAINED;
+}
+
+int main(int argc, char **argv)
+{
+    sigset_t signals;
+    int status;
+    if (argc >= 2 && strcmp(argv[1], "hash") == 0) {
+        if (argc <= 3) return users_hash_command(argc == 3 ? argv[2] : NULL);
+        say("hash: expected at most one name");
+        return EXIT_USAGE;
+    }
+    status = options_parse(&program.options, argc, argv);
+    if (status >= 0) return status;
+    block_signals(&signals);
+    raise_file_limit();
+    program.shared.options = &program.options;
+    program.shared.main = pthread_self();
+    status = start() ? run(&signals) : EXIT_FAILED;
+    close_workers();
+    return status;
+}

@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The command line: one table for parsing and for --help.
+ */
+#include "desktop.h"
+
+#include <string.h>
+
+#define TEXT_OF(value) #value
+#define NUMBER(macro) TEXT_OF(macro)
+
+#define DEFAULT_PORT 3128
+#define NUMBER_MAX (UINT64_MAX / 16)
+#define DIGITS "0123456789"
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+enum { DRAIN_MAX_S = 86400, TIMEOUT_MAX_S = (1 << 30) / 1000 };
+
+/* ---- Pieces of values */
+
+/* max: at most NUMBER_MAX. */
+static bool parse_number(const char *text, size_t len, uint64_t max, uint64_t *value)
+{
+    uint64_t v = 0;
+    if (len == 0) return false;
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < '0' || text[i] > '9') return false;
+        v = v * 10 + (unsigned)(text[i] - '0');
+        if (v > max) return false;
+    }
+    *value = v;
+    return true;
+}
+
+static bool parse_u16(const char *text, size_t len, uint16_t *value)
+{
+    uint64_t v;
+    if (!parse_number(text, len, UINT16_MAX, &v)) return false;
+    *value = (uint16_t)v;
+    return true;
+}
+
+/* Seconds with up to three decimals. */
+static bool parse_seconds(const char *text, uint64_t max_s, uint32_t *ms)
+{
+    size_t whole = strspn(text, DIGITS);
+    uint64_t v;
+    if (!parse_number(text, whole, max_s, &v)) return false;
+    v *= 1000;
+    text += whole;
+    if (*text == '.') {
+        if (*++text == '\0') return false;
+        for (unsigned unit = 100; unit > 0 && *text >= '0' && *text <= '9'; unit /= 10)
+            v += unit * (unsigned)(*text++ - '0');
+    }
+    *ms = (uint32_t)v;
+    return *text == '\0';
+}
+
+/* ADDRESS, or ADDRESS/BITS. */
+static bool parse_net(struct net_list *list, const char *text, size_t len)
+{
+    const char *slash = memchr(text, '/', len);
+    size_t address_len = slash != NULL ? (size_t)(slash - text) : len;
+    struct miniproxy_addr a;
+    uint64_t bits;
+    if (!miniproxy_addr_parse(&a, text, address_len)) return false;
+    bits = a.family == 4 ? 32 : 128;
+    if (slash != NULL && !parse_number(slash + 1, len - address_len - 1, bits, &bits)) return false;
+    if (a.family == 4 && list->nets.v4_count < NETS_MAX) {
+        struct miniproxy_net4 *net = &list->v4[list->nets.v4_count++];
+        memcpy(net->ip, a.ip, sizeof net->ip);
+        net->bits = (uint8_t)bits;
+        return true;
+    }
+    if (a.family == 6 && list->nets.v6_count < NETS_MAX) {
+        struct miniproxy_net6 *net = &list->v6[list->nets.v6_count++];
+        memcpy(net->ip, a.ip, sizeof a.ip);
+        net->bits = (uint8_t)bits;
+        return true;
+    }
+    return false;
+}
+
+static const char *set_nets(struct net_list *list, const char *text)
+{
+    if (list->text != NULL) return "expected once only: separate networks by commas";
+    list->text = text;
+    list->nets.v4 = list->v4;
+    list->nets.v6 = list->v6;
+    for (size_t len; ; text += len + 1) {
+        len = strcspn(text, ",");
+        if (!parse_net(list, text, len))
+            return "expected networks as 192.168.1.0/24,10.0.0.7,fd00::/8, at most 256 of a family";
+        if (text[len] == '\0') return NULL;
+    }
+}
+
+static bool is_loopback(const struct miniproxy_addr *a)
+{
+    static const uint8_t loopback6[16] = {[15] = 1};
+    return a->family == 4 ? a->ip[0] == 127 : memcmp(a->ip, loopback6, sizeof a->ip) == 0;
+}
+
+static bool is_wildcard(const struct miniproxy_addr *a)
+{
+    static const uint8_t zero[16] = {0};
+    return memcmp(a->ip, zero, a->family == 4 ? 4 : sizeof a->ip) == 0;
+}
+
+void address_text(const struct miniproxy_addr *a, char out[TEXT_MAX])
+{
+    char ip[MINIPROXY_ADDR_TEXT];
+    miniproxy_addr_format(a, ip);
+    snprintf(out, TEXT_MAX, a->family == 6 ? "[%s]:%u" : "%s:%u", ip, a->port);
+}
+
+void options_reachable_text(const struct miniproxy_addr *a, char out[TEXT_MAX])
+{
+    struct miniproxy_addr at = *a;
+    if (is_wildcard(a)) {
+        const char *loopback = a->family == 4 ? "127.0.0.1" : "::1";
+        miniproxy_addr_parse(&at, loopback, strlen(loopback));
+    }
+    address_text(&at, out);
+}
+
+/* ---- One function an option: NULL, or what was expected */
+
+static const char *set_listen(struct options *o, char *value)
+{
+    static const char expected[] = "expected ADDR:PORT with a numeric address, as 127.0.0.1:3128 or [::1]:3128";
+    const char *colon = strrchr(value, ':'), *address = value;
+    struct miniproxy_addr a;
+    bool brackets = value[0] == '[';
+    memset(&a, 0, sizeof a);
+    if (colon == NULL || !parse_u16(colon + 1, strlen(colon + 1), &a.port)) return expected;
+    if (brackets && colon[-1] != ']') return expected;
+    address += brackets ? 1 : 0;
+    colon -= brackets ? 1 : 0;
+    if (!miniproxy_addr_parse(&a, address, (size_t)(colon - address)) || brackets != (a.family == 6)) return expected;
+    if (o->listen_count == MINIPROXY_POSIX_LISTENERS) return "expected fewer: no more listeners are possible";
+    o->listen[o->listen_count++] = a;
+    return NULL;
+}
+
+/* The password is blotted out in the list of processes. */
+static const char *set_user(struct options *o, char *value)
+{
+    char *password = strchr(value, ':');
+    const char *problem;
+    if (password == NULL) return "expected NAME:PASSWORD";
+    *password++ = '\0';
+    problem = users_add_password(&o->users, value, password);
+    memset(password, '*', strlen(password));
+    return problem;
+}
+
+static const char *set_users(struct options *o, char *value)
+{
+    o->users_file = value;
+    return NULL;
+}
+
+static const char *set_clients(struct options *o, char *value)
+{
+    return set_nets(&o->clients, value);
+}
+
+static const char *set_insecure_auth(struct options *o, char *value)
+{
+    (void)value;
+    o->insecure_auth = true;
+    return NULL;
+}
+
+static const char *set_connect_ports(struct options *o, char *value)
+{
+    static const char expected[] = "expected ports and ranges as 443,8443,9000-9100, at most 32 of them, or any";
+    const char *text = strcmp(value, "any") == 0 ? "1-65535" : value;
+    o->port_count = 0;
+    for (size_t len, first_len; ; text += len + 1) {
+        struct port_range r;
+        len = strcspn(text, ",");
+        first_len = strspn(text, DIGITS);
+        if (o->port_count == PORTS_MAX || !parse_u16(text, first_len, &r.first)) return expected;
+        r.last = r.first;
+        if (first_len < len && text[first_len] != '-') return expected;
+        if (first_len < len && !parse_u16(text + first_len + 1, len - first_len - 1, &r.last)) return expected;
+        if (r.first == 0 || r.last < r.first) return expected;
+        o->ports[o->port_count++] = r;
+        if (text[len] == '\0') return NULL;
+    }
+}
+
+static const char *set_allow_private(struct options *o, char *value)
+{
+    if (value != NULL) return set_nets(&o->private_nets, value);
+    o->allow_private = true;
+    return NULL;
+}
+
+static const char *set_body_max(struct options *o, char *value)
+{
+    return parse_number(value, strlen(value), NUMBER_MAX, &o->body_max) ? NULL : "expected a number of octets";
+}
+
+static const char *set_per_client(struct options *o, char *value)
+{
+    bool ok = parse_u16(value, strlen(value), &o->per_client) && o->per_client > 0;
+    return ok ? NULL : "expected a number of connections, 1 to 65535";
+}
+
+static const char *set_timeout(struct options *o, char *value)
+{
+    static const char *const names[] = {
+#define X(NAME, name, ms, meaning) #name,
+        MINIPROXY_TIMEOUTS(X)
+#undef X
+    };
+    char *equals = strchr(value, '=');
+    if (equals == NULL) return "expected NAME=SECONDS, as tunnel=3600 or attempt=0.25";
+    for (unsigned i = 0; i < MINIPROXY_TIMEOUT_COUNT; i++) {
+        bool may_be_0 = i == MINIPROXY_TIMEOUT_TOTAL || i == MINIPROXY_TIMEOUT_TUNNEL_TOTAL;
+        if (strlen(names[i]) != (size_t)(equals - value) || strncmp(value, names[i], strlen(names[i])) != 0) continue;
+        if (!parse_seconds(equals + 1, TIMEOUT_MAX_S, &o->timeout_ms[i]) || (o->timeout_ms[i] == 0 && !may_be_0))
+            return "expected seconds from 0.001 to 1073741; 0 only for total and tunnel_total";
+        return NULL;
+    }
+    return "expected one of these names:"
+#define X(NAME, name, ms, meaning) " " #name
+        MINIPROXY_TIMEOUTS(X)
+#undef X
+        ;
+}
+
+static const char *set_drain(struct options *o, char *value)
+{
+    return parse_seconds(value, DRAIN_MAX_S, &o->drain_ms) ? NULL : "expected seconds, at most 86400";
+}
+
+static const char *set_workers(struct options *o, char *value)
+{
+    uint64_t n;
+    if (!parse_number(value, strlen(value), WORKERS_MAX, &n) || n == 0) return "expected a number, 1 to 64";
+    o->workers = (unsigned)n;
+    return NULL;
+}
+
+static const char *set_log(struct options *o, char *value)
+{
+    o->log_file = value;
+    return value[0] != '\0' ? NULL : "expected the name of a file, or - for standard output";
+}
+
+static const char *set_log_format(struct options *o, char *value)
+{
+    o->log_json = strcmp(value, "json") == 0;
+    return o->log_json || strcmp(value, "clf") == 0 ? NULL : "expected clf or json";
+}
+
+static const char *set_log_query(struct options *o, char *value)
+{
+    o->log_query = strcmp(value, "yes") == 0;
+    return o->log_query || strcmp(value, "no") == 0 ? NULL : "expected yes or no";
+}
+
+static const char *set_name(struct options *o, char *value)
+{
+    size_t len = strlen(value);
+    o->name = value;
+    if (len == 0 || len > MINIPROXY_NAME_MAX || strchr(LETTERS, value[0]) == NULL ||
+        strspn(value, LETTERS DIGITS "!#$%&'*+-.^_`|~") != len)
+        return "expected at most " NUMBER(MINIPROXY_NAME_MAX) " letters, digits, - . or _, a letter first";
+    return NULL;
+}
+
+static const char *set_realm(struct options *o, char *value)
+{
+    o->realm = value;
+    for (; *value != '\0'; value++)
+        if (*value < 0x20 || *value == 0x7f || *value == '"' || *value == '\\')
+            return "expected printable ASCII without \" and \\";
+    return NULL;
+}
+
+/* ---- The table */
+
+struct option {
+    const char *name;  /* NULL: a heading */
+    const char *value; /* NULL: none. In brackets: may be left out, else follows a = */
+    const char *(*set)(struct options *o, char *value);
+    const char *help;
+};
+
+static const struct option options[] = {
+    {NULL, NULL, NULL, "Where it listens"},
+    {"listen", "ADDR:PORT", set_listen, "numeric address, IPv6 in brackets; port 0: any free one. Repeat for more"
+                                        "\n(default 127.0.0.1:" NUMBER(DEFAULT_PORT) ")"},
+    {"workers", "N", set_workers, "threads, each with its own listener and sessions (default 1)"},
+
+    {NULL, NULL, NULL, "Who may use it (without --clients and users: programs on this machine)"},
+    {"clients", "NET,...", set_clients, "networks of clients, as 192.168.1.0/24,fd00::/8"},
+    {"users", "FILE", set_users, "logins are asked for; FILE has a line of \"miniproxy hash\" for each user,"
+                                 "\nempty lines and # comments. Together with --clients both must hold"},
+    {"user", "NAME:PASSWORD", set_user, "one user, to try it out. Repeat for more"},
+    {"realm", "TEXT", set_realm, "shown where a client asks for the password (default proxy)"},
+    {"insecure-auth", NULL, set_insecure_auth, "let passwords cross a public network in the clear"},
+    {"per-client", "N", set_per_client, "connections of one client address, for each worker"
+                                        "\n(default " NUMBER(MINIPROXY_SESSIONS_PER_CLIENT) ")"},
+
+    {NULL, NULL, NULL, "Where they may go (without these: public addresses only)"},
+    {"connect-ports", "LIST", set_connect_ports, "ports for CONNECT, as 443,8443,9000-9100, or any"
+                                                 "\n(default " NUMBER(MINIPROXY_CONNECT_PORT) ")"},
+    {"allow-private", "[=NET,...]", set_allow_private, "also loopback, private, link-local and other special-purpose"
+                                                       "\naddresses; with networks: only those of them"},
+
+    {NULL, NULL, NULL, "Limits"},
+    {"timeout", "NAME=SECONDS", set_timeout, "one of the timeouts below. Repeat for more"},
+    {"body-max", "BYTES", set_body_max, "largest request body (default 0: no limit)"},
+    {"drain", "SECONDS", set_drain, "how long SIGTERM lets transactions finish (default 30)"},
+
+    {NULL, NULL, NULL, "What it tells"},
+    {"log", "FILE", set_log, "access log, - is standard output (default -)"},
+    {"log-format", "FORMAT", set_log_format, "clf: Common Log Format, then cause, source, total ms, address, rule;"
+                                             "\njson: an object a line with all there is to know (default clf)"},
+    {"log-query", "yes|no", set_log_query, "log the query of targets (default yes)"},
+    {"name", "NAME", set_name, "pseudonym in Via and Proxy-Status, unique to this proxy: loops are"
+                               "\nrecognised by it (default mp- and 8 random digits)"},
+    {"help", NULL, NULL, "this text"},
+    {"version", NULL, NULL, "the version"},
+};
+
+static void print_option(const struct option *option)
+{
+    char left[64];
+    const char *help = option->help;
+    if (option->name == NULL) {
+        printf("\n%s\n", help);
+        return;
+    }
+    snprintf(left, sizeof left, "--%s%s%s", option->name, option->value == NULL || option->value[0] == '[' ? "" : " ",
+             option->value == NULL ? "" : option->value);
+    for (const char *label = left; *help != '\0'; label = "") {
+        size_t len = strcspn(help, "\n");
+        printf("  %-26s %.*s\n", label, (int)len, help);
+        help += len + (help[len] != '\0');
+    }
+}
+
+static void print_help(void)
+{
+    printf("miniproxy " MINIPROXY_VERSION ", an HTTP/1.1 forward proxy\n\n"
+           "Usage: miniproxy [OPTION]...\n"
+           "       miniproxy hash [NAME]     ask for a password, print a line for --users\n");
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) print_option(&options[i]);
+    printf("\nTimeouts, in seconds\n");
+#define X(NAME, name, ms, meaning) printf("  %-14s %8.10g  %s\n", #name, (ms) / 1000.0, meaning);
+    MINIPROXY_TIMEOUTS(X)
+#undef X
+    printf("\nExamples\n"
+           "  For programs on this machine:\n"
+           "      miniproxy\n"
+           "      curl -x http://127.0.0.1:3128 http://example.com/\n"
+           "  For a home network, its own servers included:\n"
+           "      miniproxy --listen 192.168.1.1:3128 --clients 192.168.1.0/24 --allow-private=192.168.1.0/24\n"
+           "  With logins:\n"
+           "      miniproxy hash anna >> users.txt\n"
+           "      miniproxy --listen 192.168.1.1:3128 --users users.txt\n"
+           "  Tunnels to SSH too, closed after an hour of silence:\n"
+           "      miniproxy --connect-ports 22,443 --timeout tunnel=3600\n"
+           "  For many clients, with a log for a program:\n"
+           "      miniproxy --workers 4 --log access.json --log-format json --log-query no\n"
+           "  Ban guessers of passwords, as a filter of fail2ban:\n"
+           "      failregex = ^<ADDR> .* (login_failed|login_throttled) proxy\n"
+           "\nSignals\n"
+           "  SIGTERM, SIGINT   stop listening, end when all is done or after --drain; a second one ends at once\n"
+           "  SIGHUP            read the users file again, reopen the log, forget resolved names\n"
+           "  SIGUSR1           print counters on standard error\n"
+           "\nExit status: 0 ended by a signal, 1 failed, 2 wrong usage\n");
+}
+
+/* ---- The line */
+
+static const struct option *find_option(const char *name, size_t len)
+{
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        const char *known = options[i].name;
+        if (known != NULL && strlen(known) == len && strncmp(known, name, len) == 0) return &options[i];
+    }
+    return NULL;
+}
+
+/* Consume the option at argv[*i]. */
+static int parse_one(struct options *o, int argc, char **argv, int *i)
+{
+    char *argument = argv[*i], *value = strchr(argument, '='), shown[64];
+    size_t len = value != NULL ? (size_t)(value - argument) : strlen(argument);
+    const struct option *option = strncmp(argument, "--", 2) == 0 ? find_option(argument + 2, len - 2) : NULL;
+    const char *problem;
+    if (option == NULL) {
+        say("%s: expected an option; \"miniproxy --help\" lists them", argument);
+        return EXIT_USAGE;
+    }
+    if (value != NULL) *value++ = '\0';
+    if (option->value == NULL && value != NULL) {
+        say("%s: expected no value", argument);
+        return EXIT_USAGE;
+    }
+    if (option->set == NULL) {
+        if (strcmp(option->name, "help") == 0) print_help();
+        else printf("miniproxy " MINIPROXY_VERSION "\n");
+        return EXIT_DRAINED;
+    }
+    if (option->value != NULL && option->value[0] != '[' && value == NULL) {
+        if (++*i == argc) {
+            say("%s: expected a value: %s %s", argument, argument, option->value);
+            return EXIT_USAGE;
+        }
+        value = argv[*i];
+    }
+    snprintf(shown, sizeof shown, "%s", value != NULL && option->set != set_user ? value : "");
+    problem = option->set(o, value);
+    if (problem == NULL) return -1;
+    say("%s%s%s: %s", argument, shown[0] != '\0' ? " " : "", shown, problem);
+    return EXIT_USAGE;
+}
+
+bool options_have_users(const struct options *o)
+{
+    return o->users_file != NULL || o->users.count > 0;
+}
+
+/* What must not happen by accident: a proxy for everybody, and passwords readable for everybody. */
+static int check_exposure(const struct options *o)
+{
+    char text[TEXT_MAX];
+    for (unsigned i = 0; i < o->listen_count; i++) {
+        const struct miniproxy_addr *a = &o->listen[i];
+        bool is_public = is_wildcard(a) || !miniproxy_addr_is_special(a);
+        address_text(a, text);
+        if (!is_loopback(a) && o->clients.text == NULL && !options_have_users(o)) {
+            say("--listen %s: expected --clients or --users with it, for other machines can reach that address", text);
+            return EXIT_USAGE;
+        }
+        if (is_public && options_have_users(o) && !o->insecure_auth) {
+            say("--listen %s: expected --insecure-auth with it: logins there cross a public network in the clear. "
+                "Better listen on a private address, or behind TLS", text);
+            return EXIT_USAGE;
+        }
+        if (is_public && options_have_users(o)) say("warning: logins at %s can be read on their way", text);
+    }
+    return -1;
+}
+
+static bool set_defaults(struct options *o)
+{
+    uint8_t random[4];
+    char listen[] = "127.0.0.1:" NUMBER(DEFAULT_PORT), ports[] = NUMBER(MINIPROXY_CONNECT_PORT);
+    if (o->listen_count == 0) set_listen(o, listen);
+    if (o->port_count == 0) set_connect_ports(o, ports);
+    if (o->name != NULL) return true;
+    if (!random_bytes(random, sizeof random)) {
+        say("cannot read /dev/urandom");
+        return false;
+    }
+    snprintf(o->random_name, sizeof o->random_name, "mp-%02x%02x%02x%02x", random[0], random[1], random[2], random[3]);
+    o->name = o->random_name;
+    return true;
+}
+
+int options_parse(struct options *o, int argc, char **argv)
+{
+    int status = -1;
+    o->drain_ms = 30000;
+    o->workers = 1;
+    o->log_file = "-";
+    o->log_query = true;
+    for (int i = 1; i < argc && status < 0; i++) status = parse_one(o, argc, argv, &i);
+    if (status >= 0) return status;
+    if (!set_defaults(o)) return EXIT_FAILED;
+    return check_exposure(o);
+}

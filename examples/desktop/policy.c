@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The options as the core's tables.
+ */
+#include "desktop.h"
+
+#include <stdlib.h>
+
+enum { ALL_BUT_CONNECT = (MINIPROXY_OTHER << 1) - 1 - MINIPROXY_CONNECT };
+
+/* Without users and without --clients only programs on this machine are served. */
+static const struct miniproxy_nets *clients_of(const struct options *o)
+{
+    static const struct miniproxy_net4 v4 = {{127, 0, 0, 0}, 8};
+    static const struct miniproxy_net6 v6 = {{[15] = 1}, 128};
+    static const struct miniproxy_nets loopback = {&v4, &v6, 1, 1};
+    if (o->clients.text != NULL) return &o->clients.nets;
+    return options_have_users(o) ? NULL : &loopback;
+}
+
+static void add_rule(struct tables *t, const struct options *o, struct miniproxy_rule rule)
+{
+    rule.verdict = MINIPROXY_ALLOW;
+    rule.users = options_have_users(o) ? MINIPROXY_AUTHENTICATED : 0;
+    rule.clients = clients_of(o);
+    if (o->private_nets.text != NULL) {
+        rule.special_purpose = 1;
+        rule.to = &o->private_nets.nets;
+        t->rules[t->policy.rule_count++] = rule;
+        rule.special_purpose = 0;
+        rule.to = NULL;
+    }
+    rule.special_purpose = o->allow_private;
+    t->rules[t->policy.rule_count++] = rule;
+}
+
+static bool fill(struct tables *t, const struct options *o)
+{
+    t->policy.rules = t->rules;
+    for (unsigned i = 0; i < o->port_count; i++) {
+        const struct port_range *r = &o->ports[i];
+        add_rule(t, o, (struct miniproxy_rule){.methods = MINIPROXY_CONNECT, .port = {r->first, r->last}});
+    }
+    add_rule(t, o, (struct miniproxy_rule){.methods = ALL_BUT_CONNECT});
+    if (!users_copy(&t->users, &o->users)) return false;
+    if (o->users_file != NULL && !users_load(&t->users, o->users_file)) return false;
+    t->policy.users = t->users.list;
+    t->policy.user_count = t->users.count;
+    return true;
+}
+
+struct tables *tables_build(const struct options *o)
+{
+    struct tables *t = calloc(1, sizeof *t);
+    if (t == NULL) {
+        say("no memory for the policy");
+        return NULL;
+    }
+    atomic_init(&t->holders, 1);
+    if (!fill(t, o)) {
+        tables_release(t);
+        return NULL;
+    }
+    return t;
+}
+
+void tables_hold(struct tables *t)
+{
+    atomic_fetch_add(&t->holders, 1);
+}
+
+void tables_release(struct tables *t)
+{
+    if (atomic_fetch_sub(&t->holders, 1) > 1) return;
+    users_free(&t->users);
+    free(t);
+}
+
+static void describe_port(const struct miniproxy_rule *r, FILE *out)
+{
+    if (r->port[0] == 1 && r->port[1] == UINT16_MAX) fputs("any port", out);
+    else if (r->port[0] == r->port[1]) fprintf(out, "port %u", r->port[0]);
+    else fprintf(out, "ports %u-%u", r->port[0], r->port[1]);
+}
+
+/* The rules with the numbers that the log names. */
+void tables_describe(const struct tables *t, const struct options *o, FILE *out)
+{
+    for (unsigned i = 0; i < t->policy.rule_count; i++) {
+        const struct miniproxy_rule *r = &t->rules[i];
+        fprintf(out, "  rule %u: ", i);
+        if (r->methods == MINIPROXY_CONNECT) {
+            fputs("CONNECT to ", out);
+            describe_port(r, out);
+        } else {
+            fputs("http:// to any port", out);
+        }
+        if (r->to != NULL) fprintf(out, " of %s", o->private_nets.text);
+        else fputs(r->special_purpose ? " of all addresses" : " of public addresses", out);
+        if (o->clients.text != NULL) fprintf(out, ", for clients in %s", o->clients.text);
+        else fputs(r->clients != NULL ? ", for clients on this machine" : ", for clients anywhere", out);
+        fputs(r->users != 0 ? " who log in\n" : "\n", out);
+    }
+    fputs("  everything else is refused", out);
+    if (!o->allow_private && o->private_nets.text == NULL)
+        fputs("; --allow-private opens private and other special-purpose addresses", out);
+    fputc('\n', out);
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A worker: one instance of the core, its port, and the thread that runs both.
+ */
+#define _GNU_SOURCE
+#include "desktop.h"
+#include "port/miniproxy_sha256.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+/* Not everywhere. */
+#ifndef MAP_NORESERVE
+#define MAP_NORESERVE 0
+#endif
+
+enum { HELD_CHECK_MS = 1000 };
+
+/* Only what does not fit into the session is kept here: an idle tunnel costs nothing. */
+static void on_begin(void *app, const struct miniproxy_event *e)
+{
+    struct worker *w = app;
+    if (e->method_len + 1 + e->target_len < MINIPROXY_LINE_KEEP) return;
+    w->target[e->session] = strndup(e->target, e->target_len);
+}
+
+static void on_event(void *app, const struct miniproxy_event *e)
+{
+    struct worker *w = app;
+    struct miniproxy_event whole = *e;
+    char *target = w->target[e->session];
+    if (target != NULL) {
+        whole.target = target;
+        whole.target_len = (uint16_t)strlen(target);
+    }
+    log_event(&w->shared->log, w->line, &whole);
+    if (target == NULL) return; /* a page of zeros stays untouched */
+    free(target);
+    w->target[e->session] = NULL;
+}
+
+static uint32_t unix_time(void *app)
+{
+    (void)app;
+    return (uint32_t)time(NULL);
+}
+
+/* ---- Tables */
+
+static bool hold(struct worker *w, struct tables *tables)
+{
+    struct held *held = malloc(sizeof *held);
+    if (held == NULL) return false;
+    held->tables = tables;
+    held->next = w->held;
+    w->held = held;
+    tables_hold(tables);
+    return true;
+}
+
+/* Let go of tables that no transaction uses any more; the current ones count as used. */
+static void release_unused(struct worker *w)
+{
+    for (struct held **at = &w->held; *at != NULL;) {
+        struct held *held = *at;
+        if (miniproxy_policy_in_use(&w->proxy, &held->tables->policy)) {
+            at = &held->next;
+            continue;
+        }
+        *at = held->next;
+        tables_release(held->tables);
+        free(held);
+    }
+}
+
+static void take_mail(struct worker *w, uint32_t now_ms)
+{
+    struct tables *tables = atomic_exchange(&w->mail, NULL);
+    if (tables != NULL) {
+        if (hold(w, tables)) miniproxy_set_policy(&w->proxy, &tables->policy);
+        else say("no memory for the new policy; the old one stays");
+        tables_release(tables); /* the hold of the mail */
+    }
+    if (w->held->next != NULL && now_ms - w->held_checked_ms >= HELD_CHECK_MS) {
+        w->held_checked_ms = now_ms;
+        release_unused(w);
+    }
+}
+
+/* ---- The thread */
+
+static void report(struct worker *w)
+{
+    if (!atomic_load(&w->report_asked)) return;
+    w->snapshot = *miniproxy_counters(&w->proxy);
+    atomic_store(&w->report_asked, false);
+    pthread_kill(w->shared->main, SIGUSR2);
+}
+
+static void end(struct worker *w)
+{
+    miniproxy_stop(&w->proxy);
+    atomic_store(&w->ended, true);
+    pthread_kill(w->shared->main, SIGUSR2);
+}
+
+void *worker_run(void *worker)
+{
+    struct worker *w = worker;
+    bool draining = false;
+    uint32_t drain_start_ms = 0;
+    for (;;) {
+        uint32_t now_ms = miniproxy_posix_now_ms(), wait_ms, drain_ms = w->shared->options->drain_ms;
+        int stage = atomic_load(&w->shared->stage);
+        take_mail(w, now_ms);
+        report(w);
+        if (stage != STAGE_RUN && !draining) {
+            draining = true;
+            drain_start_ms = now_ms;
+            miniproxy_posix_stop_listening(&w->posix);
+            miniproxy_drain(&w->proxy);
+        }
+        wait_ms = miniproxy_poll(&w->proxy, now_ms);
+        if (draining) {
+            uint32_t waited_ms = now_ms - drain_start_ms;
+            if (stage == STAGE_STOP || waited_ms >= drain_ms || miniproxy_active(&w->proxy) == 0) break;
+            if (wait_ms > drain_ms - waited_ms) wait_ms = drain_ms - waited_ms;
+        }
+        miniproxy_posix_wait(&w->posix, wait_ms);
+    }
+    end(w);
+    return NULL;
+}
+
+/* ---- Start */
+
+static bool listen_all(struct worker *w, struct miniproxy_addr *at, unsigned count, bool share)
+{
+    for (unsigned i = 0; i < count; i++) {
+        char text[TEXT_MAX];
+        int port = miniproxy_posix_listen(&w->posix, &at[i], share);
+        if (port < 0) {
+            int reason = errno;
+            address_text(&at[i], text);
+            say("cannot listen on %s: %s", text, strerror(reason));
+            return false;
+        }
+        at[i].port = (uint16_t)port; /* the other workers need the one that was bound */
+    }
+    return true;
+}
+
+static bool init_proxy(struct worker *w)
+{
+    const struct options *o = w->shared->options;
+    struct miniproxy_config config = {
+        .port = &miniproxy_posix_port,
+        .port_data = &w->posix,
+        .policy = &w->held->tables->policy,
+        .name = o->name,
+        .realm = o->realm,
+        .event = on_event,
+        .begin = on_begin,
+        .unix_time = unix_time,
+        .sha256 = miniproxy_sha256,
+        .app = w,
+        .body_max = o->body_max,
+        .sessions_per_client = o->per_client,
+    };
+    memcpy(config.timeout_ms, o->timeout_ms, sizeof config.timeout_ms);
+    return miniproxy_init(&w->proxy, &config);
+}
+
+static bool init_all(struct worker *w, struct tables *tables)
+{
+    if (!hold(w, tables)) {
+        say("no memory");
+        return false;
+    }
+    if (!miniproxy_posix_init(&w->posix, &w->proxy)) {
+        say("cannot start: %s", strerror(errno));
+        return false;
+    }
+    if (!init_proxy(w)) {
+        say("the core refuses its configuration");
+        return false;
+    }
+    return true;
+}
+
+struct worker *worker_new(struct shared *shared, struct tables *tables, struct miniproxy_addr *at)
+{
+    /* Hundreds of megabytes of which few are ever touched: no swap is set aside, and no huge pages are filled. */
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    struct worker *w = mmap(NULL, sizeof *w, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (w == MAP_FAILED) {
+        say("no memory for %d sessions: %s", MINIPROXY_SESSIONS, strerror(errno));
+        return NULL;
+    }
+#ifdef MADV_NOHUGEPAGE
+    madvise(w, sizeof *w, MADV_NOHUGEPAGE);
+#endif
+    w->shared = shared;
+    if (init_all(w, tables) && listen_all(w, at, shared->options->listen_count, shared->options->workers > 1)) return w;
+    worker_free(w);
+    return NULL;
+}
+
+void worker_free(struct worker *w)
+{
+    struct tables *mail = atomic_exchange(&w->mail, NULL);
+    if (w->posix.proxy != NULL) miniproxy_posix_end(&w->posix);
+    if (mail != NULL) tables_release(mail);
+    while (w->held != NULL) {
+        struct held *held = w->held;
+        w->held = held->next;
+        tables_release(held->tables);
+        free(held);
+    }
+    munmap(w, sizeof *w);
+}

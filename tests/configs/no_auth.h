@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+/* Nobody logs in. */
+#define MINIPROXY_WITH_AUTH 0

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* What is left when everything optional is off. */
+#define MINIPROXY_SESSIONS 2
+#define MINIPROXY_RESERVED 1
+#define MINIPROXY_BUFFERS 3
+#define MINIPROXY_BUFFER_SIZE 768
+#define MINIPROXY_LINE_KEEP 32
+#define MINIPROXY_ADDRESSES 2
+#define MINIPROXY_ATTEMPTS 1
+#define MINIPROXY_WITH_IPV6 0
+#define MINIPROXY_WITH_AUTH 0
+#define MINIPROXY_WITH_CAUSE_COUNTERS 0

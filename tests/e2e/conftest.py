@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures, results by requirement, and the rule that no test may hide a failure."""
+import os
+import signal
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import peers  # noqa: E402
+import proxy as proxies  # noqa: E402
+import world  # noqa: E402
+
+world.enter()
+
+SUITE = os.environ.get("MINIPROXY_SUITE", "e2e-posix")
+PART = os.environ.get("MINIPROXY_PART", "")  # when several processes share the work
+SECONDS_EACH = int(os.environ.get("MINIPROXY_TEST_SECONDS", "90"))
+results = {}
+
+
+def known_rules():
+    with open(os.path.join(proxies.ROOT, "tests", "requirements.tsv"), encoding="utf-8") as f:
+        return {line.split("\t")[0] for line in f if not line.startswith("#")}
+
+
+def rules_of(item):
+    return sorted({rule for mark in item.iter_markers("req") for rule in mark.args})
+
+
+def pytest_collection_modifyitems(items):
+    known = known_rules()
+    for item in items:
+        if item.get_closest_marker("xfail"):
+            raise pytest.UsageError(f"{item.nodeid}: xfail hides a failure")
+        unknown = set(rules_of(item)) - known
+        if unknown:
+            raise pytest.UsageError(f"{item.nodeid}: unknown requirement {unknown}")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    outcome = yield
+    report = outcome.get_result()
+    if hasattr(report, "wasxfail"):
+        del report.wasxfail
+        report.outcome, report.longrepr = "failed", "xfail hides a failure"
+    known = results.setdefault(item.nodeid, ["pass", rules_of(item)])
+    if report.failed:
+        known[0] = "fail"
+    elif report.skipped and known[0] == "pass":
+        known[0] = "skip"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    """No test runs for ever, whatever hangs."""
+    def late(*_):
+        raise TimeoutError(f"{item.nodeid} took longer than {SECONDS_EACH} s")
+
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(SECONDS_EACH)
+    yield
+    signal.alarm(0)
+
+
+def pytest_sessionfinish():
+    directory = os.path.join(proxies.ROOT, "build", "results")
+    os.makedirs(directory, exist_ok=True)
+    with open(os.path.join(directory, SUITE + PART + ".tsv"), "w", encoding="utf-8") as f:
+        for name, (outcome, rules) in results.items():
+            clean = name.encode("unicode_escape").decode("ascii").replace("\\t", " ")
+            f.write(f"{outcome}\t{SUITE}\t{clean}\t{','.join(rules) or '-'}\n")
+
+
+@pytest.fixture(scope="session")
+def shared_proxy(tmp_path_factory):
+    """One proxy for all tests that need no options of their own."""
+    proxy = proxies.Proxy(str(tmp_path_factory.mktemp("shared")), *proxies.OPEN)
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
+def proxy(shared_proxy):
+    assert shared_proxy.process.poll() is None, f"the proxy has ended:\n{shared_proxy.stderr()}"
+    yield shared_proxy
+    for client in shared_proxy.clients:
+        client.close()
+    shared_proxy.clients.clear()
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start(option, …) runs a proxy for this test; each must end cleanly when its clients have gone."""
+    running = []
+
+    def run(*options, **kind):
+        running.append(proxies.Proxy(str(tmp_path), *options, **kind))
+        return running[-1]
+
+    yield run
+    errors = []
+    for one in running:
+        try:
+            one.stop()
+        except AssertionError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+@pytest.fixture
+def origin():
+    """origin(script, …) starts a scripted server for this test."""
+    running = []
+
+    def run(script=None, **kind):
+        running.append(peers.Origin(script, **kind))
+        return running[-1]
+
+    yield run
+    errors = []
+    for one in running:
+        one.stop()
+        errors += one.errors
+    if errors:
+        raise errors[0]
+
+
+@pytest.fixture(scope="session")
+def dns_server():
+    if not world.isolated:
+        return None
+    return world.Names()
+
+
+@pytest.fixture
+def names(dns_server):
+    if dns_server is None:
+        pytest.skip("NO NAME SERVER: this system lets the tests have no network namespace of their own")
+    dns_server.zone.clear()
+    dns_server.queries.clear()
+    return dns_server
+
+
+@pytest.fixture
+def isolated():
+    if not world.isolated:
+        pytest.skip("NOT ISOLATED: this system lets the tests have no network namespace of their own")
+
+
+@pytest.fixture
+def ipv6():
+    import socket
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        pytest.skip("NO IPV6: ::1 cannot be bound on this system")
+
+
+@pytest.fixture
+def small(start):
+    """start(), with the build of few sessions and buffers."""
+    if not os.path.exists(proxies.SMALL):
+        pytest.fail(f"{proxies.SMALL} is missing: build it, or name it in MINIPROXY_SMALL_BIN")
+    return lambda *options, **kind: start(*options, binary=proxies.SMALL, **kind)

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: MIT
+"""The proxy under test, as a process: started with options, watched through its log, its counters and its exit."""
+import collections
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import threading
+import time
+
+import peers
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BINARY = os.environ.get("MINIPROXY_BIN", os.path.join(ROOT, "build", "miniproxy"))
+SMALL = os.environ.get("MINIPROXY_SMALL_BIN", os.path.join(ROOT, "build", "miniproxy-small"))
+
+# What most tests run with: everything on loopback may be reached.
+OPEN = ("--allow-private", "--connect-ports", "any", "--name", "tester")
+
+Cause = collections.namedtuple("Cause", "name status type token text")
+
+
+def read_causes():
+    """MINIPROXY_CAUSES of miniproxy.h by log token, and MINIPROXY_TIMEOUTS' names."""
+    with open(os.path.join(ROOT, "miniproxy.h"), encoding="utf-8") as f:
+        text = f.read()
+    table = text[text.index("#define MINIPROXY_CAUSES(X)"):text.index("enum miniproxy_cause {")]
+    rows = re.findall(r'X\((\w+),\s*(\d+),\s*"([^"]*)",\s*"([^"]*)",\s*"([^"]*)"\)', table)
+    assert len(rows) == len(re.findall(r"\bX\((?!\))", table)) - 1, "a row of MINIPROXY_CAUSES was not understood"
+    return {row[3]: Cause(row[0], int(row[1]), row[2], row[3], row[4]) for row in rows}
+
+
+CAUSES = read_causes()
+
+
+class Proxy:
+    """One process. `host` and `port` come from the banner; `event()` reads the JSON log."""
+
+    def __init__(self, directory, *options, binary=None, listen="127.0.0.1:0", descriptors=None, prefix=()):
+        self.log = os.path.join(directory, f"proxy-{id(self)}.log")
+        self.binary = binary or BINARY
+        arguments = [*prefix, self.binary, "--listen", listen, "--log", self.log, "--log-format", "json", *options]
+
+        def limit():
+            if descriptors:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
+        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.PIPE, preexec_fn=limit)
+        self.lines, self.clients, self.seen = [], [], 0
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+        self.host, self.port = self._banner()
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.lines.append(line.decode("utf-8", "replace").rstrip("\n"))
+
+    def stderr(self):
+        return "\n".join(self.lines)
+
+    def line(self, pattern, patience=peers.PATIENCE, after=0):
+        """A line on stderr that matches, as re.Match."""
+        deadline = time.monotonic() + patience
+        while True:
+            for text in self.lines[after:]:
+                if match := re.search(pattern, text):
+                    return match
+            if time.monotonic() > deadline or (self.process.poll() is not None and not self.reader.is_alive()):
+                raise peers.Late(f"no {pattern!r} on stderr (exit {self.process.poll()}):\n{self.stderr()}")
+            time.sleep(0.005)
+
+    def _banner(self):
+        try:
+            match = self.line(r"http://(\[[0-9a-f:.]+\]|[0-9.]+):(\d+)")
+        except BaseException:
+            self.process.kill()
+            raise
+        return match[1].strip("[]").replace("0.0.0.0", "127.0.0.1"), int(match[2])
+
+    @property
+    def url(self):
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+
+    def client(self, source=None, **kind):
+        client = peers.Client(self, source, **kind)
+        self.clients.append(client)
+        return client
+
+    def records(self):
+        """All complete lines of the log; each must be one JSON object."""
+        if not os.path.exists(self.log):
+            return []
+        with open(self.log, "rb") as f:
+            return [json.loads(line) for line in f.read().split(b"\n")[:-1]]
+
+    def events(self, client, count=1, patience=peers.PATIENCE):
+        """At least `count` records of one client's connection, oldest first."""
+        deadline = time.monotonic() + patience
+        while True:
+            mine = [r for r in self.records() if r["client"] == client.address[0] and
+                    r.get("client_port", client.address[1]) == client.address[1]]
+            if len(mine) >= count:
+                return mine
+            if time.monotonic() > deadline:
+                raise peers.Late(f"{len(mine)} of {count} log records came: {mine}")
+            time.sleep(0.005)
+
+    def event(self, client, at=-1, count=1):
+        return self.events(client, count)[at]
+
+    def counters(self):
+        """What SIGUSR1 prints, as a dictionary."""
+        after = len(self.lines)
+        self.process.send_signal(signal.SIGUSR1)
+        self.line(r"\bactive=\d+", after=after)
+        time.sleep(0.05)
+        return {k: int(v) for text in self.lines[after:] for k, v in re.findall(r"\b([a-z_0-9.]+)=(\d+)\b", text)}
+
+    def active(self):
+        return self.counters()["active"]
+
+    def wait_idle(self, patience=peers.PATIENCE):
+        deadline = time.monotonic() + patience
+        while (active := self.active()) != 0:
+            assert time.monotonic() < deadline, f"{active} sessions are still active"
+            time.sleep(0.05)
+
+    def memory_kb(self):
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as f:
+            return int(re.search(r"VmRSS:\s+(\d+)", f.read())[1])
+
+    def cpu_seconds(self):
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as f:
+            parts = f.read().rsplit(")", 1)[1].split()
+        return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
+
+    def terminate(self):
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self, patience=peers.PATIENCE):
+        code = self.process.wait(patience)
+        self.reader.join(patience)
+        return code
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        """Close what the test left open, drain, and expect a clean end: no session may be left over."""
+        for client in self.clients:
+            client.close()
+        if self.process.poll() is None:
+            self.terminate()
+        try:
+            code = self.wait(peers.PATIENCE * 2)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"SIGTERM did not end the proxy:\n{self.stderr()}") from None
+        assert code == 0, f"exit status {code}:\n{self.stderr()}"
+        assert "ERROR: " not in self.stderr() and "runtime error" not in self.stderr(), self.stderr()
+
+
+def refused(proxy, client, *tokens, method="GET", closes=True):
+    """The next response is the proxy's own refusal for one of the causes, says so in every way, and closes, does not, or (None)
+    may do either but does as it says."""
+    message = client.response(method)
+    event = proxy.event(client)
+    cause = CAUSES[event["cause"] or "-"]
+    assert cause.token in tokens, f"cause {cause.token}, status {message.status}, expected {tokens}"
+    assert message.status == cause.status == event["status"]
+    assert event["by"] == "proxy"
+    check_refusal(message, cause, method)
+    says_close = b"close" in message.list("Connection")
+    assert closes is None or says_close == closes, message.fields
+    if says_close:
+        client.closed()
+    return message
+
+
+def check_refusal(message, cause, method="GET"):
+    status = message.get("Proxy-Status")
+    assert status and re.fullmatch(rb"[A-Za-z*][^;]*; *error=" + cause.type.encode() + rb"(;.*)?", status), status
+    assert message.get("Cache-Control") == b"no-store"
+    assert message.get("Content-Type") == b"text/plain; charset=utf-8"
+    if method == "HEAD":
+        assert message.framing == "none"
+    else:
+        assert message.framing == "length" and cause.text.encode() in message.body, message.body
+    extra = {407: "Proxy-Authenticate", 405: "Allow", 503: "Retry-After", 429: "Retry-After"}.get(message.status)
+    assert extra is None or extra in message, f"{message.status} without {extra}"

@@ -1,0 +1,1000 @@
+/* SPDX-License-Identifier: MIT */
+#include "conformance.h"
+
+#include <string.h>
+
+/* ---- In place of the core ---- */
+
+static struct miniproxy_conn conns[MINIPROXY_CONNS];
+static bool used[MINIPROXY_CONNS];
+static struct conformance_world *world;
+static bool accept_woken;
+static const char *why; /* the first expectation of the test that was not met */
+static uint8_t chunk[CONFORMANCE_CHUNK], got[CONFORMANCE_CHUNK];
+
+bool conformance_check(bool condition, const char *expected)
+{
+    if (!condition && why == NULL) why = expected;
+    return condition;
+}
+
+const char *conformance_why(void)
+{
+    return why;
+}
+
+void miniproxy_wake(struct miniproxy_conn *c, unsigned ready)
+{
+    size_t index = (size_t)(c - conns);
+
+    conformance_check(index < MINIPROXY_CONNS && used[index], "no wake for a connection that is closed");
+    conformance_check(ready != 0 && ready <= (MINIPROXY_RD | MINIPROXY_WR | MINIPROXY_BROKEN), "wakes of known bits");
+    c->ready |= (uint8_t)ready;
+}
+
+void miniproxy_wake_accept(struct miniproxy *proxy)
+{
+    (void)proxy;
+    accept_woken = true;
+}
+
+struct miniproxy_conn *conformance_take(void)
+{
+    for (uint16_t i = 0; i < MINIPROXY_CONNS; i++) {
+        if (used[i]) continue;
+        used[i] = true;
+        conns[i] = (struct miniproxy_conn){.id = i, .generation = conns[i].generation};
+        return &conns[i];
+    }
+    return NULL;
+}
+
+void conformance_give(struct miniproxy_conn *c, bool hard)
+{
+    world->port->close(world->port_data, c, hard);
+    c->generation++;
+    used[c->id] = false;
+}
+
+bool conformance_await(const struct miniproxy_conn *c, unsigned ready)
+{
+    uint32_t start_ms = world->now_ms(world);
+
+    while ((c->ready & ready) == 0) {
+        if (world->now_ms(world) - start_ms > CONFORMANCE_LIMIT_MS) return false;
+        world->wait(world, 10);
+    }
+    return true;
+}
+
+bool conformance_accept_woken(void)
+{
+    return accept_woken;
+}
+
+bool conformance_await_accept(void)
+{
+    uint32_t start_ms = world->now_ms(world);
+
+    while (!accept_woken) {
+        if (world->now_ms(world) - start_ms > CONFORMANCE_LIMIT_MS) return false;
+        world->wait(world, 10);
+    }
+    return true;
+}
+
+int conformance_accept(struct miniproxy_conn *c, struct miniproxy_addr *peer)
+{
+    int result;
+
+    do {
+        accept_woken = false;
+        result = world->port->accept(world->port_data, c, peer);
+    } while (result == MINIPROXY_AGAIN && conformance_await_accept());
+    return result == MINIPROXY_AGAIN ? CONFORMANCE_NO_WAKE : result;
+}
+
+/* Like the core: no try before a wake. */
+static bool may_try(struct miniproxy_conn *c, unsigned ready, bool refused)
+{
+    if (refused) c->ready &= (uint8_t)~ready;
+    return conformance_await(c, ready);
+}
+
+int conformance_connect(struct miniproxy_conn *c, const struct miniproxy_addr *to)
+{
+    int result = world->port->connect(world->port_data, c, to);
+
+    while (result == MINIPROXY_AGAIN && may_try(c, MINIPROXY_WR, true))
+        result = world->port->connect(world->port_data, c, to);
+    return result == MINIPROXY_AGAIN ? CONFORMANCE_NO_WAKE : result;
+}
+
+int conformance_resolve(struct miniproxy_conn *c, const char *host, struct miniproxy_addr *out, int max)
+{
+    int result = world->port->resolve(world->port_data, c, host, out, max);
+
+    while (result == MINIPROXY_AGAIN && may_try(c, MINIPROXY_WR, true))
+        result = world->port->resolve(world->port_data, c, host, out, max);
+    return result == MINIPROXY_AGAIN ? CONFORMANCE_NO_WAKE : result;
+}
+
+int conformance_recv(struct miniproxy_conn *c, void *data, size_t len)
+{
+    int result = MINIPROXY_AGAIN;
+    bool refused = false;
+
+    while (result == MINIPROXY_AGAIN && may_try(c, MINIPROXY_RD, refused)) {
+        result = world->port->recv(world->port_data, c, data, len);
+        refused = true;
+    }
+    conformance_check(result != 0 && result <= (int)len, "recv returns 1..len or a negative result");
+    return result == MINIPROXY_AGAIN ? CONFORMANCE_NO_WAKE : result;
+}
+
+int conformance_send(struct miniproxy_conn *c, const void *data, size_t len)
+{
+    int result = MINIPROXY_AGAIN;
+    bool refused = false;
+
+    while (result == MINIPROXY_AGAIN && may_try(c, MINIPROXY_WR, refused)) {
+        result = world->port->send(world->port_data, c, data, len);
+        refused = true;
+    }
+    conformance_check(result != 0 && result <= (int)len, "send returns 1..len or a negative result");
+    return result == MINIPROXY_AGAIN ? CONFORMANCE_NO_WAKE : result;
+}
+
+int conformance_peer_recv(int peer, void *data, size_t len)
+{
+    uint32_t start_ms = world->now_ms(world);
+    int result;
+
+    while ((result = world->peer_recv(world, peer, data, len)) == MINIPROXY_AGAIN) {
+        if (world->now_ms(world) - start_ms > CONFORMANCE_LIMIT_MS) return CONFORMANCE_NO_WAKE;
+        world->wait(world, 1);
+    }
+    return result;
+}
+
+/* Connections that an earlier test left in the queue do not count. */
+void conformance_begin(struct conformance_world *w)
+{
+    struct miniproxy_conn *c;
+    struct miniproxy_addr peer;
+    int result;
+
+    world = w;
+    why = NULL;
+    for (size_t i = 0; i < MINIPROXY_CONNS; i++)
+        if (used[i]) conformance_give(&conns[i], true);
+    w->clear(w);
+    w->wait(w, 0);
+    do {
+        c = conformance_take();
+        result = w->port->accept(w->port_data, c, &peer);
+        conformance_give(c, true);
+    } while (result != MINIPROXY_AGAIN);
+    accept_woken = false;
+}
+
+bool conformance_end(void)
+{
+    for (size_t i = 0; i < MINIPROXY_CONNS; i++)
+        if (used[i]) conformance_give(&conns[i], true);
+    world->clear(world);
+    world->wait(world, 0);
+    return why == NULL;
+}
+
+static int peer_accept(int listener)
+{
+    uint32_t start_ms = world->now_ms(world);
+    int peer;
+
+    while ((peer = world->peer_accept(world, listener)) == MINIPROXY_AGAIN) {
+        if (world->now_ms(world) - start_ms > CONFORMANCE_LIMIT_MS) return CONFORMANCE_NO_WAKE;
+        world->wait(world, 1);
+    }
+    return peer;
+}
+
+static bool pair_accepted(struct conformance_pair *p, int family)
+{
+    struct miniproxy_addr from, peer;
+
+    p->peer = world->peer_connect(world, family);
+    if (!conformance_check(p->peer >= 0, "a peer connects")) return false;
+    if (!conformance_check(conformance_accept(p->c, &from) == MINIPROXY_OK, "accept: OK after a wake")) return false;
+    peer = world->peer_address(world, p->peer);
+    return conformance_check(from.family == family && from.port == peer.port && memcmp(from.ip, peer.ip, family == 4 ? 4 :
+                             MINIPROXY_IP_LEN) == 0, "accept reports the peer's address");
+}
+
+static bool pair_connected(struct conformance_pair *p, int family)
+{
+    struct miniproxy_addr at;
+    int listener = world->peer_listen(world, family, &at);
+
+    if (!conformance_check(listener >= 0, "a peer listens")) return false;
+    if (!conformance_check(conformance_connect(p->c, &at) == MINIPROXY_OK, "connect: OK after a wake")) return false;
+    p->peer = peer_accept(listener);
+    return conformance_check(p->peer >= 0, "the connection reaches the peer");
+}
+
+static int family_of(enum conformance_kind kind)
+{
+    return kind == CONFORMANCE_ACCEPTED_6 || kind == CONFORMANCE_CONNECTED_6 ? 6 : 4;
+}
+
+bool conformance_pair(struct conformance_pair *p, enum conformance_kind kind)
+{
+    bool accepted = kind == CONFORMANCE_ACCEPTED_4 || kind == CONFORMANCE_ACCEPTED_6;
+
+    p->c = conformance_take();
+    if (!conformance_check(p->c != NULL, "MINIPROXY_CONNS is large enough for the test")) return false;
+    return accepted ? pair_accepted(p, family_of(kind)) : pair_connected(p, family_of(kind));
+}
+
+/* ---- Streams: octet `at` of the stream named by key ---- */
+
+static uint8_t octet(unsigned key, uint32_t at)
+{
+    uint32_t x = (at + 1u) * 2654435761u + key * 40503u;
+
+    return (uint8_t)(x >> 23 ^ x >> 11);
+}
+
+static void fill(uint8_t *data, size_t len, unsigned key, uint32_t at)
+{
+    for (size_t i = 0; i < len; i++) data[i] = octet(key, at + (uint32_t)i);
+}
+
+static bool matches(const uint8_t *data, int len, unsigned key, uint32_t at)
+{
+    for (int i = 0; i < len; i++)
+        if (data[i] != octet(key, at + (uint32_t)i)) return conformance_check(false, "octets arrive as they were sent");
+    return true;
+}
+
+/* The peer sends the octets at..at+len-1 of a stream. */
+static bool peer_sends(int peer, unsigned key, uint32_t at, uint32_t len)
+{
+    uint32_t start_ms = world->now_ms(world), sent = 0;
+
+    while (sent < len) {
+        uint32_t part = len - sent < sizeof chunk ? len - sent : (uint32_t)sizeof chunk;
+        int n;
+
+        fill(chunk, part, key, at + sent);
+        n = world->peer_send(world, peer, chunk, part);
+        if (n > 0) sent += (uint32_t)n;
+        else if (n != MINIPROXY_AGAIN || world->now_ms(world) - start_ms > CONFORMANCE_LIMIT_MS) break;
+        else world->wait(world, 1);
+    }
+    return conformance_check(sent == len, "a peer sends");
+}
+
+static bool peer_gets(int peer, unsigned key, uint32_t at, uint32_t len)
+{
+    for (uint32_t end = at + len; at < end;) {
+        int n = conformance_peer_recv(peer, got, end - at < sizeof got ? end - at : sizeof got);
+
+        if (!conformance_check(n > 0, "the peer gets what was sent") || !matches(got, n, key, at)) return false;
+        at += (uint32_t)n;
+    }
+    return true;
+}
+
+static bool peer_ends(int peer, int result, const char *expected)
+{
+    return conformance_check(conformance_peer_recv(peer, got, sizeof got) == result, expected);
+}
+
+/* The port receives the octets at..at+len-1, asking for as many as `ask` at once. */
+static bool port_gets(struct miniproxy_conn *c, unsigned key, uint32_t at, uint32_t len, size_t ask)
+{
+    for (uint32_t end = at + len; at < end;) {
+        int n = conformance_recv(c, got, ask);
+
+        if (!conformance_check(n > 0, "recv gets what the peer sent") || !matches(got, n, key, at)) return false;
+        at += (uint32_t)n;
+    }
+    return true;
+}
+
+static bool port_ends(struct miniproxy_conn *c, int result, const char *expected)
+{
+    return conformance_check(conformance_recv(c, got, sizeof got) == result, expected);
+}
+
+static bool port_sends(struct miniproxy_conn *c, unsigned key, uint32_t at, uint32_t len)
+{
+    for (uint32_t end = at + len; at < end;) {
+        uint32_t part = end - at < sizeof chunk ? end - at : (uint32_t)sizeof chunk;
+        int n;
+
+        fill(chunk, part, key, at);
+        n = conformance_send(c, chunk, part);
+        if (!conformance_check(n > 0, "send takes octets")) return false;
+        at += (uint32_t)n;
+    }
+    return true;
+}
+
+/* Send until AGAIN. The number of octets taken. */
+static uint32_t stuff(struct miniproxy_conn *c, unsigned key)
+{
+    uint32_t at = 0;
+    int n;
+
+    do {
+        if (!conformance_check(conformance_await(c, MINIPROXY_WR), "a connection becomes writable")) return 0;
+        fill(chunk, sizeof chunk, key, at);
+        n = world->port->send(world->port_data, c, chunk, sizeof chunk);
+        if (n > 0) at += (uint32_t)n;
+        /* After a short send a port may have taken the bit away. */
+    } while (n > 0 && (c->ready & MINIPROXY_WR) && at < world->room_max);
+    if (n == MINIPROXY_AGAIN) c->ready &= (uint8_t)~MINIPROXY_WR;
+    conformance_check((c->ready & MINIPROXY_WR) == 0, "a peer that does not read stops the sender");
+    return at;
+}
+
+static void pass_time(uint32_t ms)
+{
+    uint32_t start_ms = world->now_ms(world);
+
+    while (world->now_ms(world) - start_ms < ms) world->wait(world, 5);
+}
+
+/* ---- Tests of one connection; each runs for every kind of it ---- */
+
+static bool test_again_then_wake(struct conformance_pair *p)
+{
+    pass_time(20);
+    return conformance_check(world->port->recv(world->port_data, p->c, got, sizeof got) == MINIPROXY_AGAIN,
+                             "recv says AGAIN while nothing has come") &&
+           peer_sends(p->peer, 1, 0, 100) && port_gets(p->c, 1, 0, 100, sizeof got);
+}
+
+/* Each recv asks for more than there is, so each further message needs its own wake. */
+static bool test_ping_pong(struct conformance_pair *p)
+{
+    for (uint32_t i = 0; i < 60; i++)
+        if (!peer_sends(p->peer, 2, i * 7, 7) || !port_gets(p->c, 2, i * 7, 7, sizeof got) ||
+            !port_sends(p->c, 3, i * 5, 5) || !peer_gets(p->peer, 3, i * 5, 5))
+            return false;
+    return true;
+}
+
+static bool test_single_octets(struct conformance_pair *p)
+{
+    if (!peer_sends(p->peer, 4, 0, 50) || !port_gets(p->c, 4, 0, 50, 1)) return false;
+    for (uint32_t i = 0; i < 50; i++)
+        if (!port_sends(p->c, 5, i, 1)) return false;
+    return peer_gets(p->peer, 5, 0, 50);
+}
+
+static bool test_eof(struct conformance_pair *p)
+{
+    bool ok = conformance_check(world->port->recv(world->port_data, p->c, got, sizeof got) == MINIPROXY_AGAIN,
+                                "recv says AGAIN before a FIN");
+
+    world->peer_finish(world, p->peer);
+    return ok && port_ends(p->c, MINIPROXY_EOF, "recv says EOF after a FIN, and a wake") &&
+           port_ends(p->c, MINIPROXY_EOF, "EOF stays") && port_sends(p->c, 6, 0, 3000) && peer_gets(p->peer, 6, 0, 3000);
+}
+
+static bool test_octets_before_eof(struct conformance_pair *p)
+{
+    if (!peer_sends(p->peer, 7, 0, 1000)) return false;
+    world->peer_finish(world, p->peer);
+    pass_time(20); /* both are there when recv begins, and may have been told by one event */
+    return port_gets(p->c, 7, 0, 300, 300) && port_gets(p->c, 7, 300, 700, sizeof got) &&
+           port_ends(p->c, MINIPROXY_EOF, "EOF follows the last octet");
+}
+
+static bool test_eof_between(struct conformance_pair *p)
+{
+    bool ok = peer_sends(p->peer, 8, 0, 10) && port_gets(p->c, 8, 0, 10, sizeof got);
+
+    world->peer_finish(world, p->peer);
+    return ok && port_ends(p->c, MINIPROXY_EOF, "a FIN after a recv has a wake");
+}
+
+static bool test_octets_before_reset(struct conformance_pair *p)
+{
+    if (!peer_sends(p->peer, 9, 0, 1000) || !conformance_check(conformance_await(p->c, MINIPROXY_RD), "a wake"))
+        return false;
+    pass_time(20);
+    world->peer_reset(world, p->peer);
+    pass_time(20);
+    return port_gets(p->c, 9, 0, 400, 400) && port_gets(p->c, 9, 400, 600, sizeof got) &&
+           port_ends(p->c, MINIPROXY_ERESET, "ERESET follows the last octet") &&
+           port_ends(p->c, MINIPROXY_ERESET, "ERESET stays and never becomes EOF");
+}
+
+static bool test_reset_met_by_recv(struct conformance_pair *p)
+{
+    world->peer_reset(world, p->peer);
+    return port_ends(p->c, MINIPROXY_ERESET, "recv says ERESET after a wake");
+}
+
+/* A send may be taken before the reset is noticed. Afterwards recv must not take it for a proper end. */
+static bool test_reset_met_by_send(struct conformance_pair *p)
+{
+    int n;
+
+    world->peer_reset(world, p->peer);
+    pass_time(20);
+    fill(chunk, 100, 10, 0);
+    do n = conformance_send(p->c, chunk, 100);
+    while (n > 0);
+    return conformance_check(n == MINIPROXY_ERESET, "send says ERESET") &&
+           port_ends(p->c, MINIPROXY_ERESET, "recv says ERESET, not EOF, after send has met the reset");
+}
+
+/* The contract allows the retry of a send at another address and with more behind. */
+static bool test_full(struct conformance_pair *p)
+{
+    static uint8_t elsewhere[CONFORMANCE_CHUNK + 1];
+    uint32_t taken = stuff(p->c, 11), read = 0;
+    int n = MINIPROXY_AGAIN;
+
+    pass_time(30);
+    for (unsigned tries = 0; taken > 0 && tries < 100000 && n == MINIPROXY_AGAIN; tries++) {
+        size_t len = tries % 2 == 0 ? 100 : CONFORMANCE_CHUNK;
+
+        if (read < taken) {
+            uint32_t part = taken - read < 1000 ? taken - read : 1000;
+            if (!peer_gets(p->peer, 11, read, part)) return false;
+            read += part;
+        }
+        fill(elsewhere + tries % 2, len, 11, taken);
+        if (!(p->c->ready & MINIPROXY_WR)) {
+            if (read < taken) continue;
+            if (!conformance_check(conformance_await(p->c, MINIPROXY_WR), "a wake once the peer has read all")) return false;
+        }
+        n = world->port->send(world->port_data, p->c, elsewhere + tries % 2, len);
+        if (n == MINIPROXY_AGAIN) p->c->ready &= (uint8_t)~MINIPROXY_WR;
+    }
+    if (!conformance_check(n > 0, "a retried send takes octets")) return false;
+    return peer_gets(p->peer, 11, read, taken - read + (uint32_t)n);
+}
+
+/* Much in both directions at once. */
+static bool test_bulk(struct conformance_pair *p)
+{
+    uint32_t total = world->room_max < 300000 ? world->room_max : 300000, start_ms = world->now_ms(world);
+    uint32_t down_sent = 0, down_got = 0, up_sent = 0, up_got = 0;
+
+    while (down_got < total || up_got < total) {
+        int n;
+
+        if (!conformance_check(world->now_ms(world) - start_ms < 6 * CONFORMANCE_LIMIT_MS, "bulk goes on")) return false;
+        fill(chunk, sizeof chunk, 12, up_sent);
+        n = up_sent < total ? world->peer_send(world, p->peer, chunk, sizeof chunk) : 0;
+        if (n > 0) up_sent += (uint32_t)n;
+        n = down_got < down_sent ? world->peer_recv(world, p->peer, got, 3000) : 0;
+        if (n > 0 && !matches(got, n, 13, down_got)) return false;
+        if (n > 0) down_got += (uint32_t)n;
+        world->wait(world, 0);
+        n = p->c->ready & MINIPROXY_RD ? world->port->recv(world->port_data, p->c, got, 2500) : 0;
+        if (n == MINIPROXY_AGAIN) p->c->ready &= (uint8_t)~MINIPROXY_RD;
+        if (n > 0 && !matches(got, n, 12, up_got)) return false;
+        if (n > 0) up_got += (uint32_t)n;
+        fill(chunk, sizeof chunk, 13, down_sent);
+        n = (p->c->ready & MINIPROXY_WR) && down_sent < total ? world->port->send(world->port_data, p->c, chunk, 2000) : 0;
+        if (n == MINIPROXY_AGAIN) p->c->ready &= (uint8_t)~MINIPROXY_WR;
+        if (n > 0) down_sent += (uint32_t)n;
+    }
+    return true;
+}
+
+static bool test_close_delivers(struct conformance_pair *p)
+{
+    uint32_t taken = stuff(p->c, 14);
+
+    if (taken == 0) return false;
+    conformance_give(p->c, false);
+    pass_time(20);
+    return peer_gets(p->peer, 14, 0, taken) && peer_ends(p->peer, MINIPROXY_EOF, "FIN follows the last octet");
+}
+
+static bool test_close_resets(struct conformance_pair *p)
+{
+    if (!port_sends(p->c, 15, 0, 10)) return false;
+    conformance_give(p->c, true);
+    for (int n = 1; n > 0;) {
+        n = conformance_peer_recv(p->peer, got, sizeof got);
+        if (n <= 0) conformance_check(n == MINIPROXY_ERESET, "a hard close is seen as a reset");
+    }
+    return true;
+}
+
+static bool test_finish(struct conformance_pair *p)
+{
+    int n;
+
+    if (!port_sends(p->c, 16, 0, 500)) return false;
+    while ((n = world->port->finish(world->port_data, p->c)) == MINIPROXY_AGAIN && may_try(p->c, MINIPROXY_WR, true)) continue;
+    if (!conformance_check(n == MINIPROXY_OK, "finish: OK") || !peer_gets(p->peer, 16, 0, 500) ||
+        !peer_ends(p->peer, MINIPROXY_EOF, "the peer sees the FIN"))
+        return false;
+    for (uint32_t i = 0; i < 10; i++)
+        if (!peer_sends(p->peer, 17, i * 300, 300) || !port_gets(p->c, 17, i * 300, 300, sizeof got)) return false;
+    world->peer_finish(world, p->peer);
+    return port_ends(p->c, MINIPROXY_EOF, "EOF after finish");
+}
+
+static bool test_finish_full(struct conformance_pair *p)
+{
+    uint32_t taken = stuff(p->c, 18), read = 0;
+    int n = world->port->finish(world->port_data, p->c);
+
+    while (n == MINIPROXY_AGAIN && read < taken) {
+        uint32_t part = taken - read < 1000 ? taken - read : 1000;
+        if (!peer_gets(p->peer, 18, read, part)) return false;
+        read += part;
+        n = world->port->finish(world->port_data, p->c);
+    }
+    while (n == MINIPROXY_AGAIN && may_try(p->c, MINIPROXY_WR, true)) n = world->port->finish(world->port_data, p->c);
+    return conformance_check(n == MINIPROXY_OK, "finish: OK while octets are queued") &&
+           peer_gets(p->peer, 18, read, taken - read) && peer_ends(p->peer, MINIPROXY_EOF, "FIN follows the last octet");
+}
+
+/* A slot is used again: what belonged to its connection before is gone. */
+static bool test_slot_again(struct conformance_pair *p, enum conformance_kind kind)
+{
+    uint16_t id = p->c->id;
+    struct conformance_pair next;
+
+    if (!peer_sends(p->peer, 19, 0, 200)) return false;
+    conformance_give(p->c, true);
+    if (!conformance_pair(&next, kind)) return false;
+    return conformance_check(next.c->id == id, "the same slot") && peer_sends(next.peer, 20, 0, 200) &&
+           port_gets(next.c, 20, 0, 200, sizeof got);
+}
+
+static bool test_close_at_once(struct conformance_pair *p, enum conformance_kind kind)
+{
+    conformance_give(p->c, false);
+    return peer_ends(p->peer, MINIPROXY_EOF, "FIN") && conformance_pair(p, kind);
+}
+
+/* ---- Tests of accept and connect ---- */
+
+static bool test_accept_wakes(int family)
+{
+    struct miniproxy_conn *c = conformance_take();
+    struct miniproxy_addr from;
+
+    if (!conformance_check(world->port->accept(world->port_data, c, &from) == MINIPROXY_AGAIN,
+                           "accept says AGAIN while nobody comes"))
+        return false;
+    for (int i = 0; i < 5; i++) {
+        if (world->peer_connect(world, family) < 0 || conformance_accept(c, &from) != MINIPROXY_OK)
+            return conformance_check(false, "each connection is accepted, after a wake");
+        conformance_check(world->port->accept(world->port_data, conformance_take(), &from) == MINIPROXY_AGAIN,
+                          "accept says AGAIN after the last");
+        c = conformance_take();
+    }
+    return true;
+}
+
+/* The core stops asking while it has no session to spare. What came meanwhile is there when it asks again. */
+static bool test_accept_pauses(int family)
+{
+    struct miniproxy_addr from;
+
+    for (int i = 0; i < 4; i++) conformance_check(world->peer_connect(world, family) >= 0, "a peer connects");
+    conformance_check(conformance_await_accept(), "a wake");
+    pass_time(50);
+    for (int i = 0; i < 4; i++)
+        conformance_check(world->port->accept(world->port_data, conformance_take(), &from) == MINIPROXY_OK,
+                          "accept goes on without another wake");
+    return true;
+}
+
+static bool test_many(int family)
+{
+    static struct conformance_pair pairs[MINIPROXY_CONNS];
+    enum conformance_kind accepted = family == 4 ? CONFORMANCE_ACCEPTED_4 : CONFORMANCE_ACCEPTED_6;
+    enum conformance_kind connected = family == 4 ? CONFORMANCE_CONNECTED_4 : CONFORMANCE_CONNECTED_6;
+    unsigned n;
+
+    for (n = 0; n < world->many; n++)
+        if (!conformance_pair(&pairs[n], n % 2 == 0 ? accepted : connected)) return false;
+    for (n = 0; n < world->many; n++)
+        if (!peer_sends(pairs[n].peer, n, 0, 64) || !port_sends(pairs[n].c, n + 1, 0, 64)) return false;
+    for (n = world->many; n-- > 0;)
+        if (!port_gets(pairs[n].c, n, 0, 64, sizeof got) || !peer_gets(pairs[n].peer, n + 1, 0, 64)) return false;
+    for (n = 0; n < world->many; n += 3) conformance_give(pairs[n].c, n % 2 == 0);
+    for (n = 0; n < world->many; n++)
+        if (n % 3 != 0 && (!peer_sends(pairs[n].peer, n, 64, 64) || !port_gets(pairs[n].c, n, 64, 64, sizeof got))) return false;
+    return true;
+}
+
+static bool test_refused(int family)
+{
+    struct miniproxy_addr to = world->refusing(world, family);
+    struct miniproxy_conn *c = conformance_take();
+    struct conformance_pair p = {.c = c};
+
+    return conformance_check(conformance_connect(c, &to) == MINIPROXY_EREFUSED, "EREFUSED") &&
+           (conformance_give(c, true), conformance_pair(&p, family == 4 ? CONFORMANCE_CONNECTED_4 : CONFORMANCE_CONNECTED_6));
+}
+
+/* connect may be called without a wake, too. */
+static bool test_connect_impatient(int family)
+{
+    struct miniproxy_conn *c = conformance_take();
+    struct miniproxy_addr to;
+    int result = MINIPROXY_AGAIN;
+    uint32_t start_ms = world->now_ms(world);
+
+    if (!conformance_check(world->peer_listen(world, family, &to) >= 0, "a peer listens")) return false;
+    while (result == MINIPROXY_AGAIN && world->now_ms(world) - start_ms < CONFORMANCE_LIMIT_MS) {
+        for (int i = 0; i < 3 && result == MINIPROXY_AGAIN; i++) result = world->port->connect(world->port_data, c, &to);
+        if (result == MINIPROXY_AGAIN) world->wait(world, 5);
+    }
+    return conformance_check(result == MINIPROXY_OK, "OK");
+}
+
+static bool test_self(int family)
+{
+    struct miniproxy_addr to;
+
+    (void)family;
+    for (unsigned i = 0; world->own(world, i, &to); i++) {
+        struct miniproxy_conn *c = conformance_take();
+        if (!conformance_check(conformance_connect(c, &to) == MINIPROXY_ESELF, "ESELF")) return false;
+        conformance_give(c, false);
+    }
+    return true;
+}
+
+static bool test_connect_cancelled(int family)
+{
+    struct miniproxy_addr to = world->silent(world);
+    struct miniproxy_conn *c = conformance_take();
+    uint16_t id = c->id;
+    struct conformance_pair p;
+
+    if (!conformance_check(world->port->connect(world->port_data, c, &to) == MINIPROXY_AGAIN, "AGAIN while under way"))
+        return false;
+    pass_time(30);
+    c->ready = 0;
+    pass_time(30);
+    if (!conformance_check(world->port->connect(world->port_data, c, &to) == MINIPROXY_AGAIN, "AGAIN, still")) return false;
+    conformance_give(c, true);
+    return conformance_pair(&p, family == 4 ? CONFORMANCE_CONNECTED_4 : CONFORMANCE_CONNECTED_6) &&
+           conformance_check(p.c->id == id, "the same slot") && peer_sends(p.peer, 21, 0, 100) &&
+           port_gets(p.c, 21, 0, 100, sizeof got);
+}
+
+static bool test_starved_accept(int family)
+{
+    struct miniproxy_conn *c = conformance_take();
+    struct miniproxy_addr from;
+    int peer = world->peer_connect(world, family);
+    bool ok = conformance_check(conformance_await_accept(), "a wake");
+
+    world->starve(world, true);
+    for (int i = 0; i < 3; i++)
+        ok = ok && conformance_check(world->port->accept(world->port_data, c, &from) == MINIPROXY_ERESOURCES, "ERESOURCES");
+    world->starve(world, false);
+    /* No wake need come: the core tries again after a time. */
+    return ok && conformance_check(world->port->accept(world->port_data, c, &from) == MINIPROXY_OK, "OK afterwards") &&
+           peer_sends(peer, 22, 0, 10) && port_gets(c, 22, 0, 10, sizeof got);
+}
+
+static bool test_starved_connect(int family)
+{
+    struct miniproxy_conn *c = conformance_take();
+    struct miniproxy_addr to;
+    bool ok = conformance_check(world->peer_listen(world, family, &to) >= 0, "a peer listens");
+
+    world->starve(world, true);
+    for (int i = 0; i < 3; i++) {
+        ok = ok && conformance_check(conformance_connect(c, &to) == MINIPROXY_ERESOURCES, "ERESOURCES");
+        conformance_give(c, true);
+        c = conformance_take();
+    }
+    world->starve(world, false);
+    return ok && conformance_check(conformance_connect(c, &to) == MINIPROXY_OK, "OK afterwards");
+}
+
+/* ---- Tests of resolve ---- */
+
+static bool contains(const struct miniproxy_addr *list, int count, const struct miniproxy_addr *a)
+{
+    for (int i = 0; i < count; i++)
+        if (list[i].family == a->family && memcmp(list[i].ip, a->ip, a->family == 4 ? 4 : MINIPROXY_IP_LEN) == 0) return true;
+    return false;
+}
+
+static bool resolves(struct miniproxy_conn *c, const struct conformance_name *name)
+{
+    struct miniproxy_addr list[MINIPROXY_ADDRESSES];
+    int count = conformance_resolve(c, name->host, list, MINIPROXY_ADDRESSES);
+
+    return conformance_check(count >= 1 && count <= MINIPROXY_ADDRESSES, "resolve returns 1..max") &&
+           conformance_check(contains(list, count, &name->address), "the address of the name that was asked for");
+}
+
+static bool test_resolve(int family)
+{
+    (void)family;
+    return resolves(conformance_take(), &world->known) && resolves(conformance_take(), &world->other) &&
+           resolves(conformance_take(), &world->known);
+}
+
+static bool test_resolve_then_connect(int family)
+{
+    struct miniproxy_conn *c = conformance_take();
+    struct miniproxy_addr to;
+
+    return resolves(c, &world->known) && conformance_check(world->peer_listen(world, family, &to) >= 0, "a peer listens") &&
+           conformance_check(conformance_connect(c, &to) == MINIPROXY_OK, "the same connection connects");
+}
+
+static bool fails_twice(const char *host, int result, const char *expected)
+{
+    struct miniproxy_addr list[MINIPROXY_ADDRESSES];
+
+    return conformance_check(conformance_resolve(conformance_take(), host, list, MINIPROXY_ADDRESSES) == result, expected) &&
+           conformance_check(conformance_resolve(conformance_take(), host, list, MINIPROXY_ADDRESSES) == result, expected);
+}
+
+static bool test_resolve_missing(int family)
+{
+    (void)family;
+    return fails_twice(world->missing, MINIPROXY_ENAME, "ENAME");
+}
+
+static bool test_resolve_failing(int family)
+{
+    (void)family;
+    return fails_twice(world->failing, MINIPROXY_EDNS, "EDNS");
+}
+
+static bool test_resolve_max(int family)
+{
+    struct miniproxy_addr list[3] = {{.family = 0}};
+    bool ok = conformance_check(conformance_resolve(conformance_take(), world->both, list, 1) == 1, "one of one") &&
+              conformance_check(list[1].family == 0, "nothing is written beyond max") &&
+              conformance_check(conformance_resolve(conformance_take(), world->both, list, 2) == 2, "two of two");
+
+    (void)family;
+    return ok && conformance_check(list[0].family + list[1].family == 10, "both families are kept") &&
+           conformance_check(list[2].family == 0, "nothing is written beyond max");
+}
+
+static bool test_resolve_beside(int family)
+{
+    struct miniproxy_conn *slow = conformance_take();
+    struct miniproxy_addr list[MINIPROXY_ADDRESSES];
+    struct conformance_pair p;
+    bool ok;
+
+    (void)family;
+    world->hold_names(world, true);
+    ok = conformance_check(world->port->resolve(world->port_data, slow, world->slow.host, list, MINIPROXY_ADDRESSES) ==
+                           MINIPROXY_AGAIN, "AGAIN") &&
+         resolves(conformance_take(), &world->known) &&
+         conformance_pair(&p, world->ipv4 ? CONFORMANCE_CONNECTED_4 : CONFORMANCE_CONNECTED_6) &&
+         peer_sends(p.peer, 23, 0, 100) && port_gets(p.c, 23, 0, 100, sizeof got) &&
+         conformance_check(world->port->resolve(world->port_data, slow, world->slow.host, list, MINIPROXY_ADDRESSES) ==
+                           MINIPROXY_AGAIN, "AGAIN, still");
+    world->hold_names(world, false);
+    return ok && resolves(slow, &world->slow);
+}
+
+/* The answer comes when the slot asks for another name, and when it has become a connection. */
+static bool test_resolve_cancelled(int family)
+{
+    struct miniproxy_conn *c = conformance_take();
+    struct miniproxy_addr list[MINIPROXY_ADDRESSES];
+    uint16_t id = c->id;
+    bool ok;
+
+    (void)family;
+    world->hold_names(world, true);
+    ok = conformance_check(world->port->resolve(world->port_data, c, world->slow.host, list, MINIPROXY_ADDRESSES) ==
+                           MINIPROXY_AGAIN, "AGAIN");
+    conformance_give(c, true);
+    c = conformance_take();
+    ok = ok && conformance_check(c->id == id, "the same slot");
+    world->hold_names(world, false);
+    ok = ok && resolves(c, &world->other);
+    pass_time(50);
+    conformance_give(c, false);
+    return ok && resolves(conformance_take(), &world->slow);
+}
+
+static bool test_resolve_left(int family)
+{
+    struct miniproxy_conn *c = conformance_take();
+    struct miniproxy_addr list[MINIPROXY_ADDRESSES];
+    bool ok;
+
+    (void)family;
+    world->hold_names(world, true);
+    ok = conformance_check(world->port->resolve(world->port_data, c, world->slow.host, list, MINIPROXY_ADDRESSES) ==
+                           MINIPROXY_AGAIN, "AGAIN");
+    conformance_give(c, false);
+    world->hold_names(world, false);
+    pass_time(100); /* a wake now would be noticed: the slot is not in use */
+    return ok;
+}
+
+static bool test_resolve_many(int family)
+{
+    struct miniproxy_conn *asking[8];
+    struct miniproxy_addr list[MINIPROXY_ADDRESSES];
+    bool ok = true;
+
+    (void)family;
+    world->hold_names(world, true);
+    for (int i = 0; i < 8; i++) {
+        asking[i] = conformance_take();
+        ok = ok && conformance_check(world->port->resolve(world->port_data, asking[i], world->slow.host, list,
+                                                          MINIPROXY_ADDRESSES) == MINIPROXY_AGAIN, "AGAIN");
+    }
+    conformance_give(asking[0], true);
+    conformance_give(asking[4], true);
+    conformance_give(asking[7], true);
+    world->hold_names(world, false);
+    for (int i = 1; i < 7; i++)
+        if (i != 4) ok = ok && resolves(asking[i], &world->slow);
+    return ok;
+}
+
+/* ---- All of them ---- */
+
+static const struct {
+    const char *name, *ids;
+    bool (*run)(struct conformance_pair *p);
+    bool (*run_kind)(struct conformance_pair *p, enum conformance_kind kind);
+} pair_tests[] = {
+    {"recv says AGAIN, then wakes", "-", test_again_then_wake, NULL},
+    {"each message has its wake", "-", test_ping_pong, NULL},
+    {"single octets", "-", test_single_octets, NULL},
+    {"EOF is not AGAIN, stays, and send goes on", "P12", test_eof, NULL},
+    {"octets before a FIN come before EOF", "P12", test_octets_before_eof, NULL},
+    {"a FIN after the last octet was read has a wake", "P12", test_eof_between, NULL},
+    {"octets before a reset come before ERESET", "B15", test_octets_before_reset, NULL},
+    {"recv meets a reset", "B15", test_reset_met_by_recv, NULL},
+    {"send meets a reset, recv does not call it EOF", "B15", test_reset_met_by_send, NULL},
+    {"a full connection wakes, a retried send loses nothing", "Z07", test_full, NULL},
+    {"bulk in both directions", "-", test_bulk, NULL},
+    {"close delivers what send has taken", "P11", test_close_delivers, NULL},
+    {"hard close resets", "S15", test_close_resets, NULL},
+    {"recv goes on after finish", "P11,P12", test_finish, NULL},
+    {"finish follows what send has taken", "P11,P12", test_finish_full, NULL},
+    {"a slot used again sees only its own connection", "-", NULL, test_slot_again},
+    {"close at once", "-", NULL, test_close_at_once},
+};
+
+enum need { NEED_NONE, NEED_REFUSING, NEED_SILENT, NEED_OWN, NEED_STARVE, NEED_NAMES, NEED_MISSING, NEED_FAILING, NEED_BOTH,
+            NEED_HOLD };
+
+static const struct {
+    const char *name, *ids;
+    bool (*run)(int family);
+    enum need need;
+    bool once; /* not for each family */
+} tests[] = {
+    {"accept says AGAIN, then wakes", "-", test_accept_wakes, NEED_NONE, false},
+    {"accept goes on after a pause", "Z08", test_accept_pauses, NEED_NONE, false},
+    {"many connections", "-", test_many, NEED_NONE, false},
+    {"connect without a wake", "-", test_connect_impatient, NEED_NONE, false},
+    {"connect is refused", "S05", test_refused, NEED_REFUSING, false},
+    {"connect to itself", "R04", test_self, NEED_OWN, true},
+    {"connect is cancelled", "D05", test_connect_cancelled, NEED_SILENT, false},
+    {"accept without resources, and recovery", "Z08", test_starved_accept, NEED_STARVE, false},
+    {"connect without resources, and recovery", "Z08", test_starved_connect, NEED_STARVE, false},
+    {"resolve", "D01", test_resolve, NEED_NAMES, true},
+    {"resolve, then connect", "D01", test_resolve_then_connect, NEED_NAMES, false},
+    {"resolve: no such name", "S05", test_resolve_missing, NEED_MISSING, true},
+    {"resolve: failure", "S05", test_resolve_failing, NEED_FAILING, true},
+    {"resolve: max", "D03", test_resolve_max, NEED_BOTH, true},
+    {"a slow name holds up nobody else", "D01", test_resolve_beside, NEED_HOLD, true},
+    {"a late answer is not taken for another name's", "D01", test_resolve_cancelled, NEED_HOLD, true},
+    {"a late answer wakes nobody", "D01", test_resolve_left, NEED_HOLD, true},
+    {"many wait for one name", "D01", test_resolve_many, NEED_HOLD, true},
+};
+
+static bool has(const struct conformance_world *w, enum need need)
+{
+    switch (need) {
+    case NEED_REFUSING:
+        return w->refusing != NULL;
+    case NEED_SILENT:
+        return w->silent != NULL;
+    case NEED_OWN:
+        return w->own != NULL;
+    case NEED_STARVE:
+        return w->starve != NULL;
+    case NEED_NAMES:
+        return w->known.host != NULL && w->other.host != NULL;
+    case NEED_MISSING:
+        return w->missing != NULL;
+    case NEED_FAILING:
+        return w->failing != NULL;
+    case NEED_BOTH:
+        return w->both != NULL;
+    case NEED_HOLD:
+        return w->hold_names != NULL && w->known.host != NULL && w->other.host != NULL;
+    default:
+        return true;
+    }
+}
+
+/* "name, addition" */
+static const char *titled(const char *name, const char *addition)
+{
+    static char title[160];
+    size_t len = strlen(name), more = strlen(addition);
+
+    if (len + more >= sizeof title) return name;
+    memcpy(title, name, len);
+    memcpy(title + len, addition, more + 1);
+    return title;
+}
+
+static bool run_pair_tests(struct conformance_world *w)
+{
+    static const char *const additions[CONFORMANCE_KINDS] = {", accepted, IPv4", ", accepted, IPv6", ", connected, IPv4",
+                                                             ", connected, IPv6"};
+    bool all = true;
+
+    for (size_t i = 0; i < sizeof pair_tests / sizeof pair_tests[0]; i++)
+        for (enum conformance_kind kind = 0; kind < CONFORMANCE_KINDS; kind++) {
+            struct conformance_pair p;
+            bool ok;
+
+            if (!(family_of(kind) == 4 ? w->ipv4 : w->ipv6)) continue;
+            conformance_begin(w);
+            ok = conformance_pair(&p, kind) && (pair_tests[i].run != NULL ? pair_tests[i].run(&p) : pair_tests[i].run_kind(&p, kind));
+            ok = conformance_end() && ok;
+            w->report(w, ok ? "pass" : "fail", titled(pair_tests[i].name, additions[kind]), pair_tests[i].ids, why);
+            all = all && ok;
+        }
+    return all;
+}
+
+static bool run_tests(struct conformance_world *w)
+{
+    bool all = true;
+
+    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
+        bool once = tests[i].once;
+
+        for (int family = 4; family <= 6; family += 2) {
+            const char *title = once ? tests[i].name : titled(tests[i].name, family == 4 ? ", IPv4" : ", IPv6");
+            bool ok;
+
+            if (!(family == 4 ? w->ipv4 : w->ipv6)) continue;
+            if (!has(w, tests[i].need)) {
+                w->report(w, "skip", title, tests[i].ids, NULL);
+            } else {
+                conformance_begin(w);
+                ok = tests[i].run(family);
+                ok = conformance_end() && ok;
+                w->report(w, ok ? "pass" : "fail", title, tests[i].ids, why);
+                all = all && ok;
+            }
+            if (once) break;
+        }
+    }
+    return all;
+}
+
+bool conformance_run(struct conformance_world *w)
+{
+    bool pairs = run_pair_tests(w);
+
+    return run_tests(w) && pairs;
+}

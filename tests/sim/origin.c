@@ -1,0 +1,552 @@
+/* SPDX-License-Identifier: MIT */
+/* Origins: read requests strictly, and answer each as its plan says. */
+#include "sim.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum origin_phase { ORIGIN_READS, ORIGIN_DELAYS, ORIGIN_HEAD, ORIGIN_BODY, ORIGIN_SENDS_LAST, ORIGIN_STALLED, ORIGIN_TUNNEL };
+
+struct origin {
+    struct actor actor;
+    struct conn *v;
+    struct exchange *ex;      /* the request under way, or the last one */
+    struct exchange *first;   /* of this connection */
+    uint64_t answer_at, answer_from, written, body_sent, resume_at, idle_until;
+    uint8_t phase;
+    uint16_t served;
+    bool over, busy, request_done, deaf, paused, closing;
+    struct message message;
+    struct outbox outbox;
+};
+
+static struct origin *origins[CONNS_MAX];
+static unsigned origins_made;
+
+void origin_reset(void)
+{
+    world.origin_count = 0;
+}
+
+struct actor *origin_actor(uint32_t number)
+{
+    return &origins[number]->actor;
+}
+
+/* ---- The request ---- */
+
+static void check_fields(const struct exchange *ex, const struct message *m)
+{
+    static const char *const hop[] = {"Proxy-Authorization", "Proxy-Connection", "Keep-Alive", "X-Hop", "TE"};
+    bool upgrade = ex->kind == EXCHANGE_UPGRADE;
+    for (unsigned i = 0; i < sizeof hop / sizeof hop[0]; i++)
+        REQUIRE(PROPERTY_UP_HOP, message_field(m, hop[i]) == NULL, "request %u: %s reaches the origin", ex->id, hop[i]);
+    REQUIRE(PROPERTY_UP_HOP, message_lists(m, "Via", ex->http10 ? "1.0 sim" : "1.1 sim"), "request %u: Via is wrong", ex->id);
+    REQUIRE(PROPERTY_UPGRADE, (message_field(m, "Upgrade") != NULL) == upgrade && message_lists(m, "Connection", "upgrade") == upgrade,
+            "request %u: Upgrade is wrong", ex->id);
+    REQUIRE(PROPERTY_INTERIM, (message_field(m, "Expect") != NULL) == ex->expect, "request %u: Expect is wrong", ex->id);
+}
+
+static void check_line(const struct exchange *ex, const struct message *m)
+{
+    const struct field *host = message_field(m, "Host");
+    char text[MINIPROXY_ADDR_TEXT], want[80];
+    if (ex->host != NULL) {
+        snprintf(want, sizeof want, "%s", ex->host->name);
+    } else {
+        miniproxy_addr_format(&ex->literal->addr, text);
+        snprintf(want, sizeof want, ex->literal->addr.family == 6 ? "[%s]" : "%s", text);
+    }
+    if (ex->port != 80) snprintf(want + strlen(want), 8, ":%u", ex->port);
+    REQUIRE(PROPERTY_UP_WELL_FORMED, strcmp(m->method, ex->method) == 0, "request %u: method %s", ex->id, m->method);
+    REQUIRE(PROPERTY_UP_WELL_FORMED, strcmp(m->target, ex->target) == 0, "request %u: target %s instead of %s", ex->id, m->target,
+            ex->target);
+    REQUIRE(PROPERTY_UP_WELL_FORMED, message_count(m, "Host") == 1 && host->value_len == strlen(want) &&
+                                         strncasecmp(host->value, want, host->value_len) == 0,
+            "request %u: Host is not %s", ex->id, want);
+    REQUIRE(PROPERTY_UP_WELL_FORMED, m->framing == ex->req_framing, "request %u: framed in another way", ex->id);
+    REQUIRE(PROPERTY_UP_WELL_FORMED, m->framing != FRAMING_LENGTH || m->length == ex->req_len, "request %u: another length", ex->id);
+}
+
+static bool idempotent(const struct exchange *ex)
+{
+    static const char *const safe[] = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"};
+    for (unsigned i = 0; i < 5; i++)
+        if (strcmp(ex->method, safe[i]) == 0) return true;
+    return false;
+}
+
+static void check_reuse(const struct origin *o, const struct exchange *ex)
+{
+    const struct machine *m = machine_at(&world.machines[0].addr);
+    bool allowed = false;
+    (void)m;
+    if (o->served == 0) return;
+    REQUIRE(PROPERTY_REUSE, o->first->client == ex->client, "request %u: on the connection of another client", ex->id);
+    REQUIRE(PROPERTY_REUSE, o->first->host == ex->host && o->first->literal == ex->literal && o->first->port == ex->port,
+            "request %u: on a connection to another host", ex->id);
+    REQUIRE(PROPERTY_REUSE, !o->closing, "request %u: on a connection that said close", ex->id);
+    for (unsigned i = 0; i < ex->policy_count; i++)
+        allowed = allowed || rules_may_allow(ex->policies[i], ex, login_groups(ex->policies[i], ex));
+    REQUIRE(PROPERTY_LOGIN, allowed, "request %u: the policy is not asked on a kept connection", ex->id);
+}
+
+static void see_head(struct origin *o)
+{
+    struct message *m = &o->message;
+    const struct field *id = message_field(m, "X-Id");
+    struct exchange *ex;
+    unsigned number = 0;
+    REQUIRE(PROPERTY_UP_WELL_FORMED, id != NULL && id->value_len < 8, "a request without its number: %s %s", m->method, m->target);
+    for (unsigned i = 0; i < id->value_len; i++) number = number * 10 + (unsigned)(id->value[i] - '0');
+    REQUIRE(PROPERTY_UP_WELL_FORMED, number < world.exchange_count, "a request of a number that was never made");
+    ex = &world.exchanges[number];
+    trace("origin %u: %s %s of request %u", o->actor.number, m->method, m->target, ex->id);
+    REQUIRE(PROPERTY_UP_WELL_FORMED, !o->busy, "request %u comes before the last one is answered", ex->id);
+    REQUIRE(PROPERTY_UP_WELL_FORMED, current_exchange(ex->client) == ex, "request %u is sent out of turn", ex->id);
+    REQUIRE(PROPERTY_MALFORMED, ex->kind != EXCHANGE_MALFORMED, "malformed request %u reaches an origin", ex->id);
+    check_line(ex, m);
+    check_fields(ex, m);
+    check_reuse(o, ex);
+    REQUIRE(PROPERTY_RETRY, ex->times_at_origin == 0 || (ex->times_at_origin == 1 && idempotent(ex) && ex->reused && !ex->origin_began),
+            "request %u is sent again", ex->id);
+    ex->times_at_origin++;
+    ex->reused = o->served > 0;
+    if (o->first == NULL) o->first = ex;
+    o->ex = o->v->exchange = ex;
+    o->busy = true;
+    o->request_done = false;
+    o->phase = ORIGIN_READS;
+    if (ex->answer.when == WHEN_HEAD || ex->answer.interims > 0) o->answer_at = world.now_ms + ex->answer.delay_ms;
+    if (ex->answer.deaf) {
+        o->deaf = true;
+        ex->happened |= HAPPENED_SLOW;
+    }
+}
+
+static void begin_answer(struct origin *o)
+{
+    if (o->phase == ORIGIN_READS) o->phase = ORIGIN_DELAYS;
+    if (o->phase == ORIGIN_DELAYS && o->answer_at == 0) o->answer_at = world.now_ms + o->ex->answer.delay_ms;
+}
+
+static void see_body(struct origin *o)
+{
+    struct message *m = &o->message;
+    struct exchange *ex = o->ex;
+    uint64_t from = m->body_at - m->body_len;
+    for (size_t i = 0; i < m->body_len; i++)
+        REQUIRE(PROPERTY_UP_CONTENT, from + i < ex->req_len && m->body[i] == pattern(ex->id * 2, from + i),
+                "request %u: octet %llu of its body is wrong", ex->id, (unsigned long long)(from + i));
+    if (ex->answer.when == WHEN_PART && m->body_at >= ex->answer.part) begin_answer(o);
+}
+
+static void see_end(struct origin *o)
+{
+    struct message *m = &o->message;
+    struct exchange *ex = o->ex;
+    trace("origin %u: request %u is complete", o->actor.number, ex->id);
+    REQUIRE(PROPERTY_TRUNCATION, m->body_at == ex->req_len || ex->req_framing == FRAMING_NONE,
+            "request %u: complete with %llu of %u octets", ex->id, (unsigned long long)m->body_at, ex->req_len);
+    REQUIRE(PROPERTY_TRUNCATION, ex->written_all, "request %u: complete before the client has written it", ex->id);
+    REQUIRE(PROPERTY_UP_WELL_FORMED, !ex->bad_body, "request %u: its malformed body reaches the origin as a good one", ex->id);
+    ex->origin_got_all = true;
+    o->request_done = true;
+    begin_answer(o);
+    message_start(m, true);
+}
+
+static void take(struct origin *o, const uint8_t *data, size_t len)
+{
+    size_t used = 0;
+    for (;;) {
+        if (o->phase == ORIGIN_TUNNEL) {
+            tunnel_take(&o->ex->down, data + used, len - used, o->ex);
+            return;
+        }
+        switch (message_next(&o->message, data, len, &used)) {
+        case MESSAGE_HEAD:
+            see_head(o);
+            if (o->ex->answer.when == WHEN_HEAD) begin_answer(o);
+            break;
+        case MESSAGE_BODY:
+            see_body(o);
+            break;
+        case MESSAGE_END:
+            see_end(o);
+            break;
+        case MESSAGE_BAD:
+            violation(PROPERTY_UP_WELL_FORMED, "an origin gets a malformed request: %s", o->message.error);
+        case MESSAGE_MORE:
+            if (used == len) return;
+            break;
+        }
+    }
+}
+
+/* ---- The answer ---- */
+
+static void out(struct origin *o, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void out(struct origin *o, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    o->outbox.len += (uint32_t)vsnprintf((char *)o->outbox.data + o->outbox.len, sizeof o->outbox.data - o->outbox.len, format, args);
+    va_end(args);
+}
+
+static void out_interims(struct origin *o)
+{
+    static const char *const texts[] = {"103 Early Hints", "102 Processing", "199 Odd"};
+    struct exchange *ex = o->ex;
+    unsigned n = ex->answer.fault == ANSWER_INTERIMS ? MINIPROXY_INTERIM_MAX + 3 : ex->answer.interims;
+    for (unsigned i = ex->interims_sent; i < n; i++) {
+        out(o, "HTTP/1.1 %s\r\nX-Sim: %u\r\nConnection: X-Hop-Down\r\nX-Hop-Down: 1\r\n\r\n",
+            i == 0 && ex->expect ? "100 Continue" : texts[i % 3], ex->id);
+        ex->interims_sent++;
+    }
+}
+
+static bool bodiless(const struct exchange *ex)
+{
+    uint16_t s = ex->answer.status;
+    return strcmp(ex->method, "HEAD") == 0 || s == 204 || s == 304 || s == 101;
+}
+
+/* Heads that are wrong on purpose. True: nothing else follows. */
+static bool out_faulty(struct origin *o)
+{
+    struct exchange *ex = o->ex;
+    struct answer *a = &ex->answer;
+    switch (a->fault) {
+    case ANSWER_GARBAGE:
+        ex->happened |= HAPPENED_GARBAGE;
+        out(o, "%s", ex->id % 2 ? "SSH-2.0-nothing\r\n\r\n" : "HTTP/1.1 2x0 OK\r\nContent-Length: 0\r\n\r\n");
+        return true;
+    case ANSWER_EMPTY:
+        ex->happened |= HAPPENED_EMPTY;
+        return true;
+    case ANSWER_SWITCH:
+        ex->happened |= HAPPENED_SWITCH;
+        out(o, "HTTP/1.1 101 Switching Protocols\r\nX-Sim: %u\r\nUpgrade: odd\r\nConnection: upgrade\r\n\r\nabc", ex->id);
+        return true;
+    case ANSWER_BIG_HEAD:
+        ex->happened |= HAPPENED_BIG_HEAD;
+        out(o, "HTTP/1.1 200 OK\r\nX-Big: ");
+        for (unsigned i = 0; i < MINIPROXY_HEAD_MAX; i++) out(o, "b");
+        out(o, "\r\nContent-Length: 0\r\n\r\n");
+        return true;
+    case ANSWER_BAD_FIELD:
+        ex->happened |= HAPPENED_BAD_FIELD;
+        out(o, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n%s\r\n\r\n", ex->id % 2 ? "no colon" : ": no name");
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void out_lengths(struct origin *o)
+{
+    struct exchange *ex = o->ex;
+    struct answer *a = &ex->answer;
+    if (a->status == 101 || a->status == 204) return;
+    if (a->fault == ANSWER_CONFLICT && !bodiless(ex)) {
+        ex->happened |= HAPPENED_CONFLICT;
+        if (a->framing == FRAMING_CHUNKED) out(o, "Content-Length: 5\r\n");
+        else out(o, "Content-Length: 5\r\nContent-Length: %u\r\n", a->len + 6);
+    }
+    if (a->framing == FRAMING_LENGTH) out(o, "Content-Length: %u\r\n", a->len);
+    if (a->framing == FRAMING_CHUNKED) out(o, "Transfer-Encoding: chunked\r\n");
+}
+
+static void out_head(struct origin *o)
+{
+    struct exchange *ex = o->ex;
+    struct answer *a = &ex->answer;
+    ex->origin_began = true;
+    o->body_sent = 0;
+    if (out_faulty(o)) {
+        o->phase = ORIGIN_SENDS_LAST;
+        o->closing = true;
+        return;
+    }
+    out(o, "HTTP/1.%u %u Text\r\nX-Sim: %u\r\n", a->http10 ? 0 : 1, a->status, ex->id);
+    out_lengths(o);
+    out(o, "%s", a->status == 101    ? "Connection: upgrade\r\nUpgrade: websocket\r\n"
+                 : a->close && !a->http10 ? "Connection: close, X-Hop-Down\r\n"
+                                     : "Connection: X-Hop-Down\r\n");
+    out(o, "X-Hop-Down: 1\r\nKeep-Alive: 9\r\nProxy-Authenticate: no\r\n");
+    if (a->status != 101) out(o, "Set-Cookie: a\r\nSet-Cookie: b\r\n");
+    out(o, "\r\n");
+    o->closing = a->close || a->fault == ANSWER_EXTRA || a->fault == ANSWER_CONFLICT;
+    if (a->status == 101) {
+        o->phase = ORIGIN_TUNNEL;
+        ex->down.on = true;
+    } else {
+        o->phase = ORIGIN_BODY;
+    }
+}
+
+static void out_end(struct origin *o)
+{
+    struct exchange *ex = o->ex;
+    struct answer *a = &ex->answer;
+    if (a->framing == FRAMING_CHUNKED && !bodiless(ex))
+        out(o, "0\r\n%s\r\n", a->trailers ? "X-Trail: t\r\nContent-Length: 3\r\nX-Hop-Down: 2\r\n" : "");
+    if (a->fault == ANSWER_EXTRA && (a->framing != FRAMING_EOF || bodiless(ex))) out(o, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad");
+    o->phase = ORIGIN_SENDS_LAST;
+}
+
+static void out_body(struct origin *o)
+{
+    struct exchange *ex = o->ex;
+    struct answer *a = &ex->answer;
+    uint32_t left = bodiless(ex) ? 0 : a->len - (uint32_t)o->body_sent, n = left;
+    if (a->fault == ANSWER_BAD_CHUNK && a->framing == FRAMING_CHUNKED && !bodiless(ex) && o->body_sent >= a->len / 2) {
+        ex->happened |= HAPPENED_BAD_CHUNK;
+        out(o, "%s", ex->id % 2 ? "zz\r\nabc\r\n" : "3\r\nabcde\r\n");
+        o->phase = ORIGIN_SENDS_LAST;
+        o->closing = true;
+        return;
+    }
+    if (left == 0) {
+        out_end(o);
+        return;
+    }
+    if (n > 4096) n = 4096;
+    if (a->framing == FRAMING_CHUNKED) {
+        n = 1 + spread(a->chunk_max - 1);
+        if (n > left) n = left;
+        out(o, one_in(2) ? "%x%s\r\n" : "00%X%s\r\n", n, one_in(12) ? " ; a=b" + 1 : "");
+    }
+    for (uint32_t i = 0; i < n; i++) o->outbox.data[o->outbox.len++] = pattern(ex->id * 2 + 1, o->body_sent + i);
+    o->body_sent += n;
+    if (a->framing == FRAMING_CHUNKED) out(o, "\r\n");
+}
+
+/* All of the answer has been written. */
+static void finish_answer(struct origin *o)
+{
+    struct exchange *ex = o->ex;
+    uint32_t broken = HAPPENED_GARBAGE | HAPPENED_EMPTY | HAPPENED_SWITCH | HAPPENED_BIG_HEAD | HAPPENED_BAD_FIELD | HAPPENED_BAD_CHUNK;
+    if ((ex->happened & broken) == 0 && !((ex->happened & HAPPENED_CONFLICT) != 0 && ex->answer.framing != FRAMING_CHUNKED))
+        ex->origin_done = true;
+    trace("origin %u: answer to request %u is written", o->actor.number, ex->id);
+    o->busy = !o->request_done;
+    o->served++;
+    o->answer_at = 0;
+    o->phase = ORIGIN_READS;
+    if (o->closing && ex->answer.fault != ANSWER_EXTRA) {
+        if (!o->request_done) ex->happened |= HAPPENED_RESET;
+        if (o->busy) peer_leave(o->v);
+        else peer_fin(o->v);
+        o->over = o->busy;
+    } else if (ex->answer.idle_ms > 0 && o->request_done) {
+        o->idle_until = world.now_ms + ex->answer.idle_ms;
+        step_after(&o->actor, ex->answer.idle_ms);
+    }
+}
+
+/* ---- Trouble ---- */
+
+static bool meet_fault(struct origin *o)
+{
+    struct exchange *ex = o->ex;
+    struct answer *a = &ex->answer;
+    uint64_t position = o->written - o->answer_from;
+    if (a->fault < ANSWER_CUT || a->fault > ANSWER_PAUSE || position < a->fault_at || o->paused) return false;
+    trace("origin %u: fault %u in the answer to request %u", o->actor.number, a->fault, ex->id);
+    ex->origin_began = ex->origin_began || position > 0;
+    o->paused = true;
+    switch (a->fault) {
+    case ANSWER_PAUSE:
+        ex->happened |= HAPPENED_SLOW;
+        o->resume_at = world.now_ms + a->pause_ms;
+        return true;
+    case ANSWER_STALL:
+        ex->happened |= HAPPENED_SLOW;
+        o->phase = ORIGIN_STALLED;
+        return true;
+    case ANSWER_RESET:
+        ex->happened |= HAPPENED_RESET;
+        o->over = true;
+        peer_reset(o->v);
+        return true;
+    default:
+        ex->happened |= position == 0 ? HAPPENED_EMPTY | HAPPENED_CUT : HAPPENED_CUT;
+        if (o->phase == ORIGIN_BODY && a->framing == FRAMING_EOF && !bodiless(ex)) { /* that is how such a body ends */
+            a->len = (uint32_t)o->body_sent - (o->outbox.len - o->outbox.at);
+            ex->origin_done = true;
+        }
+        o->over = true;
+        peer_leave(o->v);
+        return true;
+    }
+}
+
+static uint64_t until_fault(const struct origin *o, uint64_t n)
+{
+    const struct answer *a = &o->ex->answer;
+    uint64_t position = o->written - o->answer_from;
+    if (a->fault < ANSWER_CUT || a->fault > ANSWER_PAUSE || o->paused || position > a->fault_at) return n;
+    return n < a->fault_at - position ? n : a->fault_at - position;
+}
+
+/* ---- Steps ---- */
+
+static bool fill(struct origin *o)
+{
+    o->outbox.at = o->outbox.len = 0;
+    switch (o->phase) {
+    case ORIGIN_DELAYS:
+        o->phase = ORIGIN_HEAD;
+        o->answer_from = o->written;
+        o->paused = false;
+        out_interims(o);
+        return true;
+    case ORIGIN_HEAD:
+        out_head(o);
+        return true;
+    case ORIGIN_BODY:
+        out_body(o);
+        return true;
+    case ORIGIN_SENDS_LAST:
+        finish_answer(o);
+        return false;
+    default:
+        return false;
+    }
+}
+
+static void step_write(struct origin *o)
+{
+    struct outbox *b = &o->outbox;
+    size_t taken;
+    uint64_t n;
+    if (o->ex == NULL) return;
+    if (o->phase == ORIGIN_READS && o->answer_at != 0 && world.now_ms >= o->answer_at && o->ex->interims_sent < o->ex->answer.interims &&
+        o->ex->answer.fault < ANSWER_GARBAGE) {
+        b->at = b->len = 0; /* interim responses while the request is still coming */
+        o->ex->origin_began = true;
+        out_interims(o);
+    }
+    for (;;) {
+        if (o->phase >= ORIGIN_DELAYS && world.now_ms < o->answer_at) {
+            step_after(&o->actor, o->answer_at - world.now_ms);
+            return;
+        }
+        if (world.now_ms < o->resume_at) {
+            step_after(&o->actor, o->resume_at - world.now_ms);
+            return;
+        }
+        if ((o->phase == ORIGIN_HEAD || o->phase == ORIGIN_BODY || o->phase == ORIGIN_SENDS_LAST) && meet_fault(o)) {
+            if (o->over || o->phase == ORIGIN_STALLED) return;
+            continue;
+        }
+        if (b->at == b->len && !fill(o)) break;
+        n = b->len - b->at;
+        if (o->phase == ORIGIN_HEAD || o->phase == ORIGIN_BODY || o->phase == ORIGIN_SENDS_LAST) n = until_fault(o, n);
+        taken = n > 0 ? peer_write(o->v, b->data + b->at, (size_t)n) : 0;
+        if (taken > 0) o->ex->origin_began = true;
+        b->at += (uint32_t)taken;
+        o->written += taken;
+        if (taken == 0 && n > 0) return;
+    }
+    if (o->phase == ORIGIN_TUNNEL) {
+        struct tunnel_end *t = &o->ex->down;
+        struct answer *a = &o->ex->answer;
+        uint64_t limit = OUTBOX_MAX;
+        if ((a->fault == ANSWER_RESET || a->fault == ANSWER_STALL) && t->sent + limit >= a->fault_at) {
+            limit = a->fault_at > t->sent ? a->fault_at - t->sent : 0;
+            if (limit == 0) o->ex->happened |= a->fault == ANSWER_RESET ? HAPPENED_RESET : HAPPENED_SLOW;
+            if (limit == 0 && a->fault == ANSWER_RESET) {
+                o->over = true;
+                peer_reset(o->v);
+            }
+            if (limit == 0) return;
+        }
+        if (tunnel_step(t, o->v, (uint32_t)limit, o->ex)) step_after(&o->actor, 0);
+    }
+}
+
+static void step_end(struct origin *o)
+{
+    if (o->over) return;
+    if (peer_was_reset(o->v)) {
+        trace("origin %u: reset", o->actor.number);
+        o->over = true;
+        return;
+    }
+    if (o->phase == ORIGIN_TUNNEL) {
+        struct tunnel_end *t = &o->ex->down;
+        if (peer_eof(o->v) && !t->eof) {
+            trace("origin %u: EOF in the tunnel", o->actor.number);
+            t->eof = true;
+            step_after(&o->actor, 0);
+        } else if (t->eof && (t->fin_sent || t->kind == TUNNEL_SILENT)) {
+            peer_leave(o->v);
+            o->over = true;
+        }
+        return;
+    }
+    if (peer_eof(o->v) && (!o->busy || !o->request_done) && o->phase != ORIGIN_STALLED && o->phase <= ORIGIN_DELAYS) {
+        trace("origin %u: EOF", o->actor.number);
+        peer_leave(o->v);
+        o->over = true;
+        return;
+    }
+    if (o->idle_until != 0 && !o->busy && world.now_ms >= o->idle_until) {
+        trace("origin %u: closes the idle connection", o->actor.number);
+        o->ex->client->happened |= HAPPENED_STALE;
+        if (one_in(3)) peer_reset(o->v);
+        else peer_leave(o->v);
+        o->over = true;
+    }
+}
+
+static void origin_step(struct actor *a)
+{
+    struct origin *o = origins[a->number - CLIENTS_MAX];
+    static uint8_t data[8192];
+    size_t n;
+    if (o->over) return;
+    if (!o->deaf) {
+        n = peer_read(o->v, data, sizeof data);
+        if (n > 0) {
+            trace("origin %u reads %zu", a->number, n);
+            take(o, data, n);
+            step_after(a, 0);
+        }
+    }
+    step_write(o);
+    step_end(o);
+}
+
+void origin_new(struct conn *v, const struct miniproxy_addr *to)
+{
+    struct origin *o;
+    unsigned number = world.origin_count++;
+    (void)to;
+    if (number == origins_made) {
+        origins[origins_made++] = calloc(1, sizeof *o);
+        if (origins[number] == NULL) abort();
+    }
+    o = origins[number];
+    memset(o, 0, offsetof(struct origin, message));
+    o->outbox.at = o->outbox.len = 0;
+    message_start(&o->message, true);
+    o->v = v;
+    o->actor.step = origin_step;
+    o->actor.number = (uint16_t)(CLIENTS_MAX + number);
+    v->peer = &o->actor;
+    v->exchange->connected = true;
+    trace("origin %u accepts", o->actor.number);
+    if (v->exchange->kind == EXCHANGE_CONNECT) {
+        o->ex = o->first = v->exchange;
+        o->phase = ORIGIN_TUNNEL;
+        v->exchange->down.on = true;
+    }
+    step_after(&o->actor, 0);
+}

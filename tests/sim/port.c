@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: MIT */
+/* The port: the simulated network as the core sees it, and a check of the core's side of the contract. */
+#include "sim.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* What a connection of the core is to the port. */
+enum slot_state { SLOT_CLOSED, SLOT_RESOLVING, SLOT_ANSWERED, SLOT_CONNECTING, SLOT_FAILED, SLOT_OPEN };
+
+struct slot {
+    struct miniproxy_conn *c;
+    struct conn *v;
+    const struct host *host;
+    struct miniproxy_addr to;
+    uint64_t due_ms, token;
+    uint32_t generation;
+    uint8_t state;
+    bool retry; /* AGAIN was a whim: the next call answers */
+};
+
+static struct slot slots[MINIPROXY_CONNS];
+static uint64_t tokens;
+
+void port_reset(void)
+{
+    memset(slots, 0, sizeof slots);
+    tokens = 0;
+}
+
+unsigned port_open_slots(void)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < MINIPROXY_CONNS; i++)
+        n += slots[i].state == SLOT_OPEN || slots[i].state == SLOT_CONNECTING || slots[i].state == SLOT_RESOLVING;
+    return n;
+}
+
+static unsigned session_of(const struct miniproxy_conn *c)
+{
+    return (unsigned)((size_t)((const char *)c - (const char *)world.proxy.sessions) / sizeof world.proxy.sessions[0]);
+}
+
+struct client *client_of(const struct miniproxy_conn *c)
+{
+    unsigned session = session_of(c);
+    for (unsigned i = 0; i < world.client_count; i++) {
+        struct client *cl = &world.clients[i];
+        if (cl->accepted && cl->session == session && cl->conn->state != CONN_CLOSED) return cl;
+    }
+    violation(PROPERTY_CONTRACT, "a connection of session %u is used, which has no client", session);
+}
+
+/* Every call comes through here. */
+static struct slot *enter(const struct miniproxy_conn *c, const char *name)
+{
+    struct slot *s;
+    REQUIRE(PROPERTY_CONTRACT, world.in_poll || world.stopped || strcmp(name, "close") == 0,
+            "%s is called outside miniproxy_poll", name);
+    REQUIRE(PROPERTY_CONTRACT, c->id < MINIPROXY_CONNS, "%s: id %u is out of range", name, c->id);
+    s = &slots[c->id];
+    REQUIRE(PROPERTY_CONTRACT, s->c == NULL || s->c == c, "%s: connection %u has moved", name, c->id);
+    s->c = (struct miniproxy_conn *)(uintptr_t)c;
+    world.calls++;
+    world.calls_in_poll++;
+    REQUIRE(PROPERTY_TIME, world.calls_in_poll < 200000, "one poll makes 200000 calls");
+    return s;
+}
+
+static struct slot *enter_fresh(const struct miniproxy_conn *c, const char *name)
+{
+    struct slot *s = enter(c, name);
+    REQUIRE(PROPERTY_CONTRACT, s->state == SLOT_CLOSED || s->state == SLOT_ANSWERED || s->state == SLOT_FAILED,
+            "%s on connection %u, which is in use", name, c->id);
+    REQUIRE(PROPERTY_CONTRACT, c->handle == 0 && c->port_flags == 0, "%s on connection %u: handle or port_flags is not 0",
+            name, c->id);
+    s->generation = c->generation;
+    s->retry = false;
+    return s;
+}
+
+static struct slot *enter_open(const struct miniproxy_conn *c, const char *name)
+{
+    struct slot *s = enter(c, name);
+    REQUIRE(PROPERTY_CONTRACT, s->state == SLOT_OPEN, "%s on connection %u, which is not open", name, c->id);
+    REQUIRE(PROPERTY_CONTRACT, s->v->c == c && s->generation == c->generation && c->handle == s->v->number + 1,
+            "%s on connection %u: the core changed handle or generation", name, c->id);
+    return s;
+}
+
+static bool injected(int *error)
+{
+    if (world.mood.fail_at_call == 0 || world.calls != world.mood.fail_at_call) return false;
+    *error = world.mood.fail_with;
+    return true;
+}
+
+static void whim(struct conn *v)
+{
+    if (one_in(world.mood.spurious_one_in)) miniproxy_wake(v->c, between(1, 3));
+}
+
+static uint32_t amount(uint32_t possible)
+{
+    if (world.mood.amounts == 0) return 1;
+    return world.mood.amounts == 1 ? 1 + spread(possible - 1) : possible;
+}
+
+static void blame(struct conn *v, uint32_t for_client, uint32_t for_origin)
+{
+    struct client *cl = client_of(v->c);
+    cl->happened |= v->of_client ? for_client : for_origin;
+}
+
+/* ---- accept ---- */
+
+static unsigned sessions_of_address(const struct miniproxy_addr *a)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < world.client_count; i++) {
+        const struct client *cl = &world.clients[i];
+        n += cl->accepted && cl->conn->state == CONN_OPEN && memcmp(cl->addr.ip, a->ip, 4) == 0;
+    }
+    return n;
+}
+
+static void take_client(struct slot *s, struct miniproxy_conn *c, struct client *cl)
+{
+    struct conn *v = cl->conn;
+    unsigned cap = world.config.sessions_per_client != 0 ? world.config.sessions_per_client : MINIPROXY_SESSIONS_PER_CLIENT;
+    cl->accepted = true;
+    cl->session = (uint16_t)session_of(c);
+    world.open_clients++;
+    if (world.open_clients > MINIPROXY_SESSIONS || sessions_of_address(&cl->addr) > cap) world.ever_full = true;
+    v->c = c;
+    v->state = CONN_OPEN;
+    v->generation = c->generation;
+    v->slot = c->id;
+    c->handle = v->number + 1;
+    s->v = v;
+    s->state = SLOT_OPEN;
+    step_after(&cl->actor, 0);
+}
+
+static int port_accept(void *port, struct miniproxy_conn *c, struct miniproxy_addr *peer)
+{
+    struct slot *s = enter_fresh(c, "accept");
+    struct client *cl;
+    int error;
+    (void)port;
+    REQUIRE(PROPERTY_DRAIN, !world.drained && !world.stopped, "accept is called after drain or stop");
+    if (one_in(world.mood.resources_one_in)) {
+        world.resources_failed = true;
+        return MINIPROXY_ERESOURCES;
+    }
+    if (world.queue_len == 0 || (one_in(world.mood.again_one_in) && !world.accept_wake_due)) {
+        world.accept_wanted = true;
+        if (world.queue_len > 0) {
+            world.accept_wake_due = true;
+            after(below(world.mood.wake_delay_ms + 1), EVENT_WAKE_ACCEPT, 0, 0);
+        }
+        return MINIPROXY_AGAIN;
+    }
+    cl = &world.clients[world.queue[0]];
+    memmove(world.queue, world.queue + 1, --world.queue_len * sizeof world.queue[0]);
+    if (injected(&error)) {
+        cl->happened |= CLIENT_FAULT;
+        cl->conn->state = CONN_CLOSED;
+        cl->conn->in.taken = cl->conn->in.written;
+        after(0, EVENT_RESET_OUT, cl->conn->number, 1);
+        return MINIPROXY_EFAIL;
+    }
+    *peer = cl->addr;
+    take_client(s, c, cl);
+    trace("accept client %u as connection %u, session %u", cl->actor.number, c->id, cl->session);
+    return MINIPROXY_OK;
+}
+
+/* ---- resolve ---- */
+
+static int answer_name(struct slot *s, struct miniproxy_addr *out, int max)
+{
+    const struct host *h = s->host;
+    int n = h->result;
+    s->state = SLOT_ANSWERED;
+    trace("resolve %s -> %d", h->name, n);
+    if (n <= 0) return n;
+    if (n > max) n = max;
+    for (int i = 0; i < n; i++) {
+        out[i] = world.machines[h->machines[i]].addr;
+        out[i].port = (uint16_t)below(65536);
+    }
+    return n;
+}
+
+static void start_resolution(struct slot *s, struct miniproxy_conn *c, struct exchange *ex)
+{
+    s->state = SLOT_RESOLVING;
+    s->host = ex->host;
+    s->token = ++tokens;
+    s->due_ms = ex->host->delay_ms == UINT32_MAX ? UINT64_MAX : world.now_ms + ex->host->delay_ms;
+    if (s->due_ms != UINT64_MAX && s->due_ms > world.now_ms) at(s->due_ms, EVENT_SLOT, c->id, s->token);
+    c->handle = (intptr_t)(1000000 + s->token);
+    ex->resolved = true;
+}
+
+static int port_resolve(void *port, struct miniproxy_conn *c, const char *host, struct miniproxy_addr *out, int max)
+{
+    struct slot *s = enter(c, "resolve");
+    struct exchange *ex = current_exchange(client_of(c));
+    bool allowed = false;
+    int error;
+    (void)port;
+    REQUIRE(PROPERTY_CONTRACT, ex != NULL && ex->host != NULL && strcasecmp(host, ex->host->name) == 0,
+            "resolve of \"%s\", which is not the host of the request", host);
+    REQUIRE(PROPERTY_CONTRACT, max >= 1, "resolve with room for %d addresses", max);
+    for (unsigned i = 0; i < ex->policy_count; i++)
+        allowed = allowed || rules_may_allow(ex->policies[i], ex, login_groups(ex->policies[i], ex));
+    REQUIRE(PROPERTY_POLICY_CONNECT, allowed, "\"%s\" is resolved although no address of it is allowed", host);
+    if (s->state != SLOT_RESOLVING) {
+        s = enter_fresh(c, "resolve");
+        if (one_in(world.mood.resources_one_in) || injected(&error)) {
+            ex->happened |= HAPPENED_RESOURCES;
+            s->state = SLOT_ANSWERED;
+            return MINIPROXY_ERESOURCES;
+        }
+        start_resolution(s, c, ex);
+        if (s->due_ms == world.now_ms && one_in(world.mood.again_one_in)) {
+            s->due_ms = world.now_ms + 1;
+            at(s->due_ms, EVENT_SLOT, c->id, s->token);
+        }
+    }
+    REQUIRE(PROPERTY_CONTRACT, s->generation == c->generation, "resolve: generation changed without close");
+    if (world.now_ms < s->due_ms) return MINIPROXY_AGAIN;
+    c->handle = 0;
+    return answer_name(s, out, max);
+}
+
+/* ---- connect ---- */
+
+static void check_address(const struct exchange *ex, const struct miniproxy_addr *to, const struct machine *m)
+{
+    bool listed = ex->literal == m, allowed = false;
+    if (ex->host != NULL && ex->host->result > 0)
+        for (int i = 0; i < ex->host->result; i++) listed = listed || &world.machines[ex->host->machines[i]] == m;
+    REQUIRE(PROPERTY_POLICY_CONNECT, listed, "request %u: an address is connected that is not the host's", ex->id);
+    REQUIRE(PROPERTY_POLICY_CONNECT, to->port == ex->port, "request %u: port %u is connected instead of %u", ex->id, to->port,
+            ex->port);
+    for (unsigned i = 0; i < ex->policy_count; i++)
+        allowed = allowed || rules_allow(ex->policies[i], ex, &m->addr, m->special, login_groups(ex->policies[i], ex));
+    REQUIRE(PROPERTY_POLICY_CONNECT, allowed, "request %u: a denied address is connected", ex->id);
+    REQUIRE(PROPERTY_POLICY_CONNECT, ex->kind != EXCHANGE_MALFORMED || ex->bad_body, "malformed request %u is connected", ex->id);
+}
+
+static int start_attempt(struct slot *s, struct miniproxy_conn *c, const struct miniproxy_addr *to)
+{
+    struct exchange *ex = current_exchange(client_of(c));
+    const struct machine *m = machine_at(to);
+    static const int results[] = {MINIPROXY_OK,      MINIPROXY_OK,     MINIPROXY_EREFUSED, MINIPROXY_EUNREACHABLE,
+                                  MINIPROXY_AGAIN,   MINIPROXY_ERESET, MINIPROXY_ESELF};
+    int error;
+    REQUIRE(PROPERTY_POLICY_CONNECT, ex != NULL && m != NULL, "a connection is made for no request");
+    check_address(ex, to, m);
+    s->to = *to;
+    s->token = ++tokens;
+    if (one_in(world.mood.resources_one_in) || injected(&error)) {
+        ex->happened |= HAPPENED_RESOURCES;
+        s->state = SLOT_FAILED;
+        return MINIPROXY_ERESOURCES;
+    }
+    s->v = conn_new(false);
+    s->v->c = c;
+    s->v->exchange = ex;
+    s->v->slot = c->id;
+    s->v->generation = c->generation;
+    s->v->connect_result = results[m->kind];
+    s->v->state = CONN_CONNECTING;
+    c->handle = s->v->number + 1;
+    s->state = SLOT_CONNECTING;
+    s->due_ms = m->kind == MACHINE_BLACKHOLE ? UINT64_MAX : world.now_ms + m->delay_ms;
+    if (s->due_ms > world.now_ms && s->due_ms != UINT64_MAX) at(s->due_ms, EVENT_SLOT, c->id, s->token);
+    return MINIPROXY_AGAIN;
+}
+
+static int port_connect(void *port, struct miniproxy_conn *c, const struct miniproxy_addr *to)
+{
+    struct slot *s = enter(c, "connect");
+    int result;
+    (void)port;
+    if (s->state != SLOT_CONNECTING) {
+        s = enter_fresh(c, "connect");
+        result = start_attempt(s, c, to);
+        if (result != MINIPROXY_AGAIN) return result;
+    }
+    REQUIRE(PROPERTY_CONTRACT, s->generation == c->generation && c->handle == s->v->number + 1,
+            "connect: handle or generation changed without close");
+    REQUIRE(PROPERTY_CONTRACT, memcmp(s->to.ip, to->ip, to->family == 4 ? 4 : MINIPROXY_IP_LEN) == 0 && s->to.port == to->port,
+            "connect is repeated with another address");
+    if (world.now_ms < s->due_ms) return MINIPROXY_AGAIN;
+    trace("connect %u for request %u -> %d", c->id, s->v->exchange->id, s->v->connect_result);
+    if (s->v->connect_result != MINIPROXY_OK) {
+        result = s->v->connect_result;
+        s->state = SLOT_FAILED;
+        s->v->state = CONN_CLOSED;
+        s->v->c = NULL;
+        s->v = NULL;
+        return result;
+    }
+    s->state = SLOT_OPEN;
+    s->v->state = CONN_OPEN;
+    origin_new(s->v, to);
+    return MINIPROXY_OK;
+}
+
+void port_slot_due(uint32_t slot, uint64_t token)
+{
+    struct slot *s = &slots[slot];
+    if (s->token != token || (s->state != SLOT_RESOLVING && s->state != SLOT_CONNECTING)) return;
+    world.woken = true;
+    miniproxy_wake(s->c, MINIPROXY_WR);
+}
+
+/* ---- recv and send ---- */
+
+/* An error at exactly this call, as the mood has it. */
+static int break_now(struct conn *v, int error)
+{
+    trace("injected error %d on connection %u", error, v->slot);
+    blame(v, CLIENT_FAULT, HAPPENED_FAULT);
+    if (!v->of_client && v->exchange != NULL) v->exchange->happened |= HAPPENED_FAULT;
+    link_break(v);
+    return error;
+}
+
+static bool whimsical_again(struct conn *v, unsigned bit)
+{
+    if (!one_in(world.mood.again_one_in) || (v->wake_due & bit) != 0) return false;
+    v->wanted |= (uint8_t)bit;
+    link_wake_later(v, bit);
+    return true;
+}
+
+static int port_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len)
+{
+    struct conn *v = enter_open(c, "recv")->v;
+    uint32_t n = conn_readable(v);
+    int error;
+    (void)port;
+    REQUIRE(PROPERTY_CONTRACT, len > 0, "recv of 0 octets");
+    whim(v);
+    if (injected(&error)) return break_now(v, error);
+    if (n == 0 && v->broken) return MINIPROXY_ERESET;
+    if (n == 0 && v->in.fin_arrived && v->in.arrived == v->in.written) {
+        v->eof_read = true;
+        return MINIPROXY_EOF;
+    }
+    if (n == 0 || whimsical_again(v, MINIPROXY_RD)) {
+        v->wanted |= MINIPROXY_RD;
+        return MINIPROXY_AGAIN;
+    }
+    n = amount(n < len ? n : (uint32_t)len);
+    memset(buf, 0xA5, len); /* what lies behind the result must not matter */
+    link_take(v, buf, n);
+    trace("recv %u (%s %u) -> %u", c->id, v->of_client ? "client" : "origin", v->number, n);
+    if (world.mood.clears_rd && conn_readable(v) == 0 && !v->in.fin_arrived && !v->broken) {
+        c->ready &= (uint8_t)~MINIPROXY_RD;
+        v->wanted |= MINIPROXY_RD;
+    }
+    return (int)n;
+}
+
+static void remember_refused(struct conn *v, const void *buf, size_t len)
+{
+    if (v->refused_size < len) {
+        free(v->refused);
+        v->refused = malloc(len);
+        if (v->refused == NULL) abort();
+        v->refused_size = len;
+    }
+    memcpy(v->refused, buf, len);
+    v->refused_len = len;
+}
+
+static int port_send(void *port, struct miniproxy_conn *c, const void *buf, size_t len)
+{
+    struct conn *v = enter_open(c, "send")->v;
+    uint32_t n = conn_room(v);
+    int error;
+    (void)port;
+    REQUIRE(PROPERTY_CONTRACT, len > 0, "send of 0 octets");
+    REQUIRE(PROPERTY_CONTRACT, !v->finished && !v->finish_again, "send after finish on connection %u", c->id);
+    if (v->refused_len > 0) {
+        REQUIRE(PROPERTY_SEND_REPEATS, len >= v->refused_len && memcmp(buf, v->refused, v->refused_len) == 0,
+                "connection %u: a send that got AGAIN is repeated with other bytes", c->id);
+        v->refused_len = 0;
+    }
+    whim(v);
+    if (injected(&error)) return break_now(v, error);
+    if (v->broken) return MINIPROXY_ERESET;
+    if (n == 0 || whimsical_again(v, MINIPROXY_WR)) {
+        v->wanted |= MINIPROXY_WR;
+        remember_refused(v, buf, len);
+        return MINIPROXY_AGAIN;
+    }
+    n = amount(n < len ? n : (uint32_t)len);
+    link_put(v, buf, n);
+    trace("send %u (%s %u) %zu -> %u", c->id, v->of_client ? "client" : "origin", v->number, len, n);
+    return (int)n;
+}
+
+static int port_finish(void *port, struct miniproxy_conn *c)
+{
+    struct conn *v = enter_open(c, "finish")->v;
+    int error;
+    (void)port;
+    REQUIRE(PROPERTY_CONTRACT, !v->finished, "finish twice on connection %u", c->id);
+    whim(v);
+    if (injected(&error)) return break_now(v, error);
+    if (v->broken) return MINIPROXY_ERESET;
+    if (whimsical_again(v, MINIPROXY_WR)) {
+        v->finish_again = true;
+        return MINIPROXY_AGAIN;
+    }
+    trace("finish %u (%s %u)", c->id, v->of_client ? "client" : "origin", v->number);
+    v->finished = true;
+    link_fin(v);
+    return MINIPROXY_OK;
+}
+
+static void port_close(void *port, struct miniproxy_conn *c, bool hard)
+{
+    struct slot *s = enter(c, "close");
+    (void)port;
+    REQUIRE(PROPERTY_CONTRACT, s->state != SLOT_CLOSED, "close of connection %u, which is not open", c->id);
+    trace("close %u%s", c->id, hard ? " hard" : "");
+    if (s->state == SLOT_OPEN || s->state == SLOT_CONNECTING) {
+        if (s->v->of_client) world.open_clients--;
+        link_close(s->v, hard);
+    }
+    s->state = SLOT_CLOSED;
+    s->v = NULL;
+    s->token = ++tokens;
+}
+
+const struct miniproxy_port sim_port = {
+    .accept = port_accept,
+    .resolve = port_resolve,
+    .connect = port_connect,
+    .recv = port_recv,
+    .send = port_send,
+    .finish = port_finish,
+    .close = port_close,
+};

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/* The policies of the simulation, and a second opinion on what they say. */
+#include "sim.h"
+
+#include <string.h>
+#include <strings.h>
+
+#define GROUP_KIOSK 1u
+#define GROUP_ADMIN 2u
+
+static const struct miniproxy_user users[] = {
+    {.name = "kiosk", .password = "secret", .groups = GROUP_KIOSK},
+    {.name = "admin", .password = "a:b", .groups = GROUP_ADMIN},
+};
+
+static const struct miniproxy_net4 nine[] = {{{9, 9, 0, 0}, 16}}, ten[] = {{{10, 0, 0, 0}, 8}}, near[] = {{{10, 0, 0, 2}, 31}};
+static const struct miniproxy_net6 six[] = {{{0x26, 0x00, 0, 9}, 32}};
+static const struct miniproxy_nets denied_nets = {.v4 = nine, .v4_count = 1, .v6 = six, .v6_count = 1};
+static const struct miniproxy_nets lan = {.v4 = ten, .v4_count = 1};
+static const struct miniproxy_nets neighbours = {.v4 = near, .v4_count = 1};
+static const char *const one_names[] = {"h1.sim"}, *const two_names[] = {".h2.sim", "h3.sim"};
+static const struct miniproxy_hosts one = {one_names, 1}, two = {two_names, 2};
+
+static const struct miniproxy_rule open_rules[] = {{.verdict = MINIPROXY_ALLOW, .port = {1, 65535}}};
+static const struct miniproxy_rule block_rules[] = {
+    {.verdict = MINIPROXY_DENY, .hosts = &one},
+    {.verdict = MINIPROXY_DENY, .to = &denied_nets},
+    {.verdict = MINIPROXY_DENY, .literal = 1, .methods = MINIPROXY_CONNECT},
+    {.verdict = MINIPROXY_ALLOW, .port = {80, 8080}},
+    {.verdict = MINIPROXY_ALLOW, .methods = MINIPROXY_CONNECT},
+};
+static const struct miniproxy_rule login_rules[] = {
+    {.verdict = MINIPROXY_DENY, .path = "/no"},
+    {.verdict = MINIPROXY_ALLOW, .users = GROUP_KIOSK, .port = {1, 65535}},
+    {.verdict = MINIPROXY_ALLOW, .users = GROUP_ADMIN, .methods = MINIPROXY_GET | MINIPROXY_HEAD | MINIPROXY_CONNECT},
+    {.verdict = MINIPROXY_ALLOW, .hosts = &two, .methods = MINIPROXY_GET},
+};
+static const struct miniproxy_rule lan_rules[] = {
+    {.verdict = MINIPROXY_ALLOW, .special_purpose = 1, .to = &lan, .port = {1, 65535}},
+    {.verdict = MINIPROXY_DENY, .hosts = &one, .users = MINIPROXY_AUTHENTICATED},
+    {.verdict = MINIPROXY_ALLOW, .clients = &neighbours, .port = {1, 65535}},
+    {.verdict = MINIPROXY_ALLOW, .methods = MINIPROXY_OTHER | MINIPROXY_POST | MINIPROXY_GET},
+};
+
+#define POLICY(r, u, n) {.rules = (r), .rule_count = sizeof(r) / sizeof(r)[0], .users = (u), .user_count = (n)}
+static const struct miniproxy_policy open_policy = POLICY(open_rules, NULL, 0), block_policy = POLICY(block_rules, users, 2),
+                                     login_policy = POLICY(login_rules, users, 2), lan_policy = POLICY(lan_rules, users, 1);
+
+const struct miniproxy_policy *const policies[] = {&open_policy, &block_policy, &login_policy, &lan_policy, NULL};
+const unsigned policy_count = sizeof policies / sizeof policies[0];
+
+uint16_t login_groups(const struct miniproxy_policy *p, const struct exchange *ex)
+{
+    if (ex->login != LOGIN_GOOD || p == NULL || p->user_count == 0) return 0;
+    return MINIPROXY_AUTHENTICATED | GROUP_KIOSK;
+}
+
+unsigned method_bit(const char *method)
+{
+    static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT"};
+    for (unsigned i = 0; i < 8; i++)
+        if (strcmp(method, names[i]) == 0) return 1u << i;
+    return MINIPROXY_OTHER;
+}
+
+static bool in_net(const uint8_t *ip, const uint8_t *net, unsigned bits)
+{
+    for (unsigned i = 0; i < bits; i++)
+        if (((ip[i / 8] ^ net[i / 8]) >> (7 - i % 8) & 1) != 0) return false;
+    return true;
+}
+
+static bool in_nets(const struct miniproxy_nets *nets, const struct miniproxy_addr *a)
+{
+    for (unsigned i = 0; a->family == 4 && i < nets->v4_count; i++)
+        if (in_net(a->ip, nets->v4[i].ip, nets->v4[i].bits)) return true;
+    for (unsigned i = 0; a->family == 6 && i < nets->v6_count; i++)
+        if (in_net(a->ip, nets->v6[i].ip, nets->v6[i].bits)) return true;
+    return false;
+}
+
+static bool names_host(const struct miniproxy_hosts *hosts, const struct exchange *ex)
+{
+    if (ex->host == NULL) return false;
+    for (unsigned i = 0; i < hosts->count; i++) {
+        const char *n = hosts->names[i], *h = ex->host->name;
+        if (n[0] != '.' && strcasecmp(n, h) == 0) return true;
+        if (n[0] != '.') continue;
+        if (strcasecmp(n + 1, h) == 0) return true;
+        if (strlen(h) > strlen(n) && strcasecmp(h + strlen(h) - strlen(n), n) == 0) return true;
+    }
+    return false;
+}
+
+/* Everything of a rule but the address. */
+static bool rule_fits(const struct miniproxy_rule *r, const struct exchange *ex, uint16_t groups)
+{
+    bool connect = ex->kind == EXCHANGE_CONNECT;
+    const char *path = connect ? NULL : ex->target;
+    if (r->methods != 0 && (r->methods & method_bit(ex->method)) == 0) return false;
+    if (r->users != 0 && (r->users & groups) == 0) return false;
+    if (r->port[1] != 0 && (ex->port < r->port[0] || ex->port > r->port[1])) return false;
+    if (r->port[1] == 0 && connect && r->verdict == MINIPROXY_ALLOW && ex->port != MINIPROXY_CONNECT_PORT) return false;
+    if (r->literal && ex->host != NULL) return false;
+    if (r->clients != NULL && !in_nets(r->clients, &ex->client->addr)) return false;
+    if (r->hosts != NULL && !names_host(r->hosts, ex)) return false;
+    if (r->path != NULL && (path == NULL || strncmp(path, r->path, strlen(r->path)) != 0)) return false;
+    return true;
+}
+
+bool rules_allow(const struct miniproxy_policy *p, const struct exchange *ex, const struct miniproxy_addr *address,
+                 bool special, uint16_t groups)
+{
+    for (unsigned i = 0; p != NULL && i < p->rule_count; i++) {
+        const struct miniproxy_rule *r = &p->rules[i];
+        if (!rule_fits(r, ex, groups)) continue;
+        if (r->to != NULL && !in_nets(r->to, address)) continue;
+        if (r->verdict == MINIPROXY_ALLOW && special && !r->special_purpose) continue;
+        return r->verdict == MINIPROXY_ALLOW;
+    }
+    return false;
+}
+
+bool rules_may_allow(const struct miniproxy_policy *p, const struct exchange *ex, uint16_t groups)
+{
+    for (unsigned i = 0; p != NULL && i < p->rule_count; i++) {
+        const struct miniproxy_rule *r = &p->rules[i];
+        if (!rule_fits(r, ex, groups)) continue;
+        if (r->verdict == MINIPROXY_ALLOW) return true;
+        if (r->to == NULL) return false;
+    }
+    return false;
+}

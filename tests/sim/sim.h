@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The simulated world: virtual time, seeded chance, a modelled network with clients, origins and DNS around the real core.
+ * One world a process at a time; everything in it follows from the seed.
+ *
+ *   world.c    virtual time, events, the loop that polls the core
+ *   link.c     connections as the peers see them: two byte queues with latency, FIN and RST
+ *   port.c     the same connections as the core sees them, with a check of its side of the contract
+ *   rules.c    policies, and an own reference of what they say
+ *   plan.c     the generator: hosts, clients, requests, answers
+ *   message.c  a strict HTTP/1.1 parser of the simulation's own
+ *   client.c   clients      origin.c  origins      tunnel.c  both ends of a tunnel
+ *   check.c    what must hold: after each event, and when the world has come to rest
+ *   split.c    every split of canonical exchanges     main.c  seeds, jobs, results
+ */
+#ifndef SIM_H
+#define SIM_H
+
+#include "../../miniproxy.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+
+/* ---- Properties: what is checked, and the requirements it proves ---- */
+
+#define PROPERTIES(X)                                                                                      \
+    X(CONTRACT, "the core calls only open connections and closes each once", "Z08")                        \
+    X(SEND_REPEATS, "a refused send is repeated with the same bytes", "-")                                 \
+    X(POLICY_CONNECT, "only addresses that the policy allows are connected, each checked", "R01,R02,K10")  \
+    X(UP_CONTENT, "request bodies reach the origin octet for octet, by length and chunked", "C01,B17,C06") \
+    X(DOWN_CONTENT, "responses reach the client octet for octet", "C01,B16,B19")                           \
+    X(UP_WELL_FORMED, "each request at an origin is one well-formed message", "T02,T03,M15,C10")           \
+    X(UP_HOP, "hop-by-hop fields and credentials stay at the proxy, Via is added", "H01,H03,H06,V01")      \
+    X(DOWN_WELL_FORMED, "each response at a client is one well-formed message", "M15,M18,B18,E07")         \
+    X(DOWN_HOP, "hop-by-hop fields of an origin stay at the proxy, Via is added", "H02,H07,V02,C07")       \
+    X(ORDER, "one final response a request, in order", "P06,S15,B20,B23")                                  \
+    X(TRUNCATION, "a truncated message is never passed on as a complete one", "B14,B15,B22,L02,M12")       \
+    X(RETRY, "only idempotent requests are repeated, once, on a stale connection", "H13,D05")              \
+    X(REUSE, "a kept origin connection serves one client and one host", "P08,P09")                         \
+    X(CLOSES, "nothing follows a response that says close", "P02,P03,P04,K06")                             \
+    X(CAUSE, "each refusal has a reason that really happened", "S01,S02,S03,S05,S06,S07,S08,Q06,D06")      \
+    X(MALFORMED, "malformed requests are refused with the right status", "M04,M07,M08,B02,B05,B09,B10,C02,T07,T08,K01,K09") \
+    X(LOGIN, "credentials are asked for, checked for each request and throttled", "A01,A07,A10,A14,P07")   \
+    X(REPLY_READABLE, "a reply of the proxy reaches a client that is still sending", "P11,A11,E03,T13")    \
+    X(NO_SILENCE, "a request that was read gets a status", "S14,P05,P12")                                  \
+    X(EVENTS, "one event a transaction, with the status that the client saw", "G01,S10")                   \
+    X(COUNTERS, "counters agree with the events", "G04")                                                   \
+    X(INTERIM, "interim responses are passed on in order, and bounded", "E06,E08,E01,E02")                 \
+    X(TUNNEL, "tunnels carry every octet, half-closes and early bytes", "K03,K05,K07,K08,U02")             \
+    X(UPGRADE, "only a wanted upgrade switches protocols", "U01,U03,U04")                                  \
+    X(TIME, "the returned wait is honest, no busy loop", "Z08,D01")                                        \
+    X(LIVENESS, "everything ends by its deadline", "Z02,Z03,K12,P10")                                      \
+    X(LEAK, "nothing is left when all is over", "Z06,Z07,Z08")                                             \
+    X(BUSY, "full pools and caps end in 503 or waiting", "Z04,Z05,P13")                                    \
+    X(DRAIN, "drain and stop accept nothing and come to an end", "-")                                      \
+    X(ASSERTION, "no assertion of the core fails", "-")
+
+enum property {
+#define X(NAME, text, ids) PROPERTY_##NAME,
+    PROPERTIES(X)
+#undef X
+    PROPERTY_COUNT
+};
+
+_Noreturn void violation(enum property p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void checked(enum property p);
+/* Records that the property was tested, and stops the seed when it does not hold. */
+#define REQUIRE(p, condition, ...) (checked(p), (condition) ? (void)0 : violation((p), __VA_ARGS__))
+
+/* ---- Chance ---- */
+
+uint64_t random_next(void);
+uint32_t below(uint32_t n); /* 0..n-1; 0 for n = 0 */
+bool one_in(uint32_t n);    /* never for n = 0 */
+uint32_t between(uint32_t low, uint32_t high);
+uint32_t spread(uint32_t max); /* 0..max, small ones more often */
+
+/* Octet `at` of the payload named by key. */
+static inline uint8_t pattern(uint32_t key, uint64_t at)
+{
+    uint32_t x = ((uint32_t)at + 1u) * 2654435761u ^ key * 0x9E3779B1u;
+    return (uint8_t)(x >> 24 ^ x >> 9);
+}
+
+/* ---- Actors and links ---- */
+
+enum {
+    CLIENTS_MAX = 40,
+    EXCHANGES_EACH = 6,
+    EXCHANGES_MAX = CLIENTS_MAX * EXCHANGES_EACH,
+    HOSTS_MAX = 8,
+    MACHINES_MAX = 12,
+    CONNS_MAX = 2000,
+    PORTS_MAX = 4,
+    HEAD_TEXT_MAX = 12000,
+    OUTBOX_MAX = 16384
+};
+
+struct conn;
+struct exchange;
+
+struct actor {
+    void (*step)(struct actor *a);
+    uint64_t step_at; /* time of the step that is scheduled; 0: none */
+    uint16_t number;
+};
+
+/* Something that goes wrong at an octet of a stream. */
+enum trouble_kind { TROUBLE_NONE, TROUBLE_PAUSE, TROUBLE_STALL, TROUBLE_RESET, TROUBLE_FIN };
+struct trouble {
+    uint64_t at;
+    uint32_t ms;
+    uint8_t kind;
+    bool reading, done;
+};
+
+struct lane { /* one direction of a connection */
+    uint8_t *data;
+    uint64_t written, arrived, taken; /* positions in the stream */
+    uint64_t busy_until;              /* arrivals keep their order */
+    uint32_t size;
+    bool fin_sent, fin_arrived, reset_arrived;
+};
+
+enum conn_state { CONN_QUEUED, CONN_CONNECTING, CONN_OPEN, CONN_CLOSED };
+
+struct conn {
+    struct miniproxy_conn *c; /* NULL: not in the core's hands */
+    struct actor *peer;
+    struct exchange *exchange; /* the one it was connected for */
+    struct lane in, out;       /* to the core, from the core */
+    uint8_t *refused;          /* bytes of a send that got AGAIN */
+    size_t refused_len, refused_size;
+    uint64_t connect_at; /* when the attempt is decided; UINT64_MAX: never */
+    int connect_result;
+    uint16_t number, generation, slot;
+    uint8_t state, wanted, wake_due;
+    bool of_client, finished, finish_again, broken, peer_gone, closed_hard, eof_read;
+};
+
+/* For peers. */
+size_t peer_write(struct conn *v, const void *data, size_t len); /* octets taken */
+size_t peer_read(struct conn *v, uint8_t *data, size_t len);
+void peer_fin(struct conn *v);
+void peer_reset(struct conn *v);
+void peer_leave(struct conn *v); /* both directions: what still arrives is answered by a reset */
+bool peer_eof(const struct conn *v);
+bool peer_was_reset(const struct conn *v);
+
+/* For the port. */
+struct conn *conn_new(bool of_client);
+void conn_free_all(void);
+uint32_t conn_readable(const struct conn *v);
+uint32_t conn_room(const struct conn *v);
+void link_take(struct conn *v, uint8_t *data, uint32_t len);
+void link_put(struct conn *v, const uint8_t *data, uint32_t len);
+void link_fin(struct conn *v);
+void link_close(struct conn *v, bool hard);
+void link_break(struct conn *v); /* an injected error: both sides see a reset */
+void link_wake(struct conn *v, unsigned bits);  /* the core waits for it, or may be told anyway */
+void link_wake_later(struct conn *v, unsigned bits);
+
+/* ---- Messages ---- */
+
+enum message_event { MESSAGE_MORE, MESSAGE_HEAD, MESSAGE_BODY, MESSAGE_END, MESSAGE_BAD };
+enum framing { FRAMING_NONE, FRAMING_LENGTH, FRAMING_CHUNKED, FRAMING_EOF };
+
+struct field {
+    const char *name, *value;
+    unsigned name_len, value_len;
+};
+
+enum { FIELDS_SEEN_MAX = 200 };
+
+struct message {
+    bool request;
+    uint8_t state, minor, framing;
+    int status;
+    unsigned field_count, head_len, line_len, trailer_count, digits;
+    uint64_t length, left, body_at;
+    const uint8_t *body; /* of MESSAGE_BODY */
+    size_t body_len;
+    const char *error;
+    bool has_length, chunked;
+    char method[40], target[4200];
+    struct field fields[FIELDS_SEEN_MAX];
+    char line[2048];
+    char head[HEAD_TEXT_MAX];
+};
+
+void message_start(struct message *m, bool request);
+enum message_event message_next(struct message *m, const uint8_t *data, size_t len, size_t *used);
+void message_body(struct message *m, enum framing framing); /* after MESSAGE_HEAD of a response */
+const struct field *message_field(const struct message *m, const char *name);
+unsigned message_count(const struct message *m, const char *name);
+bool message_lists(const struct message *m, const char *name, const char *element); /* in a comma-separated list */
+
+/* ---- The plan ---- */
+
+enum machine_kind { MACHINE_OK, MACHINE_SLOW, MACHINE_REFUSED, MACHINE_UNREACHABLE, MACHINE_BLACKHOLE, MACHINE_RESETS,
+                    MACHINE_SELF };
+
+struct machine {
+    struct miniproxy_addr addr;
+    uint8_t kind;
+    bool special;
+    uint32_t delay_ms;
+};
+
+struct host {
+    char name[32];
+    uint8_t machines[6];
+    uint8_t count;
+    int result; /* > 0: addresses; or an error */
+    uint32_t delay_ms; /* UINT32_MAX: never answers */
+};
+
+enum exchange_kind { EXCHANGE_FORWARD, EXCHANGE_CONNECT, EXCHANGE_UPGRADE, EXCHANGE_MALFORMED };
+enum login { LOGIN_NONE, LOGIN_GOOD, LOGIN_WRONG, LOGIN_JUNK };
+
+enum answer_fault {
+    ANSWER_GOOD,
+    ANSWER_GARBAGE,
+    ANSWER_EMPTY,
+    ANSWER_CUT,       /* FIN at an octet */
+    ANSWER_RESET,     /* RST at an octet */
+    ANSWER_STALL,     /* silence from an octet on */
+    ANSWER_PAUSE,
+    ANSWER_EXTRA,     /* octets behind the end */
+    ANSWER_CONFLICT,  /* lengths that contradict each other */
+    ANSWER_BAD_CHUNK,
+    ANSWER_BIG_HEAD,
+    ANSWER_BAD_FIELD,
+    ANSWER_INTERIMS,  /* more than anybody needs */
+    ANSWER_SWITCH     /* 101 that nobody asked for */
+};
+
+enum answer_when { WHEN_END, WHEN_HEAD, WHEN_PART };
+
+struct answer {
+    uint16_t status;
+    uint8_t framing, fault, when, interims;
+    bool http10, trailers, close, leaves, deaf;
+    uint32_t len, fault_at, part, delay_ms, pause_ms, chunk_max, idle_ms, pad;
+};
+
+enum tunnel_end_kind { TUNNEL_FIN_FIRST, TUNNEL_FIN_LAST, TUNNEL_SILENT };
+
+struct tunnel_end {
+    uint64_t sent, got;
+    uint32_t send_len, get_len, send_key, get_key;
+    uint8_t kind;
+    bool on, fin_sent, eof;
+};
+
+/* What has happened to an exchange or a client, and so may be the reason of a refusal. */
+enum {
+    HAPPENED_CUT = 1 << 0,
+    HAPPENED_RESET = 1 << 1,
+    HAPPENED_GARBAGE = 1 << 2,
+    HAPPENED_EMPTY = 1 << 3,
+    HAPPENED_SLOW = 1 << 4,
+    HAPPENED_CONFLICT = 1 << 5,
+    HAPPENED_BAD_CHUNK = 1 << 6,
+    HAPPENED_BIG_HEAD = 1 << 7,
+    HAPPENED_INTERIMS = 1 << 8,
+    HAPPENED_SWITCH = 1 << 9,
+    HAPPENED_STALE = 1 << 10,
+    HAPPENED_FAULT = 1 << 11,     /* an injected error on a connection to an origin */
+    HAPPENED_RESOURCES = 1 << 12,
+    HAPPENED_BAD_FIELD = 1 << 13,
+    HAPPENED_NO_DNS = 1 << 14,
+    CLIENT_ABORTED = 1 << 16,
+    CLIENT_FIN = 1 << 17,
+    CLIENT_SLOW = 1 << 18,
+    CLIENT_FAULT = 1 << 19,
+    CLIENT_STOPS_READING = 1 << 20
+};
+
+#define CAUSES_MAX 4
+
+struct client;
+
+struct exchange {
+    uint32_t id;
+    struct client *client;
+    const char *method;
+    const struct host *host;       /* or NULL: a literal */
+    const struct machine *literal;
+    uint16_t port;
+    uint8_t index, kind, login, req_framing;
+    bool http10, says_close, expect, req_trailers, bad_body, options_star, nominates, early, websocket_junk;
+    bool local_answer; /* answered by the proxy itself with a status of its own */
+    bool half_head;
+    uint32_t req_len, req_chunk_max;
+    uint8_t causes[CAUSES_MAX]; /* of a malformed one; 0 ends */
+    struct answer answer;
+    struct tunnel_end up, down; /* client's end, origin's end */
+    /* what has been seen */
+    uint32_t happened;
+    const struct miniproxy_policy *policies[4]; /* in force since it began */
+    uint8_t policy_count;
+    uint8_t times_at_origin;
+    bool origin_began, origin_done, origin_got_all, reused, resolved, connected;
+    bool client_complete, client_close, by_proxy, written_all;
+    uint16_t client_status;
+    uint8_t interims_sent, interims_seen;
+    uint64_t start_at, head_end_at; /* in the client's stream */
+    uint64_t body_seen;
+    bool evented;
+    uint16_t event_status;
+    uint8_t event_cause, event_source;
+    char target[128];      /* as the origin must see it */
+    char sent_target[200]; /* as the client wrote it */
+    uint32_t head_len;
+    char head[HEAD_TEXT_MAX];
+};
+
+struct outbox {
+    uint32_t at, len;
+    uint8_t data[OUTBOX_MAX];
+};
+
+enum client_phase { CLIENT_HEAD, CLIENT_WAIT_CONTINUE, CLIENT_BODY, CLIENT_WAIT_SWITCH, CLIENT_TUNNEL, CLIENT_DONE };
+
+struct client {
+    struct actor actor;
+    struct conn *conn;
+    struct miniproxy_addr addr;
+    struct exchange *exchanges[EXCHANGES_EACH];
+    uint8_t count, writing, reading, phase, ending;
+    bool pipelines, started, accepted, over, stops_at_close, saw_close, saw_eof, saw_reset, stopped_writing, fin_sent;
+    bool deaf;
+    uint16_t session;
+    uint32_t burst, gap_ms, read_burst, read_gap_ms, wait_until_set;
+    uint64_t next_write_at, next_read_at, continue_at, written, read;
+    uint64_t body_sent;
+    struct trouble trouble;
+    uint32_t happened;
+    unsigned events, begins;
+    uint64_t event_up, event_down;
+    struct outbox outbox;
+    struct message message;
+};
+
+/* ---- The world ---- */
+
+struct mood {
+    uint8_t amounts; /* 0 one octet at a time, 1 any, 2 as much as fits */
+    uint32_t again_one_in, spurious_one_in, latency_ms, wake_delay_ms, capacity_max;
+    uint32_t fail_at_call; /* 0: never */
+    int fail_with;
+    uint32_t resources_one_in; /* of accept, resolve, connect */
+    bool edge_wakes, clears_rd, broken_hint, reset_drops, small;
+    uint32_t host_trouble_one_in, client_trouble_one_in, answer_trouble_one_in;
+};
+
+struct world {
+    uint64_t seed, random, now_ms, step;
+    uint32_t base_ms; /* the core's clock at the beginning */
+    bool tracing;
+    FILE *trace_to;
+    jmp_buf escape;
+    enum property broken;
+    char message[600];
+    struct mood mood;
+    struct miniproxy proxy;
+    struct miniproxy_config config;
+    uint32_t timeout_ms[MINIPROXY_TIMEOUT_COUNT];
+    const struct miniproxy_policy *policy;
+    bool drained, stopped, woken, in_poll, accept_wanted, accept_wake_due, ever_full, resources_failed;
+    uint32_t calls, calls_in_poll;
+    uint32_t open_clients;
+    uint32_t login_failures[8];
+    uint16_t machine_count, host_count, client_count, exchange_count, conn_count, origin_count;
+    struct machine machines[MACHINES_MAX];
+    struct host hosts[HOSTS_MAX];
+    struct client clients[CLIENTS_MAX];
+    struct exchange exchanges[EXCHANGES_MAX];
+    struct conn *conns[CONNS_MAX];
+    uint16_t queue[CLIENTS_MAX]; /* clients waiting to be accepted */
+    uint16_t queue_len;
+    uint32_t events, counted_status[6], counted_cause[MINIPROXY_CAUSE_COUNT];
+    uint64_t counted_up, counted_down;
+};
+
+extern struct world world;
+extern const struct miniproxy_port sim_port;
+
+enum event_kind { EVENT_ARRIVE_IN, EVENT_ARRIVE_OUT, EVENT_FIN_IN, EVENT_FIN_OUT, EVENT_RESET_IN, EVENT_RESET_OUT, EVENT_WAKE,
+                  EVENT_WAKE_ACCEPT, EVENT_STEP, EVENT_START, EVENT_SLOT, EVENT_POLICY, EVENT_DRAIN, EVENT_STOP };
+
+void after(uint64_t delay_ms, enum event_kind kind, uint32_t who, uint64_t value);
+void at(uint64_t when_ms, enum event_kind kind, uint32_t who, uint64_t value);
+void step_after(struct actor *a, uint64_t delay_ms);
+struct actor *actor_of(uint32_t number);
+void run_world(uint64_t seed);   /* longjmps to world.escape at a violation */
+void settle(void);               /* polls and plays events until nothing is left to happen */
+void start_core(void);
+void clear_world(uint64_t seed);
+
+void port_reset(void);
+void port_slot_due(uint32_t slot, uint64_t token);
+unsigned port_open_slots(void);
+struct client *client_of(const struct miniproxy_conn *c);
+
+void make_plan(void);
+struct exchange *exchange_new(struct client *cl);
+
+void client_start(struct client *cl);
+void origin_reset(void);
+struct actor *origin_actor(uint32_t number);
+void origin_new(struct conn *v, const struct miniproxy_addr *to);
+bool tunnel_step(struct tunnel_end *t, struct conn *v, uint32_t burst, struct exchange *ex);
+void tunnel_take(struct tunnel_end *t, const uint8_t *data, size_t len, struct exchange *ex);
+
+extern const struct miniproxy_policy *const policies[];
+extern const unsigned policy_count;
+bool rules_allow(const struct miniproxy_policy *p, const struct exchange *ex, const struct miniproxy_addr *address,
+                 bool special, uint16_t groups);
+bool rules_may_allow(const struct miniproxy_policy *p, const struct exchange *ex, uint16_t groups); /* for some address */
+uint16_t login_groups(const struct miniproxy_policy *p, const struct exchange *ex);
+unsigned method_bit(const char *method);
+
+void on_begin(void *app, const struct miniproxy_event *e);
+void on_event(void *app, const struct miniproxy_event *e);
+void check_step(void);
+void check_rest(void);
+struct exchange *current_exchange(struct client *cl);
+const struct machine *machine_at(const struct miniproxy_addr *a);
+
+int split_main(bool verbose);
+
+#endif

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#include "common.h"
+#define SIM_VARIANT "default"

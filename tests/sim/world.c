@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/* Virtual time, chance, events, and the loop that polls the core. */
+#include "sim.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct world world;
+
+/* ---- Chance: splitmix64 ---- */
+
+uint64_t random_next(void)
+{
+    uint64_t z = (world.random += 0x9E3779B97F4A7C15u);
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+uint32_t below(uint32_t n)
+{
+    return n == 0 ? 0 : (uint32_t)((random_next() >> 32) * n >> 32);
+}
+
+bool one_in(uint32_t n)
+{
+    return n != 0 && below(n) == 0;
+}
+
+uint32_t between(uint32_t low, uint32_t high)
+{
+    return low + below(high - low + 1);
+}
+
+uint32_t spread(uint32_t max)
+{
+    switch (below(4)) {
+    case 0:
+        return below(max < 8 ? max + 1 : 8);
+    case 1:
+        return below(max / 16 + 1);
+    case 2:
+        return below(max / 4 + 1);
+    default:
+        return below(max + 1);
+    }
+}
+
+/* ---- Reports ---- */
+
+void trace(const char *format, ...)
+{
+    va_list args;
+    if (!world.tracing) return;
+    fprintf(world.trace_to, "%9llu ms  #%-6llu ", (unsigned long long)world.now_ms, (unsigned long long)world.step);
+    va_start(args, format);
+    vfprintf(world.trace_to, format, args);
+    va_end(args);
+    fputc('\n', world.trace_to);
+}
+
+void violation(enum property p, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(world.message, sizeof world.message, format, args);
+    va_end(args);
+    world.broken = p;
+    trace("VIOLATION %s", world.message);
+    longjmp(world.escape, 1);
+}
+
+void sim_assert_failed(const char *condition, int line)
+{
+    violation(PROPERTY_ASSERTION, "assertion failed: %s (line %d of the core)", condition, line);
+}
+
+/* ---- Events, a binary heap by time; those of one instant in random order ---- */
+
+struct event {
+    uint64_t when_ms, value;
+    uint32_t tie, who;
+    uint8_t kind;
+};
+
+enum { EVENTS_MAX = 1 << 16 };
+
+static struct event heap[EVENTS_MAX];
+static unsigned heap_len;
+
+static bool earlier(const struct event *a, const struct event *b)
+{
+    return a->when_ms != b->when_ms ? a->when_ms < b->when_ms : a->tie < b->tie;
+}
+
+void at(uint64_t when_ms, enum event_kind kind, uint32_t who, uint64_t value)
+{
+    struct event e = {.when_ms = when_ms, .value = value, .who = who, .kind = (uint8_t)kind};
+    unsigned i = heap_len++, up;
+    if (heap_len == EVENTS_MAX) violation(PROPERTY_TIME, "the world has too many events");
+    e.tie = (uint32_t)random_next();
+    while (i > 0 && (up = (i - 1) / 2, earlier(&e, &heap[up]))) {
+        heap[i] = heap[up];
+        i = up;
+    }
+    heap[i] = e;
+}
+
+void after(uint64_t delay_ms, enum event_kind kind, uint32_t who, uint64_t value)
+{
+    at(world.now_ms + delay_ms, kind, who, value);
+}
+
+static struct event pop(void)
+{
+    struct event first = heap[0], last = heap[--heap_len];
+    unsigned i = 0, child;
+    while ((child = 2 * i + 1) < heap_len) {
+        if (child + 1 < heap_len && earlier(&heap[child + 1], &heap[child])) child++;
+        if (!earlier(&heap[child], &last)) break;
+        heap[i] = heap[child];
+        i = child;
+    }
+    heap[i] = last;
+    return first;
+}
+
+void step_after(struct actor *a, uint64_t delay_ms)
+{
+    uint64_t when_ms = world.now_ms + delay_ms;
+    if (a->step_at != 0 && a->step_at <= when_ms) return;
+    a->step_at = when_ms;
+    at(when_ms, EVENT_STEP, a->number, when_ms);
+}
+
+struct actor *actor_of(uint32_t number)
+{
+    return number < CLIENTS_MAX ? &world.clients[number].actor : origin_actor(number - CLIENTS_MAX);
+}
+
+static void swap_policy(void)
+{
+    const struct miniproxy_policy *p = policies[below(policy_count)];
+    struct exchange *ex;
+    trace("policy %u", (unsigned)(p == NULL));
+    world.policy = p;
+    miniproxy_set_policy(&world.proxy, p);
+    for (unsigned i = 0; i < world.exchange_count; i++) {
+        ex = &world.exchanges[i];
+        if (ex->policy_count > 0 && ex->policy_count < 4) ex->policies[ex->policy_count++] = p;
+    }
+}
+
+static void stop_core(void)
+{
+    trace("stop");
+    world.stopped = true;
+    miniproxy_stop(&world.proxy);
+    world.woken = true;
+    REQUIRE(PROPERTY_DRAIN, miniproxy_active(&world.proxy) == 0, "sessions are left after stop");
+}
+
+static void play_arrival(const struct event *e)
+{
+    struct conn *v = world.conns[e->who];
+    struct lane *l = e->kind == EVENT_ARRIVE_IN || e->kind == EVENT_FIN_IN || e->kind == EVENT_RESET_IN ? &v->in : &v->out;
+    if (e->kind == EVENT_ARRIVE_IN || e->kind == EVENT_ARRIVE_OUT) {
+        if (l->reset_arrived) return;
+        if (e->value > l->arrived) l->arrived = e->value;
+    } else if (e->kind == EVENT_FIN_IN || e->kind == EVENT_FIN_OUT) {
+        l->fin_arrived = true;
+    } else {
+        l->reset_arrived = true;
+        if (e->value != 0) l->taken = l->arrived; /* what was not read in time is lost */
+    }
+    if (l == &v->out) {
+        if (v->peer_gone && !l->reset_arrived && e->kind == EVENT_ARRIVE_OUT) peer_reset(v);
+        if (v->peer != NULL) step_after(v->peer, 0);
+        return;
+    }
+    if (l->reset_arrived) v->broken = true;
+    if (v->state == CONN_CLOSED) {
+        if (e->kind == EVENT_ARRIVE_IN && !v->out.reset_arrived) after(0, EVENT_RESET_OUT, v->number, 1);
+        return;
+    }
+    link_wake(v, MINIPROXY_RD | (l->reset_arrived ? MINIPROXY_WR : 0u) |
+                     (l->reset_arrived && world.mood.broken_hint ? MINIPROXY_BROKEN : 0u));
+}
+
+static void play(const struct event *e)
+{
+    struct conn *v;
+    struct actor *a;
+    switch (e->kind) {
+    case EVENT_WAKE:
+        v = world.conns[e->who];
+        v->wake_due &= (uint8_t)~e->value;
+        if (v->c == NULL) return;
+        v->wanted &= (uint8_t)~e->value;
+        world.woken = true;
+        miniproxy_wake(v->c, (unsigned)e->value);
+        return;
+    case EVENT_WAKE_ACCEPT:
+        world.accept_wake_due = world.accept_wanted = false;
+        world.woken = true;
+        miniproxy_wake_accept(&world.proxy);
+        return;
+    case EVENT_STEP:
+        a = actor_of(e->who);
+        if (a->step_at == e->value) a->step_at = 0;
+        a->step(a);
+        return;
+    case EVENT_START:
+        client_start(&world.clients[e->who]);
+        return;
+    case EVENT_SLOT:
+        port_slot_due(e->who, e->value);
+        return;
+    case EVENT_POLICY:
+        swap_policy();
+        return;
+    case EVENT_DRAIN:
+        trace("drain");
+        world.drained = true;
+        miniproxy_drain(&world.proxy);
+        world.woken = true;
+        return;
+    case EVENT_STOP:
+        stop_core();
+        return;
+    default:
+        play_arrival(e);
+        return;
+    }
+}
+
+/* ---- The loop ---- */
+
+void start_core(void)
+{
+    world.config.port = &sim_port;
+    world.config.policy = world.policy;
+    world.config.name = "sim";
+    world.config.event = on_event;
+    world.config.begin = on_begin;
+    world.config.app = &world;
+    memcpy(world.config.timeout_ms, world.timeout_ms, sizeof world.timeout_ms);
+    REQUIRE(PROPERTY_CONTRACT, miniproxy_init(&world.proxy, &world.config), "miniproxy_init refuses the configuration");
+    world.woken = true;
+}
+
+void clear_world(uint64_t seed)
+{
+    bool tracing = world.tracing;
+    FILE *to = world.trace_to;
+    jmp_buf escape;
+    memcpy(escape, world.escape, sizeof escape);
+    conn_free_all();
+    /* Exchanges and clients are cleared when they are made. */
+    memset(&world, 0, offsetof(struct world, clients));
+    memset(&world.queue, 0, sizeof world - offsetof(struct world, queue));
+    memcpy(world.escape, escape, sizeof escape);
+    world.tracing = tracing;
+    world.trace_to = to;
+    world.seed = seed;
+    world.random = seed * 0xD1342543DE82EF95u + 0x632BE59BD9B4E019u;
+    world.now_ms = 1;
+    heap_len = 0;
+    port_reset();
+    origin_reset();
+}
+
+enum { POLLS_AT_ONCE = 20000, POLLS_IDLE = 100 };
+
+/* Poll once; returns the time of the next poll that the core asks for. */
+static uint64_t poll_core(void)
+{
+    uint32_t wait_ms;
+    world.woken = false;
+    world.calls_in_poll = 0;
+    world.in_poll = true;
+    wait_ms = miniproxy_poll(&world.proxy, world.base_ms + (uint32_t)world.now_ms);
+    world.in_poll = false;
+    trace("poll -> %d, %u calls, %u active, %u buffers", (int)wait_ms, world.calls_in_poll,
+          miniproxy_active(&world.proxy), miniproxy_counters(&world.proxy)->buffers);
+    check_step();
+    return wait_ms == MINIPROXY_FOREVER ? UINT64_MAX : world.now_ms + wait_ms;
+}
+
+/* The longest that anything can take: every deadline once for each exchange, and what the slowest peers need. */
+static uint64_t time_limit(void)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < MINIPROXY_TIMEOUT_COUNT; i++) sum += world.timeout_ms[i];
+    return world.now_ms + 4 * (sum + 60000) * (EXCHANGES_EACH + 2) + 40u * 3600000u;
+}
+
+void settle(void)
+{
+    uint64_t due = world.now_ms, limit = time_limit(), instant = 0;
+    unsigned polls_here = 0, idle_polls = 0;
+    struct event e;
+    for (;;) {
+        if (world.woken || due <= world.now_ms) {
+            polls_here = instant == world.now_ms ? polls_here + 1 : 0;
+            instant = world.now_ms;
+            REQUIRE(PROPERTY_TIME, polls_here < POLLS_AT_ONCE, "%u polls at one instant", polls_here);
+            idle_polls = world.woken ? 0 : idle_polls + 1;
+            due = poll_core();
+            if (world.calls_in_poll > 0) idle_polls = 0;
+            REQUIRE(PROPERTY_TIME, idle_polls < POLLS_IDLE, "%u polls in a row did nothing", idle_polls);
+        }
+        world.step++;
+        if (heap_len > 0 && (heap[0].when_ms <= due || due == UINT64_MAX) &&
+            !(due <= world.now_ms && heap[0].when_ms > world.now_ms)) {
+            e = pop();
+            if (e.when_ms > world.now_ms) world.now_ms = e.when_ms;
+            play(&e);
+        } else if (due != UINT64_MAX) {
+            if (due > world.now_ms) world.now_ms = due;
+        } else if (!world.woken) {
+            return;
+        }
+        REQUIRE(PROPERTY_LIVENESS, world.now_ms < limit, "the world does not come to rest: %u sessions",
+                miniproxy_active(&world.proxy));
+    }
+}
+
+void run_world(uint64_t seed)
+{
+    clear_world(seed);
+    make_plan();
+    start_core();
+    settle();
+    check_rest();
+}

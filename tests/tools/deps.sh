@@ -1,0 +1,74 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# deps.sh [bench]
+#
+# Installs what the tests (or the benchmarks) need, by apt as root or through sudo; says nothing when all is there. Writes
+# build/results/deps.tsv: what is still missing afterwards is skipped, and fails where CI is set.
+needs='
+gcc gcc
+clang clang
+/usr/include/cmocka.h libcmocka-dev
+/usr/bin/python3 python3
+/usr/bin/pytest python3-pytest
+curl curl
+wget wget
+git git
+openssl openssl
+ip iproute2
+/usr/sbin/nginx nginx-light
+arm-none-eabi-gcc gcc-arm-none-eabi
+riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf
+'
+[ "$1" = bench ] && needs='
+/usr/bin/python3 python3
+valgrind valgrind
+tinyproxy tinyproxy-bin
+'
+
+present() {
+    case $1 in
+    /*) [ -e "$1" ] ;;
+    *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+missing() {
+    echo "$needs" | while read -r what package; do
+        [ -z "$what" ] || present "$what" || echo "$package"
+    done
+}
+
+install() {
+    if [ "$(id -u)" -eq 0 ]; then root=
+    elif command -v sudo >/dev/null; then root="sudo -n"
+    else return 1
+    fi
+    DEBIAN_FRONTEND=noninteractive
+    export DEBIAN_FRONTEND
+    $root apt-get -qq update
+    # one by one, so that one unknown package does not keep the others away
+    for package in "$@"; do
+        $root apt-get -qq install -y --no-install-recommends "$package" || echo "could not install $package"
+    done
+}
+
+mkdir -p build/log build/results
+packages=$(missing)
+if [ -n "$packages" ] && command -v apt-get >/dev/null; then
+    echo "installing:" $packages
+    # shellcheck disable=SC2086
+    install $packages >build/log/deps.log 2>&1 || tail -n 5 build/log/deps.log
+fi
+left=$(missing)
+verdict=skip
+[ -n "$CI" ] && verdict=fail
+for package in $left; do
+    echo "missing: $package (see build/log/deps.log)"
+    printf '%s\tdeps\t%s is installed\t-\n' "$verdict" "$package"
+done >build/results/deps.part
+grep '^missing' build/results/deps.part
+grep -v '^missing' build/results/deps.part >build/results/deps.tsv
+rm -f build/results/deps.part
+[ -n "$left" ] || printf 'pass\tdeps\teverything that the tests need is installed\t-\n' >build/results/deps.tsv
+[ -z "$left" ] || [ "$verdict" = skip ]

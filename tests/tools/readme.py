@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""README.md tells no lies that a build can find: its C examples compile and link, its make targets exist, its defaults are those
+of miniproxy.h, its options are those of the command."""
+import os
+import re
+import sys
+
+from targets import ROOT, Results, find_clang, run
+
+FLAGS = "-std=c11 -Wall -Wextra -Wconversion -Wpedantic -Werror -pthread -I.".split()
+PORT = ["miniproxy.c", "port/miniproxy_posix.c"]
+
+
+def read(name):
+    with open(os.path.join(ROOT, name), encoding="utf-8") as f:
+        return f.read()
+
+
+def check_examples(results, text):
+    out = os.path.join(ROOT, "build", "readme")
+    os.makedirs(out, exist_ok=True)
+    examples = re.findall(r"^```c\n(.*?)^```", text, re.S | re.M)
+    results.check(len(examples) >= 2, "there are examples")
+    for n, code in enumerate(examples, 1):
+        path = os.path.join(out, f"example{n}.c")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(code)
+        for cc in ("gcc", find_clang()):
+            if cc is None:
+                results.add("skip", f"example {n} with clang: compiler not installed")
+                continue
+            rest = PORT + ["-o", path[:-2]] if "int main(" in code else ["-c", "-o", path[:-2] + ".o"]
+            built = run([cc] + FLAGS + [path] + rest)
+            results.check(built.returncode == 0, f"example {n} builds with {cc}", "-", built.stderr[:3000])
+
+
+def check_defaults(results, text):
+    header = read("miniproxy.h")
+    for name, value in re.findall(r"^\| `(MINIPROXY_\w+)` \| (\S[^|]*?) \|", text, re.M):
+        found = re.search(rf"^#define {name} (.+)$", header, re.M)
+        same = found is not None and (found.group(1) == value or not value.isdigit())
+        results.check(same, f"the default of {name}", "-", f"README: {value}, header: {found and found.group(1)}")
+    for name in sorted(set(re.findall(r"\b(?:MINIPROXY|miniproxy)_\w+", text))):
+        known = name in header or name in read("port/miniproxy_posix.h") or name == "MINIPROXY_RAM_BUDGET"
+        results.check(known, f"{name} exists")
+
+
+def check_commands(results, text):
+    makefile = read("Makefile")
+    for target in sorted(set(re.findall(r"\bmake ([a-z][\w-]*)", text))):
+        results.check(re.search(rf"^{target}:", makefile, re.M) is not None, f"make {target} exists")
+    help_text = run(["build/miniproxy", "--help"]).stdout
+    for option in sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))):
+        results.check(option + " " in help_text or option + "[" in help_text, f"miniproxy has the option {option}")
+    for path in sorted(set(re.findall(r"`((?:tests|port|examples)/[\w./-]+)`", text))):
+        results.check(os.path.exists(os.path.join(ROOT, path)), f"{path} exists")
+
+
+def main():
+    results = Results("readme")
+    text = read("README.md")
+    check_examples(results, text)
+    check_defaults(results, text)
+    check_commands(results, text)
+    return 1 if results.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# summary.sh FILE...
+#
+# A table of build/results/*.tsv by suite, then one line with the sums. Each FILE (a name without .tsv) is expected to be
+# there: one that is missing, because the suite did not build or did not run, counts as a failure.
+dir=build/results
+mkdir -p $dir
+for file in "$@"; do
+    [ -s "$dir/$file.tsv" ] || printf 'fail\t%s\tdid not run\t-\n' "$file" >"$dir/$file.tsv"
+done
+cat $dir/*.tsv | awk -F'\t' '
+    { sum[$1]++; by[$2, $1]++; if (!($2 in seen)) { seen[$2] = 1; order[n++] = $2 } }
+    $1 == "fail" { broken[b++] = $2 ": " $3 }
+    $1 == "skip" { left[s++] = $2 ": " $3 }
+    END {
+        for (i = 0; i < s && i < 30; i++) print "skipped  " left[i]
+        for (i = 0; i < b && i < 100; i++) print "failed   " broken[i]
+        printf "\n%-24s %8s %8s %8s\n", "suite", "passed", "failed", "skipped"
+        for (i = 0; i < n; i++)
+            printf "%-24s %8d %8d %8d\n", order[i], by[order[i], "pass"], by[order[i], "fail"], by[order[i], "skip"]
+        printf "\n%d passed, %d failed", sum["pass"], sum["fail"]
+        if (sum["skip"] > 0) printf ", %d skipped", sum["skip"]
+        print ""
+        exit sum["fail"] > 0 || sum["pass"] == 0
+    }'

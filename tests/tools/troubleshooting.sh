@@ -1,0 +1,83 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Provokes each refusal by its real cause and prints a table row for each: what curl -v shows, the access log's line, what to do.
+# With --update it writes them into README.md, between the troubleshooting markers.
+cd "$(dirname "$0")/../.." || exit 1
+dir=$(mktemp -d)
+started=
+trap 'kill $started 2>/dev/null; rm -rf "$dir"' EXIT
+
+# start NAME BINARY OPTION...: a proxy that logs to $dir/NAME.log; its address is then in $proxy, its process in $pid
+start() {
+    name=$1 binary=$2
+    shift 2
+    "$binary" --listen 127.0.0.1:0 --log "$dir/$name.log" --name proxy "$@" 2>"$dir/$name.err" >/dev/null &
+    pid=$!
+    started="$started $pid"
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        proxy=$(sed -n 's/.*http:\/\/\(127\.0\.0\.1:[0-9]*\).*/\1/p' "$dir/$name.err" | head -n 1)
+        [ -n "$proxy" ] && return
+        sleep 0.1
+    done
+    echo "$binary did not start" >&2
+    exit 1
+}
+
+# row ADVICE: from curl's output in $dir/out and the last line of the log of the proxy started last
+row() {
+    status=$(sed -n 's/^\(< \)\{0,1\}HTTP\/1\.1 \([0-9]*\).*/\2/p' "$dir/out" | head -n 1)
+    line=$(sed -n 's/^< //; s/\r$//; /^HTTP\/1\.1 /p' "$dir/out" | head -n 1)
+    why=$(sed -n 's/^< //; s/\r$//; /^Proxy-Status/p' "$dir/out" | head -n 1)
+    text=$(tr -d '\r' <"$dir/out" | grep -v -e '^[<>*{}]' -e ': ' -e '^HTTP/1' -e '^ *$' -e '^ *%' | head -n 1)
+    sleep 0.3
+    log=$(tail -n 1 "$dir/$name.log" | sed 's/|/\\|/g')
+    echo "| $status | \`$line\`<br>\`$why\`<br>\`$text\` | \`$log\` | $1 |"
+}
+
+all_rows() {
+    echo '| status | `curl -v` shows | access log | what to do |'
+    echo '|---|---|---|---|'
+
+    start plain build/miniproxy
+    curl -sv "http://$proxy/" >"$dir/out" 2>&1
+    row 'Set this address as the *proxy* of the client (`curl -x`), do not open it like a web server.'
+
+    curl -sv -x "http://$proxy" http://127.0.0.1:9/ >"$dir/out" 2>&1
+    row 'Wanted? Then allow it: here `--allow-private`, in C `.special_purpose` in a rule. The log names the rule.'
+
+    start login build/miniproxy --user anna:secret
+    curl -sv -x "http://$proxy" http://example.com/ >"$dir/out" 2>&1
+    row 'Give the client a user name and password: `curl -x http://anna:secret@…`.'
+
+    start slow build/miniproxy --timeout head=1
+    { printf 'GET http://example.com/ HTTP/1.1\r\nHost: exa'; sleep 2; } | curl -sv "telnet://$proxy" >"$dir/out" 2>&1
+    row 'The client or the way to it is slow, or it is no HTTP client. Raise the timeout `head` if it has a reason.'
+
+    start refused build/miniproxy --allow-private
+    curl -sv -x "http://$proxy" http://127.0.0.1:9/ >"$dir/out" 2>&1
+    row 'Nothing listens there: check host and port, and whether the origin runs.'
+
+    start busy build/miniproxy --per-client 1
+    { sleep 2; } | curl -s "telnet://$proxy" >/dev/null 2>&1 &
+    sleep 0.5
+    curl -sv -x "http://$proxy" http://example.com/ >"$dir/out" 2>&1
+    row 'The client keeps too many connections open, or needs more: `--per-client`, `MINIPROXY_SESSIONS_PER_CLIENT`.'
+
+    # a stopped process takes connections, through its kernel's queue, and says nothing
+    start silent build/miniproxy
+    silent=$proxy
+    kill -STOP "$pid"
+    start waiting build/miniproxy --allow-private --timeout first_byte=1
+    curl -sv -x "http://$proxy" "http://$silent/" >"$dir/out" 2>&1
+    row 'The origin is overloaded or hangs. Raise the timeout `first_byte` if it is only slow.'
+    for p in $started; do kill -CONT "$p"; done
+}
+
+all_rows >"$dir/table" || exit 1
+cat "$dir/table"
+[ "$1" = --update ] || exit 0
+awk -v table="$dir/table" '
+    /^<!-- troubleshooting -->$/ { print; while ((getline row < table) > 0) print row; inside = 1; next }
+    /^<!-- \/troubleshooting -->$/ { inside = 0 }
+    !inside { print }' README.md >"$dir/README.md" && cp "$dir/README.md" README.md
