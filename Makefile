@@ -14,7 +14,9 @@ PYTHON ?= /usr/bin/python3
 WARNINGS = -Wall -Wextra -Wconversion -Wpedantic -Werror
 CFLAGS ?= -O2 -g
 ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) -I.
-SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DMINIPROXY_DEBUG
+# instrumented expressions change their type, which -Wconversion then sees
+SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -Wno-sign-conversion \
+           -DMINIPROXY_DEBUG
 
 CORE = miniproxy.c miniproxy.h
 DESKTOP = $(wildcard examples/desktop/*.c) miniproxy.c port/miniproxy_posix.c port/miniproxy_sha256.c
@@ -66,6 +68,45 @@ build/unit/%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(CORE) Makefile
 $(UNIT:%=run-unit_%): run-unit_%: build/unit/%
 	@$(SUITE) unit_$* 600 $<
 
+# The contract of a port, for each port, and SHA-256 beside it.
+PORT_TESTS = port-epoll port-poll
+SUITES += $(PORT_TESTS) sha256
+PORT_SOURCES = tests/port/posix_test.c tests/port/posix_world.c tests/port/conformance.c port/miniproxy_posix.c
+FLAGS_port-poll = -DMINIPROXY_POSIX_POLL=1
+comma = ,
+WRAP = $(foreach f,getaddrinfo freeaddrinfo accept accept4 connect recv send socket pthread_create epoll_ctl,-Wl$(comma)--wrap=$(f))
+
+$(PORT_TESTS:%=build/port/%): build/port/%: $(PORT_SOURCES) $(wildcard tests/port/*.h port/*.h) miniproxy.h Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(SANITIZE) -D_GNU_SOURCE -DMINIPROXY_CONFIG='"tests/port/config.h"' $(FLAGS_$*) -pthread $(PORT_SOURCES) -o $@ $(WRAP)
+
+build/port/sha256: tests/port/sha256_test.c port/miniproxy_sha256.c port/miniproxy_sha256.h Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(SANITIZE) $(filter %.c,$^) -o $@
+
+run-sha256 $(PORT_TESTS:%=run-%): run-%: build/port/%
+	@$(SUITE) $* 600 $< build/results/$*.tsv
+
+# The core in a simulated world, in several configurations, from many seeds.
+VARIANTS = $(filter-out common,$(patsubst tests/sim/variants/%.h,%,$(wildcard tests/sim/variants/*.h)))
+SIMS = $(VARIANTS:%=sim-%)
+SUITES += $(SIMS) sim-split sim-asan
+SEEDS ?= 1..5000
+SIM_DEPENDS = $(wildcard tests/sim/*.[ch] tests/sim/variants/*.h) tests/sim/build.sh $(CORE)
+
+$(SIMS:%=build/sim/%): build/sim/sim-%: $(SIM_DEPENDS) Makefile
+	CC="$(CC)" sh tests/sim/build.sh $@ $*
+
+build/sim/sim-asan: $(SIM_DEPENDS) Makefile
+	CC="$(CC)" sh tests/sim/build.sh $@ default miniproxy.c $(SANITIZE)
+
+$(SIMS:%=run-%): run-%: build/sim/%
+	@$(SUITE) $* 1800 $< --seeds $(SEEDS) --results build/results/$*.tsv
+run-sim-asan: build/sim/sim-asan
+	@$(SUITE) sim-asan 1800 $< --seeds 1..500 --results build/results/sim-asan.tsv
+run-sim-split: build/sim/sim-default
+	@$(SUITE) sim-split 1800 $< --split --results build/results/sim-split.tsv
+
 # The same tests over epoll, over poll, and with the sanitizers watching.
 E2E = e2e-epoll e2e-poll e2e-asan
 SUITES += $(E2E)
@@ -81,22 +122,50 @@ $(E2E:%=run-%): run-%:
 	@MINIPROXY_SUITE=$* MINIPROXY_BIN=$(CURDIR)/$(BUILD_$*) MINIPROXY_SMALL_BIN=$(CURDIR)/$(or $(SMALL_$*),build/miniproxy-small) \
 	    $(SUITE) $* 1500 $(PYTHON) -m pytest -q tests/e2e
 
+# Damaged messages from both sides, for a while.
+SUITES += hostile
+SECONDS ?= 60
+run-hostile: build/asan/miniproxy
+	@$(SUITE) hostile $$(($(SECONDS) + 120)) $(PYTHON) tests/tools/hostile.py $(SECONDS) $(SEED)
+
 # The core for every target and compiler, configurations that must and must not build, its size.
 TOOLS = cross configs size readme
 SUITES += $(TOOLS)
 $(TOOLS:%=run-%): run-%:
 	@$(SUITE) $* 900 $(PYTHON) tests/tools/$*.py
 
+run-readme: build/miniproxy
+
 unit: $(UNIT:%=run-unit_%)
+port-test: $(PORT_TESTS:%=run-%) run-sha256
 e2e: run-e2e-epoll
+hostile: run-hostile
+sim:
+	@$(MAKE) --no-print-directory -k SEEDS=$(or $(LONG_SEEDS),1..100000) $(SIMS:%=run-%) run-sim-split run-sim-asan
 
 test:
-	@rm -rf build/results
+	@rm -f $(SUITES:%=build/results/%.tsv)
 	@sh tests/tools/deps.sh || true
 	@$(MAKE) -k -j$(JOBS) $(SUITES:%=run-%) || true
 	@sh tests/tools/summary.sh deps $(SUITES)
 
 JOBS ?= 2
+
+bench: build/miniproxy build/bench/load build/bench/instructions
+	@sh tests/tools/deps.sh bench
+	@$(PYTHON) tests/bench/instructions.py
+	@$(PYTHON) tests/bench/bench.py
+
+tunnels: build/miniproxy build/bench/load
+	@$(PYTHON) tests/bench/bench.py tunnels
+
+build/bench/load: tests/bench/load.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -pthread $< -o $@
+
+build/bench/instructions: tests/bench/instructions.c $(CORE) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $< miniproxy.c -o $@
 
 size:
 	@$(PYTHON) tests/tools/size.py $(if $(UPDATE),--update)

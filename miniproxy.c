@@ -1226,22 +1226,28 @@ static bool hosts_match(const struct miniproxy_hosts *hosts, const char *host)
     return false;
 }
 
+/* An empty path is "/" (RFC 9110 section 4.2.3), also before a query. */
+static bool begins_with(const char *path, size_t len, const char *prefix)
+{
+    size_t n;
+    if ((len == 0 || *path != '/') && *prefix == '/') prefix++;
+    n = strlen(prefix);
+    return n <= len && memcmp(path, prefix, n) == 0;
+}
+
 /* Whether a rule covers a request, its address and user left aside. */
 static bool covers_request(const struct miniproxy_rule *r, const struct miniproxy_question *q)
 {
-    size_t n;
     if (r->methods != 0 && (r->methods & q->method) == 0) return false;
     if (r->port[0] != 0 || r->port[1] != 0) {
-        if (q->port < r->port[0] || q->port > r->port[1]) return false;
-    } else if (r->verdict == MINIPROXY_ALLOW && q->method == MINIPROXY_CONNECT && q->port != MINIPROXY_CONNECT_PORT) {
-        return false;
+        if (q->port != 0 && (q->port < r->port[0] || q->port > r->port[1])) return false;
+    } else if (r->verdict == MINIPROXY_ALLOW && q->method == MINIPROXY_CONNECT) {
+        if (q->port != 0 && q->port != MINIPROXY_CONNECT_PORT) return false;
     }
     if (r->literal && !q->literal) return false;
     if (r->clients != NULL && !nets_match(r->clients, q->client)) return false;
     if (r->hosts != NULL && (q->literal || !hosts_match(r->hosts, q->host))) return false;
-    if (r->path == NULL) return true;
-    n = strlen(r->path);
-    return q->path != NULL && n <= q->path_len && memcmp(q->path, r->path, n) == 0;
+    return r->path == NULL || (q->path != NULL && begins_with(q->path, q->path_len, r->path));
 }
 
 enum covers { COVERS_NOT, COVERS_PERHAPS, COVERS };
@@ -1514,9 +1520,11 @@ static unsigned char *put_reply_head(unsigned char *w, const struct miniproxy_co
     return put(w, keeps ? "\r\n" : "Connection: close\r\n\r\n");
 }
 
-/* For a session that cannot even have a buffer. */
-static const char no_buffer_reply[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
-                                      "Retry-After: 5\r\nConnection: close\r\n\r\n";
+/* 503 for a session that has no buffer, or has said nothing yet. */
+#define TEXT(number) TEXT_OF(number)
+#define TEXT_OF(number) #number
+static const char bare_reply[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
+                                 "Retry-After: " TEXT(MINIPROXY_RETRY_AFTER_S) "\r\nConnection: close\r\n\r\n";
 
 /* ==== 8  Sessions, timers, buffers, pipes ========================================================== */
 
@@ -2079,7 +2087,7 @@ static void enter(struct miniproxy *p, struct miniproxy_session *s, enum state s
         [STATE_CONNECT] = TO(AWAIT) | TO(TUNNEL) | TO(REPLY) | TO(FREE),
         [STATE_AWAIT] = TO(RELAY) | TO(TUNNEL) | TO(CONNECT) | TO(REPLY) | TO(FREE),
         [STATE_RELAY] = TO(IDLE) | TO(LINGER) | TO(FREE),
-        [STATE_TUNNEL] = TO(FREE),
+        [STATE_TUNNEL] = TO(REPLY) | TO(FREE),
         [STATE_REPLY] = TO(IDLE) | TO(LINGER) | TO(FREE),
         [STATE_LINGER] = TO(FREE),
     };
@@ -2258,6 +2266,8 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
     struct miniproxy_buffer *b = buffer_of(p, &s->up);
     if ((s->flags & HAS_ANSWERED) != 0) return cut(p, s, cause);
     open_transaction(p, s);
+    if (s->state == STATE_HEAD && b != NULL && b->in_end - b->in >= 5 && memcmp(b->u.data + b->in, "HEAD ", 5) == 0)
+        s->flags |= IS_HEAD; /* whatever else may be wrong with it */
     if (s->up.source != SOURCE_NONE || p->draining || (s->flags & IS_RESERVED) != 0) s->flags &= ~(uint32_t)KEEPS_CLIENT;
     if ((s->flags & KEEPS_CLIENT) == 0) {
         give_back(p, &s->up);
@@ -2274,23 +2284,6 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
     s->reply_at = 0;
     enter(p, s, STATE_REPLY);
     arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_WRITE);
-    return NEXT_STATE;
-}
-
-/* Refuse when there is no buffer to say it in. */
-static enum next refuse_bare(struct miniproxy *p, struct miniproxy_session *s)
-{
-    int n;
-    if ((s->flags & HAS_ANSWERED) != 0) return cut(p, s, MINIPROXY_CAUSE_BUFFERS_FULL);
-    open_transaction(p, s);
-    s->cause = MINIPROXY_CAUSE_BUFFERS_FULL;
-    n = p->config.port->send(p->config.port_data, &s->client, no_buffer_reply, sizeof no_buffer_reply - 1);
-    if (n > 0) {
-        s->bytes_down += (unsigned)n;
-        s->status = 503;
-        s->source = MINIPROXY_BY_PROXY;
-    }
-    end_session(p, s, false);
     return NEXT_STATE;
 }
 
@@ -2318,6 +2311,24 @@ static enum next next_request(struct miniproxy *p, struct miniproxy_session *s)
     enter(p, s, STATE_IDLE);
     arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_IDLE);
     return NEXT_STATE;
+}
+
+/* Refuse without a buffer, or without knowing whether the request is a HEAD, whose answer must not have a body: so it has none. */
+static enum next refuse_bare(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    int n;
+    if (s->state == STATE_LINGER || (s->flags & HAS_ANSWERED) != 0) return cut(p, s, cause);
+    s->flags &= ~(uint32_t)KEEPS_CLIENT;
+    refuse(p, s, cause);
+    n = p->config.port->send(p->config.port_data, &s->client, bare_reply, sizeof bare_reply - 1);
+    if (n > 0) {
+        s->bytes_down += (unsigned)n;
+        p->counters.bytes_down += (unsigned)n;
+    } else {
+        s->status = 0;
+        s->source = MINIPROXY_BY_NOBODY;
+    }
+    return next_request(p, s);
 }
 
 static enum next on_reply(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
@@ -2558,10 +2569,10 @@ static enum miniproxy_cause judge(struct miniproxy *p, struct miniproxy_session 
         return MINIPROXY_CAUSE_LOGIN_MISSING;
     default:
         s->rule = (int16_t)rule;
-        if (pl->method_bit == MINIPROXY_CONNECT &&
-            ask(s, b, pl, address, MINIPROXY_CONNECT_PORT, NULL) != MINIPROXY_DENIED)
+        if (pl->method_bit == MINIPROXY_CONNECT && ask(s, b, pl, address, 0, NULL) != MINIPROXY_DENIED)
             return MINIPROXY_CAUSE_CONNECT_PORT;
-        return address != NULL && miniproxy_addr_is_special(address) ? MINIPROXY_CAUSE_ADDRESS : MINIPROXY_CAUSE_POLICY;
+        if (address != NULL && ask(s, b, pl, NULL, pl->port, NULL) != MINIPROXY_DENIED) return MINIPROXY_CAUSE_ADDRESS;
+        return MINIPROXY_CAUSE_POLICY;
     }
 }
 
@@ -2637,7 +2648,6 @@ static enum miniproxy_cause check_beginning(struct miniproxy_session *s, struct 
     cause = parse_request_line(plan_of(b), b);
     if (cause != MINIPROXY_CAUSE_NONE || full) {
         keep_line(s, b, plan_of(b), cause == MINIPROXY_CAUSE_NONE);
-        if (plan_of(b)->method_bit == MINIPROXY_HEAD) s->flags |= IS_HEAD;
     }
     return cause == MINIPROXY_CAUSE_NONE && full ? MINIPROXY_CAUSE_HEAD_SIZE : cause;
 }
@@ -3277,14 +3287,14 @@ static void on_timeout(struct miniproxy *p, struct miniproxy_session *s, unsigne
         else refuse(p, s, MINIPROXY_CAUSE_HEAD_TIMEOUT);
         break;
     case MINIPROXY_TIMEOUT_REFUSE:
-        refuse(p, s, over_client_limit(p, s) ? MINIPROXY_CAUSE_CLIENT_LIMIT : MINIPROXY_CAUSE_SESSIONS_FULL);
+        refuse_bare(p, s, over_client_limit(p, s) ? MINIPROXY_CAUSE_CLIENT_LIMIT : MINIPROXY_CAUSE_SESSIONS_FULL);
         break;
     case MINIPROXY_TIMEOUT_BODY:
         if ((s->flags & HAS_ANSWERED) != 0) stop_up(s);
         else refuse(p, s, MINIPROXY_CAUSE_BODY_TIMEOUT);
         break;
     case MINIPROXY_TIMEOUT_BUFFER:
-        refuse_bare(p, s);
+        refuse_bare(p, s, MINIPROXY_CAUSE_BUFFERS_FULL);
         break;
     case MINIPROXY_TIMEOUT_DNS:
         refuse(p, s, MINIPROXY_CAUSE_DNS_TIMEOUT);
@@ -3414,11 +3424,8 @@ static void hurry_reserved(struct miniproxy *p)
         s = &p->sessions[p->refused[i] - 1];
         if ((int32_t)(s->came_ms - oldest->came_ms) < 0) oldest = s;
     }
-    if (oldest->state == STATE_IDLE || oldest->state == STATE_HEAD) {
-        refuse(p, oldest, MINIPROXY_CAUSE_SESSIONS_FULL);
-        visit(p, oldest);
-    }
-    if (oldest->state != STATE_FREE) end_session(p, oldest, false);
+    if (oldest->state == STATE_IDLE || oldest->state == STATE_HEAD) refuse_bare(p, oldest, MINIPROXY_CAUSE_SESSIONS_FULL);
+    end_session(p, oldest, false);
 }
 
 static struct miniproxy_session *take_slot(struct miniproxy *p)

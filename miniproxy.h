@@ -261,10 +261,10 @@ struct miniproxy_port {
     int (*accept)(void *port, struct miniproxy_conn *c, struct miniproxy_addr *peer);
     /* Addresses of host (a name, NUL-terminated, never an IP literal) into out[0..max-1], the resolver's preference first;
      * port fields are ignored. Count 1..max, AGAIN (after the wake the core calls again with the same name), ENAME, EDNS
-     * or ERESOURCES. */
+     * or ERESOURCES. Any result but AGAIN ends it without a close: handle and port_flags are 0 when connect follows. */
     int (*resolve)(void *port, struct miniproxy_conn *c, const char *host, struct miniproxy_addr *out, int max);
     /* Connect c. OK when established, AGAIN while under way (after the wake the core calls again with the same
-     * address), or an error. */
+     * address), or an error. As after accept, the core then takes c for readable and writable until told otherwise. */
     int (*connect)(void *port, struct miniproxy_conn *c, const struct miniproxy_addr *to);
     int (*recv)(void *port, struct miniproxy_conn *c, void *buf, size_t len);
     int (*send)(void *port, struct miniproxy_conn *c, const void *buf, size_t len);
@@ -367,7 +367,7 @@ struct miniproxy_question {
     const char *path;                      /* not NUL-terminated; NULL for CONNECT */
     size_t path_len;
     const struct miniproxy_addr *address;  /* address to be connected; NULL: not resolved yet */
-    uint16_t port;
+    uint16_t port;                         /* 0: would any port do? */
     uint16_t method;                       /* one enum miniproxy_method */
     bool literal;                          /* host is an IP literal; address is set then */
 };

@@ -270,7 +270,8 @@ void log_event(struct log *log, char *line, const struct miniproxy_event *e)
     struct text t = {line + 1, line + LOG_LINE_MAX};
     struct target target = {"", "", 0, 0};
     struct timespec now;
-    if (e->method_len > 0) target = split_target(e->target, e->target_len, log->query);
+    if (e->method_len > 0 && e->target_len == 0) target = (struct target){"", "-", 0, 1};
+    if (e->method_len > 0 && e->target_len > 0) target = split_target(e->target, e->target_len, log->query);
     clock_gettime(CLOCK_REALTIME, &now);
     if (log->json) put_json_line(&t, e, &target, &now);
     else put_clf_line(&t, e, &target, now.tv_sec);

@@ -24,7 +24,7 @@ enum { HELD_CHECK_MS = 1000 };
 static void on_begin(void *app, const struct miniproxy_event *e)
 {
     struct worker *w = app;
-    if (e->method_len + 1 + e->target_len < MINIPROXY_LINE_KEEP) return;
+    if (e->method_len + 1 + e->target_len <= MINIPROXY_LINE_KEEP) return;
     w->target[e->session] = strndup(e->target, e->target_len);
 }
 

@@ -74,21 +74,36 @@ def pytest_sessionfinish():
             f.write(f"{outcome}\t{SUITE}\t{clean}\t{','.join(rules) or '-'}\n")
 
 
+class Shared:
+    """One proxy for all tests that need no options of their own. A test that brings it down fails; the next gets a new one."""
+
+    def __init__(self, directory):
+        self.directory, self.proxy = directory, None
+
+    def get(self):
+        if self.proxy is None or self.proxy.process.poll() is not None:
+            self.proxy = proxies.Proxy(self.directory, *proxies.OPEN)
+        return self.proxy
+
+    def end_of_test(self):
+        for client in self.proxy.clients:
+            client.close()
+        self.proxy.clients.clear()
+        assert self.proxy.process.poll() is None, f"the proxy has ended:\n{self.proxy.stderr()}"
+
+
 @pytest.fixture(scope="session")
-def shared_proxy(tmp_path_factory):
-    """One proxy for all tests that need no options of their own."""
-    proxy = proxies.Proxy(str(tmp_path_factory.mktemp("shared")), *proxies.OPEN)
-    yield proxy
-    proxy.stop()
+def shared(tmp_path_factory):
+    shared = Shared(str(tmp_path_factory.mktemp("shared")))
+    yield shared
+    if shared.proxy is not None:
+        shared.proxy.stop()
 
 
 @pytest.fixture
-def proxy(shared_proxy):
-    assert shared_proxy.process.poll() is None, f"the proxy has ended:\n{shared_proxy.stderr()}"
-    yield shared_proxy
-    for client in shared_proxy.clients:
-        client.close()
-    shared_proxy.clients.clear()
+def proxy(shared):
+    yield shared.get()
+    shared.end_of_test()
 
 
 @pytest.fixture

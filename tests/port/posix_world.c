@@ -262,12 +262,16 @@ static bool own_address(struct conformance_world *w, unsigned index, struct mini
 static pthread_mutex_t names_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t names_free = PTHREAD_COND_INITIALIZER;
 static bool names_held, signals_open;
-static unsigned lookups, held;
+static unsigned lookups, held, releases;
 
 void posix_world_hold(bool on)
 {
     pthread_mutex_lock(&names_lock);
     names_held = on;
+    if (!on) {
+        releases++;
+        held = 0;
+    }
     pthread_cond_broadcast(&names_free);
     pthread_mutex_unlock(&names_lock);
 }
@@ -300,14 +304,16 @@ bool posix_world_signals_blocked(void)
 static void enter_lookup(bool may_be_held)
 {
     sigset_t mask;
+    unsigned release;
 
     pthread_sigmask(SIG_SETMASK, NULL, &mask);
     pthread_mutex_lock(&names_lock);
     if (!sigismember(&mask, SIGTERM) || !sigismember(&mask, SIGUSR1) || !sigismember(&mask, SIGCHLD)) signals_open = true;
     lookups++;
-    held++;
-    while (may_be_held && names_held) pthread_cond_wait(&names_free, &names_lock);
-    held--;
+    /* Who is released goes, even if names are held again by the time that its thread is scheduled. */
+    release = releases;
+    if (may_be_held && names_held) held++;
+    while (may_be_held && names_held && release == releases) pthread_cond_wait(&names_free, &names_lock);
     pthread_mutex_unlock(&names_lock);
 }
 

@@ -173,12 +173,14 @@ uint32_t conn_room(const struct conn *v)
 void link_take(struct conn *v, uint8_t *data, uint32_t len)
 {
     copy_out(&v->in, data, len);
+    v->consumed += len;
     if (v->peer != NULL) step_after(v->peer, below(world.mood.latency_ms + 1));
 }
 
 void link_put(struct conn *v, const uint8_t *data, uint32_t len)
 {
     copy_in(&v->out, data, len);
+    v->produced += len;
     at(arrival(&v->out), EVENT_ARRIVE_OUT, v->number, v->out.written);
 }
 

@@ -80,9 +80,7 @@ static bool idempotent(const struct exchange *ex)
 
 static void check_reuse(const struct origin *o, const struct exchange *ex)
 {
-    const struct machine *m = machine_at(&world.machines[0].addr);
     bool allowed = false;
-    (void)m;
     if (o->served == 0) return;
     REQUIRE(PROPERTY_REUSE, o->first->client == ex->client, "request %u: on the connection of another client", ex->id);
     REQUIRE(PROPERTY_REUSE, o->first->host == ex->host && o->first->literal == ex->literal && o->first->port == ex->port,
@@ -105,7 +103,7 @@ static void see_head(struct origin *o)
     ex = &world.exchanges[number];
     trace("origin %u: %s %s of request %u", o->actor.number, m->method, m->target, ex->id);
     REQUIRE(PROPERTY_UP_WELL_FORMED, !o->busy, "request %u comes before the last one is answered", ex->id);
-    REQUIRE(PROPERTY_UP_WELL_FORMED, current_exchange(ex->client) == ex, "request %u is sent out of turn", ex->id);
+    REQUIRE(PROPERTY_UP_WELL_FORMED, current_exchange(ex->client) == ex || o->v->state == CONN_CLOSED, "request %u is sent out of turn", ex->id);
     REQUIRE(PROPERTY_MALFORMED, ex->kind != EXCHANGE_MALFORMED, "malformed request %u reaches an origin", ex->id);
     check_line(ex, m);
     check_fields(ex, m);
@@ -113,6 +111,7 @@ static void see_head(struct origin *o)
     REQUIRE(PROPERTY_RETRY, ex->times_at_origin == 0 || (ex->times_at_origin == 1 && idempotent(ex) && ex->reused && !ex->origin_began),
             "request %u is sent again", ex->id);
     ex->times_at_origin++;
+    ex->connected = true;
     ex->reused = o->served > 0;
     if (o->first == NULL) o->first = ex;
     o->ex = o->v->exchange = ex;
@@ -274,7 +273,7 @@ static void out_head(struct origin *o)
     }
     out(o, "HTTP/1.%u %u Text\r\nX-Sim: %u\r\n", a->http10 ? 0 : 1, a->status, ex->id);
     out_lengths(o);
-    out(o, "%s", a->status == 101    ? "Connection: upgrade\r\nUpgrade: websocket\r\n"
+    out(o, "%s", a->status == 101    ? "Connection: X-Hop-Down, upgrade\r\nUpgrade: websocket\r\n"
                  : a->close && !a->http10 ? "Connection: close, X-Hop-Down\r\n"
                                      : "Connection: X-Hop-Down\r\n");
     out(o, "X-Hop-Down: 1\r\nKeep-Alive: 9\r\nProxy-Authenticate: no\r\n");
@@ -319,7 +318,7 @@ static void out_body(struct origin *o)
     if (a->framing == FRAMING_CHUNKED) {
         n = 1 + spread(a->chunk_max - 1);
         if (n > left) n = left;
-        out(o, one_in(2) ? "%x%s\r\n" : "00%X%s\r\n", n, one_in(12) ? " ; a=b" + 1 : "");
+        out(o, one_in(2) ? "%x%s\r\n" : "00%X%s\r\n", n, one_in(12) ? ";a=b" : "");
     }
     for (uint32_t i = 0; i < n; i++) o->outbox.data[o->outbox.len++] = pattern(ex->id * 2 + 1, o->body_sent + i);
     o->body_sent += n;
@@ -338,7 +337,7 @@ static void finish_answer(struct origin *o)
     o->served++;
     o->answer_at = 0;
     o->phase = ORIGIN_READS;
-    if (o->closing && ex->answer.fault != ANSWER_EXTRA) {
+    if (o->closing && (ex->answer.close || ex->answer.fault != ANSWER_EXTRA)) {
         if (!o->request_done) ex->happened |= HAPPENED_RESET;
         if (o->busy) peer_leave(o->v);
         else peer_fin(o->v);

@@ -5,6 +5,9 @@
 #include <stdarg.h>
 #include <string.h>
 
+/* Octets of the longest head that fits; two are kept free behind it. */
+#define HEAD_LIMIT (MINIPROXY_HEAD_MAX - 2)
+
 /* ---- Mood: how the network behaves ---- */
 
 static void make_mood(void)
@@ -258,11 +261,11 @@ static void put_request(struct exchange *ex)
     put_perhaps(ex, 3, "User-Agent: simulation\r\n");
     if (one_in(20)) { /* up to the last octet that fits */
         put(ex, "X-Pad: ");
-        while (ex->head_len + 4 < MINIPROXY_HEAD_MAX) put(ex, "p");
+        while (ex->head_len + 4 < HEAD_LIMIT) put(ex, "p");
         put(ex, "\r\n");
     }
     put(ex, "\r\n");
-    if (ex->head_len > MINIPROXY_HEAD_MAX) ex->causes[0] = MINIPROXY_CAUSE_HEAD_SIZE;
+    if (ex->head_len > HEAD_LIMIT) ex->causes[0] = MINIPROXY_CAUSE_HEAD_SIZE;
 }
 
 static void choose_body(struct exchange *ex)
@@ -363,6 +366,7 @@ static void make_exchange(struct client *cl)
     ex->method = ex->kind == EXCHANGE_CONNECT ? "CONNECT" : ex->kind == EXCHANGE_UPGRADE ? "GET" : methods[below(11)];
     ex->login = (uint8_t)(one_in(3) ? LOGIN_GOOD : one_in(6) ? between(LOGIN_WRONG, LOGIN_JUNK) : LOGIN_NONE);
     if (ex->kind == EXCHANGE_MALFORMED) {
+        ex->method = "GET"; /* whatever it says: not HEAD */
         if (one_in(6)) put_oversized(ex);
         else put_malformed(ex, &malformed[below(sizeof malformed / sizeof malformed[0])]);
         return;

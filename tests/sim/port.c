@@ -131,10 +131,10 @@ static void take_client(struct slot *s, struct miniproxy_conn *c, struct client 
     unsigned cap = world.config.sessions_per_client != 0 ? world.config.sessions_per_client : MINIPROXY_SESSIONS_PER_CLIENT;
     cl->accepted = true;
     cl->session = (uint16_t)session_of(c);
+    v->state = CONN_OPEN;
     world.open_clients++;
     if (world.open_clients > MINIPROXY_SESSIONS || sessions_of_address(&cl->addr) > cap) world.ever_full = true;
     v->c = c;
-    v->state = CONN_OPEN;
     v->generation = c->generation;
     v->slot = c->id;
     c->handle = v->number + 1;
@@ -341,6 +341,13 @@ static bool whimsical_again(struct conn *v, unsigned bit)
     return true;
 }
 
+static int ended(const struct conn *v, const char *call, int result)
+{
+    trace("%s %u (%s %u) -> %s", call, v->slot, v->of_client ? "client" : "origin", v->number,
+          result == MINIPROXY_EOF ? "EOF" : "reset");
+    return result;
+}
+
 static int port_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len)
 {
     struct conn *v = enter_open(c, "recv")->v;
@@ -350,11 +357,8 @@ static int port_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len
     REQUIRE(PROPERTY_CONTRACT, len > 0, "recv of 0 octets");
     whim(v);
     if (injected(&error)) return break_now(v, error);
-    if (n == 0 && v->broken) return MINIPROXY_ERESET;
-    if (n == 0 && v->in.fin_arrived && v->in.arrived == v->in.written) {
-        v->eof_read = true;
-        return MINIPROXY_EOF;
-    }
+    if (n == 0 && v->broken) return ended(v, "recv", MINIPROXY_ERESET);
+    if (n == 0 && v->in.fin_arrived && v->in.arrived == v->in.written) return ended(v, "recv", MINIPROXY_EOF);
     if (n == 0 || whimsical_again(v, MINIPROXY_RD)) {
         v->wanted |= MINIPROXY_RD;
         return MINIPROXY_AGAIN;
@@ -397,7 +401,7 @@ static int port_send(void *port, struct miniproxy_conn *c, const void *buf, size
     }
     whim(v);
     if (injected(&error)) return break_now(v, error);
-    if (v->broken) return MINIPROXY_ERESET;
+    if (v->broken) return ended(v, "send", MINIPROXY_ERESET);
     if (n == 0 || whimsical_again(v, MINIPROXY_WR)) {
         v->wanted |= MINIPROXY_WR;
         remember_refused(v, buf, len);
@@ -417,7 +421,7 @@ static int port_finish(void *port, struct miniproxy_conn *c)
     REQUIRE(PROPERTY_CONTRACT, !v->finished, "finish twice on connection %u", c->id);
     whim(v);
     if (injected(&error)) return break_now(v, error);
-    if (v->broken) return MINIPROXY_ERESET;
+    if (v->broken) return ended(v, "send", MINIPROXY_ERESET);
     if (whimsical_again(v, MINIPROXY_WR)) {
         v->finish_again = true;
         return MINIPROXY_AGAIN;

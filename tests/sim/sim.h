@@ -132,11 +132,11 @@ struct conn {
     struct lane in, out;       /* to the core, from the core */
     uint8_t *refused;          /* bytes of a send that got AGAIN */
     size_t refused_len, refused_size;
-    uint64_t connect_at; /* when the attempt is decided; UINT64_MAX: never */
+    uint64_t consumed, produced; /* octets that the core has received and sent */
     int connect_result;
     uint16_t number, generation, slot;
     uint8_t state, wanted, wake_due;
-    bool of_client, finished, finish_again, broken, peer_gone, closed_hard, eof_read;
+    bool of_client, finished, finish_again, broken, peer_gone, closed_hard;
 };
 
 /* For peers. */
@@ -241,7 +241,7 @@ enum answer_when { WHEN_END, WHEN_HEAD, WHEN_PART };
 struct answer {
     uint16_t status;
     uint8_t framing, fault, when, interims;
-    bool http10, trailers, close, leaves, deaf;
+    bool http10, trailers, close, deaf;
     uint32_t len, fault_at, part, delay_ms, pause_ms, chunk_max, idle_ms, pad;
 };
 
@@ -312,7 +312,7 @@ struct exchange {
     uint16_t event_status;
     uint8_t event_cause, event_source;
     char target[128];      /* as the origin must see it */
-    char sent_target[200]; /* as the client wrote it */
+    char sent_target[256]; /* as the client wrote it */
     uint32_t head_len;
     char head[HEAD_TEXT_MAX];
 };
@@ -330,8 +330,7 @@ struct client {
     struct miniproxy_addr addr;
     struct exchange *exchanges[EXCHANGES_EACH];
     uint8_t count, writing, reading, phase, ending;
-    bool pipelines, started, accepted, over, stops_at_close, saw_close, saw_eof, saw_reset, stopped_writing, fin_sent;
-    bool deaf;
+    bool pipelines, started, accepted, over, stops_at_close, saw_close, saw_eof, saw_reset, stopped_writing, fin_sent, deaf, blind;
     uint16_t session;
     uint32_t burst, gap_ms, read_burst, read_gap_ms, wait_until_set;
     uint64_t next_write_at, next_read_at, continue_at, written, read;
@@ -430,6 +429,6 @@ void check_rest(void);
 struct exchange *current_exchange(struct client *cl);
 const struct machine *machine_at(const struct miniproxy_addr *a);
 
-int split_main(bool verbose);
+int split_main(const char *results);
 
 #endif

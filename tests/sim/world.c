@@ -165,9 +165,11 @@ static void play_arrival(const struct event *e)
 {
     struct conn *v = world.conns[e->who];
     struct lane *l = e->kind == EVENT_ARRIVE_IN || e->kind == EVENT_FIN_IN || e->kind == EVENT_RESET_IN ? &v->in : &v->out;
+    bool news = false;
     if (e->kind == EVENT_ARRIVE_IN || e->kind == EVENT_ARRIVE_OUT) {
         if (l->reset_arrived) return;
-        if (e->value > l->arrived) l->arrived = e->value;
+        news = e->value > l->arrived;
+        if (news) l->arrived = e->value;
     } else if (e->kind == EVENT_FIN_IN || e->kind == EVENT_FIN_OUT) {
         l->fin_arrived = true;
     } else {
@@ -175,13 +177,13 @@ static void play_arrival(const struct event *e)
         if (e->value != 0) l->taken = l->arrived; /* what was not read in time is lost */
     }
     if (l == &v->out) {
-        if (v->peer_gone && !l->reset_arrived && e->kind == EVENT_ARRIVE_OUT) peer_reset(v);
+        if (v->peer_gone && news) peer_reset(v);
         if (v->peer != NULL) step_after(v->peer, 0);
         return;
     }
     if (l->reset_arrived) v->broken = true;
     if (v->state == CONN_CLOSED) {
-        if (e->kind == EVENT_ARRIVE_IN && !v->out.reset_arrived) after(0, EVENT_RESET_OUT, v->number, 1);
+        if (news && !v->out.reset_arrived) after(0, EVENT_RESET_OUT, v->number, 1);
         return;
     }
     link_wake(v, MINIPROXY_RD | (l->reset_arrived ? MINIPROXY_WR : 0u) |

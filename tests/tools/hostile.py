@@ -72,9 +72,12 @@ def damage(rng, message):
 
 def give_up(rng, writer):
     """Close, or reset."""
-    if rng.random() < 0.3:
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.close()
+    try:
+        if rng.random() < 0.3:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.close()
+    except OSError:
+        pass  # the peer was faster
 
 
 async def send_in_pieces(rng, writer, data):
@@ -87,8 +90,8 @@ async def send_in_pieces(rng, writer, data):
 
 
 class Hostile:
-    def __init__(self, rng):
-        self.rng = rng
+    def __init__(self, rng, process):
+        self.rng, self.process = rng, process
         self.bad_requests, self.bad_replies, self.unserved = [], [], []
         self.counts = {"damaged": 0, "sound": 0, "replies": 0, "at origins": 0}
 
@@ -131,7 +134,7 @@ class Hostile:
 
     async def hostile_client(self, proxy_port, origin_port, until):
         host = b"127.0.0.1:%d" % origin_port
-        while time.monotonic() < until:
+        while time.monotonic() < until and self.process.poll() is None:
             message = damage(self.rng, self.rng.choice(REQUESTS).replace(b"%h", host))
             self.counts["damaged"] += 1
             try:
@@ -150,7 +153,7 @@ class Hostile:
 
     async def sound_client(self, proxy_port, origin_port, until):
         request = b"GET http://127.0.0.1:%d/ HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" % origin_port
-        while time.monotonic() < until or self.counts["sound"] == 0:
+        while time.monotonic() < until and self.process.poll() is None:
             self.counts["sound"] += 1
             answer = b""
             try:
@@ -198,7 +201,7 @@ def main():
     log = os.path.join(ROOT, "build", "log", "hostile-access.log")
     os.makedirs(os.path.dirname(log), exist_ok=True)
     process, port = start(log)
-    hostile = Hostile(random.Random(seed))
+    hostile = Hostile(random.Random(seed), process)
     try:
         asyncio.run(hostile.run(port, seconds))
         alive = process.poll() is None

@@ -3,14 +3,13 @@
 #
 # summary.sh FILE...
 #
-# A table of build/results/*.tsv by suite, then one line with the sums. Each FILE (a name without .tsv) is expected to be
-# there: one that is missing, because the suite did not build or did not run, counts as a failure.
-dir=build/results
-mkdir -p $dir
+# A table of build/results/FILE.tsv by suite, then one line with the sums. A file that is missing, because the suite did not
+# build or did not run, counts as a failure.
+mkdir -p build/results && cd build/results || exit 1
 for file in "$@"; do
-    [ -s "$dir/$file.tsv" ] || printf 'fail\t%s\tdid not run\t-\n' "$file" >"$dir/$file.tsv"
-done
-cat $dir/*.tsv | awk -F'\t' '
+    [ -s "$file.tsv" ] || printf 'fail\t%s\tbuilt and ran\t-\n' "$file" >"$file.tsv"
+    cat "$file.tsv"
+done | awk -F'\t' '
     { sum[$1]++; by[$2, $1]++; if (!($2 in seen)) { seen[$2] = 1; order[n++] = $2 } }
     $1 == "fail" { broken[b++] = $2 ": " $3 }
     $1 == "skip" { left[s++] = $2 ": " $3 }

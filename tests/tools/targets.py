@@ -12,7 +12,7 @@ TARGETS = {
     "cortex-m0": ("arm-none-eabi-gcc", ["-mthumb", "-mcpu=cortex-m0"], "thumbv6m-none-eabi"),
     "cortex-m3": ("arm-none-eabi-gcc", ["-mthumb", "-mcpu=cortex-m3"], "thumbv7m-none-eabi"),
     "rv32imac": ("riscv64-unknown-elf-gcc", ["-march=rv32imac", "-mabi=ilp32"], "riscv32-unknown-elf"),
-    "x86-64": ("gcc", ["-m64"], "x86_64-linux-gnu"),
+    "x86-64": ("gcc", ["-m64", "-fno-pic", "-fno-pie"], "x86_64-linux-gnu"),
 }
 
 

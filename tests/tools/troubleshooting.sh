@@ -29,7 +29,7 @@ row() {
     status=$(sed -n 's/^\(< \)\{0,1\}HTTP\/1\.1 \([0-9]*\).*/\2/p' "$dir/out" | head -n 1)
     line=$(sed -n 's/^< //; s/\r$//; /^HTTP\/1\.1 /p' "$dir/out" | head -n 1)
     why=$(sed -n 's/^< //; s/\r$//; /^Proxy-Status/p' "$dir/out" | head -n 1)
-    text=$(tr -d '\r' <"$dir/out" | grep -v -e '^[<>*{}]' -e ': ' -e '^HTTP/1' -e '^ *$' -e '^ *%' | head -n 1)
+    text=$(tr -d '\r' <"$dir/out" | grep -v -e '^[<>*{}]' -e '^[A-Za-z-]*: ' -e '^HTTP/1' -e '^ *$' | head -n 1)
     sleep 0.3
     log=$(tail -n 1 "$dir/$name.log" | sed 's/|/\\|/g')
     echo "| $status | \`$line\`<br>\`$why\`<br>\`$text\` | \`$log\` | $1 |"

@@ -9,13 +9,13 @@ static const struct {
     const char *name;
     unsigned status;
     const char *type, *token, *text;
-} causes[] = {
+} table[] = {
 #define X(NAME, status, type, token, text) {#NAME, status, type, token, text},
     MINIPROXY_CAUSES(X)
 #undef X
 };
 
-enum { CAUSES = sizeof causes / sizeof causes[0], ANY_4XX = 4, ANY = 1 };
+enum { CAUSES = sizeof table / sizeof table[0], ANY_4XX = 4, ANY = 1 };
 
 /* The error types of RFC 9209 section 2.3 with the status that each recommends. */
 static const struct {
@@ -62,22 +62,22 @@ static void accessors(const void *data)
     assert_int_equal(CAUSES, MINIPROXY_CAUSE_COUNT);
     assert_int_equal(MINIPROXY_CAUSE_NONE, 0);
     for (unsigned i = 0; i < CAUSES; i++) {
-        assert_string_equal(miniproxy_cause_token((enum miniproxy_cause)i), causes[i].token);
-        assert_string_equal(miniproxy_cause_type((enum miniproxy_cause)i), causes[i].type);
-        assert_int_equal(miniproxy_cause_status((enum miniproxy_cause)i), causes[i].status);
+        assert_string_equal(miniproxy_cause_token((enum miniproxy_cause)i), table[i].token);
+        assert_string_equal(miniproxy_cause_type((enum miniproxy_cause)i), table[i].type);
+        assert_int_equal(miniproxy_cause_status((enum miniproxy_cause)i), table[i].status);
     }
 }
 
 static void log_tokens(const void *data)
 {
     (void)data;
-    assert_string_equal(causes[0].token, "-");
+    assert_string_equal(table[0].token, "-");
     for (unsigned i = 1; i < CAUSES; i++) {
-        const char *token = causes[i].token;
+        const char *token = table[i].token;
         if (strlen(token) == 0 || strspn(token, "abcdefghijklmnopqrstuvwxyz0123456789_") != strlen(token))
-            fail_msg("%s: token \"%s\"", causes[i].name, token);
+            fail_msg("%s: token \"%s\"", table[i].name, token);
         for (unsigned k = 0; k < i; k++)
-            if (strcmp(token, causes[k].token) == 0) fail_msg("%s and %s: %s", causes[i].name, causes[k].name, token);
+            if (strcmp(token, table[k].token) == 0) fail_msg("%s and %s: %s", table[i].name, table[k].name, token);
     }
 }
 
@@ -93,15 +93,15 @@ static void types_and_statuses(const void *data)
     (void)data;
     for (unsigned i = 0; i < CAUSES; i++) {
         size_t t = 0;
-        if (causes[i].status == 0) {
-            assert_string_equal(causes[i].type, "");
-            assert_string_equal(causes[i].text, "");
+        if (table[i].status == 0) {
+            assert_string_equal(table[i].type, "");
+            assert_string_equal(table[i].text, "");
             continue;
         }
-        while (t < sizeof types / sizeof types[0] && strcmp(types[t].type, causes[i].type) != 0) t++;
-        if (t == sizeof types / sizeof types[0]) fail_msg("%s: no such type: %s", causes[i].name, causes[i].type);
-        if (may_have(types[t].status[0], causes[i].status) || may_have(types[t].status[1], causes[i].status)) continue;
-        print_error("%s: %u with %s\n", causes[i].name, causes[i].status, causes[i].type);
+        while (t < sizeof types / sizeof types[0] && strcmp(types[t].type, table[i].type) != 0) t++;
+        if (t == sizeof types / sizeof types[0]) fail_msg("%s: no such type: %s", table[i].name, table[i].type);
+        if (may_have(types[t].status[0], table[i].status) || may_have(types[t].status[1], table[i].status)) continue;
+        print_error("%s: %u with %s\n", table[i].name, table[i].status, table[i].type);
         wrong++;
     }
     assert_int_equal(wrong, 0);
@@ -111,11 +111,11 @@ static void texts(const void *data)
 {
     (void)data;
     for (unsigned i = 0; i < CAUSES; i++) {
-        const char *text = causes[i].text;
-        if (causes[i].status == 0) continue;
+        const char *text = table[i].text;
+        if (table[i].status == 0) continue;
         for (const char *p = text; *p != '\0'; p++)
-            if (*p < 0x20 || *p > 0x7e || strchr("<>&", *p) != NULL) fail_msg("%s: octet %u", causes[i].name, (unsigned)*p);
-        if (strlen(text) < 20 || text[strlen(text) - 1] != '.') fail_msg("%s: not a sentence", causes[i].name);
+            if (*p < 0x20 || *p > 0x7e || strchr("<>&", *p) != NULL) fail_msg("%s: octet %u", table[i].name, (unsigned)*p);
+        if (strlen(text) < 20 || text[strlen(text) - 1] != '.') fail_msg("%s: not a sentence", table[i].name);
     }
 }
 

@@ -1,0 +1,437 @@
+# SPDX-License-Identifier: MIT
+"""Full pools, missing descriptors, back-pressure. Most of it on the build with four sessions and five buffers."""
+import os
+import threading
+import time
+
+import pytest
+
+from peers import PATIENCE, Cut, Late, Origin, answer, chunked, request, response
+from proxy import CAUSES, refused
+
+HELD = ("--allow-private", "--connect-ports", "any")
+
+
+def hold(proxy, origin, count, source=None):
+    """So many sessions with a tunnel."""
+    clients = []
+    for i in range(count):
+        client = proxy.client(source=source or f"127.0.1.{i + 1}")
+        client.send(request("CONNECT", origin.authority))
+        assert client.response("CONNECT").status == 200
+        clients.append(client)
+    return clients
+
+
+@pytest.mark.req("Z04", "Z05", "S07", "S14")
+def test_full_pool_says_so(small, origin):
+    o, proxy = origin(lambda peer: peer.rest(60)), small(*HELD)
+    held = hold(proxy, o, 4)
+    for _ in range(5):
+        client = proxy.client()
+        client.send(request("GET", o.url + "/"))
+        message = refused(proxy, client, "sessions_full")
+        assert int(message.get("Retry-After")) > 0
+    held[0].close()
+    deadline = time.monotonic() + 5
+    ordinary = origin()
+    while proxy.client().ask("GET", ordinary.url + "/").status != 200:
+        assert time.monotonic() < deadline
+    for client in held[1:]:
+        client.send(b"still alive")
+
+
+@pytest.mark.req("Z05", "S12")
+def test_full_pool_answers_head_and_connect(small, origin):
+    o, proxy = origin(lambda peer: peer.rest(60)), small(*HELD)
+    hold(proxy, o, 4)
+    for method in ("HEAD", "CONNECT", "POST"):
+        client = proxy.client()
+        client.send(request(method, o.authority if method == "CONNECT" else o.url + "/"))
+        refused(proxy, client, "sessions_full", method=method)
+
+
+@pytest.mark.req("Z05", "Z03", "S14")
+def test_reserved_session_is_not_held_by_silence(small, origin):
+    """Who occupies it without a request is soon gone, and the next one gets an answer."""
+    o, proxy = origin(lambda peer: peer.rest(60)), small(*HELD, "--timeout", "refuse=0.4")
+    hold(proxy, o, 4)
+    silent = [proxy.client() for _ in range(3)]
+    client = proxy.client()
+    client.send(request("GET", o.url + "/"))
+    refused(proxy, client, "sessions_full")
+    for other in silent:
+        other.rest()
+
+
+@pytest.mark.req("Z05", "P10")
+def test_idle_connections_make_room(small, origin):
+    """The one that is idle for longest goes first; working ones stay."""
+    o, tunnel = origin(), origin(lambda peer: peer.rest(60))
+    proxy = small(*HELD)
+    working = hold(proxy, tunnel, 1)
+    idle = []
+    for _ in range(3):
+        idle.append(proxy.client())
+        assert idle[-1].ask("GET", o.url + "/").status == 200
+        time.sleep(0.02)
+    newcomer = proxy.client()
+    assert newcomer.ask("GET", o.url + "/").status == 200
+    assert idle[0].closed() == "eof"
+    assert idle[1].ask("GET", o.url + "/").status == 200
+    another = proxy.client()
+    assert another.ask("GET", o.url + "/").status == 200
+    assert idle[2].closed() == "eof", "the second one has been used since"
+    working[0].send(b"x")
+    assert proxy.counters()["evicted"] == 2
+
+
+@pytest.mark.req("Z05", "P10")
+def test_many_polite_clients_share_few_sessions(small, origin):
+    o, proxy = origin(), small(*HELD)
+    for _ in range(60):
+        assert proxy.client().ask("GET", o.url + "/").status == 200
+
+
+@pytest.mark.req("Z04", "P13")
+def test_cap_for_one_client(small, origin):
+    o = origin(lambda peer: peer.rest(60))
+    proxy = small(*HELD, "--per-client", "2")
+    hold(proxy, o, 2, source="127.0.0.7")
+    late = proxy.client(source="127.0.0.7")
+    late.send(request("GET", o.url + "/"))
+    refused(proxy, late, "client_limit")
+    ordinary = origin()
+    assert proxy.client(source="127.0.0.8").ask("GET", ordinary.url + "/").status == 200
+
+
+@pytest.mark.req("Z05", "Z02", "S03")
+def test_silent_connections_do_not_keep_others_out(small, origin):
+    """Four connections that never ask are gone after the head timeout, or evicted before."""
+    o, proxy = origin(), small(*HELD, "--timeout", "head=0.6", "--timeout", "refuse=0.3")
+    silent = [proxy.client() for _ in range(5)]
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        client = proxy.client()
+        try:
+            if client.ask("GET", o.url + "/").status == 200:
+                break
+        except (Cut, ConnectionError):
+            pass
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for client in silent:
+        client.rest()
+
+
+@pytest.mark.req("Z01", "T13", "T14")
+def test_small_target_limit(small, origin):
+    o, proxy = origin(), small(*HELD)
+    passed = None
+    for size in range(200, 1200, 25):
+        client = proxy.client()
+        message = client.ask("GET", o.url + "/" + "x" * size, host="h")
+        if message.status == 200:
+            assert passed is None or passed == size - 25, "a longer target passed after a shorter one was refused"
+            assert o.requests[-1].target == b"/" + b"x" * size
+            passed = size
+        else:
+            assert message.status in (414, 431)
+        client.close()
+    assert 400 < passed < 1000
+    for size in (2000, 100000):
+        client = proxy.client()
+        client.send(request("GET", o.url + "/" + "x" * size, host="h"))
+        refused(proxy, client, "target_too_long")
+
+
+@pytest.mark.req("Z01", "S04", "M19")
+def test_small_head_limit(small, origin):
+    o, proxy = origin(), small(*HELD)
+    for size in range(300, 1200, 7):
+        client = proxy.client()
+        message = client.ask("GET", o.url + "/", "X: " + "x" * size)
+        if message.status == 200:
+            assert o.requests[-1].get("X") == b"x" * size
+        else:
+            assert message.status == 431 and size > 400
+        client.close()
+    client = proxy.client()
+    client.send(request("GET", o.url + "/", "X: " + "x" * 100000))
+    refused(proxy, client, "head_too_large")
+
+
+@pytest.mark.req("Z01", "M19", "S05")
+def test_small_response_head_limit(small, origin):
+    proxy, passed = small(*HELD), 0
+    for size in range(300, 1300, 19):
+        o, client = Origin(answer(response(b"ok", "X: " + "x" * size))), proxy.client()
+        message = client.ask("GET", o.url + "/")
+        if message.status == 200:
+            assert message.get("X") == b"x" * size
+            passed = size
+        else:
+            assert message.status == 502 and b"http_response_header_section_size" in message.get("Proxy-Status")
+        o.stop()
+    assert 400 < passed < 1200
+
+
+@pytest.mark.req("Z01", "T17")
+def test_small_method_limit(small, origin):
+    o, proxy = origin(), small(*HELD)
+    assert proxy.client().ask("M" * 24, o.url + "/").status == 200
+    client = proxy.client()
+    client.send(request("M" * 25, o.url + "/"))
+    refused(proxy, client, "method_too_long")
+
+
+@pytest.mark.req("Z01", "C09", "C05")
+def test_small_trailer_and_extension_limits(small, origin):
+    o, proxy = origin(), small(*HELD)
+    client = proxy.client()
+    client.send(request("POST", o.url + "/", "Transfer-Encoding: chunked") + chunked(b"a", extension=b";" + b"x" * 100, trailers=b"A: " + b"t" * 300 + b"\r\n"))
+    assert client.response("POST").status == 200
+    for body, token in ((chunked(*[b"a"] * 10, extension=b";" + b"x" * 100), "bad_chunk"),
+                        (chunked(b"a", trailers=b"A: b\r\n" * 1000), "trailer_too_large")):
+        client, cut = proxy.client(), Origin(lambda peer: peer.rest())
+        client.send(request("POST", cut.url + "/", "Transfer-Encoding: chunked") + body)
+        refused(proxy, client, token, method="POST")
+        cut.stop()
+
+
+@pytest.mark.req("Z01", "C01", "H10")
+@pytest.mark.parametrize("size", [1, 500, 855, 856, 857, 1000, 1023, 1024, 1025, 4000, 300000])
+@pytest.mark.parametrize("coded", [False, True])
+def test_bodies_through_small_buffers(small, origin, size, coded):
+    data = os.urandom(size)
+    pieces = [data[i:i + 333] for i in range(0, size, 333)]
+    back = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(*pieces) if coded else response(data)
+    o, client = origin(answer(back)), small(*HELD).client()
+    for _ in range(2):
+        if coded:
+            client.send(request("POST", o.url + "/", "Transfer-Encoding: chunked") + chunked(*pieces))
+            assert client.response("POST").body == data
+        else:
+            assert client.ask("POST", o.url + "/", body=data).body == data
+    assert [r.body for r in o.requests] == [data, data]
+
+
+@pytest.mark.req("Z08", "Z03", "S07")
+def test_buffers_full(small, origin):
+    """Four clients and origins that take nothing hold all buffers: who waits too long for one is told."""
+    o = origin(lambda peer: time.sleep(6), receive_buffer=4096)
+    proxy = small(*HELD, "--timeout", "buffer=0.5", "--timeout", "write=20")
+    stop, threads, clients = threading.Event(), [], []
+
+    def push(client):
+        try:
+            while not stop.is_set():
+                client.sock.sendall(b"x" * 65536)
+        except OSError:
+            pass
+    for i in range(3):
+        client = proxy.client()
+        client.send(request("CONNECT", o.authority))
+        assert client.response("CONNECT").status == 200
+        clients.append(client)
+        threads.append(threading.Thread(target=push, args=(client,)))
+        threads[-1].start()
+    time.sleep(0.5)
+    outcome = []
+    fast = origin()
+    for _ in range(3):
+        client = proxy.client()
+        client.send(request("POST", fast.url + "/", "Content-Length: 10") + b"12345")
+        time.sleep(0.05)
+        client.send(b"67890")
+        message = client.response("POST")
+        outcome.append(message.status)
+        assert message.status == 200 or proxy.event(client)["cause"] in ("buffers_full", "sessions_full")
+    stop.set()
+    for client in clients:
+        client.sock.shutdown(2)
+    for thread in threads:
+        thread.join()
+    assert outcome, outcome
+    assert "buffers_full" in CAUSES
+
+
+@pytest.mark.req("Z08", "Z07")
+def test_contended_buffers_lose_nothing(small, origin):
+    data = os.urandom(200000)
+    o, proxy, wrong = origin(answer(response(data))), small(*HELD), []
+
+    def run():
+        try:
+            client = proxy.client()
+            for _ in range(5):
+                if client.ask("POST", o.url + "/", body=data).body != data:
+                    wrong.append("body")
+        except BaseException as error:
+            wrong.append(error)
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong and [r.body == data for r in o.requests] == [True] * 20
+
+
+# ---- The ordinary build
+
+
+@pytest.mark.req("Z07", "Z06")
+def test_back_pressure_to_the_origin(start, origin):
+    """The origin may write only as much as the client reads, and the proxy does not grow."""
+    sent = []
+
+    def script(peer):
+        peer.request()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 400000000\r\n\r\n")
+        peer.sock.settimeout(60)
+        for _ in range(400):
+            peer.sock.sendall(b"x" * 1000000)
+            sent.append(1)
+    o, proxy = origin(script), start("--allow-private")
+    before = proxy.memory_kb()
+    client = proxy.client(receive_buffer=65536)
+    client.send(request("GET", o.url + "/"))
+    client.until(b"\r\n\r\n")
+    time.sleep(0.5)
+    stalled = len(sent)
+    time.sleep(0.5)
+    assert len(sent) == stalled < 100, "the origin was not held back"
+    assert proxy.memory_kb() - before < 20000
+    left = 400000000 - len(client.buffer)
+    client.buffer = client.received = b""
+    client.sock.settimeout(30)
+    while left:
+        data = client.sock.recv(1 << 20)
+        assert data
+        left -= len(data)
+
+
+@pytest.mark.req("Z07", "Z06")
+@pytest.mark.parametrize("method", ["PUT", "CONNECT"])
+def test_back_pressure_to_the_client(start, origin, method):
+    go = threading.Event()
+
+    def script(peer):
+        if method == "PUT":
+            peer.request(body=False)
+        go.wait(20)
+        peer.send(response())
+        peer.sock.settimeout(20)
+        while peer.sock.recv(1 << 20):
+            pass
+    o, proxy = origin(script, receive_buffer=65536), start(*HELD)
+    before = proxy.memory_kb()
+    client = proxy.client()
+    if method == "PUT":
+        client.send(request("PUT", o.url + "/", "Content-Length: 400000000"))
+    else:
+        client.send(request("CONNECT", o.authority))
+        assert client.response("CONNECT").status == 200
+    sent = 0
+    client.sock.settimeout(0.5)
+    try:
+        while sent < 300000000:
+            sent += client.sock.send(b"x" * 1000000)
+    except TimeoutError:
+        pass
+    assert sent < 100000000, "the client was not held back"
+    assert proxy.memory_kb() - before < 20000
+    go.set()
+
+
+@pytest.mark.req("Z07", "Z08")
+def test_a_stalled_peer_costs_no_processor_time(start, origin):
+    o = origin(lambda peer: (peer.request(), peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 400000000\r\n\r\n"), peer.send(b"x" * 30000000)))
+    proxy = start("--allow-private")
+    client = proxy.client(receive_buffer=4096)
+    client.send(request("GET", o.url + "/"))
+    idle = [proxy.client() for _ in range(20)]
+    time.sleep(0.5)
+    before = proxy.cpu_seconds()
+    time.sleep(1)
+    assert proxy.cpu_seconds() - before < 0.3, "busy loop"
+    assert len(idle) == 20
+
+
+@pytest.mark.req("Z08", "S07", "S14")
+def test_out_of_descriptors(start, origin):
+    """More clients than descriptors: nobody is answered wrongly, nothing spins, and afterwards all is well."""
+    o, proxy = origin(lambda peer: peer.rest(60)), start(*HELD, descriptors=40)
+    ordinary = origin()
+    clients, answers = [], []
+    for _ in range(60):
+        client = proxy.client()
+        client.send(request("CONNECT", o.authority))
+        clients.append(client)
+        try:
+            answers.append(client.response("CONNECT", patience=0.3).status)
+        except Late:
+            answers.append(None)  # waits in the listener's queue
+    assert set(answers) <= {200, 503, None} and answers.count(200) >= 5 and len(answers) > answers.count(200)
+    before = proxy.cpu_seconds()
+    time.sleep(1)
+    assert proxy.cpu_seconds() - before < 0.4, "busy loop without descriptors"
+    for client in clients:
+        client.close()
+    proxy.wait_idle()
+    for _ in range(5):
+        assert proxy.client().ask("GET", ordinary.url + "/").status == 200
+
+
+@pytest.mark.req("Z08", "S07", "Q03")
+def test_no_descriptor_for_the_origin(start, origin):
+    """Accepted, but nothing is left for the way on: 503."""
+    o, proxy = origin(), start(*HELD, descriptors=30)
+    filler, causes = [], set()
+    for _ in range(40):
+        client = proxy.client()
+        filler.append(client)
+        client.send(b"GET ")
+        time.sleep(0.01)
+    for client in filler:
+        try:
+            client.send(request("GET", o.url + "/")[4:])
+            message = client.response(patience=0.4)
+            if message.status != 200:
+                assert message.status == 503 and "Retry-After" in message
+                causes.add(proxy.event(client)["cause"])
+        except Late:
+            pass
+        client.close()
+    assert causes <= {"no_resources", "sessions_full"}
+    proxy.wait_idle()
+    assert proxy.client().ask("GET", o.url + "/").status == 200
+
+
+@pytest.mark.req("Z08", "Z04")
+def test_two_hundred_downloads_at_once(proxy, origin):
+    data = os.urandom(300000)
+    o, wrong = origin(answer(response(data))), []
+
+    def run():
+        try:
+            if proxy.client().ask("GET", o.url + "/").body != data:
+                wrong.append("body")
+        except BaseException as error:
+            wrong.append(error)
+    threads = [threading.Thread(target=run) for _ in range(200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong and len(o.requests) == 200
+
+
+@pytest.mark.req("Z08", "P10")
+def test_a_thousand_idle_connections(proxy, origin):
+    o = origin()
+    clients = [proxy.client() for _ in range(1000)]
+    for client in clients[::50]:
+        assert client.ask("GET", o.url + "/").status == 200
+    for client in clients:
+        client.close()
