@@ -91,7 +91,7 @@ run-sha256 $(PORT_TESTS:%=run-%): run-%: build/port/%
 VARIANTS = $(filter-out common,$(patsubst tests/sim/variants/%.h,%,$(wildcard tests/sim/variants/*.h)))
 SIMS = $(VARIANTS:%=sim-%)
 SUITES += $(SIMS) sim-split sim-asan
-SEEDS ?= 1..5000
+SEEDS ?= 1..20000
 SIM_DEPENDS = $(wildcard tests/sim/*.[ch] tests/sim/variants/*.h) tests/sim/build.sh $(CORE)
 
 $(SIMS:%=build/sim/%): build/sim/sim-%: $(SIM_DEPENDS) Makefile

@@ -3171,7 +3171,6 @@ static bool greet(struct miniproxy *p, struct miniproxy_session *s)
 static enum next on_tunnel(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
 {
     enum tunnelled up, down;
-    enum miniproxy_timeout kind;
     if ((s->flags & GREETING_DUE) != 0 && !greet(p, s)) return NEXT_WAIT;
     up = tunnel(p, s, &s->up, v);
     down = tunnel(p, s, &s->down, v);
@@ -3181,8 +3180,6 @@ static enum next on_tunnel(struct miniproxy *p, struct miniproxy_session *s, str
         end_session(p, s, false);
         return NEXT_STATE;
     }
-    kind = up == down ? MINIPROXY_TIMEOUT_TUNNEL : MINIPROXY_TIMEOUT_HALF_CLOSED;
-    if (v->up || v->down || !is_armed(s, MINIPROXY_TIMER_PHASE, kind)) arm(p, s, MINIPROXY_TIMER_PHASE, kind);
     return NEXT_WAIT;
 }
 
@@ -3204,6 +3201,21 @@ static void watch_exchange(struct miniproxy *p, struct miniproxy_session *s, con
         arm(p, s, MINIPROXY_TIMER_PHASE, kind);
 }
 
+/* A tunnel may idle for long, but where buffers are few nobody may keep one for as long. */
+static void watch_tunnel(struct miniproxy *p, struct miniproxy_session *s, const struct visit *v)
+{
+    bool half = ((s->up.flags | s->down.flags) & PIPE_FINISHED) != 0, moved = v->up || v->down;
+    enum miniproxy_timeout kind = half ? MINIPROXY_TIMEOUT_HALF_CLOSED : MINIPROXY_TIMEOUT_TUNNEL;
+    bool up_stalls = BUFFER_RESERVE > 0 && has_sendable(buffer_of(p, &s->up));
+    bool down_stalls = BUFFER_RESERVE > 0 && has_sendable(buffer_of(p, &s->down));
+    if (down_stalls) kind = MINIPROXY_TIMEOUT_WRITE;
+    if ((down_stalls ? v->down : moved) || !is_armed(s, MINIPROXY_TIMER_PHASE, kind)) arm(p, s, MINIPROXY_TIMER_PHASE, kind);
+    if (s->wait_lane != 0) return;
+    if (!up_stalls) disarm(p, s, MINIPROXY_TIMER_SIDE);
+    else if (v->up || !is_armed(s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_WRITE))
+        arm(p, s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_WRITE);
+}
+
 static void watch(struct miniproxy *p, struct miniproxy_session *s, const struct visit *v)
 {
     bool waits = s->wait_lane != 0, watched = is_armed(s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_BUFFER);
@@ -3212,6 +3224,8 @@ static void watch(struct miniproxy *p, struct miniproxy_session *s, const struct
     if (s->state == STATE_AWAIT || s->state == STATE_RELAY) {
         if ((s->flags & UP_DONE) != 0 && !waits) disarm(p, s, MINIPROXY_TIMER_SIDE);
         watch_exchange(p, s, v);
+    } else if (s->state == STATE_TUNNEL) {
+        watch_tunnel(p, s, v);
     } else if (s->state == STATE_REPLY && v->down) {
         arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_WRITE);
     }
@@ -3312,7 +3326,8 @@ static void on_timeout(struct miniproxy *p, struct miniproxy_session *s, unsigne
         cut(p, s, MINIPROXY_CAUSE_READ_TIMEOUT);
         break;
     case MINIPROXY_TIMEOUT_WRITE:
-        if (which == MINIPROXY_TIMER_SIDE && (s->flags & HAS_ANSWERED) != 0) stop_up(s);
+        if (s->state == STATE_TUNNEL) cut(p, s, MINIPROXY_CAUSE_TUNNEL_TIMEOUT);
+        else if (which == MINIPROXY_TIMER_SIDE && (s->flags & HAS_ANSWERED) != 0) stop_up(s);
         else if (which == MINIPROXY_TIMER_SIDE) refuse(p, s, MINIPROXY_CAUSE_WRITE_TIMEOUT);
         else if (s->state == STATE_REPLY) end_session(p, s, true);
         else cut(p, s, MINIPROXY_CAUSE_CLIENT_WRITE_TIMEOUT);

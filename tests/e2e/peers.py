@@ -40,8 +40,8 @@ class Wire:
         self.sock = sock
         sock.setblocking(True)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.buffer = b""
-        self.received = b""
+        self.buffer = bytearray()
+        self.received = bytearray()
         self.ended = None  # "eof" or "reset"
 
     def send(self, data):
@@ -64,7 +64,7 @@ class Wire:
             self.ended = "reset"
             return False
         except socket.timeout:
-            raise Late(f"nothing more came; the buffer holds {self.buffer[-200:]!r}") from None
+            raise Late(f"nothing more came; the buffer holds {bytes(self.buffer[-200:])!r}") from None
         if not data:
             self.ended = "eof"
             return False
@@ -72,38 +72,42 @@ class Wire:
         self.received += data
         return True
 
+    def take(self, count=None):
+        """Octets that have come already, all of them or the first `count`."""
+        data = bytes(self.buffer[:count])
+        del self.buffer[:len(data)]
+        return data
+
     def until(self, mark, patience=PATIENCE):
         deadline = time.monotonic() + patience
         while mark not in self.buffer:
             if not self._more(deadline):
-                raise Cut(f"stream ended ({self.ended}) before {mark!r}", self.buffer)
-        at = self.buffer.index(mark) + len(mark)
-        data, self.buffer = self.buffer[:at], self.buffer[at:]
-        return data
+                raise Cut(f"stream ended ({self.ended}) before {mark!r}", bytes(self.buffer))
+        return self.take(self.buffer.index(mark) + len(mark))
 
     def exactly(self, count, patience=PATIENCE):
         deadline = time.monotonic() + patience
-        parts, have = [self.buffer[:count]], min(count, len(self.buffer))
-        self.buffer = self.buffer[count:]
-        while have < count:
+        while len(self.buffer) < count:
             if not self._more(deadline):
-                raise Cut(f"stream ended ({self.ended}) {count - have} octets early", b"".join(parts))
-            parts.append(self.buffer[:count - have])
-            self.buffer = self.buffer[count - have:]
-            have += len(parts[-1])
-        return b"".join(parts)
+                raise Cut(f"stream ended ({self.ended}) {count - len(self.buffer)} octets early", bytes(self.buffer))
+        return self.take(count)
+
+    def some(self, patience=PATIENCE):
+        """What comes next, b"" at the end of the stream."""
+        if not self.buffer:
+            self._more(time.monotonic() + patience)
+        return self.take()
 
     def rest(self, patience=PATIENCE):
         """Everything up to the end of the stream, which must come."""
         deadline = time.monotonic() + patience
         while self._more(deadline):
             pass
-        data, self.buffer = self.buffer, b""
-        return data
+        return self.take()
 
     def quiet(self, seconds):
         """Nothing arrives, not even an end, for so long."""
-        assert not self.buffer, f"unexpected {self.buffer[:200]!r}"
+        assert not self.buffer, f"unexpected {bytes(self.buffer[:200])!r}"
         if select.select([self.sock], [], [], seconds)[0]:
             raise AssertionError(f"unexpected {self.sock.recv(4096)[:200]!r}")
 
@@ -334,7 +338,7 @@ def answer(*responses, then_close=False):
 
 class Origin:
     """A server whose connections each run `script(peer)` in a thread. `requests` is what came, in order. Leaving the context
-    raises what a script raised, but a client that goes away between requests is no error."""
+    raises what a script raised; a peer that goes away or stays silent between requests is no error."""
 
     def __init__(self, script=None, host="127.0.0.1", port=0, receive_buffer=None):
         self.script = script or answer(response())
@@ -366,9 +370,9 @@ class Origin:
     def _serve(self, peer):
         try:
             self.script(peer)
-        except Cut as cut:
-            if cut.got and not peer.ended == "reset":
-                self.errors.append(cut)
+        except (Cut, Late) as late:
+            if peer.buffer and peer.ended != "reset":
+                self.errors.append(late)
         except (ConnectionError, ValueError):
             pass  # the proxy went away while we wrote
         except OSError as error:

@@ -49,7 +49,7 @@ class Proxy:
 
         self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, preexec_fn=limit)
-        self.lines, self.clients, self.seen = [], [], 0
+        self.lines, self.clients, self.log_records, self.log_read = [], [], [], 0
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         self.host, self.port = self._banner()
@@ -90,11 +90,15 @@ class Proxy:
         return client
 
     def records(self):
-        """All complete lines of the log; each must be one JSON object."""
-        if not os.path.exists(self.log):
-            return []
-        with open(self.log, "rb") as f:
-            return [json.loads(line) for line in f.read().split(b"\n")[:-1]]
+        """All complete lines of the log so far; each must be one JSON object."""
+        if os.path.exists(self.log):
+            with open(self.log, "rb") as f:
+                f.seek(self.log_read)
+                data = f.read()
+            end = data.rfind(b"\n") + 1
+            self.log_read += end
+            self.log_records += [json.loads(line) for line in data[:end].split(b"\n")[:-1]]
+        return self.log_records
 
     def events(self, client, count=1, patience=peers.PATIENCE):
         """At least `count` records of one client's connection, oldest first."""

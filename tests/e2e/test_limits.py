@@ -7,7 +7,7 @@ import time
 import pytest
 
 from peers import PATIENCE, Cut, Late, Origin, answer, chunked, request, response
-from proxy import CAUSES, refused
+from proxy import refused
 
 HELD = ("--allow-private", "--connect-ports", "any")
 
@@ -191,8 +191,8 @@ def test_small_trailer_and_extension_limits(small, origin):
     client = proxy.client()
     client.send(request("POST", o.url + "/", "Transfer-Encoding: chunked") + chunked(b"a", extension=b";" + b"x" * 100, trailers=b"A: " + b"t" * 300 + b"\r\n"))
     assert client.response("POST").status == 200
-    for body, token in ((chunked(*[b"a"] * 10, extension=b";" + b"x" * 100), "bad_chunk"),
-                        (chunked(b"a", trailers=b"A: b\r\n" * 1000), "trailer_too_large")):
+    for body, token in ((chunked(*[b"a"] * 100, extension=b";" + b"x" * 100), "bad_chunk"),
+                        (chunked(b"a", trailers=b"A: b\r\n" * 5000), "trailer_too_large")):
         client, cut = proxy.client(), Origin(lambda peer: peer.rest())
         client.send(request("POST", cut.url + "/", "Transfer-Encoding: chunked") + body)
         refused(proxy, client, token, method="POST")
@@ -216,44 +216,43 @@ def test_bodies_through_small_buffers(small, origin, size, coded):
     assert [r.body for r in o.requests] == [data, data]
 
 
+def push(wire, stop):
+    """Send for ever to a peer that takes nothing."""
+    try:
+        while not stop.is_set():
+            wire.sock.sendall(b"x" * 65536)
+    except OSError:
+        pass
+
+
 @pytest.mark.req("Z08", "Z03", "S07")
 def test_buffers_full(small, origin):
-    """Four clients and origins that take nothing hold all buffers: who waits too long for one is told."""
-    o = origin(lambda peer: time.sleep(6), receive_buffer=4096)
+    """Two tunnels that are stuck in both directions hold four buffers of five: a request waits for one, then is told so."""
+    stop, threads = threading.Event(), []
+    o = origin(lambda peer: push(peer, stop), receive_buffer=4096)
     proxy = small(*HELD, "--timeout", "buffer=0.5", "--timeout", "write=20")
-    stop, threads, clients = threading.Event(), [], []
-
-    def push(client):
-        try:
-            while not stop.is_set():
-                client.sock.sendall(b"x" * 65536)
-        except OSError:
-            pass
-    for i in range(3):
-        client = proxy.client()
+    for _ in range(2):
+        client = proxy.client(receive_buffer=4096)
         client.send(request("CONNECT", o.authority))
-        assert client.response("CONNECT").status == 200
-        clients.append(client)
-        threads.append(threading.Thread(target=push, args=(client,)))
+        client.until(b"\r\n\r\n")
+        threads.append(threading.Thread(target=push, args=(client, stop)))
         threads[-1].start()
-    time.sleep(0.5)
-    outcome = []
-    fast = origin()
-    for _ in range(3):
-        client = proxy.client()
-        client.send(request("POST", fast.url + "/", "Content-Length: 10") + b"12345")
+    deadline = time.monotonic() + PATIENCE
+    while proxy.counters()["buffers"] < 4:
+        assert time.monotonic() < deadline
         time.sleep(0.05)
-        client.send(b"67890")
-        message = client.response("POST")
-        outcome.append(message.status)
-        assert message.status == 200 or proxy.event(client)["cause"] in ("buffers_full", "sessions_full")
+    client, ordinary = proxy.client(), origin()
+    client.send(request("GET", ordinary.url + "/"))
+    refused(proxy, client, "buffers_full", closes=None)
+    assert proxy.counters()["buffer_waits"] > 0
     stop.set()
-    for client in clients:
-        client.sock.shutdown(2)
+    for tunnel in proxy.clients[:2]:
+        tunnel.sock.shutdown(2)
     for thread in threads:
         thread.join()
-    assert outcome, outcome
-    assert "buffers_full" in CAUSES
+    deadline = time.monotonic() + PATIENCE
+    while proxy.client().ask("GET", ordinary.url + "/").status != 200:
+        assert time.monotonic() < deadline
 
 
 @pytest.mark.req("Z08", "Z07")
@@ -303,7 +302,6 @@ def test_back_pressure_to_the_origin(start, origin):
     assert len(sent) == stalled < 100, "the origin was not held back"
     assert proxy.memory_kb() - before < 20000
     left = 400000000 - len(client.buffer)
-    client.buffer = client.received = b""
     client.sock.settimeout(30)
     while left:
         data = client.sock.recv(1 << 20)
@@ -361,15 +359,15 @@ def test_a_stalled_peer_costs_no_processor_time(start, origin):
 @pytest.mark.req("Z08", "S07", "S14")
 def test_out_of_descriptors(start, origin):
     """More clients than descriptors: nobody is answered wrongly, nothing spins, and afterwards all is well."""
-    o, proxy = origin(lambda peer: peer.rest(60)), start(*HELD, descriptors=40)
+    o, proxy = origin(lambda peer: peer.rest(60)), start(*HELD, descriptors=30)
     ordinary = origin()
     clients, answers = [], []
-    for _ in range(60):
+    for _ in range(30):
         client = proxy.client()
         client.send(request("CONNECT", o.authority))
         clients.append(client)
         try:
-            answers.append(client.response("CONNECT", patience=0.3).status)
+            answers.append(client.response("CONNECT", patience=0.2).status)
         except Late:
             answers.append(None)  # waits in the listener's queue
     assert set(answers) <= {200, 503, None} and answers.count(200) >= 5 and len(answers) > answers.count(200)

@@ -16,9 +16,8 @@ def connect(client, authority, *fields, early=b""):
 
 
 def echo(peer):
-    while peer._more(time.monotonic() + 30):
-        peer.send(peer.buffer)
-        peer.buffer = b""
+    while data := peer.some(30):
+        peer.send(data)
 
 
 @pytest.mark.req("K01", "K06", "T23", "S01")

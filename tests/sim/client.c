@@ -93,7 +93,8 @@ static void see_final(struct client *cl, struct exchange *ex, struct message *m)
     }
     ex->client_close = close;
     /* Refused before its method could be read: a client that asked for HEAD cannot tell what follows, but for the close. */
-    cl->blind = ex->by_proxy && close && strcmp(ex->method, "HEAD") == 0 && cl->conn->consumed < ex->head_end_at;
+    cl->blind = ex->by_proxy && close && strcmp(ex->method, "HEAD") == 0 &&
+                (ex->evented ? ex->line_unread : cl->conn->consumed < ex->head_end_at);
     message_body(m, framing);
 }
 
@@ -108,7 +109,8 @@ static void see_head(struct client *cl)
     REQUIRE(PROPERTY_ORDER, cl->written > ex->start_at || m->status == 408 || m->status == 503,
             "request %u is answered before it was sent", ex->id);
     status = message_field(m, "Proxy-Status");
-    ex->by_proxy = status != NULL && status->value_len > 4 && memcmp(status->value, "sim;", 4) == 0;
+    ex->by_proxy = (status != NULL && status->value_len > 4 && memcmp(status->value, "sim;", 4) == 0) ||
+                   (m->status == 503 && message_field(m, "X-Sim") == NULL); /* the bare one, for want of a buffer */
     if (m->status < 200 && m->status != 101) {
         see_interim(cl, ex, m);
         return;
@@ -225,16 +227,17 @@ static bool fill_head(struct client *cl)
     ex->head_end_at = cl->written + ex->head_len;
     memcpy(cl->outbox.data, ex->head, ex->head_len);
     cl->outbox.len = ex->head_len;
-    trace("client %u writes request %u: %s %s", cl->actor.number, ex->id, ex->kind == EXCHANGE_MALFORMED ? "malformed" : ex->method,
+    trace("client %u writes request %u: %.60s %s", cl->actor.number, ex->id, ex->kind == EXCHANGE_MALFORMED ? ex->head : ex->method,
           ex->sent_target);
     cl->body_sent = 0;
     if (ex->kind == EXCHANGE_MALFORMED || ex->req_framing == FRAMING_NONE) {
         if (ex->kind == EXCHANGE_CONNECT && ex->early) cl->phase = CLIENT_TUNNEL;
         else if (ex->kind == EXCHANGE_CONNECT || ex->kind == EXCHANGE_UPGRADE) cl->phase = CLIENT_WAIT_SWITCH;
-        ex->written_all = true;
+        ex->written_all = true; /* the head is all there is */
         if (cl->phase == CLIENT_HEAD) end_request(cl, ex);
         return true;
     }
+    ex->written_all = ex->req_framing == FRAMING_LENGTH && ex->req_len == 0;
     cl->phase = ex->expect ? CLIENT_WAIT_CONTINUE : CLIENT_BODY;
     cl->continue_at = world.now_ms + between(500, 3000);
     return true;
@@ -266,7 +269,7 @@ static bool fill_body(struct client *cl)
     }
     n = 1 + spread(ex->req_chunk_max - 1);
     if (n > left) n = left;
-    out(cl, one_in(2) ? "%x%s\r\n" : "0%X%s\r\n", n, one_in(12) ? ";a=\"b;\\\"\"" : "");
+    out(cl, one_in(2) ? "%x%s\r\n" : "0%X%s\r\n", n, ex->extensions < 10 && one_in(12) ? (ex->extensions++, ";a=\"b;\\\"\"") : "");
     out_pattern(cl, ex, n);
     out(cl, "\r\n");
     return true;
@@ -353,6 +356,7 @@ static void step_read(struct client *cl)
         step_after(&cl->actor, cl->next_read_at - world.now_ms);
         return;
     }
+    if (cl->trouble.reading && meet_trouble(cl)) return;
     budget = (size_t)until_trouble(cl, true, cl->read_burst);
     n = peer_read(cl->conn, data, budget);
     if (n == 0) return;
@@ -360,7 +364,6 @@ static void step_read(struct client *cl)
     take(cl, data, n);
     cl->next_read_at = world.now_ms + (cl->read_burst < OUTBOX_MAX ? cl->read_gap_ms : 0);
     step_after(&cl->actor, cl->next_read_at - world.now_ms);
-    if (cl->trouble.reading) (void)meet_trouble(cl);
 }
 
 static void step_write(struct client *cl)

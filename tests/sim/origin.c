@@ -318,7 +318,7 @@ static void out_body(struct origin *o)
     if (a->framing == FRAMING_CHUNKED) {
         n = 1 + spread(a->chunk_max - 1);
         if (n > left) n = left;
-        out(o, one_in(2) ? "%x%s\r\n" : "00%X%s\r\n", n, one_in(12) ? ";a=b" : "");
+        out(o, one_in(2) ? "%x%s\r\n" : "00%X%s\r\n", n, ex->extensions < 20 && one_in(12) ? (ex->extensions++, ";a=b") : "");
     }
     for (uint32_t i = 0; i < n; i++) o->outbox.data[o->outbox.len++] = pattern(ex->id * 2 + 1, o->body_sent + i);
     o->body_sent += n;
@@ -350,12 +350,20 @@ static void finish_answer(struct origin *o)
 
 /* ---- Trouble ---- */
 
+/* The last octet of the answer is out: what happens now cannot harm it any more. */
+static bool all_out(const struct origin *o)
+{
+    const struct answer *a = &o->ex->answer;
+    if (o->outbox.at < o->outbox.len || o->phase < ORIGIN_BODY || (a->framing == FRAMING_EOF && !bodiless(o->ex))) return false;
+    return o->phase == ORIGIN_SENDS_LAST || bodiless(o->ex) || (a->framing == FRAMING_LENGTH && o->body_sent == a->len);
+}
+
 static bool meet_fault(struct origin *o)
 {
     struct exchange *ex = o->ex;
     struct answer *a = &ex->answer;
     uint64_t position = o->written - o->answer_from;
-    if (a->fault < ANSWER_CUT || a->fault > ANSWER_PAUSE || position < a->fault_at || o->paused) return false;
+    if (a->fault < ANSWER_CUT || a->fault > ANSWER_PAUSE || position < a->fault_at || o->paused || all_out(o)) return false;
     trace("origin %u: fault %u in the answer to request %u", o->actor.number, a->fault, ex->id);
     ex->origin_began = ex->origin_began || position > 0;
     o->paused = true;

@@ -308,7 +308,8 @@ struct exchange {
     uint8_t interims_sent, interims_seen;
     uint64_t start_at, head_end_at; /* in the client's stream */
     uint64_t body_seen;
-    bool evented;
+    uint8_t extensions;
+    bool evented, line_unread;
     uint16_t event_status;
     uint8_t event_cause, event_source;
     char target[128];      /* as the origin must see it */
