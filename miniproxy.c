@@ -2022,33 +2022,37 @@ static enum pumped pump_eof(struct miniproxy *p, struct miniproxy_pipe *pipe)
     return PUMP_ON;
 }
 
-/* Receive and decode once. */
+/* Decode what has been received of a body that is not complete yet. */
+static enum pumped decode(struct miniproxy *p, struct miniproxy_pipe *pipe)
+{
+    struct miniproxy_buffer *b = buffer_of(p, pipe);
+    if (!has_received(b) || (pipe->flags & PIPE_COMPLETE) != 0) return PUMP_ON;
+    switch (advance(pipe, b)) {
+    case DECODED_BAD: return PUMP_BAD;
+    case DECODED_TRAILER_TOO_LARGE: return PUMP_TRAILER;
+    default: return PUMP_ON;
+    }
+}
+
+/* Receive and decode once; nothing waits to be sent. */
 static enum pumped pump_in(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
                            struct miniproxy_conn *from, struct visit *v)
 {
-    static const uint8_t meaning[] = {PUMP_ON, PUMP_BAD, PUMP_TRAILER}; /* of enum decoded */
     size_t base = (pipe->flags & PIPE_WIDE) != 0 ? MINIPROXY_HEADROOM : (pipe->flags & PIPE_CHUNKED) != 0 ? CHUNK_ROOM : 0;
-    struct miniproxy_buffer *b = buffer_of(p, pipe);
-    enum decoded decoded;
     int n;
-    if (has_received(b)) {
-        decoded = advance(pipe, b);
-        if (decoded != DECODED_OK) return meaning[decoded];
-        if (has_sendable(b) || (pipe->flags & PIPE_COMPLETE) != 0) return PUMP_ON;
-        if (is_full(b, base)) return PUMP_TRAILER;
-    }
+    if (is_full(buffer_of(p, pipe), base)) return PUMP_TRAILER;
     n = fill(p, s, pipe, from, base, v);
     if (n == MINIPROXY_AGAIN) return PUMP_ON;
     if (n == MINIPROXY_EOF) return pump_eof(p, pipe);
-    if (n < 0) return PUMP_LOST;
-    return meaning[advance(pipe, buffer_of(p, pipe))];
+    return n < 0 ? PUMP_LOST : decode(p, pipe);
 }
 
 /* Move at most one buffer from one connection to the other. */
 static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
                         struct miniproxy_conn *from, struct miniproxy_conn *to, struct visit *v)
 {
-    enum pumped result = PUMP_ON;
+    enum pumped result = decode(p, pipe); /* so that a head and the body behind it leave together */
+    if (result != PUMP_ON) return result;
     if (!flush(p, s, pipe, to, v)) return PUMP_STUCK;
     if (!has_sendable(buffer_of(p, pipe)) && (pipe->flags & PIPE_COMPLETE) == 0) {
         result = pump_in(p, s, pipe, from, v);

@@ -214,4 +214,6 @@ void link_break(struct conn *v)
     v->in.taken = v->in.written;
     v->in.reset_arrived = true;
     after(0, EVENT_RESET_OUT, v->number, 0);
+    v->wanted |= MINIPROXY_RD | MINIPROXY_WR;
+    link_wake(v, MINIPROXY_RD | MINIPROXY_WR);
 }

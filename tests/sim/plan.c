@@ -157,7 +157,7 @@ static const struct malformed {
     {"POST http://@/ HTTP/1.1\r\nHost: @\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", {C(UNKNOWN_CODING)}},
     {"POST http://@/ HTTP/1.1\r\nHost: @\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", {C(CODING)}},
     {"POST http://@/ HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", {C(CODING)}},
-    {"TRACE http://@/ HTTP/1.1\r\nHost: @\r\n\r\n", {C(TRACE)}},
+    {"TRACE http://@/ HTTP/1.1\r\nHost: @\r\nMax-Forwards: 0\r\n\r\n", {C(TRACE)}},
     {"GET http://@/ HTTP/1.1\r\nHost: @\r\nExpect: magic\r\n\r\n", {C(EXPECTATION)}},
     {"GET http://@/ HTTP/1.1\r\nHost: @\r\nVia: 1.1 sim\r\n\r\n", {C(LOOP)}},
     {"AVERYLONGMETHODNAMETHATISNEVERENDING http://@/ HTTP/1.1\r\nHost: @\r\n\r\n", {C(METHOD_SIZE)}},
