@@ -95,7 +95,7 @@ enum {
 #define BUFFER_RESERVE (MINIPROXY_BUFFERS / 8)
 #endif
 
-/* ==== 2  Bytes, time, secrets ====================================================================== */
+/* ==== 2  Bytes, numbers, time ====================================================================== */
 
 static uint16_t u16(size_t value)
 {
@@ -163,21 +163,6 @@ static bool parse_number(const unsigned char *text, size_t len, uint64_t *value)
     }
     *value = v;
     return true;
-}
-
-/* The same time whatever differs (RFC 9110 section 17.16.1 asks for care with credentials). */
-static bool equal_secrets(const void *a, const void *b, size_t len)
-{
-    const volatile unsigned char *x = a, *y = b;
-    unsigned char diff = 0;
-    for (size_t i = 0; i < len; i++) diff = (unsigned char)(diff | (x[i] ^ y[i]));
-    return diff == 0;
-}
-
-static void wipe(void *secret, size_t len)
-{
-    volatile unsigned char *p = secret;
-    while (len-- > 0) *p++ = 0;
 }
 
 /* Decimal text of a small number; returns its length. */
@@ -582,7 +567,7 @@ static enum miniproxy_cause parse_version(struct head *h, const unsigned char *p
     if (len != 8 || memcmp(p, "HTTP/", 5) != 0 || !is_digit(p[5]) || p[6] != '.' || !is_digit(p[7]))
         return MINIPROXY_CAUSE_REQUEST_LINE;
     if (p[5] != '1') return MINIPROXY_CAUSE_VERSION;
-    h->minor = p[7] == '0' ? 0 : 1;
+    h->minor = (uint8_t)(p[7] - '0');
     return MINIPROXY_CAUSE_NONE;
 }
 
@@ -906,7 +891,9 @@ static unsigned char *copy_fields(unsigned char *w, const struct head *h, struct
 
 static unsigned char *put_via(unsigned char *w, unsigned minor, const char *name)
 {
-    w = put(w, minor == 0 ? "Via: 1.0 " : "Via: 1.1 ");
+    w = put(w, "Via: 1.");
+    *w++ = (unsigned char)('0' + minor);
+    *w++ = ' ';
     return put(put(w, name), "\r\n");
 }
 
@@ -1296,6 +1283,21 @@ enum miniproxy_verdict miniproxy_decide(const struct miniproxy_policy *policy, c
 }
 
 #if MINIPROXY_WITH_AUTH
+
+/* The same time whatever differs (RFC 9110 section 17.16.1 asks for care with credentials). */
+static bool equal_secrets(const void *a, const void *b, size_t len)
+{
+    const volatile unsigned char *x = a, *y = b;
+    unsigned char diff = 0;
+    for (size_t i = 0; i < len; i++) diff = (unsigned char)(diff | (x[i] ^ y[i]));
+    return diff == 0;
+}
+
+static void wipe(void *secret, size_t len)
+{
+    volatile unsigned char *p = secret;
+    while (len-- > 0) *p++ = 0;
+}
 
 static int base64_value(unsigned char c)
 {
@@ -1772,6 +1774,7 @@ enum chunk_state {
 enum decoded {
     DECODED_OK,
     DECODED_BAD,
+    DECODED_TOO_LARGE,
     DECODED_TRAILER_TOO_LARGE
 };
 
@@ -1779,6 +1782,7 @@ static void start_pipe(struct miniproxy_pipe *pipe, uint8_t source, uint64_t len
 {
     pipe->source = source;
     pipe->left = source == SOURCE_LENGTH ? length : 0;
+    pipe->limit = UINT64_MAX;
     pipe->chunk = CHUNK_SIZE;
     pipe->digits = 0;
     pipe->extra = 0;
@@ -1895,6 +1899,9 @@ static enum decoded decode_chunked(struct miniproxy_pipe *pipe, struct miniproxy
         if (pipe->chunk != CHUNK_DATA) {
             if (!decode_octet(pipe, *p++)) return DECODED_BAD;
             last = pipe->chunk == CHUNK_TRAILER;
+            if (pipe->chunk != CHUNK_DATA) continue;
+            if (pipe->left > pipe->limit) return DECODED_TOO_LARGE;
+            pipe->limit -= pipe->left;
             continue;
         }
         if (n > pipe->left) n = (size_t)pipe->left;
@@ -1944,6 +1951,7 @@ enum pumped {
     PUMP_LOST,     /* the source has failed */
     PUMP_STUCK,    /* the sink has failed */
     PUMP_BAD,      /* the source's framing is broken */
+    PUMP_LARGE,    /* the body is larger than allowed */
     PUMP_TRAILER   /* the source's trailer section is too large */
 };
 
@@ -2029,6 +2037,7 @@ static enum pumped decode(struct miniproxy *p, struct miniproxy_pipe *pipe)
     if (!has_received(b) || (pipe->flags & PIPE_COMPLETE) != 0) return PUMP_ON;
     switch (advance(pipe, b)) {
     case DECODED_BAD: return PUMP_BAD;
+    case DECODED_TOO_LARGE: return PUMP_LARGE;
     case DECODED_TRAILER_TOO_LARGE: return PUMP_TRAILER;
     default: return PUMP_ON;
     }
@@ -2907,6 +2916,7 @@ static enum next start_exchange(struct miniproxy *p, struct miniproxy_session *s
     }
     if (s->up.source == SOURCE_CHUNKED) flags |= PIPE_CHUNKED | PIPE_WIDE;
     start_pipe(&s->up, s->up.source, pl->head.length, flags);
+    if (p->config.body_max != 0) s->up.limit = p->config.body_max;
     if ((s->flags & KEEPS_CLIENT) == 0 || p->draining) s->origin_len = 0;
     if ((s->flags & IS_UPGRADE) != 0) last = "Connection: upgrade\r\nUpgrade: websocket\r\n";
     else if (s->origin_len == 0) last = "Connection: close\r\n";
@@ -2982,7 +2992,7 @@ static enum miniproxy_cause read_response(struct miniproxy *p, struct miniproxy_
         begin_response(p, s, b, &h, source);
         return MINIPROXY_CAUSE_NONE;
     }
-    if (++s->interim > MINIPROXY_INTERIM_MAX) return MINIPROXY_CAUSE_RESPONSE_INTERIM;
+    if (s->interim++ >= MINIPROXY_INTERIM_MAX) return MINIPROXY_CAUSE_RESPONSE_INTERIM;
     if ((s->flags & IS_HTTP10) != 0) b->in = h.end; /* RFC 9110 section 15.2: never to HTTP/1.0 */
     else rewrite_response(b, &h, false, p->config.name, 0, "");
     disarm(p, s, MINIPROXY_TIMER_PHASE); /* the final response gets the whole time again */
@@ -3047,10 +3057,21 @@ static enum next await_response(struct miniproxy *p, struct miniproxy_session *s
     }
 }
 
+static enum miniproxy_cause body_cause(enum pumped pumped)
+{
+    switch (pumped) {
+    case PUMP_EOF: return MINIPROXY_CAUSE_BODY_CUT;
+    case PUMP_LARGE: return MINIPROXY_CAUSE_BODY_SIZE;
+    case PUMP_TRAILER: return MINIPROXY_CAUSE_TRAILER_SIZE;
+    default: return MINIPROXY_CAUSE_CHUNK;
+    }
+}
+
 /* The request on its way to the origin. */
 static enum next send_request(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
 {
-    switch (pump(p, s, &s->up, &s->client, server_of(s), v)) {
+    enum pumped pumped = pump(p, s, &s->up, &s->client, server_of(s), v);
+    switch (pumped) {
     case PUMP_ON:
         return NEXT_WAIT;
     case PUMP_DONE:
@@ -3062,16 +3083,8 @@ static enum next send_request(struct miniproxy *p, struct miniproxy_session *s, 
         break;
     case PUMP_LOST:
         return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
-    case PUMP_EOF:
-        if ((s->flags & HAS_ANSWERED) == 0) return refuse(p, s, MINIPROXY_CAUSE_BODY_CUT);
-        stop_up(s);
-        break;
-    case PUMP_BAD:
-        if ((s->flags & HAS_ANSWERED) == 0) return refuse(p, s, MINIPROXY_CAUSE_CHUNK);
-        stop_up(s);
-        break;
-    case PUMP_TRAILER:
-        if ((s->flags & HAS_ANSWERED) == 0) return refuse(p, s, MINIPROXY_CAUSE_TRAILER_SIZE);
+    default:
+        if ((s->flags & HAS_ANSWERED) == 0) return refuse(p, s, body_cause(pumped));
         stop_up(s);
         break;
     }
@@ -3093,12 +3106,12 @@ static enum next relay_response(struct miniproxy *p, struct miniproxy_session *s
         return cut(p, s, MINIPROXY_CAUSE_RESPONSE_RESET);
     case PUMP_STUCK:
         return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
-    case PUMP_BAD:
-        return cut(p, s, MINIPROXY_CAUSE_RESPONSE_CODING);
     case PUMP_TRAILER:
         return cut(p, s, MINIPROXY_CAUSE_RESPONSE_TRAILER_SIZE);
-    default:
+    case PUMP_DONE:
         break;
+    default:
+        return cut(p, s, MINIPROXY_CAUSE_RESPONSE_CODING);
     }
     b = buffer_of(p, &s->down);
     /* Bytes behind the response answer nothing (RFC 9112 section 6.3). */

@@ -586,6 +586,7 @@ struct miniproxy_buffer {
 
 struct miniproxy_pipe {
     uint64_t left;   /* octets of the body or chunk still to come */
+    uint64_t limit;  /* octets that further chunks may have */
     uint16_t buffer; /* index + 1, 0: none borrowed */
     uint16_t extra;  /* octets of chunk extensions or trailers so far */
     uint8_t source;  /* how the received bytes are framed */

@@ -87,8 +87,8 @@ extern const struct miniproxy_port miniproxy_posix_port;
  * instance from one thread. False: errno says why. */
 bool miniproxy_posix_init(struct miniproxy_posix *posix, struct miniproxy *proxy);
 
-/* Listen on a numeric address. share: SO_REUSEPORT, for one instance a thread. Up to MINIPROXY_POSIX_LISTENERS. The port
- * that was bound (of interest when 0 was asked for), or -1 with errno. */
+/* Listen on a numeric address. share: SO_REUSEPORT, for one instance a thread. Up to MINIPROXY_POSIX_LISTENERS. The
+ * port that was bound (of interest when 0 was asked for), or -1 with errno. */
 int miniproxy_posix_listen(struct miniproxy_posix *posix, const struct miniproxy_addr *at, bool share);
 
 /* Close the listeners: for a drain. */

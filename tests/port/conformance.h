@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Does a port keep the contract of miniproxy.h, section 3? These tests need nothing but the port's table and a small world
- * around it, which a driver supplies: peers, that is the other ends of connections, and time. They take the place of the core:
- * conformance.c defines miniproxy_wake and miniproxy_wake_accept, so link it without miniproxy.c.
+ * Does a port keep the contract of miniproxy.h, section 3? These tests need nothing but the port's table and a small
+ * world around it, which a driver supplies: peers, that is the other ends of connections, and time. They take the place
+ * of the core: conformance.c defines miniproxy_wake and miniproxy_wake_accept, so link it without miniproxy.c.
  *
- * conformance.c uses no more of libc than string.h and about 200 KB of static memory at 64 sessions (CONFORMANCE_CHUNK and the
- * connections); its peers may live in the same process, behind a wire, or in a model. posix_world.c is a complete driver.
+ * conformance.c uses no more of libc than string.h, no heap, and three times CONFORMANCE_CHUNK and MINIPROXY_CONNS
+ * connections of RAM. Peers may live in the same process, behind a wire, or in a model. posix_world.c is a driver.
  */
 #ifndef CONFORMANCE_H
 #define CONFORMANCE_H
@@ -28,8 +28,8 @@ struct conformance_name {
     struct miniproxy_addr address;
 };
 
-/* What the driver supplies. A peer is a number >= 0 that the driver chooses; none of its functions may block for long, and a
- * negative result is one of enum miniproxy_result. Members said to be optional may be NULL; tests that need them are skipped. */
+/* What the driver supplies. A peer is a number >= 0 of the driver's choice. No function may block for long. A negative
+ * result is one of enum miniproxy_result. What is optional may be NULL; tests that need it are skipped. */
 struct conformance_world {
     const struct miniproxy_port *port;
     void *port_data;
@@ -84,8 +84,8 @@ struct conformance_world {
 bool conformance_run(struct conformance_world *w);
 
 /* For the tests of a driver's own, with the same connections and peers. */
-enum conformance_kind { CONFORMANCE_ACCEPTED_4, CONFORMANCE_ACCEPTED_6, CONFORMANCE_CONNECTED_4, CONFORMANCE_CONNECTED_6,
-                        CONFORMANCE_KINDS };
+enum conformance_kind { CONFORMANCE_ACCEPTED_4, CONFORMANCE_ACCEPTED_6, CONFORMANCE_CONNECTED_4,
+                        CONFORMANCE_CONNECTED_6, CONFORMANCE_KINDS };
 
 struct conformance_pair {
     struct miniproxy_conn *c;

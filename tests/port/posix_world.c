@@ -308,7 +308,7 @@ static void enter_lookup(bool may_be_held)
 
     pthread_sigmask(SIG_SETMASK, NULL, &mask);
     pthread_mutex_lock(&names_lock);
-    if (!sigismember(&mask, SIGTERM) || !sigismember(&mask, SIGUSR1) || !sigismember(&mask, SIGCHLD)) signals_open = true;
+    if (!sigismember(&mask, SIGTERM) || !sigismember(&mask, SIGUSR1)) signals_open = true;
     lookups++;
     /* Who is released goes, even if names are held again by the time that its thread is scheduled. */
     release = releases;
@@ -476,12 +476,15 @@ static void add_own_interfaces(int family, uint16_t port)
     struct ifaddrs *list = NULL;
 
     if (getifaddrs(&list) != 0) abort();
-    for (const struct ifaddrs *i = list; i != NULL; i = i->ifa_next)
-        if (i->ifa_addr != NULL && (i->ifa_flags & IFF_UP) && i->ifa_addr->sa_family == (family == 4 ? AF_INET : AF_INET6)) {
-            struct miniproxy_addr at = from_sockaddr(i->ifa_addr);
-            /* Without its interface, a link-local address leads nowhere. */
-            if (family == 4 || at.ip[0] != 0xfe) add_own(at, port);
-        }
+    for (const struct ifaddrs *i = list; i != NULL; i = i->ifa_next) {
+        struct miniproxy_addr at;
+
+        if (i->ifa_addr == NULL || !(i->ifa_flags & IFF_UP)) continue;
+        if (i->ifa_addr->sa_family != (family == 4 ? AF_INET : AF_INET6)) continue;
+        at = from_sockaddr(i->ifa_addr);
+        /* Without its interface, a link-local address leads nowhere. */
+        if (family == 4 || at.ip[0] != 0xfe) add_own(at, port);
+    }
     freeifaddrs(list);
 }
 

@@ -22,17 +22,18 @@ int posix_world_peer_to(const struct miniproxy_addr *to);
 int posix_world_peer_fd(int peer);
 
 /* Names, resolved in place of libc (link with --wrap):
- *   known.test 127.0.0.1 and ::1     other.test 127.0.0.2     both.test 18 IPv6 addresses, then two of IPv4
- *   slow.test 127.0.0.3, held        heldN.test 127.0.1.N, held         nN.test 127.0.2.N     mapped.test ::ffff:127.0.0.9
- *   failing.test EAI_AGAIN           memory.test EAI_MEMORY             any other: EAI_NONAME
+ *   known.test 127.0.0.1 and ::1    other.test 127.0.0.2          both.test 18 IPv6 addresses, then two of IPv4
+ *   slow.test 127.0.0.3, held       heldN.test 127.0.1.N, held    nN.test 127.0.2.N    mapped.test ::ffff:127.0.0.9
+ *   failing.test EAI_AGAIN          memory.test EAI_MEMORY        any other: EAI_NONAME
  */
 void posix_world_hold(bool on);
 unsigned posix_world_lookups(void); /* so far */
-unsigned posix_world_held(void);    /* lookups that wait now */
+unsigned posix_world_held(void);    /* that wait now */
 bool posix_world_signals_blocked(void); /* in every lookup so far */
 
 /* The next calls of a function fail: `times` of them with errno `error`. */
-enum posix_call { CALL_ACCEPT, CALL_CONNECT, CALL_RECV, CALL_SEND, CALL_SOCKET, CALL_EPOLL_CTL, CALL_PTHREAD_CREATE, CALL_COUNT };
+enum posix_call { CALL_ACCEPT, CALL_CONNECT, CALL_RECV, CALL_SEND, CALL_SOCKET, CALL_EPOLL_CTL,
+                  CALL_PTHREAD_CREATE, CALL_COUNT };
 void posix_world_fail(enum posix_call call, int error, unsigned times);
 
 #endif

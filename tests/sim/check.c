@@ -80,6 +80,7 @@ static bool listed(const struct exchange *ex, uint8_t cause)
 
 static bool excused_request(const struct exchange *ex, uint8_t cause, uint32_t h)
 {
+    const struct mood *m = &world.mood;
     switch (cause) {
     case MINIPROXY_CAUSE_CHUNK:
     case MINIPROXY_CAUSE_FIELD:
@@ -99,6 +100,7 @@ static bool excused_request(const struct exchange *ex, uint8_t cause, uint32_t h
     case MINIPROXY_CAUSE_CONNECT_PORT:
         return denied(ex) && ex->kind == EXCHANGE_CONNECT && ex->port != MINIPROXY_CONNECT_PORT;
     case MINIPROXY_CAUSE_HEAD_TIMEOUT:
+        return (h & CLIENT_SLOW) != 0 || ex->head_len * (m->latency_ms + m->wake_delay_ms + 1) * 2 > world.timeout_ms[MINIPROXY_TIMEOUT_HEAD];
     case MINIPROXY_CAUSE_BODY_TIMEOUT:
         return (h & CLIENT_SLOW) != 0;
     case MINIPROXY_CAUSE_BODY_SIZE:
@@ -333,7 +335,10 @@ static void check_exchange(const struct exchange *ex)
                 "request %u: the event names the wrong source", ex->id);
     }
     if (!ex->evented || troubled(ex)) return;
-    if (ex->event_cause == MINIPROXY_CAUSE_SESSIONS_FULL || ex->event_cause == MINIPROXY_CAUSE_BUFFERS_FULL) return; /* said in one send */
+    /* Said in one send, or cut short to make a place for the next one. */
+    if (ex->event_cause == MINIPROXY_CAUSE_SESSIONS_FULL || ex->event_cause == MINIPROXY_CAUSE_CLIENT_LIMIT ||
+        ex->event_cause == MINIPROXY_CAUSE_BUFFERS_FULL)
+        return;
     if (ex->event_status != 0 && (ex->event_source == MINIPROXY_BY_PROXY || ex->event_cause == MINIPROXY_CAUSE_NONE))
         REQUIRE(PROPERTY_REPLY_READABLE, ex->client_status != 0 && ex->client_complete,
                 "request %u: the client does not get the whole %u", ex->id, ex->event_status);

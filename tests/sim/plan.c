@@ -41,7 +41,7 @@ static void make_timeouts(void)
         MINIPROXY_TIMEOUTS(X)
 #undef X
     };
-    uint32_t half = one_in(4) ? 1 : 2;
+    uint32_t half = one_in(4) && !world.mood.small ? 1 : 2;
     for (unsigned i = 0; i < MINIPROXY_TIMEOUT_COUNT; i++) world.timeout_ms[i] = defaults[i] / 2 * half;
     world.timeout_ms[MINIPROXY_TIMEOUT_LINGER] = defaults[MINIPROXY_TIMEOUT_LINGER] * 4;
     if (one_in(10)) world.timeout_ms[MINIPROXY_TIMEOUT_TOTAL] = between(5000, 200000);
@@ -259,7 +259,7 @@ static void put_request(struct exchange *ex)
     put_perhaps(ex, 8, "Keep-Alive: 5\r\n");
     put_perhaps(ex, 8, "Via: 1.0 other\r\n");
     put_perhaps(ex, 3, "User-Agent: simulation\r\n");
-    if (one_in(20)) { /* up to the last octet that fits */
+    if (!world.mood.small && one_in(20)) { /* up to the last octet that fits */
         put(ex, "X-Pad: ");
         while (ex->head_len + 4 < HEAD_LIMIT) put(ex, "p");
         put(ex, "\r\n");

@@ -308,6 +308,8 @@ struct exchange {
     uint8_t interims_sent, interims_seen;
     uint64_t start_at, head_end_at; /* in the client's stream */
     uint64_t body_seen;
+    const struct conn *attempt;    /* the connection that carried it to an origin, */
+    uint64_t consumed_before;      /* and what the core had received over it until then */
     uint8_t extensions;
     bool evented, line_unread;
     uint16_t event_status;

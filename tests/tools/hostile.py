@@ -7,6 +7,7 @@ Clients and origins start from valid messages and damage them: octets changed, c
 half-closed, reset. Meanwhile sound requests must be served, and nothing malformed may reach an origin.
 """
 import asyncio
+import collections
 import os
 import random
 import re
@@ -93,6 +94,7 @@ class Hostile:
     def __init__(self, rng, process):
         self.rng, self.process = rng, process
         self.bad_requests, self.bad_replies, self.unserved = [], [], []
+        self.recent = collections.deque(maxlen=4 * CLIENTS)  # of use when the proxy has crashed
         self.counts = {"damaged": 0, "sound": 0, "replies": 0, "at origins": 0}
 
     async def hostile_origin(self, reader, writer):
@@ -102,7 +104,9 @@ class Hostile:
                 self.counts["at origins"] += 1
                 if b" HTTP/1.1\r\n" in head:
                     self.inspect(head)
-                await send_in_pieces(self.rng, writer, damage(self.rng, self.rng.choice(RESPONSES)))
+                answer = damage(self.rng, self.rng.choice(RESPONSES))
+                self.recent.append(("origin", head, answer))
+                await send_in_pieces(self.rng, writer, answer)
         except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         give_up(self.rng, writer)
@@ -137,6 +141,7 @@ class Hostile:
         while time.monotonic() < until and self.process.poll() is None:
             message = damage(self.rng, self.rng.choice(REQUESTS).replace(b"%h", host))
             self.counts["damaged"] += 1
+            self.recent.append(("client", message))
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", proxy_port)
                 await send_in_pieces(self.rng, writer, message)
@@ -213,6 +218,9 @@ def main():
             process.kill()
             status = "killed: did not end"
     print(hostile.counts)
+    if not alive:
+        for item in hostile.recent:
+            print(*(part if isinstance(part, str) else repr(part[:1500]) for part in item))
     with open(log + ".stderr", encoding="utf-8", errors="replace") as f:
         said = f.read()
     results.check(alive, "the proxy survives damaged messages", "-", said[-3000:])

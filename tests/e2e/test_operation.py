@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: MIT
+"""The log, the counters and the signals of the program."""
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+from peers import PATIENCE, Cut, answer, chunked, request, response, unused_port
+from proxy import BINARY, refused
+
+
+@pytest.mark.req("G01")
+def test_record_of_a_transaction(proxy, origin):
+    o, client = origin(answer(response(b"x" * 5000))), proxy.client()
+    client.ask("POST", o.url + "/path?query", body=b"y" * 3000)
+    event = proxy.event(client)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["time"])
+    assert (event["client"], event["client_port"]) == client.address
+    assert (event["method"], event["target"], event["status"]) == ("POST", o.url + "/path?query", 200)
+    assert (event["by"], event["cause"], event["user"], event["address"]) == ("origin", None, None, o.authority)
+    assert event["bytes_up"] > 3000 and event["bytes_down"] > 5000
+    assert event["bytes_down"] == len(client.received)
+    for name in ("dns_ms", "connect_ms", "first_byte_ms", "total_ms"):
+        assert 0 <= event[name] < 5000
+    assert event["rule"] == 1 and event["reused"] is False
+
+
+@pytest.mark.req("G01")
+def test_one_record_for_each_transaction(proxy, origin):
+    o, client = origin(), proxy.client()
+    for i in range(5):
+        client.ask("GET", f"{o.url}/{i}")
+    client.send(b"junk\r\n\r\n")
+    client.rest()
+    events = proxy.events(client, 6)
+    assert [e["target"] for e in events] == [f"{o.url}/{i}" for i in range(5)] + [None]
+    assert [e["cause"] for e in events] == [None] * 5 + ["bad_request_line"]
+    time.sleep(0.05)
+    assert len(proxy.events(client)) == 6
+
+
+@pytest.mark.req("G01")
+def test_record_of_a_tunnel(proxy, origin):
+    o, client = origin(lambda peer: peer.send(peer.exactly(1000) * 3)), proxy.client()
+    client.send(request("CONNECT", o.authority) + b"x" * 1000)
+    client.response("CONNECT")
+    assert len(client.rest()) == 3000
+    client.close()
+    event = proxy.event(client)
+    assert (event["method"], event["target"], event["status"], event["cause"]) == ("CONNECT", o.authority, 200, None)
+    assert event["bytes_up"] >= 1000 and event["bytes_down"] == len(client.received)
+
+
+@pytest.mark.req("G01")
+@pytest.mark.parametrize("size", [100, 127, 128, 129, 1000, 30000])
+def test_targets_are_logged_whole(proxy, origin, size):
+    o, client = origin(), proxy.client()
+    url = o.url + "/" + "t" * size
+    client.ask("GET", url)
+    assert proxy.event(client)["target"] == url
+
+
+@pytest.mark.req("G01", "S14")
+def test_record_when_the_client_goes_away(proxy, origin):
+    o, client = origin(lambda peer: (peer.request(), peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"), peer.rest())), proxy.client()
+    client.send(request("GET", o.url + "/"))
+    client.until(b"\r\n\r\n")
+    client.reset()
+    event = proxy.event(client)
+    assert (event["cause"], event["status"]) == ("client_gone", 200)
+
+
+@pytest.mark.req("G02", "R08")
+@pytest.mark.parametrize("path", ['/"quoted"', "/back\\slash", "/\\u0000", '/","status":500,"x":"', "/%0d%0aforged", "/'", "/\xe4\xff", "/\xc3\xa4",
+                                  "/\\", "/\x80"])
+def test_nothing_breaks_the_json_log(proxy, origin, path):
+    """Every line stays one object (records() insists on that) with the members it should have."""
+    o, client = origin(), proxy.client()
+    client.send(request("GET", o.url + path))
+    client.response()
+    event = proxy.event(client)
+    assert event["status"] in (200, 400)
+    if event["status"] == 200 and max(path) < "\x7f":
+        assert event["target"] == o.url + path
+    with open(proxy.log, "rb") as f:
+        assert not re.search(rb"[\x00-\x09\x0b-\x1f\x7f]", f.read())
+
+
+@pytest.mark.req("G02", "R08", "G01")
+def test_common_log_format(start, origin, tmp_path):
+    log = tmp_path / "clf.log"
+    o = origin()
+    proxy = start("--allow-private", "--user", 'an"na:sesame', "--log-format", "clf", "--log", str(log))
+    import base64
+    login = "Proxy-Authorization: Basic " + base64.b64encode(b'an"na:sesame').decode()
+    client = proxy.client()
+    for path in ("/plain", '/"quote" 200 1 - origin', "/\xe4"):
+        client.send(request("GET", (o.url + path).replace(" ", "+"), login))
+        client.response()
+    time.sleep(0.1)
+    lines = log.read_bytes().split(b"\n")[:-1]
+    assert len(lines) == 3
+    for line in lines:
+        assert re.fullmatch(rb'127\.\d+\.\d+\.\d+ - (an\\x22na|-) \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "[^"]*" \d{3} \d+ \S+ \S+ \d+ '
+                            rb'\S+ -?\d+', line), line
+    assert b"sesame" not in b"".join(lines)
+
+
+@pytest.mark.req("G02")
+def test_queries_can_be_left_out(start, origin):
+    o, proxy = origin(), start("--allow-private", "--log-query", "no")
+    client = proxy.client()
+    client.ask("GET", o.url + "/path?token=sesame&x=" + "y" * 500)
+    assert proxy.event(client)["target"].rstrip("?") == o.url + "/path"
+    assert o.requests[0].target.startswith(b"/path?token=sesame")
+    with open(proxy.log, "rb") as f:
+        assert b"sesame" not in f.read()
+
+
+@pytest.mark.req("G03")
+def test_clients_are_not_told_on(proxy, origin):
+    o, client = origin(), proxy.client()
+    client.ask("GET", o.url + "/")
+    assert client.address[0].encode() not in o.peers[0].received
+    for name in ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Client-IP", "X-Forwarded-Host"):
+        assert name not in o.requests[0]
+    client.ask("GET", o.url + "/", "X-Forwarded-For: 1.2.3.4", "Forwarded: for=1.2.3.4")
+    assert o.requests[1].get("X-Forwarded-For") == b"1.2.3.4" and o.requests[1].get("Forwarded") == b"for=1.2.3.4"
+
+
+@pytest.mark.req("G04")
+def test_counters(start, origin):
+    o, proxy = origin(), start("--allow-private", "--connect-ports", "any")
+    client = proxy.client()
+    client.ask("GET", o.url + "/")
+    client.ask("GET", o.url + "/")
+    client.ask("GET", f"http://127.0.0.1:{unused_port()}/")
+    tunnel = proxy.client()
+    tunnel.send(request("CONNECT", o.authority))
+    tunnel.response("CONNECT")
+    counters = proxy.counters()
+    assert counters["accepted"] == 2 and counters["requests"] == 3 and counters["tunnels"] == 1 and counters["reused"] == 1
+    assert counters["active"] == 2 and counters["status_2xx"] == 2 and counters["status_5xx"] == 1
+    assert counters["cause.connection_refused"] == 1
+    client.close()
+    tunnel.close()
+    proxy.wait_idle()
+
+
+@pytest.mark.req("S07", "P02")
+def test_sigterm_drains(start, origin):
+    """Idle connections close, what runs is finished, nothing new is accepted, and then the program ends."""
+    go = threading.Event()
+
+    def script(peer):
+        while True:
+            message = peer.request()
+            if message.target == b"/slow":
+                peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha")
+                go.wait(10)
+                peer.send(b"lf")
+            else:
+                peer.send(response())
+    o, proxy = origin(script), start("--allow-private")
+    idle, busy = proxy.client(), proxy.client()
+    assert idle.ask("GET", o.url + "/").status == 200
+    busy.send(request("GET", o.url + "/slow") + request("GET", o.url + "/never"))
+    busy.until(b"ha")
+    proxy.terminate()
+    assert idle.closed() == "eof"
+    with pytest.raises(OSError):
+        proxy.client()
+    assert proxy.process.poll() is None
+    go.set()
+    assert busy.exactly(2) == b"lf"
+    busy.rest()
+    busy.close()
+    assert proxy.wait() == 0
+
+
+@pytest.mark.req("Z03", "S14")
+def test_second_sigterm_stops(start, origin):
+    o, proxy = origin(lambda peer: peer.rest()), start("--allow-private", "--connect-ports", "any")
+    client = proxy.client()
+    client.send(request("CONNECT", o.authority))
+    assert client.response("CONNECT").status == 200
+    proxy.terminate()
+    proxy.line("draining")
+    client.quiet(0.2)
+    proxy.terminate()
+    client.rest()
+    assert proxy.wait() == 0
+    assert proxy.event(client)["cause"] == "stopped"
+
+
+@pytest.mark.req("Z03")
+def test_drain_has_a_limit(start, origin):
+    o, proxy = origin(lambda peer: peer.rest()), start("--allow-private", "--connect-ports", "any", "--drain", "0.5")
+    client = proxy.client()
+    client.send(request("CONNECT", o.authority))
+    assert client.response("CONNECT").status == 200
+    proxy.terminate()
+    assert proxy.wait() == 0
+
+
+@pytest.mark.req("G01")
+def test_log_is_reopened(start, origin):
+    o, proxy = origin(), start("--allow-private")
+    first, second = proxy.client(), proxy.client()
+    first.ask("GET", o.url + "/1")
+    proxy.event(first)
+    os.rename(proxy.log, proxy.log + ".old")
+    proxy.process.send_signal(signal.SIGHUP)
+    proxy.line("reloaded")
+    second.ask("GET", o.url + "/2")
+    time.sleep(0.1)
+    with open(proxy.log, encoding="ascii") as f:
+        assert [json.loads(line)["target"] for line in f] == [o.url + "/2"]
+
+
+@pytest.mark.req("Q03", "S05")
+def test_connection_that_fails_in_another_way(proxy, isolated):
+    """Broadcast: neither refused nor unreachable."""
+    client = proxy.client()
+    client.send(request("GET", "http://255.255.255.255/"))
+    refused(proxy, client, "connect_failed", "unreachable", closes=False)
+
+
+@pytest.mark.req("G06", "R07")
+def test_banner_shows_the_policy(start):
+    proxy = start("--clients", "127.0.0.0/8", "--connect-ports", "443,8000-8100")
+    text = proxy.stderr()
+    proxy.line("try: curl")
+    for word in ("rule 0", "port 443", "8000-8100", "127.0.0.0/8", "refused"):
+        assert word in proxy.stderr(), text
+
+
+@pytest.mark.req("R07", "A15")
+@pytest.mark.parametrize("options", [["--nonsense"], ["--listen"], ["--listen", "localhost:1"], ["--listen", "127.0.0.1:99999"], ["--listen", "127.0.0.1"],
+                                     ["--timeout", "head"], ["--timeout", "head=x"], ["--timeout", "head=0"], ["--timeout", "nose=1"],
+                                     ["--timeout", "head=-1"], ["--connect-ports", "0"], ["--connect-ports", "x"], ["--connect-ports", ""],
+                                     ["--connect-ports", "9-1"], ["--clients", "300.0.0.0/8"], ["--clients", "10.0.0.0/33"], ["--user", "nocolon"],
+                                     ["--user", "anna:"], ["--users", "/nonexistent"], ["--name", "two words"], ["--name", ""], ["--name", "n" * 33],
+                                     ["--name", "9x"], ["--body-max", "-1"], ["--per-client", "0"], ["--workers", "0"], ["--workers", "x"],
+                                     ["--log-format", "xml"], ["--log", "/nonexistent/log"], ["--help=x"], ["positional"]])
+def test_wrong_options_end_the_program(options):
+    done = subprocess.run([BINARY, *options], capture_output=True, timeout=PATIENCE)
+    assert done.returncode in (1, 2) and done.stderr.startswith(b"miniproxy: ") and done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.req("G06")
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version(option):
+    done = subprocess.run([BINARY, option], capture_output=True, timeout=PATIENCE)
+    assert done.returncode == 0 and done.stdout.startswith(b"miniproxy ") and not done.stderr
+
+
+@pytest.mark.req("R07")
+def test_port_in_use(start):
+    proxy = start()
+    done = subprocess.run([BINARY, "--listen", f"127.0.0.1:{proxy.port}"], capture_output=True, timeout=PATIENCE)
+    assert done.returncode == 1 and b"cannot listen" in done.stderr
+
+
+@pytest.mark.req("P01", "Z04")
+def test_many_listeners(start, origin):
+    o, proxy = origin(), start("--allow-private", "--listen", "127.0.0.2:0", "--listen", "127.0.0.3:0")
+    ports = re.findall(r"(127\.0\.0\.\d):(\d+)", proxy.line("listens on.*")[0])
+    assert len(ports) == 3
+    for host, port in ports:
+        proxy.host, proxy.port = host, int(port)
+        assert proxy.client(source="127.0.0.1").ask("GET", o.url + "/").status == 200
+    proxy.host, proxy.port = ports[0][0], int(ports[0][1])
+    client = proxy.client()
+    client.send(request("GET", f"http://{ports[1][0]}:{ports[1][1]}/"))
+    refused(proxy, client, "loop", closes=False)
