@@ -651,7 +651,6 @@ struct plan {
     uint16_t port;
     uint16_t method_bit;   /* enum miniproxy_method */
     uint8_t form;          /* of the target, IPV6_LITERAL … */
-    unsigned char stop;    /* octet behind the host, where a NUL stands meanwhile */
     uint8_t count, next;   /* addresses; which is tried next */
     uint8_t tick;          /* head starts that have passed */
     int8_t error;          /* of the last attempt that failed, enum miniproxy_result */
@@ -924,7 +923,6 @@ static void rewrite_request(struct miniproxy_buffer *b, const char *name, const 
     unsigned char *data = b->u.data, *w = data, *target = data + plan.target.at;
     unsigned char *path = data + plan.path.at, *end = target + plan.target.len;
     unsigned host_at = plan.host.at + plan.path.len;
-    data[plan.host.at + plan.host.len] = plan.stop;
     /* The path moves before the host: three reversals rotate the target. */
     reverse(target, path);
     reverse(path, end);
@@ -2312,6 +2310,8 @@ static void start_linger(struct miniproxy *p, struct miniproxy_session *s)
 static enum next next_request(struct miniproxy *p, struct miniproxy_session *s)
 {
     bool keeps = (s->flags & KEEPS_CLIENT) != 0 && !p->draining;
+    struct miniproxy_buffer *up = buffer_of(p, &s->up);
+    if (has_received(up)) s->bytes_up -= (unsigned)(up->in_end - up->in); /* they belong to the next request */
     report(p, s);
     give_back(p, &s->down);
     if (!keeps) {
@@ -2516,8 +2516,9 @@ static enum miniproxy_cause read_head(struct miniproxy *p, struct miniproxy_sess
         s->flags |= IS_UPGRADE;
     if ((h->seen & HAS_MAX_FORWARDS) != 0 && (pl->method_bit & (MINIPROXY_OPTIONS | MINIPROXY_TRACE)) != 0)
         drop_field(h, b, (const unsigned char *)"max-forwards", 12); /* written anew */
-    if (pl->host.len > 0) {
-        pl->stop = b->u.data[pl->host.at + pl->host.len];
+    if (pl->host.len > 0) { /* end it in a NUL; what stands in front of it is not needed any more, what stands behind it is */
+        pl->host.at--;
+        memmove(b->u.data + pl->host.at, b->u.data + pl->host.at + 1, pl->host.len);
         b->u.data[pl->host.at + pl->host.len] = '\0';
     }
     return MINIPROXY_CAUSE_NONE;

@@ -297,6 +297,7 @@ static void out_end(struct origin *o)
     struct answer *a = &ex->answer;
     if (a->framing == FRAMING_CHUNKED && !bodiless(ex))
         out(o, "0\r\n%s\r\n", a->trailers ? "X-Trail: t\r\nContent-Length: 3\r\nX-Hop-Down: 2\r\n" : "");
+    if (a->fault == ANSWER_EXTRA) ex->origin_done = true; /* what follows does not belong to it */
     if (a->fault == ANSWER_EXTRA && (a->framing != FRAMING_EOF || bodiless(ex))) out(o, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad");
     o->phase = ORIGIN_SENDS_LAST;
 }

@@ -133,7 +133,8 @@ static void take_client(struct slot *s, struct miniproxy_conn *c, struct client 
     cl->session = (uint16_t)session_of(c);
     v->state = CONN_OPEN;
     world.open_clients++;
-    if (world.open_clients > MINIPROXY_SESSIONS || sessions_of_address(&cl->addr) > cap) world.ever_full = true;
+    cl->surplus = world.open_clients > MINIPROXY_SESSIONS || sessions_of_address(&cl->addr) > cap;
+    if (cl->surplus) world.ever_full = true;
     v->c = c;
     v->generation = c->generation;
     v->slot = c->id;

@@ -334,6 +334,7 @@ struct client {
     struct exchange *exchanges[EXCHANGES_EACH];
     uint8_t count, writing, reading, phase, ending;
     bool pipelines, started, accepted, over, stops_at_close, saw_close, saw_eof, saw_reset, stopped_writing, fin_sent, deaf, blind;
+    bool surplus; /* there were as many clients as there may be, or as many from its address */
     uint16_t session;
     uint32_t burst, gap_ms, read_burst, read_gap_ms, wait_until_set;
     uint64_t next_write_at, next_read_at, continue_at, written, read;

@@ -22,6 +22,8 @@ from targets import ROOT, Results
 
 BINARY = os.path.join(ROOT, "build", "asan", "miniproxy")
 CLIENTS = 24
+NAME = b"hostile"
+TIMEOUTS = [word for name in ("head", "tunnel", "body", "first_byte", "response", "linger") for word in ("--timeout", name + "=2")]
 BODY = bytes(range(256)) * 8
 
 REQUESTS = [
@@ -91,41 +93,68 @@ async def send_in_pieces(rng, writer, data):
 
 
 class Hostile:
-    def __init__(self, rng, process):
-        self.rng, self.process = rng, process
+    def __init__(self, rng):
+        self.rng, self.process = rng, None
         self.bad_requests, self.bad_replies, self.unserved = [], [], []
         self.recent = collections.deque(maxlen=4 * CLIENTS)  # of use when the proxy has crashed
         self.counts = {"damaged": 0, "sound": 0, "replies": 0, "at origins": 0}
 
     async def hostile_origin(self, reader, writer):
+        """Inspects what comes as a strict recipient would, answers with anything."""
         try:
             for _ in range(self.rng.randrange(1, 4)):
                 head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 3)
                 self.counts["at origins"] += 1
-                if b" HTTP/1.1\r\n" in head:
-                    self.inspect(head)
+                if not await self.inspect(head, reader):
+                    self.bad_requests.append(head)
+                    break
                 answer = damage(self.rng, self.rng.choice(RESPONSES))
                 self.recent.append(("origin", head, answer))
                 await send_in_pieces(self.rng, writer, answer)
+                if b" 101 " in answer:
+                    break  # what follows may be a tunnel's content
         except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         give_up(self.rng, writer)
 
-    def inspect(self, head):
-        """What reaches an origin outside a tunnel must be one strict request head."""
+    async def inspect(self, head, reader):
+        """One strict request head, written by the proxy, and its body."""
         lines = head[:-4].split(b"\r\n")
-        if not lines[0].split(b" ")[1:2] or not re.fullmatch(rb"[!-~]+ (?:/[!-~\x80-\xff]*|\*) HTTP/1\.1", lines[0]):
-            if not head.startswith((b"GET http", b"CONNECT", b"early")):  # a tunnel's content may look like anything
-                self.bad_requests.append(head)
-            return
-        if not any(line.lower().startswith(b"via:") for line in lines):
-            return  # not from the proxy's rewriting: content of a tunnel
-        names = [line.split(b":")[0].lower() for line in lines[1:]]
-        ok = all(re.fullmatch(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*", line) for line in lines[1:])
-        ok = ok and names.count(b"host") == 1 and names.count(b"content-length") <= 1 and names.count(b"transfer-encoding") <= 1
-        ok = ok and not (b"content-length" in names and b"transfer-encoding" in names)
-        if not ok or b"proxy-authorization" in names or b"keep-alive" in names:
-            self.bad_requests.append(head)
+        fields = [tuple(line.partition(b":")[::2]) for line in lines[1:]]
+        names = [name.lower() for name, _ in fields]
+        ok = re.fullmatch(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ (?:/[!-~\x80-\xff]*|\*) HTTP/1\.1", lines[0])
+        ok = ok and all(re.fullmatch(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*", line) for line in lines[1:])
+        ok = ok and names.count(b"host") == 1 and any(n.lower() == b"via" and b" " + NAME in v for n, v in fields)
+        ok = ok and not {b"proxy-authorization", b"keep-alive", b"proxy-connection"} & set(names)
+        lengths = [value.strip() for name, value in fields if name.lower() == b"content-length"]
+        codings = [value.strip() for name, value in fields if name.lower() == b"transfer-encoding"]
+        if not ok or len(lengths) + len(codings) > 1 or codings not in ([], [b"chunked"]):
+            return False
+        if lengths:
+            if not lengths[0].isdigit():
+                return False
+            await asyncio.wait_for(reader.readexactly(min(int(lengths[0]), 1 << 20)), 3)
+        while codings:
+            size = await asyncio.wait_for(reader.readuntil(b"\r\n"), 3)
+            if not re.fullmatch(rb"[0-9a-f]{1,8}\r\n", size):
+                return False
+            if int(size, 16) == 0:
+                while await asyncio.wait_for(reader.readuntil(b"\r\n"), 3) != b"\r\n":
+                    pass
+                break
+            data = await asyncio.wait_for(reader.readexactly(int(size, 16) + 2), 3)
+            if not data.endswith(b"\r\n"):
+                return False
+        return True
+
+    async def blind_origin(self, reader, writer):
+        """The far end of a tunnel."""
+        try:
+            while await asyncio.wait_for(reader.read(4096), 3):
+                await send_in_pieces(self.rng, writer, damage(self.rng, self.rng.choice(RESPONSES)))
+        except (OSError, asyncio.TimeoutError):
+            pass
+        give_up(self.rng, writer)
 
     async def sound_origin(self, reader, writer):
         try:
@@ -136,10 +165,11 @@ class Hostile:
         except (OSError, asyncio.IncompleteReadError):
             writer.close()
 
-    async def hostile_client(self, proxy_port, origin_port, until):
-        host = b"127.0.0.1:%d" % origin_port
+    async def hostile_client(self, proxy_port, origin_port, tunnel_port, until):
         while time.monotonic() < until and self.process.poll() is None:
-            message = damage(self.rng, self.rng.choice(REQUESTS).replace(b"%h", host))
+            message = self.rng.choice(REQUESTS)
+            port = tunnel_port if message.startswith(b"CONNECT") else origin_port
+            message = damage(self.rng, message.replace(b"%h", b"127.0.0.1:%d" % port))
             self.counts["damaged"] += 1
             self.recent.append(("client", message))
             try:
@@ -172,22 +202,25 @@ class Hostile:
                 self.unserved.append(answer[:300])
             await asyncio.sleep(0.1)
 
-    async def run(self, proxy_port, seconds):
-        sound = await asyncio.start_server(self.sound_origin, "127.0.0.1", 0)
-        hostile = await asyncio.start_server(self.hostile_origin, "127.0.0.1", 0)
-        sound_port, hostile_port = (s.sockets[0].getsockname()[1] for s in (sound, hostile))
+    async def run(self, seconds, log):
+        servers = [await asyncio.start_server(one, "127.0.0.1", 0)
+                   for one in (self.sound_origin, self.hostile_origin, self.blind_origin)]
+        sound_port, hostile_port, tunnel_port = (s.sockets[0].getsockname()[1] for s in servers)
+        self.process, port = start(log, tunnel_port)
         until = time.monotonic() + seconds
-        await asyncio.gather(self.sound_client(proxy_port, sound_port, until),
-                             *(self.hostile_client(proxy_port, hostile_port, until) for _ in range(CLIENTS)))
-        sound.close()
-        hostile.close()
+        await asyncio.gather(self.sound_client(port, sound_port, until),
+                             *(self.hostile_client(port, hostile_port, tunnel_port, until) for _ in range(CLIENTS)))
+        for server in servers:
+            server.close()
 
 
-def start(log):
-    process = subprocess.Popen([BINARY, "--listen", "127.0.0.1:0", "--allow-private", "--connect-ports", "any", "--log", log,
-                                "--timeout", "head=2", "--timeout", "tunnel=2", "--timeout", "body=2", "--timeout", "first_byte=2",
-                                "--timeout", "response=2", "--timeout", "linger=1", "--drain", "5"],
-                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(log + ".stderr", "wb"))
+def start(log, tunnel_port):
+    """CONNECT leads to one port only, so that what arrives at the others is never the content of a tunnel."""
+    environment = dict(os.environ, ASAN_OPTIONS="handle_abort=1")
+    with open(log + ".stderr", "wb") as stderr:
+        process = subprocess.Popen([BINARY, "--listen", "127.0.0.1:0", "--allow-private", "--connect-ports", str(tunnel_port),
+                                    "--log", log, "--name", NAME.decode(), "--drain", "5"] + TIMEOUTS, env=environment,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr)
     for _ in range(200):
         with open(log + ".stderr", encoding="utf-8", errors="replace") as f:
             banner = re.search(r"http://127\.0\.0\.1:(\d+)", f.read())
@@ -205,12 +238,12 @@ def main():
     results = Results("hostile")
     log = os.path.join(ROOT, "build", "log", "hostile-access.log")
     os.makedirs(os.path.dirname(log), exist_ok=True)
-    process, port = start(log)
-    hostile = Hostile(random.Random(seed), process)
+    hostile = Hostile(random.Random(seed))
     try:
-        asyncio.run(hostile.run(port, seconds))
-        alive = process.poll() is None
+        asyncio.run(hostile.run(seconds, log))
     finally:
+        process = hostile.process
+        alive = process.poll() is None
         process.send_signal(signal.SIGTERM)
         try:
             status = process.wait(20)
