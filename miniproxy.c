@@ -2099,7 +2099,7 @@ static void enter(struct miniproxy *p, struct miniproxy_session *s, enum state s
         [STATE_AWAIT] = TO(RELAY) | TO(TUNNEL) | TO(CONNECT) | TO(REPLY) | TO(FREE),
         [STATE_RELAY] = TO(IDLE) | TO(LINGER) | TO(FREE),
         [STATE_TUNNEL] = TO(REPLY) | TO(FREE),
-        [STATE_REPLY] = TO(IDLE) | TO(LINGER) | TO(FREE),
+        [STATE_REPLY] = TO(REPLY) | TO(IDLE) | TO(LINGER) | TO(FREE),
         [STATE_LINGER] = TO(FREE),
     };
 #undef TO
@@ -2287,7 +2287,9 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
         b->out = b->out_end = 0;
     }
     close_servers(p, s, true);
-    give_back(p, &s->down);
+    b = buffer_of(p, &s->down);
+    if (has_sendable(b)) b->in = b->in_end = b->out_end; /* an interim response of which a part may have left */
+    else give_back(p, &s->down);
     leave_wait(p, s);
     s->cause = (uint8_t)cause;
     s->status = cause == MINIPROXY_CAUSE_NONE ? 200 : causes[cause].status;
@@ -2330,7 +2332,8 @@ static enum next next_request(struct miniproxy *p, struct miniproxy_session *s)
 static enum next refuse_bare(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
 {
     int n;
-    if (s->state == STATE_LINGER || (s->flags & HAS_ANSWERED) != 0) return cut(p, s, cause);
+    if (s->state == STATE_LINGER || (s->flags & HAS_ANSWERED) != 0 || has_sendable(buffer_of(p, &s->down)))
+        return cut(p, s, cause);
     s->flags &= ~(uint32_t)KEEPS_CLIENT;
     refuse(p, s, cause);
     n = p->config.port->send(p->config.port_data, &s->client, bare_reply, sizeof bare_reply - 1);

@@ -102,7 +102,7 @@ struct exchange;
 
 struct actor {
     void (*step)(struct actor *a);
-    uint64_t step_at; /* time of the step that is scheduled; 0: none */
+    uint64_t step_at, later_at; /* times of the steps that are scheduled; 0: none */
     uint16_t number;
 };
 

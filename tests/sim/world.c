@@ -126,10 +126,13 @@ static struct event pop(void)
     return first;
 }
 
+/* A step asks again for what it still waits for, so only the earliest counts; a later one that was asked for before is
+ * remembered, for its event is in the heap already. */
 void step_after(struct actor *a, uint64_t delay_ms)
 {
     uint64_t when_ms = world.now_ms + delay_ms;
     if (a->step_at != 0 && a->step_at <= when_ms) return;
+    if (a->step_at != 0) a->later_at = a->step_at;
     a->step_at = when_ms;
     at(when_ms, EVENT_STEP, a->number, when_ms);
 }
@@ -210,7 +213,9 @@ static void play(const struct event *e)
         return;
     case EVENT_STEP:
         a = actor_of(e->who);
-        if (a->step_at == e->value) a->step_at = 0;
+        if (a->step_at != e->value) return;
+        a->step_at = a->later_at;
+        a->later_at = 0;
         a->step(a);
         return;
     case EVENT_START:

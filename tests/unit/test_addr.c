@@ -213,7 +213,8 @@ static void ip4_inside_ip6(const void *data)
 {
     static const char *const special[] = {
         "::ffff:127.0.0.1",  "::ffff:10.0.0.1",  "::ffff:169.254.169.254", "::127.0.0.1",  "::10.1.2.3",    "::0.0.0.2",
-        "64:ff9b::127.0.0.1", "64:ff9b::192.168.0.1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::1", "2002:a00:1::", "2002:c0a8::1"};
+        "64:ff9b::127.0.0.1", "64:ff9b::192.168.0.1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::1", "2002:a00:1::",
+        "2002:c0a8::1"};
     static const char *const ordinary[] = {"::ffff:8.8.8.8", "::8.8.8.8", "64:ff9b::8.8.8.8", "2002:808:808::1"};
     (void)data;
     for (size_t i = 0; i < sizeof special / sizeof special[0]; i++) check_special(special[i], true);
@@ -238,7 +239,8 @@ int main(void)
     struct unit_test tests[] = {
         {.name = "dotted quads are read and written", .run = ip4_text},
         {.name = "only strict dotted quads are IPv4 addresses [T22]", .run = ip4_malformed},
-        {.name = "parsing keeps the port, failing changes nothing", .run = parse_keeps_the_port_and_failure_changes_nothing},
+        {.name = "parsing keeps the port, failing changes nothing",
+         .run = parse_keeps_the_port_and_failure_changes_nothing},
         {.name = "no address has no text", .run = no_address_has_no_text},
         {.name = "special-purpose IPv4 networks, edge by edge [R02]", .run = special_ip4_networks},
 #if MINIPROXY_WITH_IPV6

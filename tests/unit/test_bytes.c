@@ -9,8 +9,8 @@ static void tokens(const void *data)
 {
     (void)data;
     for (unsigned c = 0; c < 256; c++) { /* RFC 9110 section 5.6.2 */
-        bool tchar = c != 0 && c < 128 && strchr("!#$%&'*+-.^_`|~0123456789"
-                                                 "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", (int)c) != NULL;
+        static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        bool tchar = c != 0 && (strchr("!#$%&'*+-.^_`|~0123456789", (int)c) != NULL || strchr(letters, (int)c) != NULL);
         if (is_token((unsigned char)c) != tchar) fail_msg("octet %u", c);
     }
 }
@@ -47,7 +47,8 @@ static void numbers(const void *data)
 {
     static const char *const bad[] = {"",  "+5", "-1",  " 5",  "5 ",   "5,5", "0x5", "5a", "a5", "5.0", "1e3", "\t5",
                                       "5\n", ".5", "--5", "\xd9\xa5", "18446744073709551616", "18446744073709551621",
-                                      "36893488147419103237", "99999999999999999999", "340282366920938463463374607431768211456"};
+                                      "36893488147419103237", "99999999999999999999",
+                                      "340282366920938463463374607431768211456"};
     uint64_t value;
     (void)data;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {

@@ -114,7 +114,8 @@ static void texts(const void *data)
         const char *text = table[i].text;
         if (table[i].status == 0) continue;
         for (const char *p = text; *p != '\0'; p++)
-            if (*p < 0x20 || *p > 0x7e || strchr("<>&", *p) != NULL) fail_msg("%s: octet %u", table[i].name, (unsigned)*p);
+            if (*p < 0x20 || *p > 0x7e || strchr("<>&", *p) != NULL)
+                fail_msg("%s: octet %u", table[i].name, (unsigned)*p);
         if (strlen(text) < 20 || text[strlen(text) - 1] != '.') fail_msg("%s: not a sentence", table[i].name);
     }
 }

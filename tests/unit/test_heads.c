@@ -98,8 +98,9 @@ static struct step *add_step(enum step_kind kind, const char *file, unsigned lin
 
 static enum step_kind block_kind(const char *file, unsigned line, const char *info)
 {
-    static const char *const names[] = {"client",             "origin",             "to client",          "to origin",
-                                        "to client, decoded", "to origin, decoded", "to client, at most", "to origin, at most"};
+    static const char *const names[] = {
+        "client",             "origin",             "to client",          "to origin",
+        "to client, decoded", "to origin, decoded", "to client, at most", "to origin, at most"};
     for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(info, names[i]) == 0) return (enum step_kind)i;
     stop_reading(file, line, "unknown kind of block");
@@ -258,9 +259,9 @@ static void world_close(void *port, struct miniproxy_conn *c, bool hard)
     peer_of(c)->conn = NULL;
 }
 
-static const struct miniproxy_port world_port = {.accept = world_accept, .resolve = world_resolve, .connect = world_connect,
-                                                 .recv = world_recv, .send = world_send, .finish = world_finish,
-                                                 .close = world_close};
+static const struct miniproxy_port world_port = {.accept = world_accept, .resolve = world_resolve,
+                                                 .connect = world_connect, .recv = world_recv, .send = world_send,
+                                                 .finish = world_finish, .close = world_close};
 
 static void on_event(void *app, const struct miniproxy_event *event)
 {
@@ -284,7 +285,8 @@ static const struct miniproxy_rule users_only[] = {
 static const struct miniproxy_user user = {.name = "Aladdin", .password = "open sesame"};
 static const struct miniproxy_policy policy_anything = {.rules = anything, .rule_count = 1};
 static const struct miniproxy_policy policy_standard = {.rules = standard, .rule_count = 1};
-static const struct miniproxy_policy policy_users = {.rules = users_only, .rule_count = 1, .users = &user, .user_count = 1};
+static const struct miniproxy_policy policy_users = {
+    .rules = users_only, .rule_count = 1, .users = &user, .user_count = 1};
 
 /* What a case says before its first bytes. */
 static bool configure(struct miniproxy_config *config, const char *what)
@@ -358,7 +360,8 @@ static void fail_step(const struct head_case *c, unsigned line, const char *why)
 {
     fprintf(stderr, "%s:%u: %s (pieces of %zu in, %zu out)\n", c->file, line, why, world.recv_piece, world.send_piece);
     if (world.events > 0)
-        fprintf(stderr, "last event: %s %u\n", miniproxy_cause_token((enum miniproxy_cause)world.event.cause), world.event.status);
+        fprintf(stderr, "last event: %s %u\n", miniproxy_cause_token((enum miniproxy_cause)world.event.cause),
+                world.event.status);
     fail();
 }
 
@@ -463,7 +466,8 @@ static const char *wrong_reply(enum miniproxy_cause cause, bool kept)
     snprintf(status, sizeof status, "HTTP/1.1 %u ", miniproxy_cause_status(cause));
     if (body == NULL || strncmp(world.reply, status, strlen(status)) != 0) return "not that refusal";
     body += 4;
-    if (!reply_has("\r\nProxy-Status: miniproxy; error=%s\r\n", miniproxy_cause_type(cause))) return "another Proxy-Status";
+    if (!reply_has("\r\nProxy-Status: miniproxy; error=%s\r\n", miniproxy_cause_type(cause)))
+        return "another Proxy-Status";
     if (!reply_has("\r\nContent-Type: text/plain; charset=utf-8\r\n")) return "another Content-Type";
     if (!reply_has("\r\nCache-Control: no-store\r\n")) return "no Cache-Control";
     if (reply_has("\r\nConnection: close\r\n") == kept) return "close is not said as expected";
@@ -518,7 +522,8 @@ static bool check_state(const struct head_case *c, const struct step *s)
     else if (sscanf(t, "events: %u", &number) == 1) holds = world.events == number;
     else if (strncmp(t, "reply has: ", 11) == 0) holds = strstr(world.reply, word = t + 11) != NULL;
     else if (strncmp(t, "reply lacks: ", 13) == 0) holds = strstr(world.reply, word = t + 13) == NULL;
-    else if (strncmp(t, "event: ", 7) == 0) holds = world.events > 0 && world.event.cause == cause_by_token(c, s, t + 7);
+    else if (strncmp(t, "event: ", 7) == 0)
+        holds = world.events > 0 && world.event.cause == cause_by_token(c, s, t + 7);
     else return false;
     if (holds) return true;
     if (word != NULL) print_bytes("reply", world.reply, strlen(world.reply));
@@ -542,7 +547,8 @@ static void do_step(const struct head_case *c, const struct step *s)
     }
     if (strncmp(s->text, "refused: ", 9) == 0) check_refusal(c, s, s->text + 9, false);
     else if (strncmp(s->text, "refused and kept: ", 18) == 0) check_refusal(c, s, s->text + 18, true);
-    else if (!act(c, s) && !check_state(c, s) && !configure(&ignored, s->text)) fail_step(c, s->line, "unknown directive");
+    else if (!act(c, s) && !check_state(c, s) && !configure(&ignored, s->text))
+        fail_step(c, s->line, "unknown directive");
 }
 
 static void check_peer_end(const struct head_case *c, const struct peer *p, const char *why)

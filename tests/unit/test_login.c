@@ -193,7 +193,8 @@ static void no_users(const void *data)
 
 static void longest(const void *data)
 {
-    static char name[] = "long", password[MINIPROXY_CREDENTIALS_MAX + 10], text[MINIPROXY_CREDENTIALS_MAX + 20], value[600];
+    static char name[] = "long", value[600];
+    static char password[MINIPROXY_CREDENTIALS_MAX + 10], text[MINIPROXY_CREDENTIALS_MAX + 20];
     struct miniproxy_user user = {.name = name, .password = password};
     const struct miniproxy_policy one = {.users = &user, .user_count = 1};
     (void)data;
