@@ -87,7 +87,7 @@ enum {
 
 /* With fewer buffers than all sessions could borrow, requests leave some for responses and replies: what flows towards clients
  * frees buffers, so it must never wait for what flows the other way. */
-#if MINIPROXY_BUFFERS >= 2 * MINIPROXY_SLOTS
+#if MINIPROXY_BUFFERS >= 2 * (MINIPROXY_SESSIONS + MINIPROXY_RESERVED)
 #define BUFFER_RESERVE 0
 #elif MINIPROXY_BUFFERS < 16
 #define BUFFER_RESERVE 1
@@ -3402,8 +3402,20 @@ static uint32_t next_deadline(const struct miniproxy *p)
 
 /* ---- newcomers ---- */
 
+/* Whether an idle session can be closed: it cannot when a request has just arrived, which is then no longer overlooked. */
+static bool is_quiet(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct visit v = {false, false, false};
+    if (s->state != STATE_IDLE || s->wait_lane != 0 || buffer_of(p, &s->up) != NULL || (s->flags & IS_RESERVED) != 0) return false;
+    s->client.ready |= MINIPROXY_RD;
+    s->up.source = SOURCE_RAW;
+    if (fill(p, s, &s->up, &s->client, MINIPROXY_HEADROOM, &v) <= 0 && s->wait_lane == 0) return true;
+    run_soon(p, s, 0);
+    return false;
+}
+
 /* The session that can best be missed: idle for longest, then one whose client never said anything, then one that has its reply and
- * does not close. Nobody from whom something has just arrived, nobody who has just come. */
+ * does not close. Nobody who has just come. */
 static bool evict(struct miniproxy *p)
 {
     static const uint8_t queues[] = {MINIPROXY_TIMEOUT_IDLE, MINIPROXY_TIMEOUT_HEAD, MINIPROXY_TIMEOUT_LINGER};
@@ -3411,16 +3423,12 @@ static bool evict(struct miniproxy *p)
         uint16_t number = p->timers[queues[i]].head;
         for (unsigned looks = 0; number != 0 && looks < EVICT_LOOKS; looks++) {
             struct miniproxy_session *s = &p->sessions[(number - 1) / MINIPROXY_TIMERS_EACH];
-            uint32_t age_ms = p->now_ms - s->mark_ms;
-            bool quiet = s->state == STATE_IDLE && (s->client.ready & MINIPROXY_RD) == 0 && s->wait_lane == 0;
-            if (queues[i] == MINIPROXY_TIMEOUT_LINGER) quiet = true;
-            if (queues[i] != MINIPROXY_TIMEOUT_IDLE && age_ms < EVICT_AGE_MS) quiet = false;
-            if (quiet && (s->flags & IS_RESERVED) == 0) {
-                p->counters.evicted++;
-                end_session(p, s, false);
-                return true;
-            }
             number = timer_at(p, number)->next;
+            if (queues[i] != MINIPROXY_TIMEOUT_IDLE && p->now_ms - s->mark_ms < EVICT_AGE_MS) continue;
+            if (queues[i] == MINIPROXY_TIMEOUT_LINGER ? (s->flags & IS_RESERVED) != 0 : !is_quiet(p, s)) continue;
+            p->counters.evicted++;
+            end_session(p, s, false);
+            return true;
         }
     }
     return false;
@@ -3441,12 +3449,11 @@ static bool over_client_limit(struct miniproxy *p, const struct miniproxy_sessio
         struct miniproxy_session *other = &p->sessions[number - 1];
         if (other == s || (other->flags & IS_RESERVED) != 0 || !same_ip(&other->client_addr, &s->client_addr)) continue;
         count++;
-        if (is_armed(other, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_IDLE) && other->state == STATE_IDLE &&
-            (other->client.ready & MINIPROXY_RD) == 0)
+        if (other->state == STATE_IDLE && is_armed(other, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_IDLE))
             idle = other; /* the list begins with the latest: this ends with the oldest */
     }
     if (count < p->config.sessions_per_client) return false;
-    if (idle == NULL) return true;
+    if (idle == NULL || !is_quiet(p, idle)) return true;
     p->counters.evicted++;
     end_session(p, idle, false);
     return false;
@@ -3482,7 +3489,8 @@ static struct miniproxy_session *take_slot(struct miniproxy *p)
     return s;
 }
 
-static void welcome(struct miniproxy *p, struct miniproxy_session *s)
+/* False: it has come to be refused. */
+static bool welcome(struct miniproxy *p, struct miniproxy_session *s)
 {
     bool room = make_room(p);
     p->counters.accepted++;
@@ -3492,15 +3500,16 @@ static void welcome(struct miniproxy *p, struct miniproxy_session *s)
     s->client.ready |= MINIPROXY_RD | MINIPROXY_WR;
     join_peers(p, s);
     enter(p, s, STATE_IDLE);
+    run_soon(p, s, 0);
     if (room && !over_client_limit(p, s)) {
         arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_HEAD);
-    } else {
-        if (p->reserved == MINIPROXY_RESERVED) hurry_reserved(p);
-        s->flags |= IS_RESERVED;
-        p->refused[p->reserved++] = u16(slot_of(p, s) + 1);
-        arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_REFUSE);
+        return true;
     }
-    run_soon(p, s, 0);
+    if (p->reserved == MINIPROXY_RESERVED) hurry_reserved(p);
+    s->flags |= IS_RESERVED;
+    p->refused[p->reserved++] = u16(slot_of(p, s) + 1);
+    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_REFUSE);
+    return false;
 }
 
 static void accept_some(struct miniproxy *p)
@@ -3509,14 +3518,13 @@ static void accept_some(struct miniproxy *p)
     int result;
     if (p->accept_paused && time_reached(p->now_ms, p->accept_retry_ms)) p->accept_paused = 0;
     for (unsigned i = 0; i < ACCEPTS_A_POLL && p->accept_ready && !p->accept_paused && !p->draining; i++) {
-        if (p->counters.active == MINIPROXY_SLOTS && !evict(p)) hurry_reserved(p);
         s = take_slot(p);
         if (s == NULL) return; /* the run queue still holds ended sessions: next round */
         s->client.ready = 0;
         s->client_addr.family = 0;
         result = p->config.port->accept(p->config.port_data, &s->client, &s->client_addr);
         if (result == MINIPROXY_OK) {
-            welcome(p, s);
+            if (!welcome(p, s)) return; /* those who are refused get their turn before more come */
             continue;
         }
         s->run_next = p->slots_free;

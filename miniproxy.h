@@ -224,7 +224,7 @@ struct miniproxy_conn {
     uint8_t port_flags;  /* the port's own; 0 as handle */
 };
 
-#define MINIPROXY_SLOTS (MINIPROXY_SESSIONS + MINIPROXY_RESERVED)
+#define MINIPROXY_SLOTS (MINIPROXY_SESSIONS + MINIPROXY_RESERVED + 1) /* one into which a connection is taken before it has a place */
 #define MINIPROXY_CONNS (MINIPROXY_SLOTS * (1 + MINIPROXY_ATTEMPTS))
 
 /* ==== 3  The port contract =========================================================================
