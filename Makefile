@@ -146,7 +146,7 @@ sim:
 test:
 	@rm -f $(SUITES:%=build/results/%.tsv)
 	@sh tests/tools/deps.sh || true
-	@$(MAKE) -k -j$(JOBS) $(SUITES:%=run-%) || true
+	@$(MAKE) -s --no-print-directory -k -j$(JOBS) $(SUITES:%=run-%) || true
 	@sh tests/tools/summary.sh deps $(SUITES)
 
 JOBS ?= 2

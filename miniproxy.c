@@ -2098,7 +2098,7 @@ static void enter(struct miniproxy *p, struct miniproxy_session *s, enum state s
         [STATE_CONNECT] = TO(AWAIT) | TO(TUNNEL) | TO(REPLY) | TO(FREE),
         [STATE_AWAIT] = TO(RELAY) | TO(TUNNEL) | TO(CONNECT) | TO(REPLY) | TO(FREE),
         [STATE_RELAY] = TO(IDLE) | TO(LINGER) | TO(FREE),
-        [STATE_TUNNEL] = TO(REPLY) | TO(FREE),
+        [STATE_TUNNEL] = TO(REPLY) | TO(LINGER) | TO(FREE),
         [STATE_REPLY] = TO(REPLY) | TO(IDLE) | TO(LINGER) | TO(FREE),
         [STATE_LINGER] = TO(FREE),
     };
@@ -3197,6 +3197,7 @@ static enum next on_tunnel(struct miniproxy *p, struct miniproxy_session *s, str
     down = tunnel(p, s, &s->down, v);
     if (up == TUNNEL_ENDED && (s->client.ready & MINIPROXY_BROKEN) != 0) down = TUNNEL_BROKEN; /* nobody reads any more */
     if (down == TUNNEL_ENDED && (server_of(s)->ready & MINIPROXY_BROKEN) != 0) up = TUNNEL_BROKEN;
+    if (down == TUNNEL_BROKEN && up == TUNNEL_RUNS) return next_request(p, s); /* which lingers: the client still sends */
     if (up == TUNNEL_BROKEN || down == TUNNEL_BROKEN || (up == TUNNEL_ENDED && down == TUNNEL_ENDED)) {
         end_session(p, s, false);
         return NEXT_STATE;

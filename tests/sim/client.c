@@ -357,7 +357,10 @@ static void step_read(struct client *cl)
         step_after(&cl->actor, cl->next_read_at - world.now_ms);
         return;
     }
-    if (cl->trouble.reading && meet_trouble(cl)) return;
+    if (cl->trouble.reading && meet_trouble(cl)) {
+        if (!cl->over && !cl->deaf) step_after(&cl->actor, cl->next_read_at > world.now_ms ? cl->next_read_at - world.now_ms : 0);
+        return;
+    }
     budget = (size_t)until_trouble(cl, true, cl->read_burst);
     n = peer_read(cl->conn, data, budget);
     if (n == 0) return;

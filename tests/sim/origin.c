@@ -535,11 +535,10 @@ static void origin_step(struct actor *a)
     step_end(o);
 }
 
-void origin_new(struct conn *v, const struct miniproxy_addr *to)
+void origin_new(struct conn *v)
 {
     struct origin *o;
     unsigned number = world.origin_count++;
-    (void)to;
     if (number == origins_made) {
         origins[origins_made++] = calloc(1, sizeof *o);
         if (origins[number] == NULL) abort();
@@ -552,7 +551,6 @@ void origin_new(struct conn *v, const struct miniproxy_addr *to)
     o->actor.step = origin_step;
     o->actor.number = (uint16_t)(CLIENTS_MAX + number);
     v->peer = &o->actor;
-    v->exchange->connected = true;
     trace("origin %u accepts", o->actor.number);
     if (v->exchange->kind == EXCHANGE_CONNECT) {
         o->ex = o->first = v->exchange;

@@ -431,6 +431,7 @@ void make_plan(void)
 {
     unsigned clients = one_in(6) ? between(10, CLIENTS_MAX) : between(1, 8);
     uint32_t rush_ms = one_in(3) ? 5 : one_in(2) ? 500 : 90000;
+    world.connected = origin_new;
     make_mood();
     make_timeouts();
     world.base_ms = one_in(3) ? UINT32_MAX - below(60000) : (uint32_t)random_next();

@@ -310,7 +310,8 @@ static int port_connect(void *port, struct miniproxy_conn *c, const struct minip
     }
     s->state = SLOT_OPEN;
     s->v->state = CONN_OPEN;
-    origin_new(s->v, to);
+    s->v->exchange->connected = true;
+    world.connected(s->v);
     return MINIPROXY_OK;
 }
 

@@ -372,6 +372,7 @@ struct world {
     struct miniproxy_config config;
     uint32_t timeout_ms[MINIPROXY_TIMEOUT_COUNT];
     const struct miniproxy_policy *policy;
+    void (*connected)(struct conn *v); /* what becomes of a new connection to an origin */
     bool drained, stopped, woken, in_poll, accept_wanted, accept_wake_due, ever_full, resources_failed;
     uint32_t calls, calls_in_poll;
     uint32_t open_clients;
@@ -400,7 +401,7 @@ void step_after(struct actor *a, uint64_t delay_ms);
 struct actor *actor_of(uint32_t number);
 void run_world(uint64_t seed);   /* longjmps to world.escape at a violation */
 void settle(void);               /* polls and plays events until nothing is left to happen */
-void start_core(void);
+void start_core(void (*begin)(void *, const struct miniproxy_event *), void (*event)(void *, const struct miniproxy_event *));
 void clear_world(uint64_t seed);
 
 void port_reset(void);
@@ -414,7 +415,7 @@ struct exchange *exchange_new(struct client *cl);
 void client_start(struct client *cl);
 void origin_reset(void);
 struct actor *origin_actor(uint32_t number);
-void origin_new(struct conn *v, const struct miniproxy_addr *to);
+void origin_new(struct conn *v);
 bool tunnel_step(struct tunnel_end *t, struct conn *v, uint32_t burst, struct exchange *ex);
 void tunnel_take(struct tunnel_end *t, const uint8_t *data, size_t len, struct exchange *ex);
 
@@ -434,5 +435,6 @@ struct exchange *current_exchange(struct client *cl);
 const struct machine *machine_at(const struct miniproxy_addr *a);
 
 int split_main(const char *results);
+struct actor *split_actor(uint32_t number);
 
 #endif

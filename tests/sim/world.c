@@ -139,7 +139,8 @@ void step_after(struct actor *a, uint64_t delay_ms)
 
 struct actor *actor_of(uint32_t number)
 {
-    return number < CLIENTS_MAX ? &world.clients[number].actor : origin_actor(number - CLIENTS_MAX);
+    if (number < CLIENTS_MAX) return &world.clients[number].actor;
+    return world.connected == origin_new ? origin_actor(number - CLIENTS_MAX) : split_actor(number - CLIENTS_MAX);
 }
 
 static void swap_policy(void)
@@ -244,13 +245,13 @@ static void play(const struct event *e)
 
 /* ---- The loop ---- */
 
-void start_core(void)
+void start_core(void (*begin)(void *, const struct miniproxy_event *), void (*event)(void *, const struct miniproxy_event *))
 {
     world.config.port = &sim_port;
     world.config.policy = world.policy;
     world.config.name = "sim";
-    world.config.event = on_event;
-    world.config.begin = on_begin;
+    world.config.event = event;
+    world.config.begin = begin;
     world.config.app = &world;
     memcpy(world.config.timeout_ms, world.timeout_ms, sizeof world.timeout_ms);
     REQUIRE(PROPERTY_CONTRACT, miniproxy_init(&world.proxy, &world.config), "miniproxy_init refuses the configuration");
@@ -338,7 +339,7 @@ void run_world(uint64_t seed)
 {
     clear_world(seed);
     make_plan();
-    start_core();
+    start_core(on_begin, on_event);
     settle();
     check_rest();
 }
