@@ -4,8 +4,8 @@
 #   make run      build it and serve this machine's programs at 127.0.0.1:3128
 #   make test     install what the tests need, run all of them, print a table
 #
-# More: poll small asan (other builds), unit e2e port-test sim hostile (one kind of test), size bench tunnels (measurements),
-# requirements (which test proves which rule), clean.
+# More: poll small asan (other builds), unit e2e port-test sim hostile (one kind of test), size bench tunnels
+# (measurements), requirements (which test proves which rule), clean.
 
 ifeq ($(origin CC),default)
 CC := $(firstword $(foreach c,cc gcc clang,$(shell command -v $(c))) cc)
@@ -73,12 +73,12 @@ PORT_TESTS = port-epoll port-poll
 SUITES += $(PORT_TESTS) sha256
 PORT_SOURCES = tests/port/posix_test.c tests/port/posix_world.c tests/port/conformance.c port/miniproxy_posix.c
 FLAGS_port-poll = -DMINIPROXY_POSIX_POLL=1
-comma = ,
-WRAP = $(foreach f,getaddrinfo freeaddrinfo accept accept4 connect recv send socket pthread_create epoll_ctl,-Wl$(comma)--wrap=$(f))
+WRAPPED = getaddrinfo freeaddrinfo accept accept4 connect recv send socket pthread_create epoll_ctl
+PORT_FLAGS = -D_GNU_SOURCE -DMINIPROXY_CONFIG='"tests/port/config.h"' -pthread $(WRAPPED:%=-Wl,--wrap=%)
 
 $(PORT_TESTS:%=build/port/%): build/port/%: $(PORT_SOURCES) $(wildcard tests/port/*.h port/*.h) miniproxy.h Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(SANITIZE) -D_GNU_SOURCE -DMINIPROXY_CONFIG='"tests/port/config.h"' $(FLAGS_$*) -pthread $(PORT_SOURCES) -o $@ $(WRAP)
+	$(CC) $(ALL_CFLAGS) $(SANITIZE) $(PORT_FLAGS) $(FLAGS_$*) $(PORT_SOURCES) -o $@
 
 build/port/sha256: tests/port/sha256_test.c port/miniproxy_sha256.c port/miniproxy_sha256.h Makefile
 	@mkdir -p $(@D)
@@ -119,7 +119,8 @@ run-e2e-epoll: build/miniproxy build/miniproxy-small
 run-e2e-poll: build/miniproxy-poll build/miniproxy-small
 run-e2e-asan: build/asan/miniproxy build/asan/miniproxy-small
 $(E2E:%=run-%): run-%:
-	@MINIPROXY_SUITE=$* MINIPROXY_BIN=$(CURDIR)/$(BUILD_$*) MINIPROXY_SMALL_BIN=$(CURDIR)/$(or $(SMALL_$*),build/miniproxy-small) \
+	@MINIPROXY_SUITE=$* MINIPROXY_BIN=$(CURDIR)/$(BUILD_$*) \
+	    MINIPROXY_SMALL_BIN=$(CURDIR)/$(or $(SMALL_$*),build/miniproxy-small) \
 	    $(SUITE) $* 1500 $(PYTHON) -m pytest -q tests/e2e
 
 # Damaged messages from both sides, for a while.

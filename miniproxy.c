@@ -2407,15 +2407,19 @@ static enum next on_linger(struct miniproxy *p, struct miniproxy_session *s, str
 
 /* ---- IDLE: nothing of a request yet ---- */
 
+/* Nothing comes from a connection on which nothing is expected: what it is asked for is lost if there is any. */
+static bool is_silent(struct miniproxy *p, struct miniproxy_conn *c)
+{
+    unsigned char octet;
+    if (p->config.port->recv(p->config.port_data, c, &octet, 1) != MINIPROXY_AGAIN) return false;
+    c->ready &= (uint8_t)~MINIPROXY_RD;
+    return true;
+}
+
 /* Anything that comes over an idle upstream connection ends it: there is no request that it could answer (RFC 9112 section 9.2). */
 static bool server_is_quiet(struct miniproxy *p, struct miniproxy_session *s)
 {
-    unsigned char octet;
-    struct miniproxy_conn *c = server_of(s);
-    if (p->config.port->recv(p->config.port_data, c, &octet, 1) == MINIPROXY_AGAIN) {
-        c->ready &= (uint8_t)~MINIPROXY_RD;
-        return true;
-    }
+    if (is_silent(p, server_of(s))) return true;
     close_servers(p, s, false);
     return false;
 }
@@ -3330,7 +3334,8 @@ static void on_timeout(struct miniproxy *p, struct miniproxy_session *s, unsigne
         else refuse(p, s, MINIPROXY_CAUSE_BODY_TIMEOUT);
         break;
     case MINIPROXY_TIMEOUT_BUFFER:
-        refuse_bare(p, s, MINIPROXY_CAUSE_BUFFERS_FULL);
+        if (s->state == STATE_IDLE && is_silent(p, &s->client)) leave_wait(p, s); /* it did not need one */
+        else refuse_bare(p, s, MINIPROXY_CAUSE_BUFFERS_FULL);
         break;
     case MINIPROXY_TIMEOUT_DNS:
         refuse(p, s, MINIPROXY_CAUSE_DNS_TIMEOUT);

@@ -3,8 +3,8 @@
 #
 # deps.sh [bench]
 #
-# Installs what the tests (or the benchmarks) need, by apt as root or through sudo; says nothing when all is there. Writes
-# build/results/deps.tsv: what is still missing afterwards is skipped, and fails where CI is set.
+# Installs what the tests (or the benchmarks) need, by apt as root or through sudo; says nothing when all is there.
+# Writes build/results/deps.tsv: what is still missing afterwards is skipped, and fails where CI is set.
 needs='
 gcc gcc
 clang clang
