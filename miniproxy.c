@@ -1919,7 +1919,7 @@ static enum decoded decode_chunked(struct miniproxy_pipe *pipe, struct miniproxy
         if (from == NULL) from = w = p;
         result = decode_trailer(pipe, b, &w);
     }
-    if (from != NULL) append(b, from, w);
+    if (from != NULL && result == DECODED_OK) append(b, from, w);
     return result;
 }
 

@@ -339,7 +339,8 @@ struct miniproxy_rule {
     const struct miniproxy_nets *clients; /* client's network */
     const struct miniproxy_nets *to;      /* network of the address that is going to be connected */
     const struct miniproxy_hosts *hosts;  /* destination name */
-    const char *path;                     /* prefix of path and query, case-sensitive; CONNECT has none and never matches */
+    const char *path;                     /* prefix of path and query as sent, case-sensitive, dot segments and all: good for
+                                             DENY of what is spelt so, not for ALLOW; CONNECT has none and never matches */
 };
 
 #define MINIPROXY_SALT_LEN 8
@@ -428,10 +429,10 @@ size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_
     X(EXPECTATION,          417, "http_request_error",                 "bad_expectation",       "The expectation of the request is unknown.") \
     X(HEAD_SIZE,            431, "http_request_error",                 "head_too_large",        "The header section is larger than this proxy can read.") \
     X(TRAILER_SIZE,         431, "http_request_error",                 "trailer_too_large",     "The trailer section is larger than this proxy can read.") \
-    X(METHOD_SIZE,          501, "http_request_error",                 "method_too_long",       "The method is longer than this proxy can read.") \
-    X(UNKNOWN_CODING,       501, "http_request_error",                 "unknown_coding",        "This proxy knows no transfer coding but chunked.") \
-    X(SCHEME,               501, "http_request_error",                 "scheme_unsupported",    "This proxy forwards http:// targets; others need CONNECT.") \
-    X(VERSION,              505, "http_request_error",                 "version_unsupported",   "This proxy speaks HTTP/1.1 and HTTP/1.0.") \
+    X(METHOD_SIZE,          501, "proxy_internal_response",            "method_too_long",       "The method is longer than this proxy can read.") \
+    X(UNKNOWN_CODING,       501, "proxy_internal_response",            "unknown_coding",        "This proxy knows no transfer coding but chunked.") \
+    X(SCHEME,               501, "proxy_internal_response",            "scheme_unsupported",    "This proxy forwards http:// targets; others need CONNECT.") \
+    X(VERSION,              505, "proxy_internal_response",            "version_unsupported",   "This proxy speaks HTTP/1.1 and HTTP/1.0.") \
     /* the proxy itself */                                                                                                           \
     X(INTERNAL,             500, "proxy_internal_error",               "internal_error",        "The proxy failed. This is its own fault.") \
     X(SESSIONS_FULL,        503, "connection_limit_reached",           "sessions_full",         "All connections of this proxy are in use. Try again soon.") \

@@ -679,14 +679,15 @@ static void watch_end(struct miniproxy_posix *posix)
     close(posix->wake_fd[1]);
 }
 
-/* Ask only for what is not known to be ready, and for nothing once it is dead: that would be told again and again. */
+/* Ask only for what is not known to be ready. Where that is nothing the descriptor stays out: a dead connection would be
+ * reported again and again. */
 static struct pollfd conn_request(const struct miniproxy_conn *c)
 {
     struct pollfd p = {.fd = fd_of(c)};
 
     if (!(c->ready & MINIPROXY_RD)) p.events |= POLLIN;
     if (!(c->ready & MINIPROXY_WR)) p.events |= POLLOUT;
-    if (p.events == 0 || (c->port_flags & FLAG_LAST)) p.fd = -1;
+    if (p.events == 0) p.fd = -1;
     return p;
 }
 

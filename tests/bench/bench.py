@@ -49,8 +49,8 @@ def private_kib(pid):
 
 
 def miniproxy(directory, port):
-    return [os.path.join(ROOT, "build", "miniproxy"), "--listen", f"127.0.0.1:{port}", "--allow-private", "--connect-ports", "any",
-            "--log", os.path.join(directory, "access.log")]
+    return [os.path.join(ROOT, "build", "miniproxy"), "--listen", f"127.0.0.1:{port}", "--allow-private",
+            "--connect-ports", "any", "--log", os.path.join(directory, "access.log")]
 
 
 def tinyproxy(directory, port):
@@ -68,7 +68,8 @@ class Running:
         self.command, self.port = command, port
 
     def __enter__(self):
-        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL)
         for _ in range(200):
             with socket.socket() as s:
                 if s.connect_ex(("127.0.0.1", self.port)) == 0:
@@ -93,7 +94,8 @@ def compare(origin_port, directory):
     kinds = {"miniproxy": miniproxy}
     if shutil.which("tinyproxy"):
         kinds["tinyproxy"] = tinyproxy
-    print(f"processor seconds of the proxy, median of {ROUNDS}\n{'':28}" + "".join(f"{k:>12}" for k in kinds) + "       ratio")
+    print(f"processor seconds of the proxy, median of {ROUNDS}")
+    print(f"{'':28}" + "".join(f"{kind:>12}" for kind in kinds) + "       ratio")
     for label, (mode, count, threads), units in WORK:
         used = {kind: [] for kind in kinds}
         for _ in range(ROUNDS):
@@ -128,7 +130,8 @@ def tunnels(origin_port, directory, count=10000):
         held.wait(60)
         if ready != b"ready\n":
             sys.exit("the tunnels could not be opened")
-    print(f"{count} idle tunnels: {before} KiB before, {after} KiB with them, {(after - before) * 1024 // count} octets each")
+    each = (after - before) * 1024 // count
+    print(f"{count} idle tunnels: {before} KiB before, {after} KiB with them, {each} octets each")
 
 
 def main():

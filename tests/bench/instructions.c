@@ -99,21 +99,27 @@ static void on_event(void *app, const struct miniproxy_event *e)
     exit(1);
 }
 
-/* Fill up to len octets by the value of a last field. */
-static void make_request(size_t len)
+static const char get_head[] =
+    "GET http://www.example.com/some/page?with=query HTTP/1.1\r\nHost: www.example.com\r\n"
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:100.0)\r\n"
+    "Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8\r\n"
+    "Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate\r\nReferer: http://www.example.com/\r\n"
+    "DNT: 1\r\nCache-Control: max-age=0\r\nCookie: ";
+static const char connect_head[] =
+    "CONNECT www.example.com:443 HTTP/1.1\r\nHost: www.example.com:443\r\n"
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:100.0)\r\nX-Fill: ";
+static const char response_head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 250\r\n\r\n";
+
+/* The last field is filled up to the length that is wanted. */
+static void make_messages(void)
 {
-    int n = is_connect
-                ? snprintf(request, sizeof request, "CONNECT www.example.com:443 HTTP/1.1\r\nHost: www.example.com:443\r\n"
-                                                    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:100.0)\r\nX-Fill: ")
-                : snprintf(request, sizeof request, "GET http://www.example.com/some/page?with=query HTTP/1.1\r\n"
-                                                    "Host: www.example.com\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:100.0)\r\n"
-                                                    "Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8\r\n"
-                                                    "Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate\r\n"
-                                                    "Referer: http://www.example.com/\r\nDNT: 1\r\nCache-Control: max-age=0\r\nCookie: ");
-    memset(request + n, 'c', len - 4 - (size_t)n);
+    const char *head = is_connect ? connect_head : get_head;
+    size_t len = is_connect ? CONNECT_LEN : GET_LEN;
+    memset(request, 'c', len - 4);
+    memcpy(request, head, strlen(head));
     memcpy(request + len - 4, "\r\n\r\n", 4);
-    n = snprintf(response, sizeof response, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n", BODY_LEN);
-    memset(response + n, 'x', BODY_LEN);
+    memcpy(response, response_head, sizeof response_head - 1);
+    memset(response + sizeof response_head - 1, 'x', BODY_LEN);
 }
 
 int main(int argc, char **argv)
@@ -121,7 +127,7 @@ int main(int argc, char **argv)
     const struct miniproxy_config config = {.port = &memory_port, .policy = &policy, .event = on_event};
     unsigned long times = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
     is_connect = argc == 3 && strcmp(argv[1], "connect") == 0;
-    make_request(is_connect ? CONNECT_LEN : GET_LEN);
+    make_messages();
     if (times == 0 || !miniproxy_init(&proxy, &config)) return 2;
     for (unsigned long i = 0; i < times; i++) {
         from_client = (struct side){request, is_connect ? CONNECT_LEN : GET_LEN};

@@ -11,7 +11,8 @@ PROGRAM = os.path.join(ROOT, "build", "bench", "instructions")
 def in_core(mode, times):
     out = os.path.join(ROOT, "build", "bench", f"callgrind-{mode}-{times}.out")
     done = subprocess.run(["valgrind", "--tool=callgrind", "--compress-strings=no", "--compress-pos=no",
-                           "--callgrind-out-file=" + out, PROGRAM, mode, str(times)], capture_output=True, text=True, check=False)
+                           "--callgrind-out-file=" + out, PROGRAM, mode, str(times)],
+                          capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(done.stderr)
     total, file, inclusive = 0, "", False

@@ -3,11 +3,12 @@
  * Both ends of a benchmark on loopback.
  *
  *   load origin                                       serve until killed; prints the port
- *   load get|new|connect PROXY ORIGIN COUNT THREADS   COUNT requests: over kept connections, each on a new one, CONNECT alone
+ *   load get|new|connect PROXY ORIGIN COUNT THREADS   COUNT requests: on kept connections, on new ones, CONNECT alone
  *   load tunnel PROXY ORIGIN OCTETS 1                 one tunnel, OCTETS down
  *   load idle PROXY ORIGIN COUNT 1                    COUNT tunnels, held until standard input ends
  *
- * The origin answers every head with 250 octets, or with as many as a target /N asks for. Exit status 1 if anything went wrong.
+ * The origin answers every head with 250 octets, or with as many as a target /N asks for. Exit status 1: something went
+ * wrong.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -156,7 +157,8 @@ static int make_get(char *out, const char *end)
                      "GET http://127.0.0.1:%u/some/page?with=query HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n"
                      "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:100.0) Gecko/20100101 Firefox/100.0\r\n"
                      "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
-                     "Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate\r\nReferer: http://127.0.0.1/\r\n%sCookie: c=",
+                     "Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate\r\n"
+                     "Referer: http://127.0.0.1/\r\n%sCookie: c=",
                      origin_port, origin_port, end);
     memset(out + n, 'c', (size_t)(HEAD_LEN - 4 - n));
     memcpy(out + HEAD_LEN - 4, "\r\n\r\n", 4);
@@ -165,7 +167,8 @@ static int make_get(char *out, const char *end)
 
 static int make_connect(char *out)
 {
-    return snprintf(out, HEAD_LEN, "CONNECT 127.0.0.1:%u HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n\r\n", origin_port, origin_port);
+    return snprintf(out, HEAD_LEN, "CONNECT 127.0.0.1:%u HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n\r\n", origin_port,
+                    origin_port);
 }
 
 static void *work(void *arg)

@@ -122,6 +122,20 @@ static bool test_families_apart(void)
     return true;
 }
 
+/* A listener on all addresses has this host's, and no others. Nothing is sent: connect fails before. */
+static bool test_not_own(void)
+{
+    struct miniproxy_addr any = {.family = 4}, elsewhere = {.ip = {198, 51, 100, 1}, .family = 4};
+    struct miniproxy_conn *c = conformance_take();
+
+    if (!begin(&second)) return false;
+    elsewhere.port = (uint16_t)miniproxy_posix_listen(&second, &any, false);
+    posix_world_fail(CALL_CONNECT, ECONNREFUSED, 1);
+    check(port->connect(&second, c, &elsewhere) == MINIPROXY_EREFUSED, "another host's address is not our own");
+    end(&second);
+    return true;
+}
+
 static uint16_t local_port(const struct miniproxy_conn *c)
 {
     struct sockaddr_in sa;
@@ -592,6 +606,7 @@ static const struct {
     {"options of sockets", "P10", test_options},
     {"listen", "-", test_listen},
     {"the two families are apart", "R04", test_families_apart},
+    {"another host on the same port", "R04", test_not_own},
     {"listeners take turns", "-", test_listeners_take_turns},
     {"stop listening", "-", test_stop_listening},
     {"start without descriptors", "Z08", test_start_without_descriptors},

@@ -17,7 +17,7 @@ struct slot {
     uint64_t due_ms, token;
     uint32_t generation;
     uint8_t state;
-    bool retry; /* AGAIN was a whim: the next call answers */
+    bool closed_before;
 };
 
 static struct slot slots[MINIPROXY_CONNS];
@@ -75,8 +75,10 @@ static struct slot *enter_fresh(const struct miniproxy_conn *c, const char *name
             "%s on connection %u, which is in use", name, c->id);
     REQUIRE(PROPERTY_CONTRACT, c->handle == 0 && c->port_flags == 0, "%s on connection %u: handle or port_flags is not 0",
             name, c->id);
+    REQUIRE(PROPERTY_CONTRACT, !s->closed_before || s->generation != c->generation, "%s on connection %u: the generation is the old one",
+            name, c->id);
+    s->closed_before = false;
     s->generation = c->generation;
-    s->retry = false;
     return s;
 }
 
@@ -444,6 +446,7 @@ static void port_close(void *port, struct miniproxy_conn *c, bool hard)
         if (s->v->of_client) world.open_clients--;
         link_close(s->v, hard);
     }
+    s->closed_before = true;
     s->state = SLOT_CLOSED;
     s->v = NULL;
     s->token = ++tokens;

@@ -29,8 +29,9 @@ def check_includes(results):
             found |= set(re.findall(r"^[ \t]*#[ \t]*include[ \t]+(\S+)", f.read(), re.M))
     results.check(found <= allowed, "the core includes freestanding headers and string.h only", "-",
                   " ".join(found - allowed))
+    conditional = r"^[ \t]*#[ \t]*(?:el)?if.*\b_*(?:linux|win32|arm|apple|gnuc|unix).*"
     with open(os.path.join(ROOT, "miniproxy.c"), encoding="utf-8") as f:
-        platform = re.findall(r"^[ \t]*#[ \t]*(?:el)?if.*\b_*(?:linux|win32|arm|apple|gnuc|unix).*", f.read(), re.M | re.I)
+        platform = re.findall(conditional, f.read(), re.M | re.I)
     results.check(not platform, "the core has no platform conditionals", "-", "\n".join(platform))
 
 

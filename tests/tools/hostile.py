@@ -3,8 +3,8 @@
 
     hostile.py [SECONDS [SEED]]
 
-Clients and origins start from valid messages and damage them: octets changed, cut out, repeated, mixed; sent in odd pieces, stalled,
-half-closed, reset. Meanwhile sound requests must be served, and nothing malformed may reach an origin.
+Clients and origins start from valid messages and damage them: octets changed, cut out, repeated, mixed; sent in odd
+pieces, stalled, half-closed, reset. Meanwhile sound requests must be served, and nothing malformed may reach an origin.
 """
 import asyncio
 import collections
@@ -23,7 +23,8 @@ from targets import ROOT, Results
 BINARY = os.path.join(ROOT, "build", "asan", "miniproxy")
 CLIENTS = 24
 NAME = b"hostile"
-TIMEOUTS = [word for name in ("head", "tunnel", "body", "first_byte", "response", "linger") for word in ("--timeout", name + "=2")]
+SHORT = ("head", "tunnel", "body", "first_byte", "response", "linger")
+TIMEOUTS = [word for name in SHORT for word in ("--timeout", name + "=2")]
 BODY = bytes(range(256)) * 8
 
 REQUESTS = [
@@ -31,8 +32,8 @@ REQUESTS = [
     b"GET http://%h/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
     b"HEAD http://%h/ HTTP/1.1\r\nHost: %h\r\nConnection: close, X-A\r\nX-A: 1\r\n\r\n",
     b"POST http://%h/p HTTP/1.1\r\nHost: %h\r\nContent-Length: 11\r\nExpect: 100-continue\r\n\r\nhello world",
-    b"POST http://%h/p HTTP/1.1\r\nHost: %h\r\nTransfer-Encoding: chunked\r\nTrailer: T\r\n\r\n5;e=\"x\"\r\nhello\r\n10\r\n"
-    b"0123456789abcdef\r\n0\r\nT: 1\r\n\r\n",
+    b"POST http://%h/p HTTP/1.1\r\nHost: %h\r\nTransfer-Encoding: chunked\r\nTrailer: T\r\n\r\n5;e=\"x\"\r\nhello\r\n"
+    b"10\r\n0123456789abcdef\r\n0\r\nT: 1\r\n\r\n",
     b"PUT http://%h/u HTTP/1.1\r\nHost: %h\r\nContent-Length: 0\r\n\r\nGET http://%h/n HTTP/1.1\r\nHost: %h\r\n\r\n",
     b"OPTIONS http://%h HTTP/1.1\r\nHost: %h\r\nMax-Forwards: 1\r\nVia: 1.0 a, 1.1 b (c)\r\n\r\n",
     b"CONNECT %h HTTP/1.1\r\nHost: %h\r\n\r\nearly octets",
@@ -44,15 +45,17 @@ RESPONSES = [
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nT: 1\r\n\r\n",
     b"HTTP/1.0 200 OK\r\n\r\nuntil the end",
     b"HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\nKeep-Alive: 5\r\n\r\n",
-    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nframes",
     b"HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n" + b"x" * 40000,
 ]
-PIECES = [b"\r", b"\n", b"\r\n", b"\r\n\r\n", b" ", b"\t", b":", b",", b"\0", b"\xff", b"%00", b"#", b"@", b"//", b"0x5", b"-1", b"+5",
-          b"18446744073709551616", b"ffffffffffffffff", b"Content-Length: 7\r\n", b"Transfer-Encoding: chunked\r\n",
-          b"Transfer-Encoding: gzip, chunked\r\n", b"Connection: close\r\n", b"Host: other\r\n", b"HTTP/1.1", b"HTTP/2.0",
-          b" HTTP/1.1\r\nHost: x\r\n\r\n", b"0\r\n\r\n", b"Proxy-Authorization: Basic =\r\n", b"A" * 40000]
+PIECES = [b"\r", b"\n", b"\r\n", b"\r\n\r\n", b" ", b"\t", b":", b",", b"\0", b"\xff", b"%00", b"#", b"@", b"//",
+          b"0x5", b"-1", b"+5", b"18446744073709551616", b"ffffffffffffffff", b"Content-Length: 7\r\n",
+          b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip, chunked\r\n", b"Connection: close\r\n",
+          b"Host: other\r\n", b"HTTP/1.1", b"HTTP/2.0", b" HTTP/1.1\r\nHost: x\r\n\r\n", b"0\r\n\r\n",
+          b"Proxy-Authorization: Basic =\r\n", b"A" * 40000]
 
 
 def damage(rng, message):
@@ -218,8 +221,9 @@ def start(log, tunnel_port):
     """CONNECT leads to one port only, so that what arrives at the others is never the content of a tunnel."""
     environment = dict(os.environ, ASAN_OPTIONS="handle_abort=1")
     with open(log + ".stderr", "wb") as stderr:
-        process = subprocess.Popen([BINARY, "--listen", "127.0.0.1:0", "--allow-private", "--connect-ports", str(tunnel_port),
-                                    "--log", log, "--name", NAME.decode(), "--drain", "5"] + TIMEOUTS, env=environment,
+        process = subprocess.Popen([BINARY, "--listen", "127.0.0.1:0", "--allow-private", "--log", log, "--drain", "5",
+                                    "--connect-ports", str(tunnel_port), "--name", NAME.decode()] + TIMEOUTS,
+                                   env=environment,
                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr)
     for _ in range(200):
         with open(log + ".stderr", encoding="utf-8", errors="replace") as f:
@@ -258,10 +262,12 @@ def main():
         said = f.read()
     results.check(alive, "the proxy survives damaged messages", "-", said[-3000:])
     results.check(status == 0, "it ends in order afterwards", "-", f"status {status}\n{said[-3000:]}")
-    results.check("Sanitizer" not in said and "runtime error" not in said, "the sanitizers have nothing to say", "-", said[-3000:])
+    quiet = "Sanitizer" not in said and "runtime error" not in said
+    results.check(quiet, "the sanitizers have nothing to say", "-", said[-3000:])
     results.check(not hostile.unserved, "sound requests are served meanwhile", "Z08", repr(hostile.unserved[:3]))
     results.check(not hostile.bad_replies, "what a client gets is HTTP/1.1", "M15,M17", repr(hostile.bad_replies[:3]))
-    results.check(not hostile.bad_requests, "nothing malformed reaches an origin", "B02,H06,M04,M07", repr(hostile.bad_requests[:3]))
+    results.check(not hostile.bad_requests, "nothing malformed reaches an origin", "B02,H06,M04,M07",
+                  repr(hostile.bad_requests[:3]))
     enough = min(hostile.counts.values()) >= seconds and hostile.counts["damaged"] >= 5 * seconds
     results.check(enough, "enough of each was tried", "-", repr(hostile.counts))
     return 1 if results.failed else 0

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""README.md tells no lies that a build can find: its C examples compile and link, its make targets exist, its defaults are those
-of miniproxy.h, its options are those of the command."""
+"""README.md tells no lies that a build can find: its C examples compile and link, its make targets exist, its defaults
+are those of miniproxy.h, its options are those of the command."""
 import os
 import re
 import sys

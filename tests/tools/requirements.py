@@ -81,12 +81,14 @@ def main():
         if rule["scope"] != "now":
             print(f"  {rule['id']}  {rule['level']:10} {rule['title']} ({rule['scope']})")
     extra = [r for r in rules if r["level"] not in GATE and verdict(proofs.get(r["id"], {})) == "proven"]
-    print(f"Optional rules (MAY, P-SHOULD, status definitions) with a passing test: {' '.join(r['id'] for r in extra) or '-'}")
+    print("Optional rules (MAY, P-SHOULD, status definitions) with a passing test: "
+          + (" ".join(r["id"] for r in extra) or "-"))
     for suite, name, rule in sorted(unknown):
         print(f"Unknown ID {rule} in {suite}: {name}")
     proven = len(by_state["proven"])
     print(f"Proven: {proven} of {len(now)} in scope now ({100 * proven // len(now)} %), "
-          f"{len(by_state['fails'])} failing, {len(by_state['no test'])} without a test, {len(gate) - len(now)} out of scope")
+          f"{len(by_state['fails'])} failing, {len(by_state['no test'])} without a test, "
+          f"{len(gate) - len(now)} out of scope")
     return 1 if by_state["fails"] or unknown else 0
 
 

@@ -180,8 +180,9 @@ def main():
     compare(results, rows)
     print()
     for (target, config), row in rows.items():
-        print(f"{target:10} {config:10} flash {row['flash']:6}  stack {row['stack']:5}  RAM {row['ram']:8} = {row['fixed']} fixed + "
-              f"{row['slots']} sessions x {row['session']} + {row['buffers']} buffers x {row['buffer']}")
+        print(f"{target:10} {config:10} flash {row['flash']:6}  stack {row['stack']:5}  RAM {row['ram']:8} = "
+              f"{row['fixed']} fixed + {row['slots']} sessions x {row['session']} + "
+              f"{row['buffers']} buffers x {row['buffer']}")
         print(f"{'':21} deepest: {row['path']}")
     pointers = sorted({name for row in rows.values() for name in row["pointers"]})
     print("calls through pointers, counted as 0, in: " + (" ".join(pointers) or "-"))

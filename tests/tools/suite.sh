@@ -3,8 +3,8 @@
 #
 # suite.sh NAME SECONDS COMMAND...
 #
-# Runs one suite. Its output goes to build/log/NAME.log, its results come from build/results/NAME.tsv. A suite that crashes,
-# takes longer than SECONDS, writes no result or says with its exit status that something failed, has failed.
+# Runs one suite. Its output goes to build/log/NAME.log, its results come from build/results/NAME.tsv. A suite that
+# crashes, takes longer than SECONDS, writes no result or says with its exit status that something failed, has failed.
 name=$1 seconds=$2
 shift 2
 results=build/results/$name.tsv log=build/log/$name.log
@@ -19,7 +19,7 @@ count() { awk -F'\t' -v want="$1" '$1 == want { n++ } END { print n + 0 }' "$res
 blame() { printf 'fail\t%s\t%s\t-\n' "$name" "$1" >>"$results"; }
 
 [ -s "$results" ] || blame "wrote results (exit status $status after $took s)"
-awk -F'\t' 'NF != 4 || ($1 != "pass" && $1 != "fail" && $1 != "skip") { exit 1 }' "$results" || blame "wrote well-formed results"
+awk -F'\t' 'NF != 4 || $1 !~ /^(pass|fail|skip)$/ { exit 1 }' "$results" || blame "wrote well-formed results"
 if [ "$status" -ne 0 ] && [ "$(count fail)" -eq 0 ]; then
     blame "ended well (exit status $status after $took s)"
 fi

@@ -3,8 +3,8 @@
 #
 # summary.sh FILE...
 #
-# A table of build/results/FILE.tsv by suite, then one line with the sums. A file that is missing, because the suite did not
-# build or did not run, counts as a failure.
+# A table of build/results/FILE.tsv by suite, then one line with the sums. A file that is missing, because the suite did
+# not build or did not run, counts as a failure.
 mkdir -p build/results && cd build/results || exit 1
 for file in "$@"; do
     [ -s "$file.tsv" ] || printf 'fail\t%s\tbuilt and ran\t-\n' "$file" >"$file.tsv"

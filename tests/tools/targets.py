@@ -28,7 +28,7 @@ def find_clang():
 
 
 def compiler(target, kind):
-    """Command of gcc or clang for a target without any libc but tests/tools/freestanding; None if it is not installed."""
+    """Command of gcc or clang for a target, with no libc but tests/tools/freestanding; None if it is not installed."""
     gcc, flags, triple = TARGETS[target]
     if kind == "clang":
         clang = find_clang()

@@ -1,0 +1,27 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Is the simulation able to find bugs? Each file of planted/ puts one into a copy of the core; each must be caught.
+# planted.sh [RESULTS.tsv [SEEDS]], from the top directory.
+results=${1:-build/results/sim-planted.tsv} seeds=${2:-2000} missed=0
+mkdir -p build/sim/planted "$(dirname "$results")"
+: > "$results"
+for plant in tests/sim/planted/*.sed; do
+    name=$(basename "$plant" .sed)
+    copy=build/sim/planted/$name.c
+    sed -f "$plant" miniproxy.c > "$copy"
+    verdict=fail
+    if cmp -s miniproxy.c "$copy"; then
+        echo "$name: the place to plant it is gone"
+    elif ! tests/sim/build.sh "build/sim/planted/$name" default "$copy" -O1 -w; then
+        echo "$name: does not build"
+    elif "build/sim/planted/$name" --seeds 1.."$seeds" --jobs 2 --first --reports 0 > "build/sim/planted/$name.log" 2>&1; then
+        echo "$name: NOT CAUGHT within $seeds seeds"
+    else
+        verdict=pass
+        echo "$name: caught: $(grep -m 1 -i -e '^violation' -e '^crash' "build/sim/planted/$name.log")"
+    fi
+    [ $verdict = pass ] || missed=$((missed + 1))
+    printf '%s\tsim\tplanted bug is caught: %s\t-\n' $verdict "$(sed -n '2s/^# //p' "$plant")" >> "$results"
+done
+echo "$missed missed"
+[ $missed = 0 ]
