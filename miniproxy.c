@@ -131,6 +131,23 @@ static bool is_text(unsigned char c)
     return (c >= 0x20 && c != 0x7f) || c == '\t';
 }
 
+/* The first octet in p[0..end) that is not text. Most of every head passes through here, so it looks at a word at a time: whether an octet
+ * is below 0x20 or is 0x7f, which HTAB then survives. */
+static unsigned char *skip_text(unsigned char *p, const unsigned char *end)
+{
+    const size_t ones = SIZE_MAX / 255, highs = ones << 7;
+    size_t word, del;
+    for (;;) {
+        for (; (size_t)(end - p) >= sizeof word; p += sizeof word) {
+            memcpy(&word, p, sizeof word);
+            del = word ^ ones * 0x7f;
+            if (((((word - ones * 0x20) & ~word) | ((del - ones) & ~del)) & highs) != 0) break;
+        }
+        for (size_t i = 0; i < sizeof word; i++, p++)
+            if (p == end || !is_text(*p)) return p;
+    }
+}
+
 static bool is_blank(unsigned char c)
 {
     return c == ' ' || c == '\t';
@@ -300,7 +317,7 @@ static bool parse_line(struct line *l, unsigned char *p, const unsigned char *en
     do p++;
     while (p < end && is_blank(*p));
     l->value = p;
-    while (p < end && is_text(*p)) p++;
+    p = skip_text(p, end);
     if (end - p < 2 || p[0] != '\r' || p[1] != '\n') return false;
     l->end = p + 2;
     while (p > l->value && is_blank(p[-1])) p--;

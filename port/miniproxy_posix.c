@@ -679,8 +679,8 @@ static void watch_end(struct miniproxy_posix *posix)
     close(posix->wake_fd[1]);
 }
 
-/* Ask only for what is not known to be ready. Where that is nothing the descriptor stays out: a dead connection would be
- * reported again and again. */
+/* Ask only for what is not known to be ready. Where that is nothing the descriptor stays out: a dead connection would
+ * be reported for ever. */
 static struct pollfd conn_request(const struct miniproxy_conn *c)
 {
     struct pollfd p = {.fd = fd_of(c)};

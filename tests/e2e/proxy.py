@@ -112,16 +112,21 @@ class Proxy:
                 raise peers.Late(f"{len(mine)} of {count} log records came: {mine}")
             time.sleep(0.005)
 
-    def event(self, client, at=-1, count=1):
-        return self.events(client, count)[at]
+    def event(self, client, status=None, patience=peers.PATIENCE):
+        """The latest record of a client's connection, with a certain status where one is given."""
+        deadline = time.monotonic() + patience
+        while (event := self.events(client)[-1])["status"] != status and status is not None:
+            if time.monotonic() > deadline:
+                raise peers.Late(f"no log record with status {status}: {event}")
+            time.sleep(0.005)
+        return event
 
     def counters(self):
         """What SIGUSR1 prints, as a dictionary."""
         after = len(self.lines)
         self.process.send_signal(signal.SIGUSR1)
-        self.line(r"\bactive=\d+", after=after)
-        time.sleep(0.05)
-        return {k: int(v) for text in self.lines[after:] for k, v in re.findall(r"\b([a-z_0-9.]+)=(\d+)\b", text)}
+        text = self.line(r"counters sum .*", after=after)[0]
+        return {name: int(value) for name, value in re.findall(r"\b([a-z_0-9.]+)=(\d+)\b", text)}
 
     def active(self):
         return self.counters()["active"]
@@ -173,7 +178,7 @@ def refused(proxy, client, *tokens, method="GET", closes=True):
     """The next response is the proxy's own refusal for one of the causes, says so in every way, and closes, does not, or (None)
     may do either but does as it says."""
     message = client.response(method)
-    event = proxy.event(client)
+    event = proxy.event(client, message.status)
     cause = CAUSES[event["cause"] or "-"]
     assert cause.token in tokens, f"cause {cause.token}, status {message.status}, expected {tokens}"
     assert message.status == cause.status == event["status"]

@@ -427,22 +427,25 @@ def test_response_coding_in_any_form(proxy, origin, value):
 
 @pytest.mark.req("B14", "S15")
 @pytest.mark.parametrize("got", [0, 1, 50, 99])
-@pytest.mark.parametrize("how", ["close", "reset"])
+@pytest.mark.parametrize("how", ["close", "close at once", "reset"])
 def test_short_response_body(proxy, origin, got, how):
     def script(peer):
         peer.request()
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b"x" * got)
-        time.sleep(0.05)
+        if how != "close at once":
+            time.sleep(0.05)
         if how == "reset":
             peer.reset()
     o, client = origin(script), proxy.client()
     client.send(request("GET", o.url + "/"))
     back = client.response(whole=False)
+    if back.status == 502 and how == "close at once":
+        return  # seen before anything was passed on
     assert back.status == 200 and not back.complete and set(back.body) <= {120} and client.ended
-    if how == "close":
+    if how != "reset":
         assert len(back.body) == got
     event = proxy.event(client)
-    assert (event["cause"], event["status"], event["by"]) == ("origin_cut" if how == "close" else "origin_reset", 200, "origin")
+    assert (event["cause"], event["status"], event["by"]) == ("origin_reset" if how == "reset" else "origin_cut", 200, "origin")
 
 
 CUT_CHUNKED = [b"5\r\nhel", b"5\r\nhello", b"5\r\nhello\r\n", b"5\r\nhello\r\n0", b"5\r\nhello\r\n0\r\n", b"5\r\nhello\r\n0\r\nA: b\r\n", b"5", b"5;a"]

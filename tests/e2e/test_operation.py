@@ -143,6 +143,7 @@ def test_counters(start, origin):
     tunnel = proxy.client()
     tunnel.send(request("CONNECT", o.authority))
     tunnel.response("CONNECT")
+    proxy.events(client, 3)
     counters = proxy.counters()
     assert counters["accepted"] == 2 and counters["requests"] == 3 and counters["tunnels"] == 1 and counters["reused"] == 1
     assert counters["active"] == 2 and counters["status_2xx"] == 2 and counters["status_5xx"] == 1
@@ -218,9 +219,9 @@ def test_log_is_reopened(start, origin):
     proxy.process.send_signal(signal.SIGHUP)
     proxy.line("reloaded")
     second.ask("GET", o.url + "/2")
-    time.sleep(0.1)
-    with open(proxy.log, encoding="ascii") as f:
-        assert [json.loads(line)["target"] for line in f] == [o.url + "/2"]
+    proxy.log_read, proxy.log_records = 0, []
+    proxy.event(second)
+    assert [record["target"] for record in proxy.records()] == [o.url + "/2"]
 
 
 @pytest.mark.req("Q03", "S05")

@@ -108,7 +108,7 @@ def test_failing_name_server(start, names):
 def test_silent_name_server(start, origin, names):
     """504 at the deadline; nobody else waits."""
     names.zone["silent.example.test"] = "silent"
-    o, proxy = origin(), start("--allow-private", "--timeout", "dns=0.6")
+    o, proxy = origin(), start("--allow-private", "--timeout", "dns=2")
     waiting = [proxy.client() for _ in range(20)]
     for client in waiting:
         client.send(request("GET", "http://silent.example.test/"))
@@ -287,17 +287,17 @@ def test_timers_do_not_depend_on_each_other(start, origin):
     """A slow but moving exchange outlives every short timer that is not its own."""
     def script(peer):
         message = peer.request()
-        time.sleep(0.4)  # longer than head, idle, dns, connect, body
+        time.sleep(0.9)  # longer than each of them
         peer.send(response(message.body))
         peer.rest()
     o = origin(script)
     proxy = start("--allow-private", *(part for name in ("head", "body", "dns", "connect", "write", "tunnel", "half_closed", "linger", "refuse")
-                                       for part in ("--timeout", f"{name}=0.25")))
+                                       for part in ("--timeout", f"{name}=0.6")))
     client = proxy.client()
     client.send(request("POST", o.url + "/", "Content-Length: 5"))
     for octet in b"hello":
         client.send(bytes([octet]))
-        time.sleep(0.1)
+        time.sleep(0.15)
     assert client.response("POST").body == b"hello"
 
 

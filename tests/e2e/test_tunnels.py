@@ -82,7 +82,8 @@ def test_connect_timeout(start):
 def test_connect_answer(proxy, origin):
     o, client = origin(echo), proxy.client()
     message = connect(client, o.authority)
-    assert message.status == 200 and len(o.peers) == 1
+    assert message.status == 200
+    o.wait(lambda o: len(o.peers) == 1)
     assert "Content-Length" not in message and "Transfer-Encoding" not in message
     for data in (b"x", b"\x00\xff\r\n\r\n", os.urandom(200000)):
         client.send(data)
@@ -235,13 +236,13 @@ def test_clients_outside_the_networks(start, origin, names):
 
 @pytest.mark.req("K12", "Z03")
 def test_idle_tunnel(start, origin):
-    proxy = start("--allow-private", "--connect-ports", "any", "--timeout", "tunnel=0.6")
+    proxy = start("--allow-private", "--connect-ports", "any", "--timeout", "tunnel=1.2")
     gone = []
     o = origin(lambda peer: (echo(peer), gone.append(True)))
     client = proxy.client()
     connect(client, o.authority)
     for _ in range(8):  # longer than the timeout, never idle for so long
-        time.sleep(0.15)
+        time.sleep(0.2)
         client.send(b"x")
         assert client.exactly(1) == b"x"
     client.closed()
@@ -474,6 +475,27 @@ def test_interim_responses_are_counted(proxy, origin, version):
     assert proxy.event(client)["cause"] == "origin_interim"
 
 
+@pytest.mark.req("E06", "B22", "S05", "S14")
+@pytest.mark.parametrize("then", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nA: b", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])
+@pytest.mark.parametrize("pause", [0, 0.05])
+def test_interim_response_and_then_nothing_good(proxy, origin, then, pause):
+    def script(peer):
+        peer.request()
+        interim = b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n"
+        if pause:
+            peer.send(interim)
+            time.sleep(pause)
+            peer.send(then)
+        else:
+            peer.send(interim + then)
+    o, client = origin(script), proxy.client()
+    client.send(request("GET", o.url + "/"))
+    message = client.response()
+    if message.status == 103:
+        message = client.response()
+    assert message.status == 502 and message.complete
+
+
 # ---- Upgrade
 
 WEBSOCKET = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13")
@@ -513,6 +535,20 @@ def test_octets_behind_the_upgrade_request(proxy, origin):
     client.send(request("GET", o.url + "/chat", *WEBSOCKET) + b"early frames")
     assert client.response().status == 101
     assert client.exactly(12) == b"early frames"
+
+
+@pytest.mark.req("U02", "B17")
+@pytest.mark.parametrize("framing", ["Content-Length: 5", "Transfer-Encoding: chunked"])
+def test_upgrade_of_a_request_with_a_body(proxy, origin, framing):
+    """The body comes first; only what is behind it belongs to the new protocol."""
+    o, client = origin(switching(SWITCH)), proxy.client()
+    body = b"hello" if "Length" in framing else b"5\r\nhello\r\n0\r\n\r\n"
+    client.send(request("POST", o.url + "/", *WEBSOCKET, framing) + body + b"frames")
+    message = client.response("POST")
+    if message.status == 101:
+        assert o.requests[0].body == b"hello" and client.exactly(6) == b"frames"
+    else:
+        assert message.status in (400, 501, 502)
 
 
 @pytest.mark.req("U01", "H03")

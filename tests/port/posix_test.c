@@ -443,6 +443,20 @@ static bool test_no_thread(void)
     return check(answer("n1.test") == 1, "and an answer when there is one");
 }
 
+/* Runs next: there is one thread, and it is idle. */
+static bool test_threads(void)
+{
+    unsigned before = posix_world_calls(CALL_PTHREAD_CREATE);
+
+    check(answer("n4.test") == 4 && answer("n5.test") == 5 && answer("n6.test") == 6, "answers");
+    check(posix_world_calls(CALL_PTHREAD_CREATE) == before, "one thread does for one lookup at a time");
+    posix_world.hold_names(&posix_world, true);
+    check(ask(conformance_take(), "held1.test") == MINIPROXY_AGAIN, "AGAIN");
+    check(ask(conformance_take(), "held2.test") == MINIPROXY_AGAIN, "AGAIN");
+    await_held(2);
+    return check(posix_world_calls(CALL_PTHREAD_CREATE) == before + 1, "two for two");
+}
+
 static bool test_names_kept(void)
 {
     unsigned before;
@@ -475,6 +489,19 @@ static bool test_names_failures(void)
     settle(1100);
     check(answer("failing.test") == MINIPROXY_EDNS && posix_world_lookups() == before + 3, "are not kept");
     return check(answer("mapped.test") == 9, "a mapped address is an IPv4 address");
+}
+
+/* More addresses than there is room for: the families in turn, else as libc has sorted them. */
+static bool test_names_order(void)
+{
+    struct miniproxy_addr list[4];
+    bool ok = check(conformance_resolve(conformance_take(), "both.test", list, 4) == 4, "four addresses");
+
+    for (int i = 0; i < 4 && ok; i++) {
+        ok = check(list[i].family == (i % 2 == 0 ? 6 : 4), "IPv6 first, then in turn") &&
+             check(list[i].ip[i % 2 == 0 ? 15 : 3] == i / 2 + 1, "each family in its order");
+    }
+    return ok;
 }
 
 static bool test_names_replaced(void)
@@ -603,6 +630,7 @@ static const struct {
     bool (*run)(void);
 } tests[] = {
     {"names: no thread", "Z08", test_no_thread}, /* first */
+    {"names: threads come when they are needed", "D01", test_threads}, /* second */
     {"options of sockets", "P10", test_options},
     {"listen", "-", test_listen},
     {"the two families are apart", "R04", test_families_apart},
@@ -621,6 +649,7 @@ static const struct {
     {"errors of recv and send", "-", test_transfer_errors},
     {"names: kept for a time, flushed", "D08", test_names_kept},
     {"names: failures", "D08", test_names_failures},
+    {"names: order", "-", test_names_order},
     {"names: the oldest is replaced", "D08", test_names_replaced},
     {"names: all entries are lookups", "D08,Z08", test_names_full},
     {"names: nobody waits any more", "D01", test_names_abandoned},

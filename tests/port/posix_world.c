@@ -396,6 +396,7 @@ static struct {
     int error;
     unsigned times;
 } faults[CALL_COUNT];
+static unsigned calls[CALL_COUNT];
 
 void posix_world_fail(enum posix_call call, int error, unsigned times)
 {
@@ -403,8 +404,14 @@ void posix_world_fail(enum posix_call call, int error, unsigned times)
     faults[call].times = times;
 }
 
+unsigned posix_world_calls(enum posix_call call)
+{
+    return calls[call];
+}
+
 static bool fails(enum posix_call call)
 {
+    calls[call]++;
     if (faults[call].times == 0) return false;
     faults[call].times--;
     errno = faults[call].error;

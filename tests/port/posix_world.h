@@ -35,5 +35,6 @@ bool posix_world_signals_blocked(void); /* in every lookup so far */
 enum posix_call { CALL_ACCEPT, CALL_CONNECT, CALL_RECV, CALL_SEND, CALL_SOCKET, CALL_EPOLL_CTL,
                   CALL_PTHREAD_CREATE, CALL_COUNT };
 void posix_world_fail(enum posix_call call, int error, unsigned times);
+unsigned posix_world_calls(enum posix_call call); /* so far */
 
 #endif

@@ -336,8 +336,8 @@ static void check_exchange(const struct exchange *ex)
                 "request %u: the event names the wrong source", ex->id);
     }
     if (!ex->evented || troubled(ex)) return;
-    /* Said in one send, cut short to make a place for the next one, or on its way when the idle connection was evicted. */
-    if (miniproxy_counters(&world.proxy)->evicted > 0 || ex->client->surplus || ex->event_cause == MINIPROXY_CAUSE_BUFFERS_FULL) return;
+    /* Said in one send, cut short to make a place for the next one, or on its way when the idle connection was closed. */
+    if (miniproxy_counters(&world.proxy)->evicted > 0 || world.drained || ex->client->surplus || ex->event_cause == MINIPROXY_CAUSE_BUFFERS_FULL) return;
     if (ex->event_status != 0 && (ex->event_source == MINIPROXY_BY_PROXY || ex->event_cause == MINIPROXY_CAUSE_NONE))
         REQUIRE(PROPERTY_REPLY_READABLE, ex->client_status != 0 && ex->client_complete,
                 "request %u: the client does not get the whole %u", ex->id, ex->event_status);

@@ -14,6 +14,7 @@ struct origin {
     struct conn *v;
     struct exchange *ex;      /* the request under way, or the last one */
     struct exchange *first;   /* of this connection */
+    uint64_t clean_end; /* of a response with octets behind it */
     uint64_t answer_at, answer_from, written, body_sent, resume_at, idle_until;
     uint8_t phase;
     uint16_t served;
@@ -85,9 +86,12 @@ static void check_reuse(const struct origin *o, const struct exchange *ex)
     REQUIRE(PROPERTY_REUSE, o->first->client == ex->client, "request %u: on the connection of another client", ex->id);
     REQUIRE(PROPERTY_REUSE, o->first->host == ex->host && o->first->literal == ex->literal && o->first->port == ex->port,
             "request %u: on a connection to another host", ex->id);
-    REQUIRE(PROPERTY_REUSE, !o->closing, "request %u: on a connection that said close", ex->id);
+    REQUIRE(PROPERTY_REUSE, !o->closing || o->clean_end != 0, "request %u: on a connection that said close", ex->id);
+    REQUIRE(PROPERTY_REUSE, o->clean_end == 0 || o->v->consumed <= o->clean_end,
+            "request %u: on a connection that brought octets behind a response", ex->id);
     for (unsigned i = 0; i < ex->policy_count; i++)
-        allowed = allowed || rules_may_allow(ex->policies[i], ex, login_groups(ex->policies[i], ex));
+        allowed = allowed || rules_allow(ex->policies[i], ex, &o->v->machine->addr, o->v->machine->special,
+                                         login_groups(ex->policies[i], ex));
     REQUIRE(PROPERTY_LOGIN, allowed, "request %u: the policy is not asked on a kept connection", ex->id);
 }
 
@@ -102,6 +106,12 @@ static void see_head(struct origin *o)
     REQUIRE(PROPERTY_UP_WELL_FORMED, number < world.exchange_count, "a request of a number that was never made");
     ex = &world.exchanges[number];
     trace("origin %u: %s %s of request %u", o->actor.number, m->method, m->target, ex->id);
+    if (o->clean_end != 0 && o->v->consumed <= o->clean_end) { /* the core could not know that there is more: that it comes too late is */
+        ex->happened |= HAPPENED_STALE;                         /* nothing that a proxy can help, so it does not come */
+        peer_reset(o->v);
+        o->over = true;
+        return;
+    }
     REQUIRE(PROPERTY_UP_WELL_FORMED, !o->busy, "request %u comes before the last one is answered", ex->id);
     REQUIRE(PROPERTY_UP_WELL_FORMED, current_exchange(ex->client) == ex || o->v->state == CONN_CLOSED, "request %u is sent out of turn", ex->id);
     REQUIRE(PROPERTY_MALFORMED, ex->kind != EXCHANGE_MALFORMED, "malformed request %u reaches an origin", ex->id);
@@ -171,6 +181,7 @@ static void take(struct origin *o, const uint8_t *data, size_t len)
         switch (message_next(&o->message, data, len, &used)) {
         case MESSAGE_HEAD:
             see_head(o);
+            if (o->over) return;
             if (o->ex->answer.when == WHEN_HEAD) begin_answer(o);
             break;
         case MESSAGE_BODY:
@@ -297,7 +308,10 @@ static void out_end(struct origin *o)
     struct answer *a = &ex->answer;
     if (a->framing == FRAMING_CHUNKED && !bodiless(ex))
         out(o, "0\r\n%s\r\n", a->trailers ? "X-Trail: t\r\nContent-Length: 3\r\nX-Hop-Down: 2\r\n" : "");
-    if (a->fault == ANSWER_EXTRA) ex->origin_done = true; /* what follows does not belong to it */
+    if (a->fault == ANSWER_EXTRA) {
+        ex->origin_done = true; /* what follows does not belong to it */
+        o->clean_end = o->written + o->outbox.len;
+    }
     if (a->fault == ANSWER_EXTRA && (a->framing != FRAMING_EOF || bodiless(ex))) out(o, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad");
     o->phase = ORIGIN_SENDS_LAST;
 }
@@ -531,6 +545,7 @@ static void origin_step(struct actor *a)
             step_after(a, 0);
         }
     }
+    if (o->over) return;
     step_write(o);
     step_end(o);
 }

@@ -157,7 +157,8 @@ static const struct malformed {
     {"POST http://@/ HTTP/1.1\r\nHost: @\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", {C(UNKNOWN_CODING)}},
     {"POST http://@/ HTTP/1.1\r\nHost: @\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", {C(CODING)}},
     {"POST http://@/ HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", {C(CODING)}},
-    {"TRACE http://@/ HTTP/1.1\r\nHost: @\r\nMax-Forwards: 0\r\n\r\n", {C(TRACE)}},
+    {"TRACE http://@/ HTTP/1.1\r\nHost: @\r\nMax-Forwards: 0\r\n\r\n",
+     {C(TRACE), C(LOGIN_MISSING), C(POLICY), C(ADDRESS)}},
     {"GET http://@/ HTTP/1.1\r\nHost: @\r\nExpect: magic\r\n\r\n", {C(EXPECTATION)}},
     {"GET http://@/ HTTP/1.1\r\nHost: @\r\nVia: 1.1 sim\r\n\r\n", {C(LOOP)}},
     {"AVERYLONGMETHODNAMETHATISNEVERENDING http://@/ HTTP/1.1\r\nHost: @\r\n\r\n", {C(METHOD_SIZE)}},
@@ -208,17 +209,17 @@ static void put_oversized(struct exchange *ex)
 
 static void choose_target(struct exchange *ex)
 {
-    static const uint16_t ports[] = {80, 80, 8080, 443};
+    static const uint16_t ports[] = {80, 80, 80, 80, 80, 8080, 443};
     char text[MINIPROXY_ADDR_TEXT];
     char authority[80];
-    uint16_t port = ex->kind == EXCHANGE_CONNECT && !one_in(5) ? 443 : ports[below(PORTS_MAX)];
+    uint16_t port = ex->kind == EXCHANGE_CONNECT && !one_in(5) ? 443 : ports[below(7)];
     ex->port = port;
     if (one_in(5)) {
         ex->literal = &world.machines[below(world.machine_count)];
         miniproxy_addr_format(&ex->literal->addr, text);
         snprintf(authority, sizeof authority, ex->literal->addr.family == 6 ? "[%s]" : "%s", text);
     } else {
-        ex->host = &world.hosts[one_in(3) ? below(world.host_count) : 0];
+        ex->host = &world.hosts[one_in(4) ? below(world.host_count) : 0];
         snprintf(authority, sizeof authority, "%s", ex->host->name);
         if (one_in(8)) authority[0] = 'H';
         if (ex->host->name[0] == 'a') authority[0] = 'a';
@@ -407,7 +408,7 @@ static void choose_trouble(struct client *cl)
 static void make_client(uint16_t number, uint32_t rush_ms)
 {
     struct client *cl = &world.clients[number];
-    unsigned n = one_in(3) ? between(2, EXCHANGES_EACH) : between(1, 2);
+    unsigned n = one_in(2) ? between(2, EXCHANGES_EACH) : between(1, 2);
     memset(cl, 0, offsetof(struct client, outbox));
     cl->outbox.at = cl->outbox.len = 0;
     cl->actor.number = number;

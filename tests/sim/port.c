@@ -275,6 +275,7 @@ static int start_attempt(struct slot *s, struct miniproxy_conn *c, const struct 
     s->v = conn_new(false);
     s->v->c = c;
     s->v->exchange = ex;
+    s->v->machine = m;
     s->v->slot = c->id;
     s->v->generation = c->generation;
     s->v->connect_result = results[m->kind];

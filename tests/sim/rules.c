@@ -13,9 +13,11 @@ static const struct miniproxy_user users[] = {
     {.name = "admin", .password = "a:b", .groups = GROUP_ADMIN},
 };
 
-static const struct miniproxy_net4 nine[] = {{{9, 9, 0, 0}, 16}}, ten[] = {{{10, 0, 0, 0}, 8}}, near[] = {{{10, 0, 0, 2}, 31}};
+static const struct miniproxy_net4 nine[] = {{{9, 9, 0, 0}, 16}}, ten[] = {{{10, 0, 0, 0}, 8}}, near[] = {{{10, 0, 0, 2}, 31}},
+                                    eleven[] = {{{11, 0, 0, 0}, 30}};
 static const struct miniproxy_net6 six[] = {{{0x26, 0x00, 0, 9}, 32}};
 static const struct miniproxy_nets denied_nets = {.v4 = nine, .v4_count = 1, .v6 = six, .v6_count = 1};
+static const struct miniproxy_nets eleven_first = {.v4 = eleven, .v4_count = 1};
 static const struct miniproxy_nets lan = {.v4 = ten, .v4_count = 1};
 static const struct miniproxy_nets neighbours = {.v4 = near, .v4_count = 1};
 static const char *const one_names[] = {"h1.sim"}, *const two_names[] = {".h2.sim", "h3.sim"};
@@ -24,7 +26,8 @@ static const struct miniproxy_hosts one = {one_names, 1}, two = {two_names, 2};
 static const struct miniproxy_rule open_rules[] = {{.verdict = MINIPROXY_ALLOW, .port = {1, 65535}}};
 static const struct miniproxy_rule block_rules[] = {
     {.verdict = MINIPROXY_DENY, .hosts = &one},
-    {.verdict = MINIPROXY_DENY, .to = &denied_nets},
+    {.verdict = MINIPROXY_DENY, .to = &denied_nets, .methods = MINIPROXY_POST | MINIPROXY_CONNECT | MINIPROXY_OTHER},
+    {.verdict = MINIPROXY_DENY, .to = &eleven_first, .methods = MINIPROXY_HEAD | MINIPROXY_PUT},
     {.verdict = MINIPROXY_DENY, .literal = 1, .methods = MINIPROXY_CONNECT},
     {.verdict = MINIPROXY_ALLOW, .port = {80, 8080}},
     {.verdict = MINIPROXY_ALLOW, .methods = MINIPROXY_CONNECT},

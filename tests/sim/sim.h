@@ -92,13 +92,13 @@ enum {
     HOSTS_MAX = 8,
     MACHINES_MAX = 12,
     CONNS_MAX = 2000,
-    PORTS_MAX = 4,
     HEAD_TEXT_MAX = 12000,
     OUTBOX_MAX = 16384
 };
 
 struct conn;
 struct exchange;
+struct machine;
 
 struct actor {
     void (*step)(struct actor *a);
@@ -129,6 +129,7 @@ struct conn {
     struct miniproxy_conn *c; /* NULL: not in the core's hands */
     struct actor *peer;
     struct exchange *exchange; /* the one it was connected for */
+    const struct machine *machine;
     struct lane in, out;       /* to the core, from the core */
     uint8_t *refused;          /* bytes of a send that got AGAIN */
     size_t refused_len, refused_size;
