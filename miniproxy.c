@@ -1581,7 +1581,8 @@ enum {
     RESOLVING = 1 << 17,
     IS_WRITTEN = 1 << 18,   /* the head has been rewritten: no plan stands in front of it any more */
     FIRST_BYTE_SEEN = 1 << 19,
-    FIN_SENT = 1 << 20
+    FIN_SENT = 1 << 20,
+    IS_BARE = 1 << 21       /* its refusal is bare_reply */
 };
 
 static unsigned slot_of(const struct miniproxy *p, const struct miniproxy_session *s)
@@ -2340,6 +2341,7 @@ static enum next next_request(struct miniproxy *p, struct miniproxy_session *s)
         return NEXT_STATE;
     }
     if (!has_received(buffer_of(p, &s->up))) give_back(p, &s->up);
+    s->flags &= OF_CONNECTION;
     enter(p, s, STATE_IDLE);
     arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_IDLE);
     return NEXT_STATE;
@@ -2348,20 +2350,31 @@ static enum next next_request(struct miniproxy *p, struct miniproxy_session *s)
 /* Refuse without a buffer, or without knowing whether the request is a HEAD, whose answer must not have a body: so it has none. */
 static enum next refuse_bare(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
 {
-    int n;
-    if (s->state == STATE_LINGER || (s->flags & HAS_ANSWERED) != 0 || has_sendable(buffer_of(p, &s->down)))
-        return cut(p, s, cause);
+    if (s->state == STATE_LINGER || has_sendable(buffer_of(p, &s->down))) return cut(p, s, cause);
     s->flags &= ~(uint32_t)KEEPS_CLIENT;
     refuse(p, s, cause);
-    n = p->config.port->send(p->config.port_data, &s->client, bare_reply, sizeof bare_reply - 1);
-    if (n > 0) {
-        s->bytes_down += (unsigned)n;
-        p->counters.bytes_down += (unsigned)n;
-    } else {
-        s->status = 0;
-        s->source = MINIPROXY_BY_NOBODY;
+    if (s->state == STATE_REPLY) s->flags |= IS_BARE;
+    return NEXT_STATE;
+}
+
+static enum next reply_bare(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+{
+    int n;
+    if ((s->client.ready & MINIPROXY_WR) == 0) return NEXT_WAIT;
+    n = p->config.port->send(p->config.port_data, &s->client, bare_reply + s->reply_at, sizeof bare_reply - 1 - s->reply_at);
+    if (n == MINIPROXY_AGAIN) {
+        s->client.ready &= (uint8_t)~MINIPROXY_WR;
+        return NEXT_WAIT;
     }
-    return next_request(p, s);
+    if (n <= 0) {
+        end_session(p, s, true);
+        return NEXT_STATE;
+    }
+    s->reply_at = u16(s->reply_at + (unsigned)n);
+    s->bytes_down += (unsigned)n;
+    p->counters.bytes_down += (unsigned)n;
+    v->down = v->more = true;
+    return s->reply_at < sizeof bare_reply - 1 ? NEXT_WAIT : next_request(p, s);
 }
 
 static enum next on_reply(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
@@ -2370,6 +2383,7 @@ static enum next on_reply(struct miniproxy *p, struct miniproxy_session *s, stru
     bool headless = (s->flags & IS_HEAD) != 0;
     struct miniproxy_buffer *b;
     unsigned char *w;
+    if ((s->flags & IS_BARE) != 0) return reply_bare(p, s, v);
     if (!borrow(p, s, &s->down)) return NEXT_WAIT;
     b = buffer_of(p, &s->down);
     for (;;) {
@@ -3486,12 +3500,16 @@ static bool over_client_limit(struct miniproxy *p, const struct miniproxy_sessio
 static void hurry_reserved(struct miniproxy *p)
 {
     struct miniproxy_session *oldest = &p->sessions[p->refused[0] - 1], *s;
+    struct visit v = {false, false, false};
     for (unsigned i = 1; i < p->reserved && i < MINIPROXY_RESERVED; i++) {
         s = &p->sessions[p->refused[i] - 1];
         if ((int32_t)(s->came_ms - oldest->came_ms) < 0) oldest = s;
     }
-    if (oldest->state == STATE_IDLE || oldest->state == STATE_HEAD) refuse_bare(p, oldest, MINIPROXY_CAUSE_SESSIONS_FULL);
-    end_session(p, oldest, false);
+    if (oldest->state == STATE_IDLE || oldest->state == STATE_HEAD) {
+        refuse_bare(p, oldest, MINIPROXY_CAUSE_SESSIONS_FULL);
+        reply_bare(p, oldest, &v);
+    }
+    if (oldest->state != STATE_FREE) end_session(p, oldest, false);
 }
 
 static struct miniproxy_session *take_slot(struct miniproxy *p)

@@ -31,14 +31,17 @@ BURST_EVERY = 4.0
 SERVED_WITHIN = 30.0  # seconds, tries after 503 included
 BODY = bytes(range(256)) * 40
 
-SHORT = [part for name, seconds in (("head", 2), ("idle", 4), ("body", 2), ("dns", 2), ("connect", 2), ("first_byte", 2), ("response", 2),
-                                    ("write", 2), ("tunnel", 3), ("half_closed", 2), ("linger", 1), ("total", 8), ("tunnel_total", 8))
+SHORT = [part for name, seconds in (("head", 2), ("idle", 4), ("body", 2), ("dns", 2), ("connect", 2),
+                                    ("first_byte", 2), ("response", 2),
+                                    ("write", 2), ("tunnel", 3), ("half_closed", 2), ("linger", 1), ("total", 8),
+                                    ("tunnel_total", 8))
          for part in ("--timeout", f"{name}={seconds}")]
 
 
 async def connect(proxy, source):
     """A connection from a loopback address of the caller's choice."""
-    return await asyncio.wait_for(asyncio.open_connection(proxy.host, proxy.port, local_addr=(source, 0), limit=1 << 20), 20)
+    return await asyncio.wait_for(asyncio.open_connection(proxy.host, proxy.port, local_addr=(source, 0),
+                                                          limit=1 << 20), 20)
 
 
 async def close(writer, hard=False):
@@ -57,7 +60,8 @@ class Origins:
 
     async def start(self):
         self.authority, self.servers = {}, []
-        for name in ("good", "echo", "mute", "slow_head", "slow_body", "endless_head", "endless_body", "interim", "garbage", "hangup"):
+        for name in ("good", "echo", "mute", "slow_head", "slow_body", "endless_head", "endless_body", "interim",
+                     "garbage", "hangup"):
             server = await asyncio.start_server(getattr(self, name), "127.0.0.1", 0, limit=1 << 20)
             self.servers.append(server)
             self.authority[name] = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
@@ -115,7 +119,8 @@ class Origins:
         await self.repeat(reader, writer, b"HTTP/1.1 200 OK\r\n", b"A: b\r\n" * 100, 0.001)
 
     async def endless_body(self, reader, writer):
-        await self.repeat(reader, writer, b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", b"x" * 65536, 0.001)
+        await self.repeat(reader, writer, b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", b"x" * 65536,
+                          0.001)
 
     async def interim(self, reader, writer):
         await self.repeat(reader, writer, b"", b"HTTP/1.1 102 Processing\r\n\r\n", 0.01)
@@ -136,8 +141,10 @@ class Attackers:
 
     def __init__(self, proxy, origins, names, silent):
         self.proxy, self.origins, self.silent, self.count, self.running = proxy, origins, silent, {}, True
-        kinds = [self.silence, self.slow_head, self.slow_body, self.slow_chunks, self.no_reader, self.idle, self.garbage, self.endless_head,
-                 self.endless_target, self.endless_chunks, self.endless_trailers, self.endless_blank_lines, self.tunnel, self.half_closed,
+        kinds = [self.silence, self.slow_head, self.slow_body, self.slow_chunks, self.no_reader, self.idle,
+                 self.garbage, self.endless_head,
+                 self.endless_target, self.endless_chunks, self.endless_trailers, self.endless_blank_lines,
+                 self.tunnel, self.half_closed,
                  self.dead_address, self.vanish, self.pipeline, *([self.dead_name] if names else [])]
         self.kinds = [(kind.__name__, kind) for kind in kinds]
         for name in ("mute", "slow_head", "slow_body", "endless_head", "interim", "garbage", "hangup"):
@@ -163,7 +170,8 @@ class Attackers:
         """All descriptors at once."""
         while self.running:
             await asyncio.sleep(BURST_EVERY)
-            results = await asyncio.gather(*(connect(self.proxy, f"127.66.1.{1 + i % 50}") for i in range(BURST)), return_exceptions=True)
+            results = await asyncio.gather(*(connect(self.proxy, f"127.66.1.{1 + i % 50}") for i in range(BURST)),
+                                           return_exceptions=True)
             await asyncio.sleep(1)
             for result in results:
                 if isinstance(result, tuple):
@@ -310,7 +318,8 @@ async def behave(proxy, origins, number, served, running):
             try:
                 reader, writer = await connect(proxy, f"127.77.0.{1 + number}")
                 left = SERVED_WITHIN - (time.monotonic() - begun)
-                failure = await asyncio.wait_for((tunnel if number % 3 == 0 else plain)(reader, writer, origins, number), left)
+                failure = await asyncio.wait_for((tunnel if number % 3 == 0 else plain)(reader, writer, origins,
+                                                                                        number), left)
                 done = failure is None
                 if failure and failure[0] == 503 and b"retry-after:" in failure[1]:
                     served.told_to_wait += 1
@@ -342,7 +351,8 @@ async def attack(big, few, names, seconds):
         bad = [attackers.run(i) for i in range(ATTACKERS)] + [attackers.burst()] + [small.run(6 * i) for i in range(8)]
         bad = [asyncio.create_task(one) for one in bad]
         await asyncio.gather(*(behave(big, origins, i, good, lambda: time.monotonic() < until) for i in range(9)),
-                             *(behave(few, origins, 20 + i, good_few, lambda: time.monotonic() < until) for i in range(2)))
+                             *(behave(few, origins, 20 + i, good_few,
+                                      lambda: time.monotonic() < until) for i in range(2)))
         attackers.running = small.running = False
         await asyncio.wait(bad, timeout=20)
         for task in bad:
@@ -379,7 +389,8 @@ def settle(proxy, results, what, descriptors):
         held = str(error)
     results.check(held == 0, f"{what}: no session is left", "Z08,Z03,Z02", held)
     open_now = len(os.listdir(f"/proc/{proxy.process.pid}/fd"))
-    results.check(open_now <= descriptors + 12, f"{what}: no descriptor is left", "Z08", f"{open_now} open, {descriptors} at the start")
+    results.check(open_now <= descriptors + 12, f"{what}: no descriptor is left", "Z08",
+                  f"{open_now} open, {descriptors} at the start")
     try:
         proxy.stop()
         problem = ""
@@ -399,18 +410,23 @@ def main():
     results = Results()
     with tempfile.TemporaryDirectory() as directory:
         big = proxies.Proxy(directory, *proxies.OPEN, *SHORT, "--per-client", "15", descriptors=DESCRIPTORS)
-        few = proxies.Proxy(directory, "--allow-private", "--connect-ports", "any", "--name", "few", *SHORT, "--per-client", "2",
+        few = proxies.Proxy(directory, "--allow-private", "--connect-ports", "any", "--name", "few", *SHORT,
+                            "--per-client", "2",
                             binary=proxies.SMALL)
         descriptors = [len(os.listdir(f"/proc/{p.process.pid}/fd")) for p in (big, few)]
         before = big.memory_kb()
         good, good_few = asyncio.run(attack(big, few, names, seconds))
         for served, what in ((good, "full of attackers"), (good_few, "few sessions")):
-            results.check(len(served.seconds) > seconds / 2 and not served.lost, f"{what}: well-behaved clients are served", "Z02,Z04,Z05,Z08,D01",
+            results.check(len(served.seconds) > seconds / 2 and not served.lost,
+                          f"{what}: well-behaved clients are served", "Z02,Z04,Z05,Z08,D01",
                           f"{len(served.seconds)} served, lost: {served.lost[:5]}")
         counters = big.counters() if big.process.poll() is None else {}
         print("counters:", counters)
-        tried = counters.get("accept_paused", 0) > 0 and counters.get("cause.head_timeout", 0) > 0 and counters.get("cause.client_limit", 0) > 0
-        results.check(tried, "full of attackers: descriptors ran out, deadlines passed, caps were met", "Z08", str(counters))
+        tried = counters.get("accept_paused", 0) > 0 and counters.get("cause.head_timeout",
+                                                                      0) > 0 and counters.get("cause.client_limit",
+                                                                                              0) > 0
+        results.check(tried, "full of attackers: descriptors ran out, deadlines passed, caps were met", "Z08",
+                      str(counters))
         grown = big.memory_kb() - before if counters else 0
         results.check(grown < 60000, "full of attackers: memory is bounded", "Z06,Z07", f"{grown} KB more")
         settle(big, results, "full of attackers", descriptors[0])

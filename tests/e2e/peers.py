@@ -13,7 +13,8 @@ import struct
 import threading
 import time
 
-PATIENCE = float(os.environ.get("MINIPROXY_PATIENCE", "10"))  # seconds within which a thing that must happen has to happen
+PATIENCE = float(os.environ.get("MINIPROXY_PATIENCE",
+                                "10"))  # seconds within which a thing that must happen has to happen
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 
 

@@ -36,7 +36,8 @@ def test_all_kinds_of_exchanges_on_one_connection(proxy, origin):
 
 
 @pytest.mark.req("P02", "P04")
-@pytest.mark.parametrize("field", ["Connection: close", "connection: CLOSE", "Connection: x, close", "Connection: close, keep-alive"])
+@pytest.mark.parametrize("field", ["Connection: close", "connection: CLOSE", "Connection: x, close",
+                                   "Connection: close, keep-alive"])
 def test_client_asks_to_close(proxy, origin, field):
     o, client = origin(), proxy.client()
     client.send(request("GET", o.url + "/", field) + request("GET", o.url + "/never"))
@@ -48,7 +49,8 @@ def test_client_asks_to_close(proxy, origin, field):
 
 
 @pytest.mark.req("P02")
-@pytest.mark.parametrize("field", ["Proxy-Connection: close", "Proxy-Connection: keep-alive", "Connection: keep-alive", "X: close"])
+@pytest.mark.parametrize("field", ["Proxy-Connection: close", "Proxy-Connection: keep-alive", "Connection: keep-alive",
+                                   "X: close"])
 def test_what_is_no_wish_to_close(proxy, origin, field):
     """Only Connection decides; whatever the proxy makes of the rest, it says what it does."""
     o, client = origin(), proxy.client()
@@ -60,7 +62,8 @@ def test_what_is_no_wish_to_close(proxy, origin, field):
 
 
 @pytest.mark.req("P03", "P02", "B19")
-@pytest.mark.parametrize("fields", [(), ("Connection: keep-alive",), ("Proxy-Connection: keep-alive",), ("Keep-Alive: 300", "Connection: Keep-Alive")])
+@pytest.mark.parametrize("fields", [(), ("Connection: keep-alive",), ("Proxy-Connection: keep-alive",),
+                                    ("Keep-Alive: 300", "Connection: Keep-Alive")])
 def test_no_persistence_with_http_1_0(proxy, origin, fields):
     o, client = origin(), proxy.client()
     client.send(request("GET", o.url + "/", *fields, version="1.0") + request("GET", o.url + "/never"))
@@ -71,7 +74,8 @@ def test_no_persistence_with_http_1_0(proxy, origin, fields):
 
 
 @pytest.mark.req("P04", "P08")
-@pytest.mark.parametrize("answered", [response(b"ok", "Connection: close"), response(version="1.0"), response(b"ok", "Connection: x, Close"),
+@pytest.mark.parametrize("answered", [response(b"ok", "Connection: close"), response(version="1.0"),
+                                      response(b"ok", "Connection: x, Close"),
                                       response(b"ok", "Connection: keep-alive", version="1.0")])
 def test_origin_that_will_close_is_not_asked_again(proxy, origin, answered):
     o, client = origin(answer(answered)), proxy.client()
@@ -246,7 +250,8 @@ def test_refusal_of_a_large_upload_is_readable(start, framing):
     if framing == "length":
         client.send(request("POST", "http://127.0.0.1:1/", f"Content-Length: {size}") + b"x" * size)
     else:
-        client.send(request("POST", "http://127.0.0.1:1/", "Transfer-Encoding: chunked") + chunked(*[b"x" * 7000] * 100))
+        client.send(request("POST", "http://127.0.0.1:1/",
+                            "Transfer-Encoding: chunked") + chunked(*[b"x" * 7000] * 100))
     time.sleep(0.1)
     refused(proxy, client, "login_missing", method="POST", closes=None)
 

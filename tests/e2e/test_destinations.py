@@ -11,10 +11,13 @@ import world
 from peers import PATIENCE, Origin, Silent, answer, request, response, unused_port
 from proxy import BINARY, refused
 
-SPECIAL = ["0.0.0.0", "0.1.2.3", "10.20.30.40", "10.255.255.255", "100.64.3.3", "100.127.255.255", "127.0.0.1", "127.255.255.254", "169.254.169.254",
-           "172.16.5.5", "172.31.255.255", "192.0.0.1", "192.168.7.7", "198.18.0.9", "198.19.255.255", "224.0.0.1", "239.255.255.255", "240.0.0.1",
+SPECIAL = ["0.0.0.0", "0.1.2.3", "10.20.30.40", "10.255.255.255", "100.64.3.3", "100.127.255.255", "127.0.0.1",
+           "127.255.255.254", "169.254.169.254",
+           "172.16.5.5", "172.31.255.255", "192.0.0.1", "192.168.7.7", "198.18.0.9", "198.19.255.255", "224.0.0.1",
+           "239.255.255.255", "240.0.0.1",
            "255.255.255.255", "[::]", "[::1]", "[fc00::1]", "[fd12:3456::1]", "[fe80::1]", "[febf::1]", "[ff02::1]"]
-EMBEDDED = ["[::ffff:127.0.0.1]", "[::ffff:10.20.30.40]", "[::ffff:a9fe:a9fe]", "[64:ff9b::127.0.0.1]", "[64:ff9b::a14:1e28]", "[2002:7f00:1::]",
+EMBEDDED = ["[::ffff:127.0.0.1]", "[::ffff:10.20.30.40]", "[::ffff:a9fe:a9fe]", "[64:ff9b::127.0.0.1]",
+            "[64:ff9b::a14:1e28]", "[2002:7f00:1::]",
             "[2002:a14:1e28::1]", "[2002:c0a8:707::1]", "[::ffff:0.0.0.0]", "[0:0:0:0:0:ffff:7f00:0001]"]
 
 
@@ -29,7 +32,8 @@ def careful(start):
 def test_special_purpose_addresses(careful, isolated, method, host):
     client = careful.client()
     port = unused_port()
-    client.send(request(method, f"{host}:{port}" if method == "CONNECT" else f"http://{host}:{port}/", host=f"{host}:{port}"))
+    client.send(request(method, f"{host}:{port}" if method == "CONNECT" else f"http://{host}:{port}/",
+                        host=f"{host}:{port}"))
     refused(careful, client, "address_denied", method=method, closes=None)
 
 
@@ -42,7 +46,8 @@ def test_embedded_special_purpose_addresses(careful, isolated, host):
 
 
 @pytest.mark.req("R01", "R02")
-@pytest.mark.parametrize("address", ["127.0.0.1", "10.20.30.40", "169.254.169.254", "::1", "fd12:3456::1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.20.30.40", "169.254.169.254", "::1", "fd12:3456::1",
+                                     "::ffff:127.0.0.1"])
 @pytest.mark.parametrize("kind", ["GET", "CONNECT", "websocket"])
 def test_names_that_lead_to_special_purpose_addresses(careful, origin, names, address, kind):
     name = "rebind." + address.replace(".", "-").replace(":", "x") + ".example.test"
@@ -51,7 +56,8 @@ def test_names_that_lead_to_special_purpose_addresses(careful, origin, names, ad
     if kind == "CONNECT":
         client.send(request("CONNECT", f"{name}:{o.port}"))
     else:
-        client.send(request("GET", f"http://{name}:{o.port}/", *(["Connection: upgrade", "Upgrade: websocket"] if kind == "websocket" else [])))
+        client.send(request("GET", f"http://{name}:{o.port}/", *(["Connection: upgrade",
+                                                                  "Upgrade: websocket"] if kind == "websocket" else [])))
     refused(careful, client, "address_denied", method=kind, closes=None)
     assert not o.peers and names.asked(name) > 0
 
@@ -103,7 +109,8 @@ def test_public_addresses_are_reachable_by_default(start, origin, isolated, ipv6
 @pytest.mark.req("R02")
 def test_private_networks_can_be_opened_one_by_one(start, origin, isolated):
     proxy = start("--allow-private=10.20.0.0/16,fd12:3456::/32")
-    for host, status in (("10.20.30.40", 200), ("fd12:3456::1", 200), (world.PUBLIC, 200), ("192.168.7.7", 403), ("127.0.0.1", 403), ("::1", 403)):
+    for host, status in (("10.20.30.40", 200), ("fd12:3456::1", 200), (world.PUBLIC, 200), ("192.168.7.7", 403),
+                         ("127.0.0.1", 403), ("::1", 403)):
         o = origin(host=host)
         assert proxy.client().ask("GET", o.url + "/").status == status, host
 

@@ -9,11 +9,13 @@ import pytest
 from peers import Cut, answer, chunked, request, response
 from proxy import refused
 
-HOP_FIELDS = ["Proxy-Connection: keep-alive", "Keep-Alive: timeout=5, max=100", "TE: gzip, trailers;q=0.5", "Upgrade: h2c"]
+HOP_FIELDS = ["Proxy-Connection: keep-alive", "Keep-Alive: timeout=5, max=100", "TE: gzip, trailers;q=0.5",
+              "Upgrade: h2c"]
 
 
 @pytest.mark.req("H01")
-@pytest.mark.parametrize("connection", [["X-Hop"], ["x-hop, close"], ["close", "X-HOP"], ["foo,,X-Hop , bar"], [",X-Hop,"], ["\tX-Hop\t"],
+@pytest.mark.parametrize("connection", [["X-Hop"], ["x-hop, close"], ["close", "X-HOP"], ["foo,,X-Hop , bar"],
+                                        [",X-Hop,"], ["\tX-Hop\t"],
                                         ["keep-alive, X-Hop"], ["", "X-Hop"]])
 def test_nominated_fields_of_requests(proxy, origin, connection):
     o, client = origin(), proxy.client()
@@ -38,7 +40,9 @@ def test_nominated_fields_of_responses(proxy, origin, connection):
 @pytest.mark.req("H02", "C07")
 def test_nominated_fields_of_trailers(proxy, origin):
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: X-Hop\r\n\r\n"
-    o, client = origin(answer(head + chunked(b"a", trailers=b"X-Sum: 1\r\nConnection: X-Sum\r\nKeep-Alive: 1\r\n"))), proxy.client()
+    o, client = origin(answer(head + chunked(b"a",
+                                             trailers=b"X-Sum: 1\r\nConnection: X-Sum\r\nKeep-Alive: 1\r\n"))),
+                                             proxy.client()
     back = client.ask("GET", o.url + "/")
     assert not any(k.lower() in (b"connection", b"keep-alive") for k, _ in back.trailers)
 
@@ -55,7 +59,8 @@ def test_connection_fields_are_removed_without_nomination(proxy, origin):
 
 
 @pytest.mark.req("H04")
-@pytest.mark.parametrize("name", ["Host", "Content-Length", "Transfer-Encoding", "Via", "connection", "Connection, Connection", "close, host",
+@pytest.mark.parametrize("name", ["Host", "Content-Length", "Transfer-Encoding", "Via", "connection",
+                                  "Connection, Connection", "close, host",
                                   "content-length, via"])
 def test_essentials_cannot_be_nominated(proxy, origin, name):
     o, client = origin(), proxy.client()
@@ -71,13 +76,15 @@ def test_essentials_cannot_be_nominated(proxy, origin, name):
 @pytest.mark.req("H04", "B02")
 def test_transfer_encoding_cannot_be_nominated_away(proxy, origin):
     o, client = origin(), proxy.client()
-    client.send(request("POST", o.url + "/", "Transfer-Encoding: chunked", "Connection: transfer-encoding") + chunked(b"hello"))
+    client.send(request("POST", o.url + "/", "Transfer-Encoding: chunked",
+                        "Connection: transfer-encoding") + chunked(b"hello"))
     if client.response("POST").status == 200:
         assert o.requests[0].body == b"hello"
 
 
 @pytest.mark.req("H04", "Z06")
-@pytest.mark.parametrize("value", [",".join(f"f{i}" for i in range(5000)), "," * 20000, "x" * 20000, "connection," * 2000, "close," * 3000,
+@pytest.mark.parametrize("value", [",".join(f"f{i}" for i in range(5000)), "," * 20000, "x" * 20000,
+                                   "connection," * 2000, "close," * 3000,
                                    " ," * 5000 + "close", "a b", "a;b", "\"a\"", "a\\,b", "\xe4", "=", "(c)"])
 def test_odd_nominations_are_harmless(proxy, origin, value):
     o, client = origin(), proxy.client()
@@ -116,7 +123,8 @@ def test_proxy_authorization_goes_no_further_with_logins(start, origin):
 @pytest.mark.req("H07")
 @pytest.mark.parametrize("status", [200, 407, 401])
 def test_proxy_authenticate_of_an_origin_stays_out(proxy, origin, status):
-    fields = ('Proxy-Authenticate: Basic realm="evil"', "Proxy-Authentication-Info: x", "WWW-Authenticate: Basic realm=x")
+    fields = ('Proxy-Authenticate: Basic realm="evil"', "Proxy-Authentication-Info: x",
+              "WWW-Authenticate: Basic realm=x")
     o, client = origin(answer(response(b"ok", *fields, status=status))), proxy.client()
     back = client.ask("GET", o.url + "/")
     assert "Proxy-Authenticate" not in back and "Proxy-Authentication-Info" not in back
@@ -172,10 +180,13 @@ def test_two_proxies_in_a_circle(start, origin):
 
 @pytest.mark.req("H11", "H10")
 def test_fields_of_others_are_untouched(proxy, origin):
-    there = ["User-Agent: x/1 (a; b)", "Referer: http://a/b?c", "Accept-Encoding: gzip;q=0, br", "Range: bytes=1-2", "From: a@b",
+    there = ["User-Agent: x/1 (a; b)", "Referer: http://a/b?c", "Accept-Encoding: gzip;q=0, br", "Range: bytes=1-2",
+             "From: a@b",
              "If-Match: \"e\"", "Cache-Control: no-transform", "Pragma: no-cache", "DNT: 1"]
-    back = ["Server: y/2", 'ETag: W/"x"', "Last-Modified: Sat, 01 Jan 2000 00:00:00 GMT", "Content-Range: bytes 0-1/2", "Vary: *", "Age: 7",
-            "Allow: GET", "Location: http://other/", "Content-Location: /x", "Warning: 199 - x", "Cache-Control: max-age=1", "Expires: 0",
+    back = ["Server: y/2", 'ETag: W/"x"', "Last-Modified: Sat, 01 Jan 2000 00:00:00 GMT", "Content-Range: bytes 0-1/2",
+            "Vary: *", "Age: 7",
+            "Allow: GET", "Location: http://other/", "Content-Location: /x", "Warning: 199 - x",
+            "Cache-Control: max-age=1", "Expires: 0",
             "Content-Type: text/plain", "Retry-After: 3", "Strict-Transport-Security: max-age=1"]
     o, client = origin(answer(response(b"ok", *back))), proxy.client()
     message = client.ask("GET", o.url + "/", *there)
@@ -301,7 +312,8 @@ def test_pseudonym_is_no_host_name(start, origin):
 
 
 @pytest.mark.req("V04", "H08", "Q03")
-@pytest.mark.parametrize("via", ["1.1 tester", "1.0 tester", "1.1 a, 1.1 tester (x), 1.1 b", "1.1 a,1.1\ttester", "HTTP/1.1 tester", "1.1  tester ",
+@pytest.mark.parametrize("via", ["1.1 tester", "1.0 tester", "1.1 a, 1.1 tester (x), 1.1 b", "1.1 a,1.1\ttester",
+                                 "HTTP/1.1 tester", "1.1  tester ",
                                  "2 tester", ",1.1 tester,"])
 def test_own_pseudonym_in_via_is_a_loop(proxy, origin, via):
     o, client = origin(), proxy.client()
@@ -330,7 +342,8 @@ def test_max_forwards_is_decremented(proxy, origin, given, expected):
 @pytest.mark.parametrize("given", ["0", "00"])
 def test_max_forwards_zero_ends_here(proxy, origin, method, given):
     o, client = origin(), proxy.client()
-    client.send(request(method, o.url + "/", "Max-Forwards: " + given, "Cookie: sesame", "Proxy-Authorization: Basic eDpzZXNhbWU="))
+    client.send(request(method, o.url + "/", "Max-Forwards: " + given, "Cookie: sesame",
+                        "Proxy-Authorization: Basic eDpzZXNhbWU="))
     message = client.response(method)
     assert not o.peers and b"sesame" not in message.body
     assert message.status in ((200, 204) if method == "OPTIONS" else (200, 405))

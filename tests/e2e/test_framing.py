@@ -58,7 +58,8 @@ def test_length_and_coding_together(proxy, origin, fields):
 
 @pytest.mark.req("B05", "B07", "C10")
 @pytest.mark.parametrize("fields", [
-    ["chunked, gzip"], ["chunked, identity"], ["gzip, chunked, gzip"], ["chunked, chunked"], ["chunked", "chunked"], ["chunked", "gzip"],
+    ["chunked, gzip"], ["chunked, identity"], ["gzip, chunked, gzip"], ["chunked, chunked"], ["chunked", "chunked"],
+    ["chunked", "gzip"],
     ["chunked", "identity"], ["chunked,gzip,"], ["chunked , x"], ["chunked;q=1, chunked"]])
 def test_chunked_not_last_or_twice(proxy, origin, fields):
     o = origin()
@@ -69,8 +70,10 @@ def test_chunked_not_last_or_twice(proxy, origin, fields):
 
 @pytest.mark.req("B06", "B05", "S09")
 @pytest.mark.parametrize("coding,tokens", [
-    ("gzip, chunked", ["unknown_coding"]), ("foo, chunked", ["unknown_coding"]), ("deflate,compress,chunked", ["unknown_coding"]),
-    ("gzip", ["unknown_coding", "bad_coding"]), ("identity", ["unknown_coding", "bad_coding"]), ("identity, chunked", ["unknown_coding"])])
+    ("gzip, chunked", ["unknown_coding"]), ("foo, chunked", ["unknown_coding"]),
+    ("deflate,compress,chunked", ["unknown_coding"]),
+    ("gzip", ["unknown_coding", "bad_coding"]), ("identity", ["unknown_coding", "bad_coding"]),
+    ("identity, chunked", ["unknown_coding"])])
 def test_unknown_coding(proxy, origin, coding, tokens):
     o = origin()
     get_refused(proxy, o, post(o, "Transfer-Encoding: " + coding) + b"0\r\n\r\n" + SMUGGLED, *tokens)
@@ -78,9 +81,12 @@ def test_unknown_coding(proxy, origin, coding, tokens):
 
 
 @pytest.mark.req("B07", "B05")
-@pytest.mark.parametrize("value", ["Chunked", "CHUNKED", "chunked ,", ", chunked", ",,chunked,,", "\tchunked", "chunked\t", "chunked ",
-                                   "  chunked", "chunked;q=1", "xchunked", "chunkedx", '"chunked"', "chunked chunked", "", ",", "chunked\t,\t",
-                                   "chunked; x", "chun ked", "'chunked'", "chunked/1", "chunk", "\x85chunked", "\xa0chunked", "chunked="])
+@pytest.mark.parametrize("value", ["Chunked", "CHUNKED", "chunked ,", ", chunked", ",,chunked,,", "\tchunked",
+                                   "chunked\t", "chunked ",
+                                   "  chunked", "chunked;q=1", "xchunked", "chunkedx", '"chunked"', "chunked chunked",
+                                   "", ",", "chunked\t,\t",
+                                   "chunked; x", "chun ked", "'chunked'", "chunked/1", "chunk", "\x85chunked",
+                                   "\xa0chunked", "chunked="])
 def test_coding_is_recognised_or_refused_never_ignored(proxy, origin, value):
     """The body is one empty chunk, then something that must be a request of its own or nothing at all."""
     o, client = origin(tolerant), proxy.client()
@@ -100,14 +106,16 @@ def test_coding_is_recognised_or_refused_never_ignored(proxy, origin, value):
 @pytest.mark.parametrize("fields", [(), ("Connection: keep-alive",)])
 def test_coding_in_http_1_0(proxy, origin, fields):
     o, client = origin(tolerant), proxy.client()
-    client.send(request("POST", o.url + "/", "Transfer-Encoding: chunked", *fields, version="1.0") + chunked(b"abc") + SMUGGLED)
+    client.send(request("POST", o.url + "/", "Transfer-Encoding: chunked", *fields,
+                        version="1.0") + chunked(b"abc") + SMUGGLED)
     assert client.response("POST").status in (200, 400)
     client.closed()
     assert all(r.body == b"abc" for r in o.requests) and len(o.requests) < 2
 
 
 @pytest.mark.req("B09", "B03", "Z09")
-@pytest.mark.parametrize("value", ["+5", "-1", "-0", "0x5", "5abc", "", "5 5", "5.0", "5;", "5e0", "five", "'5'", '"5"', "0b1", "5_0",
+@pytest.mark.parametrize("value", ["+5", "-1", "-0", "0x5", "5abc", "", "5 5", "5.0", "5;", "5e0", "five", "'5'",
+                                   '"5"', "0b1", "5_0",
                                    "\xb5", "5\xa0", "%35", ",", "5\t6", "- 5", "0 x", "5;q=1", "1,2", "\x85" + "5"])
 def test_malformed_length(proxy, origin, value):
     o = origin()
@@ -116,9 +124,11 @@ def test_malformed_length(proxy, origin, value):
 
 
 @pytest.mark.req("B10", "B03")
-@pytest.mark.parametrize("fields", [("Content-Length: 5", "Content-Length: 6"), ("Content-Length: 5, 6",), ("Content-Length: 0, 5",),
+@pytest.mark.parametrize("fields", [("Content-Length: 5", "Content-Length: 6"), ("Content-Length: 5, 6",),
+                                    ("Content-Length: 0, 5",),
                                     ("Content-Length: 5", "content-length: 50"), ("Content-Length: 5, 5, 4",),
-                                    ("Content-Length: 5", "Content-Length:"), ("Content-Length: 5", "Content-Length: x")])
+                                    ("Content-Length: 5", "Content-Length:"),
+                                    ("Content-Length: 5", "Content-Length: x")])
 def test_differing_lengths(proxy, origin, fields):
     o = origin()
     get_refused(proxy, o, post(o, *fields) + b"hello" + SMUGGLED, "bad_length")
@@ -126,7 +136,8 @@ def test_differing_lengths(proxy, origin, fields):
 
 
 @pytest.mark.req("B11")
-@pytest.mark.parametrize("fields", [("Content-Length: 5", "Content-Length: 5"), ("Content-Length: 5, 5",), ("Content-Length: 5,",),
+@pytest.mark.parametrize("fields", [("Content-Length: 5", "Content-Length: 5"), ("Content-Length: 5, 5",),
+                                    ("Content-Length: 5,",),
                                     ("Content-Length: 005",), ("Content-Length: 5", "Content-Length: 05")])
 def test_repeated_equal_length(proxy, origin, fields):
     o, client = origin(tolerant), proxy.client()
@@ -200,8 +211,10 @@ def test_body_cap_on_chunks(start, origin):
 
 
 @pytest.mark.req("B05", "B14", "S01", "S14")
-@pytest.mark.parametrize("fields,part", [(("Content-Length: 100",), b"x" * 50), (("Transfer-Encoding: chunked",), b"64\r\nxxx"),
-                                         (("Transfer-Encoding: chunked",), b"3\r\nxxx\r\n"), (("Transfer-Encoding: chunked",), b"3\r\nxxx\r\n0\r\n")])
+@pytest.mark.parametrize("fields,part", [(("Content-Length: 100",), b"x" * 50),
+                                         (("Transfer-Encoding: chunked",), b"64\r\nxxx"),
+                                         (("Transfer-Encoding: chunked",), b"3\r\nxxx\r\n"),
+                                         (("Transfer-Encoding: chunked",), b"3\r\nxxx\r\n0\r\n")])
 def test_request_body_cut(proxy, origin, fields, part):
     o, client = origin(whole), proxy.client()
     client.send(post(o, *fields) + part)
@@ -238,15 +251,19 @@ def test_large_chunked_bodies_both_ways(proxy, origin):
 
 
 @pytest.mark.req("C02", "Z09", "S01")
-@pytest.mark.parametrize("line", [b"0x5", b"-5", b"+5", b"", b" 5", b"\t5", b"g", b"5g", b"5 5", b"5,", b"5.", b"0x", b"x5", b"\xb5", b"5\x00",
-                                  b"h5", b"5\r", b"5_0", b"5h", b";a=b", b"five", b"5\x0b", b"5\x85", b"5\n", b"5:", b"\n5"])
+@pytest.mark.parametrize("line", [b"0x5", b"-5", b"+5", b"", b" 5", b"\t5", b"g", b"5g", b"5 5", b"5,", b"5.", b"0x",
+                                  b"x5", b"\xb5", b"5\x00",
+                                  b"h5", b"5\r", b"5_0", b"5h", b";a=b", b"five", b"5\x0b", b"5\x85", b"5\n", b"5:",
+                                  b"\n5"])
 def test_malformed_chunk_size(proxy, origin, line):
     o = origin(whole)
-    get_refused(proxy, o, post(o, "Transfer-Encoding: chunked") + line + b"\r\nhello\r\n0\r\n\r\n" + SMUGGLED, "bad_chunk")
+    get_refused(proxy, o, post(o, "Transfer-Encoding: chunked") + line + b"\r\nhello\r\n0\r\n\r\n" + SMUGGLED,
+                "bad_chunk")
 
 
 @pytest.mark.req("C02", "C03")
-@pytest.mark.parametrize("line,size", [(b"5", 5), (b"05", 5), (b"00000005", 5), (b"A", 10), (b"a", 10), (b"0A", 10), (b"1f", 31), (b"1F", 31)])
+@pytest.mark.parametrize("line,size", [(b"5", 5), (b"05", 5), (b"00000005", 5), (b"A", 10), (b"a", 10), (b"0A", 10),
+                                       (b"1f", 31), (b"1F", 31)])
 def test_good_chunk_sizes(proxy, origin, line, size):
     o, client = origin(), proxy.client()
     client.send(post(o, "Transfer-Encoding: chunked") + line + b"\r\n" + b"x" * size + b"\r\n0\r\n\r\n")
@@ -255,16 +272,20 @@ def test_good_chunk_sizes(proxy, origin, line, size):
 
 
 @pytest.mark.req("C03", "Z09", "Z10")
-@pytest.mark.parametrize("line", [b"10000000000000000", b"10000000000000005", b"FFFFFFFFFFFFFFFFF", b"f" * 100, b"0" * 5000 + b"5",
+@pytest.mark.parametrize("line", [b"10000000000000000", b"10000000000000005", b"FFFFFFFFFFFFFFFFF", b"f" * 100,
+                                  b"0" * 5000 + b"5",
                                   b"0" * 100000, b"1" + b"0" * 64])
 def test_chunk_size_overflow(proxy, origin, line):
     o = origin(whole)
-    get_refused(proxy, o, post(o, "Transfer-Encoding: chunked") + line + b"\r\nhello\r\n0\r\n\r\n" + SMUGGLED, "bad_chunk")
+    get_refused(proxy, o, post(o, "Transfer-Encoding: chunked") + line + b"\r\nhello\r\n0\r\n\r\n" + SMUGGLED,
+                "bad_chunk")
 
 
 @pytest.mark.req("C04")
-@pytest.mark.parametrize("body", [b"5\r\nhelloXX0\r\n\r\n", b"5\r\nhello\n0\r\n\r\n", b"5\r\nhello0\r\n\r\n", b"5\r\nhelloworld\r\n0\r\n\r\n",
-                                  b"5\r\nhello\r0\r\n\r\n", b"5\r\nhello\r\r\n0\r\n\r\n", b"5\r\nhello \r\n0\r\n\r\n", b"5\nhello\r\n0\r\n\r\n",
+@pytest.mark.parametrize("body", [b"5\r\nhelloXX0\r\n\r\n", b"5\r\nhello\n0\r\n\r\n", b"5\r\nhello0\r\n\r\n",
+                                  b"5\r\nhelloworld\r\n0\r\n\r\n",
+                                  b"5\r\nhello\r0\r\n\r\n", b"5\r\nhello\r\r\n0\r\n\r\n", b"5\r\nhello \r\n0\r\n\r\n",
+                                  b"5\nhello\r\n0\r\n\r\n",
                                   b"5\r\nhello\n\r0\r\n\r\n", b"5\rhello\r\n0\r\n\r\n", b"4\r\nhello\r\n0\r\n\r\n"])
 def test_bad_end_of_chunk(proxy, origin, body):
     o = origin(whole)
@@ -275,20 +296,24 @@ def test_bad_end_of_chunk(proxy, origin, body):
 @pytest.mark.parametrize("end", [b"0\n\n", b"0\r\n\n", b"0\n\r\n", b"0\r\nA: b\n\r\n", b"0\r\r\n\r\n", b"0\r\n\r\r\n"])
 def test_bad_end_of_body(proxy, origin, end):
     o = origin(whole)
-    get_refused(proxy, o, post(o, "Transfer-Encoding: chunked") + b"5\r\nhello\r\n" + end + SMUGGLED, "bad_chunk", "bad_field")
+    get_refused(proxy, o, post(o, "Transfer-Encoding: chunked") + b"5\r\nhello\r\n" + end + SMUGGLED, "bad_chunk",
+                "bad_field")
 
 
 @pytest.mark.req("C05")
-@pytest.mark.parametrize("extension", [b";a", b";a=b", b';a="b"', b';a="b;c"', b';a="\\""', b";a=b;c=d;e", b" ;a=b", b"; a = b", b";a=b\t"])
+@pytest.mark.parametrize("extension", [b";a", b";a=b", b';a="b"', b';a="b;c"', b';a="\\""', b";a=b;c=d;e", b" ;a=b",
+                                       b"; a = b", b";a=b\t"])
 def test_chunk_extensions_are_ignored(proxy, origin, extension):
     o, client = origin(), proxy.client()
-    client.send(post(o, "Transfer-Encoding: chunked") + chunked(b"hello", extension=extension) + request("GET", o.url + "/2"))
+    client.send(post(o, "Transfer-Encoding: chunked") + chunked(b"hello", extension=extension) + request("GET",
+                                                                                                         o.url + "/2"))
     assert client.response("POST").status == 200 and client.response().status == 200
     assert [(r.method, r.body) for r in o.requests] == [("POST", b"hello"), ("GET", b"")]
 
 
 @pytest.mark.req("C05", "C04")
-@pytest.mark.parametrize("extension", [b';a="\r\n', b";a\x00", b";a\rb", b";a\nb", b";\x7f", b';a="\n"', b";a\x0b=b", b';a="\\\n"'])
+@pytest.mark.parametrize("extension", [b';a="\r\n', b";a\x00", b";a\rb", b";a\nb", b";\x7f", b';a="\n"', b";a\x0b=b",
+                                       b';a="\\\n"'])
 def test_line_ends_and_controls_in_chunk_extensions(proxy, origin, extension):
     o = origin(whole)
     data = post(o, "Transfer-Encoding: chunked") + b"5" + extension + b"\r\nhello\r\n0\r\n\r\n" + SMUGGLED
@@ -296,7 +321,8 @@ def test_line_ends_and_controls_in_chunk_extensions(proxy, origin, extension):
 
 
 @pytest.mark.req("C05", "Z01", "Z10")
-@pytest.mark.parametrize("body", [b"5;" + b"x" * 100000 + b"\r\nhello\r\n0\r\n\r\n", (b"1;" + b"x" * 50 + b"\r\na\r\n") * 2000 + b"0\r\n\r\n"],
+@pytest.mark.parametrize("body", [b"5;" + b"x" * 100000 + b"\r\nhello\r\n0\r\n\r\n",
+                                  (b"1;" + b"x" * 50 + b"\r\na\r\n") * 2000 + b"0\r\n\r\n"],
                          ids=["one", "many"])
 def test_chunk_extensions_are_capped(proxy, origin, body):
     o = origin(whole)
@@ -308,7 +334,8 @@ def test_request_trailers(proxy, origin):
     o, client = origin(), proxy.client()
     bad = b"Content-Length: 5\r\nHost: evil\r\nTransfer-Encoding: gzip\r\nProxy-Authorization: Basic eDp5\r\nConnection: close\r\n" \
           b"Authorization: x\r\nContent-Type: evil/evil\r\nproxy-authorization: x\r\nTE: x\r\nTrailer: x\r\n"
-    client.send(post(o, "Transfer-Encoding: chunked", "Trailer: X-Sum") + chunked(b"hello", trailers=b"X-Sum: 1\r\n" + bad))
+    client.send(post(o, "Transfer-Encoding: chunked", "Trailer: X-Sum") + chunked(b"hello",
+                                                                                  trailers=b"X-Sum: 1\r\n" + bad))
     assert client.response("POST").status == 200
     assert client.ask("GET", o.url + "/2").status == 200
     assert o.requests[0].body == b"hello"
@@ -328,16 +355,21 @@ def test_malformed_request_trailers(proxy, origin, trailer):
 @pytest.mark.parametrize("trailers", [b"A: " + b"x" * 200000 + b"\r\n", b"A: b\r\n" * 30000], ids=["long", "many"])
 def test_too_large_request_trailers(proxy, origin, trailers):
     o = origin(whole)
-    get_refused(proxy, o, post(o, "Transfer-Encoding: chunked") + chunked(b"hello", trailers=trailers), "trailer_too_large")
+    get_refused(proxy, o, post(o, "Transfer-Encoding: chunked") + chunked(b"hello", trailers=trailers),
+                "trailer_too_large")
 
 
 # ---- responses
 
 
-BODYLESS = [("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n"), ("HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"),
-            ("HEAD", b"HTTP/1.1 200 OK\r\n"), ("HEAD", b"HTTP/1.1 404 No\r\nContent-Length: 9\r\n"), ("GET", b"HTTP/1.1 204 None\r\n"),
-            ("GET", b"HTTP/1.1 204 None\r\nContent-Length: 50\r\n"), ("GET", b"HTTP/1.1 204 None\r\nTransfer-Encoding: chunked\r\n"),
-            ("GET", b"HTTP/1.1 304 Same\r\nContent-Length: 50\r\n"), ("GET", b"HTTP/1.1 304 Same\r\nTransfer-Encoding: chunked\r\n"),
+BODYLESS = [("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n"), ("HEAD",
+                                                                     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"),
+            ("HEAD", b"HTTP/1.1 200 OK\r\n"), ("HEAD", b"HTTP/1.1 404 No\r\nContent-Length: 9\r\n"),
+            ("GET", b"HTTP/1.1 204 None\r\n"),
+            ("GET", b"HTTP/1.1 204 None\r\nContent-Length: 50\r\n"), ("GET",
+                                                                      b"HTTP/1.1 204 None\r\nTransfer-Encoding: chunked\r\n"),
+            ("GET", b"HTTP/1.1 304 Same\r\nContent-Length: 50\r\n"), ("GET",
+                                                                      b"HTTP/1.1 304 Same\r\nTransfer-Encoding: chunked\r\n"),
             ("GET", b"HTTP/1.1 304 Same\r\n"), ("POST", b"HTTP/1.1 204 None\r\nContent-Length: 5\r\n")]
 
 
@@ -371,7 +403,8 @@ def test_octets_behind_bodiless_responses_are_dropped(proxy, origin, method, hea
 
 
 @pytest.mark.req("B04", "S05")
-@pytest.mark.parametrize("fields", [b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", b"Transfer-Encoding: chunked\r\nContent-Length: 500\r\n"])
+@pytest.mark.parametrize("fields", [b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+                                    b"Transfer-Encoding: chunked\r\nContent-Length: 500\r\n"])
 def test_response_with_length_and_coding(proxy, origin, fields):
     o = origin(answer(b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n" + chunked(b"hello"), then_close=True))
     client = proxy.client()
@@ -380,7 +413,8 @@ def test_response_with_length_and_coding(proxy, origin, fields):
 
 
 @pytest.mark.req("B13", "S05")
-@pytest.mark.parametrize("fields", [["5", "6"], ["5, 6"], ["+5"], ["-5"], ["x"], [""], ["5 5"], ["0x5"], [str(2**64 + 2)], ["2", "x"], ["5.0"],
+@pytest.mark.parametrize("fields", [["5", "6"], ["5, 6"], ["+5"], ["-5"], ["x"], [""], ["5 5"], ["0x5"],
+                                    [str(2**64 + 2)], ["2", "x"], ["5.0"],
                                     [","], ["2;"], ["9" * 300], ["\xb2"]])
 def test_bad_response_length(proxy, origin, fields):
     lines = "".join(f"Content-Length: {f}\r\n" for f in fields).encode("latin-1")
@@ -406,7 +440,8 @@ def test_repeated_equal_response_length(proxy, origin, lines):
 
 
 @pytest.mark.req("C10", "B07", "S05", "Q03")
-@pytest.mark.parametrize("codings", [["chunked, chunked"], ["chunked", "chunked"], ["gzip"], ["gzip, chunked"], ["chunked, gzip"], ["identity"], ["x"],
+@pytest.mark.parametrize("codings", [["chunked, chunked"], ["chunked", "chunked"], ["gzip"], ["gzip, chunked"],
+                                     ["chunked, gzip"], ["identity"], ["x"],
                                      [""], ["chunked;x"], ["xchunked"], ["chunked chunked"], [","]])
 def test_bad_response_coding(proxy, origin, codings):
     lines = "".join(f"Transfer-Encoding: {c}\r\n" for c in codings).encode()
@@ -445,16 +480,19 @@ def test_short_response_body(proxy, origin, got, how):
     if how != "reset":
         assert len(back.body) == got
     event = proxy.event(client)
-    assert (event["cause"], event["status"], event["by"]) == ("origin_reset" if how == "reset" else "origin_cut", 200, "origin")
+    assert (event["cause"], event["status"], event["by"]) == ("origin_reset" if how == "reset" else "origin_cut", 200,
+                                                              "origin")
 
 
-CUT_CHUNKED = [b"5\r\nhel", b"5\r\nhello", b"5\r\nhello\r\n", b"5\r\nhello\r\n0", b"5\r\nhello\r\n0\r\n", b"5\r\nhello\r\n0\r\nA: b\r\n", b"5", b"5;a"]
+CUT_CHUNKED = [b"5\r\nhel", b"5\r\nhello", b"5\r\nhello\r\n", b"5\r\nhello\r\n0", b"5\r\nhello\r\n0\r\n",
+               b"5\r\nhello\r\n0\r\nA: b\r\n", b"5", b"5;a"]
 
 
 @pytest.mark.req("B15", "S15")
 @pytest.mark.parametrize("part", CUT_CHUNKED)
 def test_cut_chunked_response(proxy, origin, part):
-    o, client = origin(answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + part, then_close=True)), proxy.client()
+    o, client = origin(answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + part,
+                              then_close=True)), proxy.client()
     client.send(request("GET", o.url + "/"))
     back = client.response(whole=False)
     assert back.status == 200 and back.framing == "chunked" and not back.complete and b"hello".startswith(back.body)
@@ -465,7 +503,8 @@ def test_cut_chunked_response(proxy, origin, part):
 @pytest.mark.parametrize("part", CUT_CHUNKED)
 def test_cut_chunked_response_to_http_1_0(proxy, origin, part):
     """Only a reset can tell an HTTP/1.0 client that a body without length is incomplete."""
-    o, client = origin(answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + part, then_close=True)), proxy.client()
+    o, client = origin(answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + part,
+                              then_close=True)), proxy.client()
     client.send(request("GET", o.url + "/", version="1.0"))
     try:
         assert not client.response(whole=False).complete
@@ -475,12 +514,17 @@ def test_cut_chunked_response_to_http_1_0(proxy, origin, part):
 
 
 @pytest.mark.req("C02", "C03", "C04", "S15", "Z09")
-@pytest.mark.parametrize("body", [b"0x5\r\nhello\r\n0\r\n\r\n", b"-5\r\nhello\r\n0\r\n\r\n", b"\r\nhello\r\n0\r\n\r\n", b"5\nhello\r\n0\r\n\r\n",
-                                  b"5\r\nhelloXX0\r\n\r\n", b"10000000000000005\r\nhello\r\n0\r\n\r\n", b"5\r\nhello0\r\n\r\n", b"g\r\n\r\n",
-                                  b"0" * 100000 + b"\r\n\r\n", b"5;" + b"x" * 100000 + b"\r\nhello\r\n0\r\n\r\n", b" 5\r\nhello\r\n0\r\n\r\n",
-                                  b"0\n\n", b"0\r\n\n", b"5\r\nhello\n0\r\n\r\n", b"0\r\nnocolon\r\n\r\n", b"0\r\nA: b\r\n c\r\n\r\n"])
+@pytest.mark.parametrize("body", [b"0x5\r\nhello\r\n0\r\n\r\n", b"-5\r\nhello\r\n0\r\n\r\n", b"\r\nhello\r\n0\r\n\r\n",
+                                  b"5\nhello\r\n0\r\n\r\n",
+                                  b"5\r\nhelloXX0\r\n\r\n", b"10000000000000005\r\nhello\r\n0\r\n\r\n",
+                                  b"5\r\nhello0\r\n\r\n", b"g\r\n\r\n",
+                                  b"0" * 100000 + b"\r\n\r\n", b"5;" + b"x" * 100000 + b"\r\nhello\r\n0\r\n\r\n",
+                                  b" 5\r\nhello\r\n0\r\n\r\n",
+                                  b"0\n\n", b"0\r\n\n", b"5\r\nhello\n0\r\n\r\n", b"0\r\nnocolon\r\n\r\n",
+                                  b"0\r\nA: b\r\n c\r\n\r\n"])
 def test_malformed_chunks_of_a_response(proxy, origin, body):
-    o, client = origin(answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body, then_close=True)), proxy.client()
+    o, client = origin(answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body,
+                              then_close=True)), proxy.client()
     client.send(request("GET", o.url + "/"))
     back = client.response(whole=False)
     assert back.status == 502 or (back.status == 200 and not back.complete)
@@ -610,7 +654,8 @@ def test_octets_behind_the_final_response_with_pipelining(proxy, origin):
 
 
 @pytest.mark.req("B22", "S05", "S14")
-@pytest.mark.parametrize("part", [b"H", b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nA: b", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n",
+@pytest.mark.parametrize("part", [b"H", b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nA: b",
+                                  b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n",
                                   b"HTTP/1.1 200 OK\r\nA: b\r\n\r"])
 def test_cut_response_head(proxy, origin, part):
     o, client = origin(answer(part, then_close=True)), proxy.client()
@@ -644,7 +689,8 @@ def test_bodies_pass_byte_for_byte(proxy, origin, size):
 def test_the_suite_itself_is_strict():
     """peers.py refuses what a sloppy reader would let pass."""
     from peers import framing_of, parse_head
-    for raw in (b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", b"HTTP/1.1 200 OK\r\nA: b\nc: d\r\n\r\n", b"HTTP/1.1 200 OK\r\n A: b\r\n\r\n"):
+    for raw in (b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", b"HTTP/1.1 200 OK\r\nA: b\nc: d\r\n\r\n",
+                b"HTTP/1.1 200 OK\r\n A: b\r\n\r\n"):
         with pytest.raises(Malformed):
             parse_head(raw)
     with pytest.raises(Malformed):

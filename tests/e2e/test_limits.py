@@ -197,7 +197,8 @@ def test_small_method_limit(small, origin):
 def test_small_trailer_and_extension_limits(small, origin):
     o, proxy = origin(), small(*HELD)
     client = proxy.client()
-    client.send(request("POST", o.url + "/", "Transfer-Encoding: chunked") + chunked(b"a", extension=b";" + b"x" * 100, trailers=b"A: " + b"t" * 300 + b"\r\n"))
+    client.send(request("POST", o.url + "/", "Transfer-Encoding: chunked") + chunked(b"a", extension=b";" + b"x" * 100,
+                                                                                     trailers=b"A: " + b"t" * 300 + b"\r\n"))
     assert client.response("POST").status == 200
     for body, token in ((chunked(*[b"a"] * 100, extension=b";" + b"x" * 100), "bad_chunk"),
                         (chunked(b"a", trailers=b"A: b\r\n" * 5000), "trailer_too_large")):
@@ -356,7 +357,8 @@ def test_back_pressure_to_the_client(start, origin, method):
 
 @pytest.mark.req("Z07", "Z08")
 def test_a_stalled_peer_costs_no_processor_time(start, origin):
-    o = origin(lambda peer: (peer.request(), peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 400000000\r\n\r\n"), peer.send(b"x" * 30000000)))
+    o = origin(lambda peer: (peer.request(), peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 400000000\r\n\r\n"),
+                             peer.send(b"x" * 30000000)))
     proxy = start("--allow-private")
     client = proxy.client(receive_buffer=4096)
     client.send(request("GET", o.url + "/"))

@@ -20,7 +20,8 @@ def login(text, scheme="Basic", gap=" "):
 
 @pytest.fixture
 def locked(start):
-    return start("--allow-private", "--connect-ports", "any", "--user", "anna:sesame", "--user", "j\u00fcrgen:p\u00e4ss:w\u00f6rd",
+    return start("--allow-private", "--connect-ports", "any", "--user", "anna:sesame", "--user",
+                 "j\u00fcrgen:p\u00e4ss:w\u00f6rd",
                  "--user", "colon:a:b:c", "--user", "blank: x y ", "--user", "long:" + "p" * 200)
 
 
@@ -43,12 +44,14 @@ def test_realm(start):
 @pytest.mark.req("A02", "R08")
 @pytest.mark.parametrize("realm", ['a"b', "a\\b", "a\rb", "a\nb", "a\r\nX: y", "\x01"])
 def test_realm_that_cannot_be_quoted(realm, tmp_path):
-    done = subprocess.run([BINARY, "--listen", "127.0.0.1:0", "--user", "a:b", "--realm", realm], capture_output=True, timeout=PATIENCE)
+    done = subprocess.run([BINARY, "--listen", "127.0.0.1:0", "--user", "a:b", "--realm", realm], capture_output=True,
+                          timeout=PATIENCE)
     assert done.returncode == 2 and b"realm" in done.stderr
 
 
 @pytest.mark.req("A05", "A07", "A13", "A03")
-@pytest.mark.parametrize("text", ["anna:sesame", "j\u00fcrgen:p\u00e4ss:w\u00f6rd", "colon:a:b:c", "blank: x y ", "long:" + "p" * 200])
+@pytest.mark.parametrize("text", ["anna:sesame", "j\u00fcrgen:p\u00e4ss:w\u00f6rd", "colon:a:b:c", "blank: x y ",
+                                  "long:" + "p" * 200])
 def test_good_credentials(locked, origin, text):
     o, client = origin(), locked.client()
     assert client.ask("GET", o.url + "/", login(text)).status == 200
@@ -64,10 +67,14 @@ def test_scheme_in_any_case(locked, origin, scheme, gap):
 
 
 @pytest.mark.req("A06", "A07", "R08")
-@pytest.mark.parametrize("text", ["anna:wrong", "anna:", ":sesame", ":", "", "anna", "nobody:sesame", "Anna:sesame", "anna:Sesame", "anna:sesame ",
-                                  " anna:sesame", "anna :sesame", "anna: sesame", "anna:sesame:", "anna:sesam", "anna:sesame\x00", "anna:sesame\n",
-                                  "anna:ses\x00ame", "\x00", "colon:a", "colon:a:b", "anna\x00:sesame", "x" * 5000 + ":y", "x:" + "y" * 20000,
-                                  "long:" + "p" * 199, "long:" + "p" * 201, b"j\xfcrgen:p\xe4ss:w\xf6rd", "anna:sesame\x7f", "anna\r\n:sesame"])
+@pytest.mark.parametrize("text", ["anna:wrong", "anna:", ":sesame", ":", "", "anna", "nobody:sesame", "Anna:sesame",
+                                  "anna:Sesame", "anna:sesame ",
+                                  " anna:sesame", "anna :sesame", "anna: sesame", "anna:sesame:", "anna:sesam",
+                                  "anna:sesame\x00", "anna:sesame\n",
+                                  "anna:ses\x00ame", "\x00", "colon:a", "colon:a:b", "anna\x00:sesame",
+                                  "x" * 5000 + ":y", "x:" + "y" * 20000,
+                                  "long:" + "p" * 199, "long:" + "p" * 201, b"j\xfcrgen:p\xe4ss:w\xf6rd",
+                                  "anna:sesame\x7f", "anna\r\n:sesame"])
 def test_wrong_credentials(locked, origin, text):
     o, client = origin(), locked.client()
     client.send(request("GET", o.url + "/", login(text)))
@@ -79,10 +86,14 @@ GOOD = base64.b64encode(b"anna:sesame").decode()
 
 
 @pytest.mark.req("A06", "A04")
-@pytest.mark.parametrize("value", ["", "Basic", "Basic ", "Basic  ", "Basic =", "Basic ====", "Basic !!!!", "Basic " + GOOD[:-1], "Basic " + GOOD + "=",
-                                   "Basic " + GOOD + " x", "Basic\t" + GOOD, "Basic" + GOOD, "Basic," + GOOD, "Bearer " + GOOD, "Digest " + GOOD,
-                                   "Basic realm=x", "Basic " + GOOD[:4] + "\n".strip() + " " + GOOD[4:], "Basic " + GOOD + "AAAA", "Basic " + GOOD + ",",
-                                   GOOD, "Basi " + GOOD, "Basicx " + GOOD, "Basic \xe4" + GOOD, "Basic " + GOOD.replace("=", "") + "-_", "Negotiate x",
+@pytest.mark.parametrize("value", ["", "Basic", "Basic ", "Basic  ", "Basic =", "Basic ====", "Basic !!!!",
+                                   "Basic " + GOOD[:-1], "Basic " + GOOD + "=",
+                                   "Basic " + GOOD + " x", "Basic\t" + GOOD, "Basic" + GOOD, "Basic," + GOOD,
+                                   "Bearer " + GOOD, "Digest " + GOOD,
+                                   "Basic realm=x", "Basic " + GOOD[:4] + "\n".strip() + " " + GOOD[4:],
+                                   "Basic " + GOOD + "AAAA", "Basic " + GOOD + ",",
+                                   GOOD, "Basi " + GOOD, "Basicx " + GOOD, "Basic \xe4" + GOOD,
+                                   "Basic " + GOOD.replace("=", "") + "-_", "Negotiate x",
                                    "Basic " + "A" * 20000, "Basic " + GOOD + ", Basic " + GOOD, 'Basic "' + GOOD + '"'])
 def test_broken_credentials(locked, origin, value):
     o, client = origin(), locked.client()
@@ -109,7 +120,8 @@ def test_forbidden_for_a_known_user(start, origin, method, cause):
 
 
 @pytest.mark.req("A08", "S01")
-@pytest.mark.parametrize("second", [login("anna:sesame"), login("anna:wrong"), b"Proxy-Authorization:", b"proxy-authorization: x"])
+@pytest.mark.parametrize("second", [login("anna:sesame"), login("anna:wrong"), b"Proxy-Authorization:",
+                                    b"proxy-authorization: x"])
 def test_repeated_credentials(locked, origin, second):
     o, client = origin(), locked.client()
     client.send(request("GET", o.url + "/", login("anna:sesame"), second))
@@ -160,22 +172,26 @@ def test_refusal_before_100_continue(locked, origin):
 def test_hash_command_and_users_file(start, origin, tmp_path):
     lines = []
     for name, password in (("berta", "secret one"), ("c\u00e4sar", "p\u00e4ss:w\u00f6rd")):
-        done = subprocess.run([BINARY, "hash", name], input=password.encode() + b"\n", capture_output=True, timeout=PATIENCE)
+        done = subprocess.run([BINARY, "hash", name], input=password.encode() + b"\n", capture_output=True,
+                              timeout=PATIENCE)
         assert done.returncode == 0 and password.encode() not in done.stdout
         lines.append(done.stdout)
-    again = subprocess.run([BINARY, "hash", "berta"], input=b"secret one\n", capture_output=True, timeout=PATIENCE).stdout
+    again = subprocess.run([BINARY, "hash", "berta"], input=b"secret one\n", capture_output=True,
+                           timeout=PATIENCE).stdout
     assert again != lines[0], "the salt is not random"
     users = tmp_path / "users"
     users.write_bytes(b"# people\n\n" + b"".join(lines))
     o, proxy = origin(), start("--allow-private", "--users", str(users))
-    for text, status in (("berta:secret one", 200), ("c\u00e4sar:p\u00e4ss:w\u00f6rd", 200), ("berta:secret two", 407), ("anna:sesame", 407)):
+    for text, status in (("berta:secret one", 200), ("c\u00e4sar:p\u00e4ss:w\u00f6rd", 200), ("berta:secret two", 407),
+                         ("anna:sesame", 407)):
         assert proxy.client().ask("GET", o.url + "/", login(text)).status == status
 
 
 @pytest.mark.req("A13", "P07")
 def test_users_file_is_read_again(start, origin, tmp_path):
     def line(name, password):
-        return subprocess.run([BINARY, "hash", name], input=password.encode() + b"\n", capture_output=True, timeout=PATIENCE).stdout
+        return subprocess.run([BINARY, "hash", name], input=password.encode() + b"\n", capture_output=True,
+                              timeout=PATIENCE).stdout
     users = tmp_path / "users"
     users.write_bytes(line("anna", "one"))
     o, proxy = origin(), start("--allow-private", "--users", str(users))
@@ -195,12 +211,15 @@ def test_users_file_is_read_again(start, origin, tmp_path):
 
 
 @pytest.mark.req("A13")
-@pytest.mark.parametrize("text", [b"", b"anna\n", b"anna:sesame\n", b"anna:sha256:00:00\n", b"anna:sha256:zz:zz\n", b"a\x00b:sha256:x:y\n",
-                                  b"anna:md5:0011223344556677:" + b"0" * 64 + b"\n", b":sha256:0011223344556677:" + b"0" * 64 + b"\n"])
+@pytest.mark.parametrize("text", [b"", b"anna\n", b"anna:sesame\n", b"anna:sha256:00:00\n", b"anna:sha256:zz:zz\n",
+                                  b"a\x00b:sha256:x:y\n",
+                                  b"anna:md5:0011223344556677:" + b"0" * 64 + b"\n",
+                                  b":sha256:0011223344556677:" + b"0" * 64 + b"\n"])
 def test_broken_users_file(tmp_path, text):
     users = tmp_path / "users"
     users.write_bytes(text)
-    done = subprocess.run([BINARY, "--listen", "127.0.0.1:0", "--users", str(users)], capture_output=True, timeout=PATIENCE)
+    done = subprocess.run([BINARY, "--listen", "127.0.0.1:0", "--users", str(users)], capture_output=True,
+                          timeout=PATIENCE)
     assert done.returncode != 0 and b"users" in done.stderr
 
 

@@ -67,7 +67,8 @@ def test_targets_are_logged_whole(proxy, origin, size):
 
 @pytest.mark.req("G01", "S14")
 def test_record_when_the_client_goes_away(proxy, origin):
-    o, client = origin(lambda peer: (peer.request(), peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"), peer.rest())), proxy.client()
+    o, client = origin(lambda peer: (peer.request(), peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"),
+                                     peer.rest())), proxy.client()
     client.send(request("GET", o.url + "/"))
     client.until(b"\r\n\r\n")
     client.reset()
@@ -76,7 +77,8 @@ def test_record_when_the_client_goes_away(proxy, origin):
 
 
 @pytest.mark.req("G02", "R08")
-@pytest.mark.parametrize("path", ['/"quoted"', "/back\\slash", "/\\u0000", '/","status":500,"x":"', "/%0d%0aforged", "/'", "/\xe4\xff", "/\xc3\xa4",
+@pytest.mark.parametrize("path", ['/"quoted"', "/back\\slash", "/\\u0000", '/","status":500,"x":"', "/%0d%0aforged",
+                                  "/'", "/\xe4\xff", "/\xc3\xa4",
                                   "/\\", "/\x80"])
 def test_nothing_breaks_the_json_log(proxy, origin, path):
     """Every line stays one object (records() insists on that) with the members it should have."""
@@ -242,13 +244,20 @@ def test_banner_shows_the_policy(start):
 
 
 @pytest.mark.req("R07", "A15")
-@pytest.mark.parametrize("options", [["--nonsense"], ["--listen"], ["--listen", "localhost:1"], ["--listen", "127.0.0.1:99999"], ["--listen", "127.0.0.1"],
-                                     ["--timeout", "head"], ["--timeout", "head=x"], ["--timeout", "head=0"], ["--timeout", "nose=1"],
-                                     ["--timeout", "head=-1"], ["--connect-ports", "0"], ["--connect-ports", "x"], ["--connect-ports", ""],
-                                     ["--connect-ports", "9-1"], ["--clients", "300.0.0.0/8"], ["--clients", "10.0.0.0/33"], ["--user", "nocolon"],
-                                     ["--user", "anna:"], ["--users", "/nonexistent"], ["--name", "two words"], ["--name", ""], ["--name", "n" * 33],
-                                     ["--name", "9x"], ["--body-max", "-1"], ["--per-client", "0"], ["--workers", "0"], ["--workers", "x"],
-                                     ["--log-format", "xml"], ["--log", "/nonexistent/log"], ["--help=x"], ["positional"]])
+@pytest.mark.parametrize("options", [["--nonsense"], ["--listen"], ["--listen", "localhost:1"],
+                                     ["--listen", "127.0.0.1:99999"], ["--listen", "127.0.0.1"],
+                                     ["--timeout", "head"], ["--timeout", "head=x"], ["--timeout", "head=0"],
+                                     ["--timeout", "nose=1"],
+                                     ["--timeout", "head=-1"], ["--connect-ports", "0"], ["--connect-ports", "x"],
+                                     ["--connect-ports", ""],
+                                     ["--connect-ports", "9-1"], ["--clients", "300.0.0.0/8"],
+                                     ["--clients", "10.0.0.0/33"], ["--user", "nocolon"],
+                                     ["--user", "anna:"], ["--users", "/nonexistent"], ["--name", "two words"],
+                                     ["--name", ""], ["--name", "n" * 33],
+                                     ["--name", "9x"], ["--body-max", "-1"], ["--per-client", "0"], ["--workers", "0"],
+                                     ["--workers", "x"],
+                                     ["--log-format", "xml"], ["--log", "/nonexistent/log"], ["--help=x"],
+                                     ["positional"]])
 def test_wrong_options_end_the_program(options):
     done = subprocess.run([BINARY, *options], capture_output=True, timeout=PATIENCE)
     assert done.returncode in (1, 2) and done.stderr.startswith(b"miniproxy: ") and done.stderr.count(b"\n") == 1

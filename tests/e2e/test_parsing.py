@@ -75,7 +75,8 @@ def test_lone_lf_in_a_response_is_refused_too(proxy, origin):
 
 
 @pytest.mark.req("M04", "T12")
-@pytest.mark.parametrize("place", [b"G\rET ", b"GET\r ", b"GET \r", b"/\rx HTTP", b"/ HTTP\r/", b"1.1\r \r\n", b"1.1\r\r\n"])
+@pytest.mark.parametrize("place", [b"G\rET ", b"GET\r ", b"GET \r", b"/\rx HTTP", b"/ HTTP\r/", b"1.1\r \r\n",
+                                   b"1.1\r\r\n"])
 def test_bare_cr_in_request_line(proxy, origin, place):
     o = origin()
     plain = place.replace(b"\r\n", b"\n").replace(b"\r", b"").replace(b"\n", b"\r\n")
@@ -104,8 +105,10 @@ def test_blank_behind_request_line(proxy, origin, line):
 
 
 @pytest.mark.req("M06", "S01", "S11", "Q01")
-@pytest.mark.parametrize("line", [b"nocolon", b": empty", b":", b"sp ace: x", b"t\tab: x", b"(paren): x", b"sla/sh: x", b"a@b: x",
-                                  b"a[b]: x", b"a{b}: x", b"a,b: x", b'"q": x', b"\xe4: x", b"a\xff: x", b"a=b: x", b"a\\b: x",
+@pytest.mark.parametrize("line", [b"nocolon", b": empty", b":", b"sp ace: x", b"t\tab: x", b"(paren): x", b"sla/sh: x",
+                                  b"a@b: x",
+                                  b"a[b]: x", b"a{b}: x", b"a,b: x", b'"q": x', b"\xe4: x", b"a\xff: x", b"a=b: x",
+                                  b"a\\b: x",
                                   b"<x>: y", b"a?: y", b"\x7f: y", b"=x", b"GET / HTTP/1.1"])
 def test_malformed_field_line(proxy, origin, line):
     o = origin()
@@ -114,7 +117,8 @@ def test_malformed_field_line(proxy, origin, line):
 
 @pytest.mark.req("M06")
 @pytest.mark.parametrize("junk", [b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"\x04\x01\x00\x50\x7f\x00\x00\x01\x00\r\n\r\n",
-                                  b"\x05\x01\x00\r\n\r\n", b"EHLO me\r\n\r\n", b"\x00" * 200 + b"\r\n\r\n", b"\xff\xfe\r\n\r\n",
+                                  b"\x05\x01\x00\r\n\r\n", b"EHLO me\r\n\r\n", b"\x00" * 200 + b"\r\n\r\n",
+                                  b"\xff\xfe\r\n\r\n",
                                   b"{}\r\n\r\n", b"GET\r\n\r\n", b"GET \r\n\r\n", b" \r\n\r\n", b"/ HTTP/1.1\r\n\r\n",
                                   b"\x80\x2e\x01\x03\x01\r\n\r\n"])
 def test_other_protocols(proxy, origin, junk):
@@ -155,8 +159,10 @@ def test_control_octets_elsewhere(proxy, origin, octet, place):
 
 
 @pytest.mark.req("M08")
-@pytest.mark.parametrize("field", [b"Host : x", b"A : b", b"A\t: b", b"Transfer-Encoding : chunked", b"Content-Length : 5",
-                                   b"Content-Length\t: 5", b"Connection : close", b"Transfer-Encoding\x20\x20: chunked"])
+@pytest.mark.parametrize("field", [b"Host : x", b"A : b", b"A\t: b", b"Transfer-Encoding : chunked",
+                                   b"Content-Length : 5",
+                                   b"Content-Length\t: 5", b"Connection : close",
+                                   b"Transfer-Encoding\x20\x20: chunked"])
 def test_blank_before_colon_in_request(proxy, origin, field):
     o = origin()
     get_refused(proxy, o, raw(o, fields=field + b"\r\n"), "bad_field")
@@ -171,15 +177,18 @@ def test_blank_before_colon_in_response_is_removed(proxy, origin):
 
 
 @pytest.mark.req("M10", "B02")
-@pytest.mark.parametrize("fields", [b"A: b\r\n c\r\n", b"A: b\r\n\tc\r\n", b"A: b\r\n \r\n", b"Transfer-Encoding:\r\n chunked\r\n",
-                                    b"Transfer-Encoding: x\r\n chunked\r\n", b"A: b\r\n Content-Length: 5\r\n", b"A:\r\n b\r\n"])
+@pytest.mark.parametrize("fields", [b"A: b\r\n c\r\n", b"A: b\r\n\tc\r\n", b"A: b\r\n \r\n",
+                                    b"Transfer-Encoding:\r\n chunked\r\n",
+                                    b"Transfer-Encoding: x\r\n chunked\r\n", b"A: b\r\n Content-Length: 5\r\n",
+                                    b"A:\r\n b\r\n"])
 def test_folded_request_field(proxy, origin, fields):
     o = origin()
     get_refused(proxy, o, raw(o, fields=fields), "bad_field")
 
 
 @pytest.mark.req("M11", "S05", "Q03")
-@pytest.mark.parametrize("fields", [b"A: b\r\n c\r\n", b"A: b\r\n\tc\r\n", b"Content-Length:\r\n 2\r\n", b" A: b\r\n", b"A: b\r\n \r\n"])
+@pytest.mark.parametrize("fields", [b"A: b\r\n c\r\n", b"A: b\r\n\tc\r\n", b"Content-Length:\r\n 2\r\n", b" A: b\r\n",
+                                    b"A: b\r\n \r\n"])
 def test_folded_response_field(proxy, origin, fields):
     o, client = origin(answer(b"HTTP/1.1 200 OK\r\n" + fields + b"\r\nok", then_close=True)), proxy.client()
     client.send(raw(o))
@@ -187,7 +196,8 @@ def test_folded_response_field(proxy, origin, fields):
 
 
 @pytest.mark.req("M07", "M17", "S05")
-@pytest.mark.parametrize("field", [b"A: b\x00c", b"A: b\rc", b"nocolon", b": x", b"A b: c", b"A: \x01", b"A: b\x7f", b"A: b\r"])
+@pytest.mark.parametrize("field", [b"A: b\x00c", b"A: b\rc", b"nocolon", b": x", b"A b: c", b"A: \x01", b"A: b\x7f",
+                                   b"A: b\r"])
 def test_malformed_response_field(proxy, origin, field):
     script = answer(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + field + b"\r\n\r\nok", then_close=True)
     o, client = origin(script), proxy.client()
@@ -262,7 +272,8 @@ def test_head_octet_by_octet_both_ways(proxy, origin):
 
 @pytest.mark.req("M13", "H11")
 def test_unknown_fields_pass_both_ways(proxy, origin):
-    sent = [(b"X-Empty", b""), (b"!#$%&'*+-.^_`|~09Az", b"odd name"), (b"Cookie", b"a=b; c=d"), (b"Accept", b"*/*, text/html;q=0.1"),
+    sent = [(b"X-Empty", b""), (b"!#$%&'*+-.^_`|~09Az", b"odd name"), (b"Cookie", b"a=b; c=d"),
+            (b"Accept", b"*/*, text/html;q=0.1"),
             (b"X-Tab", b"a\tb"), (b"Authorization", b"Basic eDp5"), (b"If-None-Match", b'"x,y"'), (b"Origin", b"null"),
             (b"x-lower", b"kept"), (b"X-Long", b"v" * 4000)]
     lines = b"".join(k + b": " + v + b"\r\n" for k, v in sent)
@@ -301,9 +312,12 @@ def test_other_major_versions(proxy, origin, version):
 
 
 @pytest.mark.req("M16", "T12")
-@pytest.mark.parametrize("version", [b"http/1.1", b"Http/1.1", b"HTTP/1.10", b"HTTP/11", b"HTTP/1", b"HTTP/1.", b"HTTP/.1", b"HTTP/01.1",
-                                     b"HTTP/1,1", b"HTTP 1.1", b"HTTP/1.1x", b"HTTP/a.b", b"HTTP/-1.1", b"HTTP/1.1 ", b"HTTP/1.1\t",
-                                     b"xHTTP/1.1", b"HTTP/1. 1", b"HTTP//1.1", b"HTTPS/1.1", b"HTTP/1.\xb9", b"ICY/1.1", b""])
+@pytest.mark.parametrize("version", [b"http/1.1", b"Http/1.1", b"HTTP/1.10", b"HTTP/11", b"HTTP/1", b"HTTP/1.",
+                                     b"HTTP/.1", b"HTTP/01.1",
+                                     b"HTTP/1,1", b"HTTP 1.1", b"HTTP/1.1x", b"HTTP/a.b", b"HTTP/-1.1", b"HTTP/1.1 ",
+                                     b"HTTP/1.1\t",
+                                     b"xHTTP/1.1", b"HTTP/1. 1", b"HTTP//1.1", b"HTTPS/1.1", b"HTTP/1.\xb9",
+                                     b"ICY/1.1", b""])
 def test_malformed_versions(proxy, origin, version):
     o = origin()
     get_refused(proxy, o, raw(o, b"GET %s/ %s" % (o.url.encode(), version)), "bad_request_line")
@@ -316,11 +330,16 @@ def test_request_without_version(proxy, origin):
 
 
 @pytest.mark.req("M17", "S05", "S14")
-@pytest.mark.parametrize("start", [b"HTTP/1.1 20 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 OK", b"ICY 200 OK", b" HTTP/1.1 200 OK",
-                                   b"HTTP/1.1  200 OK", b"HTTP/1.1\t200 OK", b"http/1.1 200 OK", b"HTTP/1.10 200 OK", b"HTTP/2.0 200 OK",
-                                   b"HTTP/2 200", b"HTTP/1.1 +20 OK", b"HTTP/1.1 2 0 OK", b"HTTP/1.1 0x1 OK", b"HTTP/1.1 -20 OK",
-                                   b"HTTP/1.1 099 Low", b"HTTP/1.1 000 Zero", b"<html>", b"SSH-2.0-OpenSSH", b"200 OK", b"HTTP/1.1",
-                                   b"HTTP/1.1 200\x00OK", b"HTTP/1.1 200 O\rK", b"HTTP/1.1 200 O\x00K", b"HTTP/1.1 200OK",
+@pytest.mark.parametrize("start", [b"HTTP/1.1 20 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 OK", b"ICY 200 OK",
+                                   b" HTTP/1.1 200 OK",
+                                   b"HTTP/1.1  200 OK", b"HTTP/1.1\t200 OK", b"http/1.1 200 OK", b"HTTP/1.10 200 OK",
+                                   b"HTTP/2.0 200 OK",
+                                   b"HTTP/2 200", b"HTTP/1.1 +20 OK", b"HTTP/1.1 2 0 OK", b"HTTP/1.1 0x1 OK",
+                                   b"HTTP/1.1 -20 OK",
+                                   b"HTTP/1.1 099 Low", b"HTTP/1.1 000 Zero", b"<html>", b"SSH-2.0-OpenSSH", b"200 OK",
+                                   b"HTTP/1.1",
+                                   b"HTTP/1.1 200\x00OK", b"HTTP/1.1 200 O\rK", b"HTTP/1.1 200 O\x00K",
+                                   b"HTTP/1.1 200OK",
                                    b"HTTP/1.1 20\xb2 OK", b"GET / HTTP/1.1"])
 def test_malformed_status_lines(proxy, origin, start):
     o = origin(answer(start + b"\r\nContent-Length: 2\r\n\r\nok", then_close=True))
@@ -347,15 +366,18 @@ def test_blank_behind_the_status_code(proxy, origin, start):
 
 
 @pytest.mark.req("M19", "S04", "Z01", "S14", "P11")
-@pytest.mark.parametrize("fields", [b"Cookie: " + b"c" * 200000 + b"\r\n", b"A: b\r\n" * 30000, b"n" * 200000 + b": x\r\n",
-                                    b"".join(b"F%d: x\r\n" % i for i in range(1200))], ids=["value", "count", "name", "lines"])
+@pytest.mark.parametrize("fields", [b"Cookie: " + b"c" * 200000 + b"\r\n", b"A: b\r\n" * 30000,
+                                    b"n" * 200000 + b": x\r\n",
+                                    b"".join(b"F%d: x\r\n" % i for i in range(1200))],
+                                    ids=["value", "count", "name", "lines"])
 def test_too_large_request_head(proxy, origin, fields):
     o = origin()
     get_refused(proxy, o, raw(o, fields=fields), "head_too_large")
 
 
 @pytest.mark.req("M19", "S05", "Z01")
-@pytest.mark.parametrize("fields", [b"Set-Cookie: " + b"c" * 200000 + b"\r\n", b"A: b\r\n" * 30000], ids=["value", "count"])
+@pytest.mark.parametrize("fields", [b"Set-Cookie: " + b"c" * 200000 + b"\r\n", b"A: b\r\n" * 30000],
+                         ids=["value", "count"])
 def test_too_large_response_head(proxy, origin, fields):
     o = origin(answer(b"HTTP/1.1 200 OK\r\n" + fields + b"Content-Length: 0\r\n\r\n", then_close=True))
     client = proxy.client()

@@ -49,8 +49,10 @@ class Files(http.server.ThreadingHTTPServer):
 @pytest.fixture
 def certificate(tmp_path):
     need("openssl")
-    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-        "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "cert"))
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+        "-subj", "/CN=localhost",
+        "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(tmp_path / "key"), "-out",
+        str(tmp_path / "cert"))
     return tmp_path / "cert", tmp_path / "key"
 
 
@@ -64,7 +66,8 @@ def nginx(tmp_path, certificate):
     (root / "20m").write_bytes(os.urandom(20 << 20))
     (root / "small").write_bytes(b"small file\n")
     (root / "text").write_bytes(b"some text that gzip likes\n" * 5000)
-    temp = "\n".join(f"{name}_temp_path {tmp_path}/t_{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    temp = "\n".join(f"{name}_temp_path {tmp_path}/t_{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi",
+                                                                           "scgi"))
     user = "user root;" if os.geteuid() == 0 else ""
     (tmp_path / "conf").write_text(f"""
 {user} pid {tmp_path}/pid; error_log {tmp_path}/error.log; daemon off; worker_processes 1;
@@ -82,7 +85,8 @@ http {{
     }}
 }}
 """)
-    process = subprocess.Popen(["nginx", "-p", str(tmp_path), "-e", str(tmp_path / "error.log"), "-c", str(tmp_path / "conf")],
+    process = subprocess.Popen(["nginx", "-p", str(tmp_path), "-e", str(tmp_path / "error.log"), "-c",
+                                str(tmp_path / "conf")],
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     process.root, process.plain, process.tls = root, f"http://127.0.0.1:{plain}", f"https://127.0.0.1:{tls}"
     process.tls_by_name = f"https://localhost:{tls}"
@@ -116,7 +120,8 @@ def test_curl_and_nginx(through, nginx, tmp_path):
     assert b"Content-Length: 20971520\r\n" in done.stdout and b"Via: 1.1 " in done.stdout
     done = run("curl", "-sSfL", nginx.plain + "/moved", proxy=through)
     assert done.stdout == b"small file\n"
-    done = run("curl", "-sSf", "-w", "%{num_connects} ", nginx.plain + "/small", nginx.plain + "/small", nginx.plain + "/none", proxy=through)
+    done = run("curl", "-sSf", "-w", "%{num_connects} ", nginx.plain + "/small", nginx.plain + "/small",
+               nginx.plain + "/none", proxy=through)
     assert done.stdout == b"small file\n1 small file\n0 0 "
 
 
@@ -134,7 +139,8 @@ def test_curl_uploads_20_megabytes(through, nginx, tmp_path, way):
 def test_curl_upload_that_nginx_refuses(through, nginx, expect):
     need("curl")
     fields = [] if expect else ["-H", "Expect:"]
-    done = run("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-T", str(nginx.root / "20m"), *fields, nginx.plain + "/limited/x",
+    done = run("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-T", str(nginx.root / "20m"), *fields,
+               nginx.plain + "/limited/x",
                proxy=through, ok=False)
     assert done.stdout.startswith(b"413"), done
 
@@ -146,7 +152,8 @@ def test_curl_tls_through_a_tunnel(through, nginx, certificate, tmp_path):
     for url in (nginx.tls, nginx.tls_by_name):
         run("curl", "-sSf", "--cacert", str(certificate[0]), "-o", str(out), url + "/20m", proxy=through)
         assert digest(out) == digest(nginx.root / "20m")
-    run("curl", "-sSf", "--cacert", str(certificate[0]), "-T", str(nginx.root / "20m"), nginx.tls + "/up/tls", proxy=through)
+    run("curl", "-sSf", "--cacert", str(certificate[0]), "-T", str(nginx.root / "20m"), nginx.tls + "/up/tls",
+        proxy=through)
     assert digest(nginx.root / "up" / "tls") == digest(nginx.root / "20m")
     done = run("curl", "-sSf", "--proxytunnel", nginx.plain + "/small", proxy=through)
     assert done.stdout == b"small file\n"
@@ -162,7 +169,8 @@ def test_curl_with_logins(start, nginx, certificate):
             assert done.stdout == b"small file\n"
         run("curl", "-sSf", *way, "-T", str(nginx.root / "20m"), nginx.plain + "/up/auth", proxy=proxy)
         assert digest(nginx.root / "up" / "auth") == digest(nginx.root / "20m")
-    done = run("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-T", str(nginx.root / "20m"), "-H", "Expect:", nginx.plain + "/up/x", proxy=proxy,
+    done = run("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-T", str(nginx.root / "20m"), "-H", "Expect:",
+               nginx.plain + "/up/x", proxy=proxy,
                ok=False)
     assert done.stdout.startswith(b"407"), done
     done = run("curl", "-sS", "-o", "/dev/null", "-w", "%{http_connect}", nginx.tls + "/small", proxy=proxy, ok=False)
@@ -197,7 +205,8 @@ def test_python_server_of_http_1_0(through, tmp_path):
     """A server that ends each response by closing."""
     need("curl")
     (tmp_path / "file").write_bytes(os.urandom(3000000))
-    files = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path)))
+    files = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(http.server.SimpleHTTPRequestHandler,
+                                                                                directory=str(tmp_path)))
     threading.Thread(target=files.serve_forever, daemon=True).start()
     done = run("curl", "-sSf", f"http://127.0.0.1:{files.server_address[1]}/file", proxy=through)
     assert done.stdout == (tmp_path / "file").read_bytes()
@@ -225,10 +234,14 @@ class GitServer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = self.read_body()
         path, _, query = self.path.partition("?")
-        env = {"PATH": os.environ["PATH"], "GIT_PROJECT_ROOT": self.directory, "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": path, "QUERY_STRING": query,
-               "REQUEST_METHOD": self.command, "CONTENT_TYPE": self.headers.get("Content-Type", ""), "CONTENT_LENGTH": str(len(body)),
-               "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""), "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
-               "REMOTE_USER": "tester", "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+        env = {"PATH": os.environ["PATH"], "GIT_PROJECT_ROOT": self.directory, "GIT_HTTP_EXPORT_ALL": "1",
+               "PATH_INFO": path, "QUERY_STRING": query,
+               "REQUEST_METHOD": self.command, "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+               "CONTENT_LENGTH": str(len(body)),
+               "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+               "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+               "REMOTE_USER": "tester", "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory",
+               "GIT_CONFIG_VALUE_0": "*"}
         out = subprocess.run([CGI], input=body, env=env, capture_output=True, check=True).stdout
         head, _, content = out.partition(b"\r\n\r\n")
         fields = [line.split(": ", 1) for line in head.decode().split("\r\n")]
@@ -254,7 +267,8 @@ def test_git(through, tmp_path):
         pytest.skip(f"MISSING PROGRAM: {CGI}")
 
     def git(*args, at=None):
-        return run("git", "-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main", "-c", "http.postBuffer=65536", *args, cwd=at,
+        return run("git", "-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main", "-c",
+                   "http.postBuffer=65536", *args, cwd=at,
                    proxy=through, env={"GIT_CONFIG_NOSYSTEM": "1"})
     work, bare, copy = tmp_path / "work", tmp_path / "srv" / "x.git", tmp_path / "copy"
     git("init", "-q", str(work))
@@ -294,9 +308,12 @@ def test_apt_get(through, tmp_path):
     (state / "status").write_text("")
     server = Files(repository)
     (state / "sources.list").write_text(f"deb [trusted=yes] {server.url}/ ./\n")
-    options = [f"Dir::State={state}", f"Dir::State::status={state}/status", f"Dir::Cache={state}/cache", f"Dir::Etc={state}/etc",
-               f"Dir::State::lists={state}/lists", f"Dir::Etc::sourcelist={state}/sources.list", "Dir::Etc::sourceparts=-", "Debug::NoLocking=1",
-               f"Acquire::http::Proxy={through.url}", "APT::Sandbox::User=root", "Acquire::Languages=none", "Acquire::Retries=0",
+    options = [f"Dir::State={state}", f"Dir::State::status={state}/status", f"Dir::Cache={state}/cache",
+               f"Dir::Etc={state}/etc",
+               f"Dir::State::lists={state}/lists", f"Dir::Etc::sourcelist={state}/sources.list",
+               "Dir::Etc::sourceparts=-", "Debug::NoLocking=1",
+               f"Acquire::http::Proxy={through.url}", "APT::Sandbox::User=root", "Acquire::Languages=none",
+               "Acquire::Retries=0",
                f"Dir::Etc::parts={state}/etc/apt.conf.d", "APT::Architecture=amd64", "Acquire::http::Timeout=20"]
     flags = [part for option in options for part in ("-o", option)]
     empty = tmp_path / "empty.conf"

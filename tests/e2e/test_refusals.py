@@ -13,11 +13,16 @@ from proxy import CAUSES, refused
 
 @pytest.mark.req("Q06", "Q03", "S10")
 def test_table_of_causes_follows_rfc_9209():
-    recommended = {"dns_timeout": 504, "dns_error": 502, "destination_unavailable": 503, "destination_ip_prohibited": (502, 403),
-                   "destination_ip_unroutable": 502, "connection_refused": 502, "connection_terminated": 502, "connection_timeout": 504,
-                   "connection_read_timeout": 504, "connection_write_timeout": 504, "connection_limit_reached": 503, "http_request_denied": 403,
-                   "http_response_incomplete": 502, "http_response_header_section_size": 502, "http_response_trailer_section_size": 502,
-                   "http_response_transfer_coding": 502, "http_response_timeout": 504, "http_upgrade_failed": 502, "http_protocol_error": 502,
+    recommended = {"dns_timeout": 504, "dns_error": 502, "destination_unavailable": 503,
+                   "destination_ip_prohibited": (502, 403),
+                   "destination_ip_unroutable": 502, "connection_refused": 502, "connection_terminated": 502,
+                   "connection_timeout": 504,
+                   "connection_read_timeout": 504, "connection_write_timeout": 504, "connection_limit_reached": 503,
+                   "http_request_denied": 403,
+                   "http_response_incomplete": 502, "http_response_header_section_size": 502,
+                   "http_response_trailer_section_size": 502,
+                   "http_response_transfer_coding": 502, "http_response_timeout": 504, "http_upgrade_failed": 502,
+                   "http_protocol_error": 502,
                    "proxy_internal_error": 500, "proxy_loop_detected": 502}
     for cause in CAUSES.values():
         assert cause.status != 421
@@ -197,7 +202,8 @@ def test_pause_inside_a_response_body(start, origin, head):
 
 
 @pytest.mark.req("S03", "Z03", "P02")
-@pytest.mark.parametrize("framing,part", [("Content-Length: 100", b"x" * 10), ("Content-Length: 100", b""), ("Transfer-Encoding: chunked", b"5\r\nhel"),
+@pytest.mark.parametrize("framing,part", [("Content-Length: 100", b"x" * 10), ("Content-Length: 100", b""),
+                                          ("Transfer-Encoding: chunked", b"5\r\nhel"),
                                           ("Transfer-Encoding: chunked", b"")])
 def test_body_timeout(start, origin, framing, part):
     o = origin(lambda peer: peer.rest())
@@ -291,7 +297,8 @@ def test_timers_do_not_depend_on_each_other(start, origin):
         peer.send(response(message.body))
         peer.rest()
     o = origin(script)
-    proxy = start("--allow-private", *(part for name in ("head", "body", "dns", "connect", "write", "tunnel", "half_closed", "linger", "refuse")
+    proxy = start("--allow-private", *(part for name in ("head", "body", "dns", "connect", "write", "tunnel",
+                                                         "half_closed", "linger", "refuse")
                                        for part in ("--timeout", f"{name}=0.6")))
     client = proxy.client()
     client.send(request("POST", o.url + "/", "Content-Length: 5"))
@@ -310,7 +317,8 @@ def test_proxy_status_of_others_is_kept(proxy, origin):
 
 @pytest.mark.req("Q04")
 def test_no_proxy_status_in_trailers(proxy, origin):
-    o, client = origin(answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"x", trailers=b"A: b\r\n"))), proxy.client()
+    o, client = origin(answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"x",
+                                                                                                 trailers=b"A: b\r\n"))), proxy.client()
     assert not any(k.lower() == b"proxy-status" for k, _ in client.ask("GET", o.url + "/").trailers)
 
 
@@ -337,7 +345,8 @@ def test_form_of_a_refusal(proxy):
 
 @pytest.mark.req("S09")
 @pytest.mark.parametrize("data,status,reason", [
-    (b"GET http://x/ HTTP/3.0\r\n\r\n", 505, b"HTTP Version Not Supported"), (b"GET ftp://x/ HTTP/1.1\r\nHost: x\r\n\r\n", 501, b"Not Implemented"),
+    (b"GET http://x/ HTTP/3.0\r\n\r\n", 505, b"HTTP Version Not Supported"),
+    (b"GET ftp://x/ HTTP/1.1\r\nHost: x\r\n\r\n", 501, b"Not Implemented"),
     (b"x\r\n\r\n", 400, b"Bad Request")])
 def test_reason_phrases(proxy, data, status, reason):
     client = proxy.client()

@@ -45,7 +45,8 @@ def test_default_port(proxy, origin, isolated, authority):
 
 
 @pytest.mark.req("T03", "T24", "T05")
-@pytest.mark.parametrize("given,expected", [("", "/"), ("/", "/"), ("?q", "/?q"), ("?", "/?"), ("?a=b&c=/../d", "/?a=b&c=/../d"),
+@pytest.mark.parametrize("given,expected", [("", "/"), ("/", "/"), ("?q", "/?q"), ("?", "/?"),
+                                            ("?a=b&c=/../d", "/?a=b&c=/../d"),
                                             ("?http://x@y:1/", "/?http://x@y:1/"), ("/?q", "/?q")])
 def test_origin_form(proxy, origin, given, expected):
     o, client = origin(), proxy.client()
@@ -62,8 +63,10 @@ def test_options(proxy, origin, given, expected):
 
 
 @pytest.mark.req("T05")
-@pytest.mark.parametrize("path", ["/%41%2f%2F%00%zz%", "/a/../b/./c", "//x//y//", "/..;/x", "/a;b=c,d=e", "/~!$&'()*+,;=:@", "/a?b?c/../d",
-                                  "/%e4%C3%84", "/a?", "/?a=%20+%2B&&", "/a|b^c`{d}", "/a\\b", '/"<>', "/[x]", "/http://other/"])
+@pytest.mark.parametrize("path", ["/%41%2f%2F%00%zz%", "/a/../b/./c", "//x//y//", "/..;/x", "/a;b=c,d=e",
+                                  "/~!$&'()*+,;=:@", "/a?b?c/../d",
+                                  "/%e4%C3%84", "/a?", "/?a=%20+%2B&&", "/a|b^c`{d}", "/a\\b", '/"<>', "/[x]",
+                                  "/http://other/"])
 def test_path_and_query_stay_as_they_are(proxy, origin, path):
     o, client = origin(), proxy.client()
     client.send(request("GET", o.url + path, host=o.authority))
@@ -114,8 +117,10 @@ def test_repeated_host(proxy, origin, second):
 
 
 @pytest.mark.req("T09")
-@pytest.mark.parametrize("host", ["a,b", "a b", "u@h", "u:p@h", "h:99999", "h:abc", "h:-1", "h:0x50", "[::1", "::1", "h:80:80", "http://h",
-                                  "h/", "h/x", "h?x", "h#x", "[::1]x", "h:80x", "h: 80", "a\tb", "h,", "h:65536", "\\h", "[]", "[::g]",
+@pytest.mark.parametrize("host", ["a,b", "a b", "u@h", "u:p@h", "h:99999", "h:abc", "h:-1", "h:0x50", "[::1", "::1",
+                                  "h:80:80", "http://h",
+                                  "h/", "h/x", "h?x", "h#x", "[::1]x", "h:80x", "h: 80", "a\tb", "h,", "h:65536",
+                                  "\\h", "[]", "[::g]",
                                   "h\x80", "<h>", "a;b\"c"])
 def test_malformed_host(proxy, origin, host):
     o = origin()
@@ -131,14 +136,17 @@ def test_well_formed_host_is_ignored(proxy, origin, host):
 
 
 @pytest.mark.req("T10")
-@pytest.mark.parametrize("url", ["http:///x", "http://:80/", "http://", "http:///", "http://?q", "http://:/", "http:/x", "http:x", "http:",
+@pytest.mark.parametrize("url", ["http:///x", "http://:80/", "http://", "http:///", "http://?q", "http://:/",
+                                 "http:/x", "http:x", "http:",
                                  "http//x/", "http:/localhost/", "http:\\\\localhost/", "http://.", "http://../x"])
 def test_empty_host(proxy, url):
-    check_refused(proxy, None, "GET", url, "bad_target", "name_not_found" if url in ("http://.", "http://../x") else "bad_target")
+    check_refused(proxy, None, "GET", url, "bad_target", "name_not_found" if url in ("http://.",
+                                                                                     "http://../x") else "bad_target")
 
 
 @pytest.mark.req("T11", "G02")
-@pytest.mark.parametrize("userinfo", ["user:sesame@", "user@", "@", ":@", "sesame%40x@", "a:b:sesame@", "127.0.0.1:80@"])
+@pytest.mark.parametrize("userinfo", ["user:sesame@", "user@", "@", ":@", "sesame%40x@", "a:b:sesame@",
+                                      "127.0.0.1:80@"])
 def test_userinfo(proxy, origin, userinfo):
     o = origin()
     message = check_refused(proxy, o, "GET", f"http://{userinfo}{o.authority}/", "bad_target")
@@ -148,10 +156,14 @@ def test_userinfo(proxy, origin, userinfo):
 
 
 @pytest.mark.req("T12", "M06")
-@pytest.mark.parametrize("form", ["GET  {0} HTTP/1.1", "GET {0}  HTTP/1.1", "GET\t{0} HTTP/1.1", "GET {0}\tHTTP/1.1", " GET {0} HTTP/1.1",
-                                  "GET {0} x HTTP/1.1", "GET {0} HTTP/1.1 x", "GET {0} HTTP/1.1 ", "GET {0}a b HTTP/1.1", "\tGET {0} HTTP/1.1",
-                                  "GET {0}\x0bHTTP/1.1", "GET {0}\x0cHTTP/1.1", "GET {0}\xa0HTTP/1.1", "GET HTTP/1.1", "{0} HTTP/1.1",
-                                  "GET {0} HTTP/1.1 HTTP/1.1", "G@T {0} HTTP/1.1", "GE(T {0} HTTP/1.1", "G:T {0} HTTP/1.1", "(GET {0} HTTP/1.1"])
+@pytest.mark.parametrize("form", ["GET  {0} HTTP/1.1", "GET {0}  HTTP/1.1", "GET\t{0} HTTP/1.1", "GET {0}\tHTTP/1.1",
+                                  " GET {0} HTTP/1.1",
+                                  "GET {0} x HTTP/1.1", "GET {0} HTTP/1.1 x", "GET {0} HTTP/1.1 ",
+                                  "GET {0}a b HTTP/1.1", "\tGET {0} HTTP/1.1",
+                                  "GET {0}\x0bHTTP/1.1", "GET {0}\x0cHTTP/1.1", "GET {0}\xa0HTTP/1.1", "GET HTTP/1.1",
+                                  "{0} HTTP/1.1",
+                                  "GET {0} HTTP/1.1 HTTP/1.1", "G@T {0} HTTP/1.1", "GE(T {0} HTTP/1.1",
+                                  "G:T {0} HTTP/1.1", "(GET {0} HTTP/1.1"])
 def test_sloppy_request_line(proxy, origin, form):
     o, client = origin(), proxy.client()
     client.send(form.format(o.url + "/").encode("latin-1") + b"\r\nHost: x\r\n\r\n")
@@ -191,7 +203,8 @@ def test_lower_case_connect_is_not_connect(proxy, origin):
 
 
 @pytest.mark.req("T16")
-@pytest.mark.parametrize("method", ["PATCH", "PROPFIND", "FOO", "M-SEARCH", "PURGE", "x", "!#$%&'*+.^_`|~", "DELETE", "PUT", "GET"])
+@pytest.mark.parametrize("method", ["PATCH", "PROPFIND", "FOO", "M-SEARCH", "PURGE", "x", "!#$%&'*+.^_`|~", "DELETE",
+                                    "PUT", "GET"])
 @pytest.mark.parametrize("coded", [False, True])
 def test_any_method_with_a_body(proxy, origin, method, coded):
     o, client = origin(), proxy.client()
@@ -219,11 +232,15 @@ def test_endless_method(proxy, origin, size):
 
 
 @pytest.mark.req("T18")
-@pytest.mark.parametrize("method,target", [("GET", "localhost:80"), ("POST", "*"), ("GET", "*"), ("OPTIONS", "localhost:80"), ("HEAD", "*"),
-                                           ("CONNECT", "*"), ("CONNECT", "/x"), ("CONNECT", "http://localhost:443/"), ("GET", "**"),
-                                           ("OPTIONS", "*x"), ("CONNECT", "localhost:443/"), ("CONNECT", "localhost:443?x")])
+@pytest.mark.parametrize("method,target", [("GET", "localhost:80"), ("POST", "*"), ("GET", "*"),
+                                           ("OPTIONS", "localhost:80"), ("HEAD", "*"),
+                                           ("CONNECT", "*"), ("CONNECT", "/x"), ("CONNECT", "http://localhost:443/"),
+                                           ("GET", "**"),
+                                           ("OPTIONS", "*x"), ("CONNECT", "localhost:443/"),
+                                           ("CONNECT", "localhost:443?x")])
 def test_target_form_must_fit_the_method(proxy, method, target):
-    check_refused(proxy, None, method, target, "bad_target", "scheme_unsupported" if target == "localhost:80" else "bad_target",
+    check_refused(proxy, None, method, target, "bad_target",
+                  "scheme_unsupported" if target == "localhost:80" else "bad_target",
                   "not_a_proxy_request" if target == "/x" else "bad_target")
 
 
@@ -251,7 +268,8 @@ def test_other_schemes_are_never_sent_in_clear(proxy, origin, scheme):
 
 
 @pytest.mark.req("T20", "T18")
-@pytest.mark.parametrize("target", ["urn:isbn:1", "mailto:a@b", "javascript:alert(1)", "://localhost/", "1http://localhost/", "ht tp://x/",
+@pytest.mark.parametrize("target", ["urn:isbn:1", "mailto:a@b", "javascript:alert(1)", "://localhost/",
+                                    "1http://localhost/", "ht tp://x/",
                                     "localhost", "localhost/", "x", "-", "%", "http;//x/", "\xe4://x/", "_x://y/"])
 def test_targets_that_are_no_url(proxy, target):
     check_refused(proxy, None, "GET", target, "scheme_unsupported", "bad_target", "bad_request_line")
@@ -264,8 +282,10 @@ def test_fragment(proxy, origin, tail):
     check_refused(proxy, o, "GET", o.url + tail, "bad_target", host=o.authority)
 
 
-BAD_LITERALS = ["0177.0.0.1", "0x7f.0.0.1", "127.1", "127.0.1", "2130706433", "0x7f000001", "017700000001", "127.0.0.01", "127.00.0.1",
-                "256.0.0.1", "1.2.3.4.5", "127.0.0.256", "127.0.0", "1", "0", "127.0.0.1.", "0x7f.1", "127.0.0.0x1", "999999999999",
+BAD_LITERALS = ["0177.0.0.1", "0x7f.0.0.1", "127.1", "127.0.1", "2130706433", "0x7f000001", "017700000001",
+                "127.0.0.01", "127.00.0.1",
+                "256.0.0.1", "1.2.3.4.5", "127.0.0.256", "127.0.0", "1", "0", "127.0.0.1.", "0x7f.1", "127.0.0.0x1",
+                "999999999999",
                 "127.0.0.00000001", "00.0.0.0"]
 
 
@@ -292,15 +312,19 @@ def test_loose_literals_in_connect(proxy, host):
 
 
 @pytest.mark.req("T22")
-@pytest.mark.parametrize("host", ["::1", "[::1%25lo]", "[::1%lo]", "[fe80::1%25eth0]", "[::1", "::1]", "[]", "[:::1]", "[1::2::3]", "[g::1]",
-                                  "[127.0.0.1]", "[v1.x]", "[::1]x", "x[::1]", "[1:2:3:4:5:6:7]", "[1:2:3:4:5:6:7:8:9]", "[::12345]",
-                                  "[::127.0.0.01]", "[::1.2.3]", "[:1]", "[1:]", "[::1]]", "[[::1]", "[::1:]", "[::1.2.3.4:1]", "[:]", "[ ::1]"])
+@pytest.mark.parametrize("host", ["::1", "[::1%25lo]", "[::1%lo]", "[fe80::1%25eth0]", "[::1", "::1]", "[]", "[:::1]",
+                                  "[1::2::3]", "[g::1]",
+                                  "[127.0.0.1]", "[v1.x]", "[::1]x", "x[::1]", "[1:2:3:4:5:6:7]",
+                                  "[1:2:3:4:5:6:7:8:9]", "[::12345]",
+                                  "[::127.0.0.01]", "[::1.2.3]", "[:1]", "[1:]", "[::1]]", "[[::1]", "[::1:]",
+                                  "[::1.2.3.4:1]", "[:]", "[ ::1]"])
 def test_malformed_ipv6(proxy, host):
     check_refused(proxy, None, "GET", f"http://{host}/", "bad_target", "bad_request_line")
 
 
 @pytest.mark.req("T22")
-@pytest.mark.parametrize("host", ["[::1]", "[0:0:0:0:0:0:0:1]", "[0000:0000:0000:0000:0000:0000:0000:0001]", "[0::1]", "[::0:1]", "[::0.0.0.1]"])
+@pytest.mark.parametrize("host", ["[::1]", "[0:0:0:0:0:0:0:1]", "[0000:0000:0000:0000:0000:0000:0000:0001]", "[0::1]",
+                                  "[::0:1]", "[::0.0.0.1]"])
 def test_ipv6_literals(proxy, origin, ipv6, host):
     o, client = origin(host="::1"), proxy.client()
     assert client.ask("GET", f"http://{host}:{o.port}/").status == 200
@@ -315,22 +339,27 @@ def test_mapped_literals(proxy, origin, ipv6, host):
 
 
 @pytest.mark.req("T23", "Z09")
-@pytest.mark.parametrize("port", ["0", "65536", "99999", "-1", "+80", "8o", "80a", "0x50", "000080", "1e2", "80,81", "80:80", "4294967376",
+@pytest.mark.parametrize("port", ["0", "65536", "99999", "-1", "+80", "8o", "80a", "0x50", "000080", "1e2", "80,81",
+                                  "80:80", "4294967376",
                                   "18446744073709551696", "%38%30", "8\xb2", "00000"])
 def test_malformed_ports(proxy, port):
     check_refused(proxy, None, "GET", f"http://localhost:{port}/", "bad_target", "bad_request_line")
 
 
 @pytest.mark.req("T22", "T12", "R08")
-@pytest.mark.parametrize("host", ["h%41st", "h%00st", "a\\b", "a\xe4b", "a<b", "a\"b", "a^b", "a|b", "a`b", "{a}", "a\x7fb", "a;b", "a,b", "a'b",
-                                  "a*b", "a$b", "a(b)", "a=b", "a!b", "a~b", "a&b", "x" * 254, "a..b", ".a", "a%0d%0ab"])
+@pytest.mark.parametrize("host", ["h%41st", "h%00st", "a\\b", "a\xe4b", "a<b", "a\"b", "a^b", "a|b", "a`b", "{a}",
+                                  "a\x7fb", "a;b", "a,b", "a'b",
+                                  "a*b", "a$b", "a(b)", "a=b", "a!b", "a~b", "a&b", "x" * 254, "a..b", ".a",
+                                  "a%0d%0ab"])
 def test_odd_host_names_never_get_far(proxy, names, host):
     """Refused by syntax, or looked up and not found; never anything else."""
-    check_refused(proxy, None, "GET", f"http://{host}/", "bad_target", "bad_request_line", "name_not_found", "dns_failed")
+    check_refused(proxy, None, "GET", f"http://{host}/", "bad_target", "bad_request_line", "name_not_found",
+                  "dns_failed")
 
 
 @pytest.mark.req("S13", "R08")
-@pytest.mark.parametrize("url", ["http://localhost:1/<script>alert(1)</script>", "http://<img src=x>/", "http://a\"b'/<b>", "<script>:x"])
+@pytest.mark.parametrize("url", ["http://localhost:1/<script>alert(1)</script>", "http://<img src=x>/",
+                                 "http://a\"b'/<b>", "<script>:x"])
 def test_nothing_is_reflected_unescaped(proxy, url):
     client = proxy.client()
     client.send(request("GET", url.replace(" ", "+"), host="localhost"))

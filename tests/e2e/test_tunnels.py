@@ -21,14 +21,19 @@ def echo(peer):
 
 
 @pytest.mark.req("K01", "K06", "T23", "S01")
-@pytest.mark.parametrize("target", ["localhost", "localhost:", "localhost:0", "localhost:65536", "localhost:80x", "localhost:-1", ":443", "",
-                                    "[::1]", "[::1]:", "localhost:443/path", "user@localhost:443", "user:sesame@localhost:443",
-                                    "http://localhost:443", "localhost:443#f", "localhost:443?q", "localhost:+443", "localhost:4 43", "::1:443",
-                                    "localhost:443:443", "localhost:000443", "localhost,other:443", "[::1:443", "loc%61lhost:443", "localhost:0x1bb",
+@pytest.mark.parametrize("target", ["localhost", "localhost:", "localhost:0", "localhost:65536", "localhost:80x",
+                                    "localhost:-1", ":443", "",
+                                    "[::1]", "[::1]:", "localhost:443/path", "user@localhost:443",
+                                    "user:sesame@localhost:443",
+                                    "http://localhost:443", "localhost:443#f", "localhost:443?q", "localhost:+443",
+                                    "localhost:4 43", "::1:443",
+                                    "localhost:443:443", "localhost:000443", "localhost,other:443", "[::1:443",
+                                    "loc%61lhost:443", "localhost:0x1bb",
                                     "127.1:443", "\x00:443", "localhost:443\x00"])
 def test_connect_needs_a_valid_authority(proxy, target):
     client = proxy.client()
-    client.send(request("CONNECT", target, host="localhost:443") + b"GET http://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    client.send(request("CONNECT", target,
+                        host="localhost:443") + b"GET http://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
     refused(proxy, client, "bad_target", "bad_request_line", method="CONNECT")
 
 
@@ -117,7 +122,8 @@ def test_nothing_behind_a_refused_connect_is_parsed(start, origin, closed):
     proxy = start("--allow-private", *(["--user", "anna:sesame"] if not closed else []))
     client = proxy.client()
     target = o.authority if closed else "127.0.0.1:443"
-    client.send(request("CONNECT", target) + request("GET", o.url + "/smuggled", "Proxy-Authorization: Basic YW5uYTpzZXNhbWU="))
+    client.send(request("CONNECT", target) + request("GET", o.url + "/smuggled",
+                                                     "Proxy-Authorization: Basic YW5uYTpzZXNhbWU="))
     refused(proxy, client, "connect_port_denied" if closed else "login_missing", method="CONNECT")
     assert not o.peers and len(proxy.events(client)) == 1
 
@@ -195,7 +201,8 @@ def test_half_close_by_the_origin(proxy, origin):
 
 
 @pytest.mark.req("K09", "K06")
-@pytest.mark.parametrize("field", ["Content-Length: 5", "Content-Length: 0", "Transfer-Encoding: chunked", "Content-Length: x",
+@pytest.mark.parametrize("field", ["Content-Length: 5", "Content-Length: 0", "Transfer-Encoding: chunked",
+                                   "Content-Length: x",
                                    "Transfer-Encoding: gzip", "transfer-encoding: CHUNKED"])
 def test_connect_with_a_body(proxy, origin, field):
     o, client = origin(echo), proxy.client()
@@ -425,7 +432,8 @@ def test_interim_responses_are_forwarded(proxy, origin, statuses):
 @pytest.mark.req("B01", "B18")
 @pytest.mark.parametrize("field", [b"Content-Length: 50\r\n", b"Transfer-Encoding: chunked\r\n"])
 def test_framing_fields_of_interim_responses(proxy, origin, field):
-    o, client = origin(answer(b"HTTP/1.1 103 Hints\r\n" + field + b"\r\n" + response(b"done"), then_close=True)), proxy.client()
+    o, client = origin(answer(b"HTTP/1.1 103 Hints\r\n" + field + b"\r\n" + response(b"done"),
+                              then_close=True)), proxy.client()
     client.send(request("GET", o.url + "/"))
     back = client.response()
     if back.status == 103:
@@ -476,7 +484,8 @@ def test_interim_responses_are_counted(proxy, origin, version):
 
 
 @pytest.mark.req("E06", "B22", "S05", "S14")
-@pytest.mark.parametrize("then", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nA: b", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])
+@pytest.mark.parametrize("then", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nA: b",
+                                  b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])
 @pytest.mark.parametrize("pause", [0, 0.05])
 def test_interim_response_and_then_nothing_good(proxy, origin, then, pause):
     def script(peer):
@@ -498,7 +507,8 @@ def test_interim_response_and_then_nothing_good(proxy, origin, then, pause):
 
 # ---- Upgrade
 
-WEBSOCKET = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13")
+WEBSOCKET = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+             "Sec-WebSocket-Version: 13")
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n"
 
 
@@ -511,7 +521,8 @@ def switching(reply, then=echo):
 
 
 @pytest.mark.req("U01", "U02", "V02")
-@pytest.mark.parametrize("fields", [WEBSOCKET, ("connection: keep-alive, upgrade", "UPGRADE: WebSocket"), ("Connection: x", *WEBSOCKET)])
+@pytest.mark.parametrize("fields", [WEBSOCKET, ("connection: keep-alive, upgrade", "UPGRADE: WebSocket"),
+                                    ("Connection: x", *WEBSOCKET)])
 def test_websocket(proxy, origin, fields):
     o, client = origin(switching(SWITCH + b"early")), proxy.client()
     client.send(request("GET", o.url + "/chat", *fields))
@@ -552,10 +563,14 @@ def test_upgrade_of_a_request_with_a_body(proxy, origin, framing):
 
 
 @pytest.mark.req("U01", "H03")
-@pytest.mark.parametrize("fields", [("Connection: Upgrade", "Upgrade: h2c"), ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AA"),
-                                    ("Connection: Upgrade", "Upgrade: TLS/1.0"), ("Connection: Upgrade", "Upgrade: websocket, h2c"),
-                                    ("Connection: Upgrade", "Upgrade: websocket", "Upgrade: h2c"), ("Upgrade: websocket",),
-                                    ("Connection: Upgrade", "Upgrade:"), ("Connection: Upgrade",), ("Connection: Upgrade", "Upgrade: websocketx")])
+@pytest.mark.parametrize("fields", [("Connection: Upgrade", "Upgrade: h2c"),
+                                    ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AA"),
+                                    ("Connection: Upgrade", "Upgrade: TLS/1.0"),
+                                    ("Connection: Upgrade", "Upgrade: websocket, h2c"),
+                                    ("Connection: Upgrade", "Upgrade: websocket", "Upgrade: h2c"),
+                                    ("Upgrade: websocket",),
+                                    ("Connection: Upgrade", "Upgrade:"), ("Connection: Upgrade",),
+                                    ("Connection: Upgrade", "Upgrade: websocketx")])
 def test_other_upgrades_are_stripped(proxy, origin, fields):
     o, client = origin(), proxy.client()
     assert client.ask("GET", o.url + "/", *fields).status == 200
@@ -575,7 +590,8 @@ def test_declined_upgrade(proxy, origin):
 
 @pytest.mark.req("U03", "S05", "Q03")
 @pytest.mark.parametrize("asked,reply", [((), SWITCH), (WEBSOCKET, SWITCH.replace(b"websocket", b"h2c")),
-                                         (("Connection: Upgrade", "Upgrade: h2c"), SWITCH.replace(b"websocket", b"h2c")),
+                                         (("Connection: Upgrade", "Upgrade: h2c"),
+                                          SWITCH.replace(b"websocket", b"h2c")),
                                          (WEBSOCKET, b"HTTP/1.1 101 Switching Protocols\r\n\r\n"),
                                          (WEBSOCKET, SWITCH.replace(b"websocket", b"websocket, h2c"))])
 def test_unasked_switch(proxy, origin, asked, reply):

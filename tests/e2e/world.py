@@ -103,7 +103,8 @@ class Names(threading.Thread):
         if code == 0:
             family, size = {1: (socket.AF_INET, 4), 28: (socket.AF_INET6, 16)}.get(kind, (None, 0))
             matching = [a for a in what if (":" in a) == (kind == 28)] if family else []
-            records = [b"\xc0\x0c" + struct.pack(">HHIH", kind, 1, 60, size) + socket.inet_pton(family, a) for a in matching]
+            records = [b"\xc0\x0c" + struct.pack(">HHIH", kind, 1, 60, size) + socket.inet_pton(family,
+                                                                                                a) for a in matching]
         return query[:2] + struct.pack(">HHHHH", 0x8180 | code, 1, len(records), 0, 0) + question + b"".join(records)
 
     def asked(self, name):

@@ -279,7 +279,7 @@ void clear_world(uint64_t seed)
     origin_reset();
 }
 
-enum { POLLS_AT_ONCE = 400000, POLLS_IDLE = 100 };
+enum { POLLS_AT_ONCE = 400000, POLLS_IDLE = 2000 };
 
 /* Poll once; returns the time of the next poll that the core asks for. */
 static uint64_t poll_core(void)
