@@ -1573,7 +1573,7 @@ enum {
     IS_UPGRADE = 1 << 9,    /* asks for websocket */
     KEEPS_CLIENT = 1 << 10,
     KEEPS_SERVER = 1 << 11,
-    HAS_ANSWERED = 1 << 12, /* the final response has begun */
+    HAS_ANSWERED = 1 << 12, /* octets of the final response, or of a tunnel, have left */
     UP_DONE = 1 << 13,      /* no more of the request will be sent */
     UP_CUT = 1 << 14,       /* … and it was not sent completely */
     GREETING_DUE = 1 << 15, /* 200 to CONNECT */
@@ -1991,6 +1991,7 @@ static bool flush(struct miniproxy *p, struct miniproxy_session *s, struct minip
     if (n <= 0) return false;
     b->out = u16(b->out + (size_t)n);
     if (pipe == &s->down) {
+        if (s->state == STATE_RELAY) s->flags |= HAS_ANSWERED;
         s->bytes_down += (unsigned)n;
         p->counters.bytes_down += (unsigned)n;
         v->down = true;
@@ -2115,7 +2116,7 @@ static void enter(struct miniproxy *p, struct miniproxy_session *s, enum state s
         [STATE_RESOLVE] = TO(CONNECT) | TO(REPLY) | TO(FREE),
         [STATE_CONNECT] = TO(AWAIT) | TO(TUNNEL) | TO(REPLY) | TO(FREE),
         [STATE_AWAIT] = TO(RELAY) | TO(TUNNEL) | TO(CONNECT) | TO(REPLY) | TO(FREE),
-        [STATE_RELAY] = TO(IDLE) | TO(LINGER) | TO(FREE),
+        [STATE_RELAY] = TO(REPLY) | TO(IDLE) | TO(LINGER) | TO(FREE),
         [STATE_TUNNEL] = TO(REPLY) | TO(LINGER) | TO(FREE),
         [STATE_REPLY] = TO(REPLY) | TO(IDLE) | TO(LINGER) | TO(FREE),
         [STATE_LINGER] = TO(FREE),
@@ -2306,7 +2307,8 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
     }
     close_servers(p, s, true);
     b = buffer_of(p, &s->down);
-    if (has_sendable(b)) b->in = b->in_end = b->out_end; /* an interim response of which a part may have left */
+    if (has_sendable(b) && s->state == STATE_AWAIT)
+        b->in = b->in_end = b->out_end; /* an interim response of which a part may have left */
     else give_back(p, &s->down);
     leave_wait(p, s);
     s->cause = (uint8_t)cause;
@@ -3009,7 +3011,6 @@ static void begin_response(struct miniproxy *p, struct miniproxy_session *s, str
     if (!whole_request && (h->status >= 400 || (h->seen & SAYS_CLOSE) != 0)) stop_up(s);
     rewrite_response(b, h, chunked, p->config.name, unix_s, (s->flags & KEEPS_CLIENT) != 0 ? "" : "Connection: close\r\n");
     start_pipe(&s->down, source, h->length, flags);
-    s->flags |= HAS_ANSWERED;
     s->status = h->status;
     s->source = MINIPROXY_BY_ORIGIN;
     enter(p, s, STATE_RELAY);
@@ -3123,7 +3124,7 @@ static enum next send_request(struct miniproxy *p, struct miniproxy_session *s, 
     case PUMP_LOST:
         return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
     default:
-        if ((s->flags & HAS_ANSWERED) == 0) return refuse(p, s, body_cause(pumped));
+        if (s->state == STATE_AWAIT) return refuse(p, s, body_cause(pumped));
         stop_up(s);
         break;
     }
@@ -3140,17 +3141,17 @@ static enum next relay_response(struct miniproxy *p, struct miniproxy_session *s
     case PUMP_ON:
         return NEXT_WAIT;
     case PUMP_EOF:
-        return cut(p, s, MINIPROXY_CAUSE_RESPONSE_CUT);
+        return refuse(p, s, MINIPROXY_CAUSE_RESPONSE_CUT);
     case PUMP_LOST:
-        return cut(p, s, MINIPROXY_CAUSE_RESPONSE_RESET);
+        return refuse(p, s, MINIPROXY_CAUSE_RESPONSE_RESET);
     case PUMP_STUCK:
         return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
     case PUMP_TRAILER:
-        return cut(p, s, MINIPROXY_CAUSE_RESPONSE_TRAILER_SIZE);
+        return refuse(p, s, MINIPROXY_CAUSE_RESPONSE_TRAILER_SIZE);
     case PUMP_DONE:
         break;
     default:
-        return cut(p, s, MINIPROXY_CAUSE_RESPONSE_CODING);
+        return refuse(p, s, MINIPROXY_CAUSE_RESPONSE_CODING);
     }
     b = buffer_of(p, &s->down);
     /* Bytes behind the response answer nothing (RFC 9112 section 6.3). */
@@ -3361,7 +3362,7 @@ static void on_timeout(struct miniproxy *p, struct miniproxy_session *s, unsigne
         refuse_bare(p, s, over_client_limit(p, s) ? MINIPROXY_CAUSE_CLIENT_LIMIT : MINIPROXY_CAUSE_SESSIONS_FULL);
         break;
     case MINIPROXY_TIMEOUT_BODY:
-        if ((s->flags & HAS_ANSWERED) != 0) stop_up(s);
+        if (s->state == STATE_RELAY) stop_up(s);
         else refuse(p, s, MINIPROXY_CAUSE_BODY_TIMEOUT);
         break;
     case MINIPROXY_TIMEOUT_BUFFER:
@@ -3385,7 +3386,7 @@ static void on_timeout(struct miniproxy *p, struct miniproxy_session *s, unsigne
         break;
     case MINIPROXY_TIMEOUT_WRITE:
         if (s->state == STATE_TUNNEL) cut(p, s, MINIPROXY_CAUSE_TUNNEL_TIMEOUT);
-        else if (which == MINIPROXY_TIMER_SIDE && (s->flags & HAS_ANSWERED) != 0) stop_up(s);
+        else if (which == MINIPROXY_TIMER_SIDE && s->state == STATE_RELAY) stop_up(s);
         else if (which == MINIPROXY_TIMER_SIDE) refuse(p, s, MINIPROXY_CAUSE_WRITE_TIMEOUT);
         else if (s->state == STATE_REPLY) end_session(p, s, true);
         else cut(p, s, MINIPROXY_CAUSE_CLIENT_WRITE_TIMEOUT);
