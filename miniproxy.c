@@ -3168,7 +3168,7 @@ static enum next on_exchange(struct miniproxy *p, struct miniproxy_session *s, s
 {
     enum state state = (enum state)s->state;
     enum next next;
-    if (state == STATE_AWAIT && (s->client.ready & MINIPROXY_BROKEN) != 0) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
+    if ((s->client.ready & MINIPROXY_BROKEN) != 0) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
     if ((s->flags & UP_DONE) == 0) {
         next = send_request(p, s, v);
         if (next == NEXT_STATE) return next;

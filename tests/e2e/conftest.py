@@ -75,7 +75,8 @@ def pytest_sessionfinish():
 
 
 class Shared:
-    """One proxy for all tests that need no options of their own. A test that brings it down fails; the next gets a new one."""
+    """One proxy for all tests that need no options of their own. A test that brings it down
+    fails; the next gets a new one."""
 
     def __init__(self, directory):
         self.directory, self.proxy = directory, None

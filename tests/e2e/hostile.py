@@ -3,9 +3,10 @@
 
     hostile.py [SECONDS]
 
-Slow clients in every phase, silent ones, endless heads and bodies, garbage, dead and endless origins, a resolver that never
-answers, more connections than descriptors, and a second proxy whose few sessions are always full. A well-behaved client may
-be told 503 with Retry-After and then tries again; whatever else goes wrong is a loss. At the end nothing may be left behind.
+Slow clients in every phase, silent ones, endless heads and bodies, garbage, dead and endless origins, a resolver that
+never answers, more connections than descriptors, and a second proxy whose few sessions are always full. A well-behaved
+client may be told 503 with Retry-After and then tries again; whatever else goes wrong is a loss. At the end nothing may
+be left behind.
 """
 import asyncio
 import functools
@@ -272,8 +273,9 @@ class Served:
 
     def report(self, name):
         times = sorted(self.seconds) or [0]
-        print(f"{name}: {len(self.seconds)} served, {self.told_to_wait} times told to wait, {len(self.lost)} lost; seconds: "
-              f"median {times[len(times) // 2]:.3f}, 99 % {times[len(times) * 99 // 100]:.3f}, longest {times[-1]:.3f}")
+        print(f"{name}: {len(self.seconds)} served, {self.told_to_wait} times told to wait, {len(self.lost)} lost; "
+              f"seconds: median {times[len(times) // 2]:.3f}, 99 % {times[len(times) * 99 // 100]:.3f}, "
+              f"longest {times[-1]:.3f}")
 
 
 async def read_head(reader):

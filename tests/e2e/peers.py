@@ -338,8 +338,8 @@ def answer(*responses, then_close=False):
 
 
 class Origin:
-    """A server whose connections each run `script(peer)` in a thread. `requests` is what came, in order. Leaving the context
-    raises what a script raised; a peer that goes away or stays silent between requests is no error."""
+    """A server whose connections each run `script(peer)` in a thread. `requests` is what came, in order. Leaving the
+    context raises what a script raised; a peer that goes away or stays silent between requests is no error."""
 
     def __init__(self, script=None, host="127.0.0.1", port=0, receive_buffer=None):
         self.script = script or answer(response())

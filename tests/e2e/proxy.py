@@ -175,8 +175,8 @@ class Proxy:
 
 
 def refused(proxy, client, *tokens, method="GET", closes=True):
-    """The next response is the proxy's own refusal for one of the causes, says so in every way, and closes, does not, or (None)
-    may do either but does as it says."""
+    """The next response is the proxy's own refusal for one of the causes, says so in every way, and closes, does not,
+    or (None) may do either but does as it says."""
     message = client.response(method)
     event = proxy.event(client, message.status)
     cause = CAUSES[event["cause"] or "-"]

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Persistence, pipelining, reuse and tear-down of connections."""
-import os
-import socket
 import threading
 import time
 
 import pytest
 
-from peers import Cut, Origin, answer, chunked, request, response
+from peers import Cut, answer, chunked, request, response
 from proxy import refused
 
 

@@ -2,13 +2,12 @@
 """Where requests may lead: addresses, names, several addresses of a name."""
 import signal
 import subprocess
-import threading
 import time
 
 import pytest
 
 import world
-from peers import PATIENCE, Origin, Silent, answer, request, response, unused_port
+from peers import PATIENCE, Silent, answer, request, response, unused_port
 from proxy import BINARY, refused
 
 SPECIAL = ["0.0.0.0", "0.1.2.3", "10.20.30.40", "10.255.255.255", "100.64.3.3", "100.127.255.255", "127.0.0.1",
@@ -56,8 +55,8 @@ def test_names_that_lead_to_special_purpose_addresses(careful, origin, names, ad
     if kind == "CONNECT":
         client.send(request("CONNECT", f"{name}:{o.port}"))
     else:
-        client.send(request("GET", f"http://{name}:{o.port}/", *(["Connection: upgrade",
-                                                                  "Upgrade: websocket"] if kind == "websocket" else [])))
+        fields = ["Connection: upgrade", "Upgrade: websocket"] if kind == "websocket" else []
+        client.send(request("GET", f"http://{name}:{o.port}/", *fields))
     refused(careful, client, "address_denied", method=kind, closes=None)
     assert not o.peers and names.asked(name) > 0
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from peers import Cut, answer, chunked, request, response
+from peers import answer, chunked, request, response
 from proxy import refused
 
 HOP_FIELDS = ["Proxy-Connection: keep-alive", "Keep-Alive: timeout=5, max=100", "TE: gzip, trailers;q=0.5",
@@ -40,9 +40,8 @@ def test_nominated_fields_of_responses(proxy, origin, connection):
 @pytest.mark.req("H02", "C07")
 def test_nominated_fields_of_trailers(proxy, origin):
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: X-Hop\r\n\r\n"
-    o, client = origin(answer(head + chunked(b"a",
-                                             trailers=b"X-Sum: 1\r\nConnection: X-Sum\r\nKeep-Alive: 1\r\n"))),
-                                             proxy.client()
+    body = chunked(b"a", trailers=b"X-Sum: 1\r\nConnection: X-Sum\r\nKeep-Alive: 1\r\n")
+    o, client = origin(answer(head + body)), proxy.client()
     back = client.ask("GET", o.url + "/")
     assert not any(k.lower() in (b"connection", b"keep-alive") for k, _ in back.trailers)
 
@@ -168,7 +167,8 @@ def test_two_proxies_in_a_circle(start, origin):
         message = peer.request()
         with socket.create_connection((proxy.host, proxy.port)) as back:
             fields = b"".join(k + b": " + v + b"\r\n" for k, v in message.fields if k.lower() != b"connection")
-            back.sendall(b"GET " + peer.origin.url.encode() + message.target + b" HTTP/1.1\r\n" + fields + b"Connection: close\r\n\r\n")
+            line = b"GET " + peer.origin.url.encode() + message.target + b" HTTP/1.1\r\n"
+            back.sendall(line + fields + b"Connection: close\r\n\r\n")
             while data := back.recv(65536):
                 peer.send(data)
     o, client = origin(script), proxy.client()

@@ -332,10 +332,11 @@ def test_chunk_extensions_are_capped(proxy, origin, body):
 @pytest.mark.req("C06", "C07", "C08", "H06")
 def test_request_trailers(proxy, origin):
     o, client = origin(), proxy.client()
-    bad = b"Content-Length: 5\r\nHost: evil\r\nTransfer-Encoding: gzip\r\nProxy-Authorization: Basic eDp5\r\nConnection: close\r\n" \
-          b"Authorization: x\r\nContent-Type: evil/evil\r\nproxy-authorization: x\r\nTE: x\r\nTrailer: x\r\n"
-    client.send(post(o, "Transfer-Encoding: chunked", "Trailer: X-Sum") + chunked(b"hello",
-                                                                                  trailers=b"X-Sum: 1\r\n" + bad))
+    bad = (b"Content-Length: 5\r\nHost: evil\r\nTransfer-Encoding: gzip\r\nProxy-Authorization: Basic eDp5\r\n"
+           b"Connection: close\r\nAuthorization: x\r\nContent-Type: evil/evil\r\nproxy-authorization: x\r\nTE: x\r\n"
+           b"Trailer: x\r\n")
+    body = chunked(b"hello", trailers=b"X-Sum: 1\r\n" + bad)
+    client.send(post(o, "Transfer-Encoding: chunked", "Trailer: X-Sum") + body)
     assert client.response("POST").status == 200
     assert client.ask("GET", o.url + "/2").status == 200
     assert o.requests[0].body == b"hello"
@@ -362,15 +363,15 @@ def test_too_large_request_trailers(proxy, origin, trailers):
 # ---- responses
 
 
-BODYLESS = [("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n"), ("HEAD",
-                                                                     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"),
-            ("HEAD", b"HTTP/1.1 200 OK\r\n"), ("HEAD", b"HTTP/1.1 404 No\r\nContent-Length: 9\r\n"),
-            ("GET", b"HTTP/1.1 204 None\r\n"),
-            ("GET", b"HTTP/1.1 204 None\r\nContent-Length: 50\r\n"), ("GET",
-                                                                      b"HTTP/1.1 204 None\r\nTransfer-Encoding: chunked\r\n"),
-            ("GET", b"HTTP/1.1 304 Same\r\nContent-Length: 50\r\n"), ("GET",
-                                                                      b"HTTP/1.1 304 Same\r\nTransfer-Encoding: chunked\r\n"),
-            ("GET", b"HTTP/1.1 304 Same\r\n"), ("POST", b"HTTP/1.1 204 None\r\nContent-Length: 5\r\n")]
+BODYLESS = [
+    ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n"),
+    ("HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"),
+    ("HEAD", b"HTTP/1.1 200 OK\r\n"), ("HEAD", b"HTTP/1.1 404 No\r\nContent-Length: 9\r\n"),
+    ("GET", b"HTTP/1.1 204 None\r\n"), ("GET", b"HTTP/1.1 204 None\r\nContent-Length: 50\r\n"),
+    ("GET", b"HTTP/1.1 204 None\r\nTransfer-Encoding: chunked\r\n"), ("GET", b"HTTP/1.1 304 Same\r\n"),
+    ("GET", b"HTTP/1.1 304 Same\r\nContent-Length: 50\r\n"),
+    ("GET", b"HTTP/1.1 304 Same\r\nTransfer-Encoding: chunked\r\n"),
+    ("POST", b"HTTP/1.1 204 None\r\nContent-Length: 5\r\n")]
 
 
 @pytest.mark.req("B01", "B18")
@@ -548,7 +549,8 @@ def test_chunked_response_in_any_split(proxy, origin, step):
 
 @pytest.mark.req("C07", "C08", "H02", "H07")
 def test_response_trailers(proxy, origin):
-    bad = b"Content-Length: 5\r\nTransfer-Encoding: x\r\nConnection: close\r\nProxy-Authenticate: Basic\r\nSet-Cookie: a=b\r\nHost: evil\r\n"
+    bad = (b"Content-Length: 5\r\nTransfer-Encoding: x\r\nConnection: close\r\nProxy-Authenticate: Basic\r\n"
+           b"Set-Cookie: a=b\r\nHost: evil\r\n")
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
     o, client = origin(answer(head + chunked(b"hello", trailers=b"X-Sum: 1\r\n" + bad))), proxy.client()
     for _ in range(2):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Full pools, missing descriptors, back-pressure. Most of it on the build with four sessions and five buffers."""
+import contextlib
 import os
+import socket
 import threading
 import time
 
@@ -197,8 +199,8 @@ def test_small_method_limit(small, origin):
 def test_small_trailer_and_extension_limits(small, origin):
     o, proxy = origin(), small(*HELD)
     client = proxy.client()
-    client.send(request("POST", o.url + "/", "Transfer-Encoding: chunked") + chunked(b"a", extension=b";" + b"x" * 100,
-                                                                                     trailers=b"A: " + b"t" * 300 + b"\r\n"))
+    body = chunked(b"a", extension=b";" + b"x" * 100, trailers=b"A: " + b"t" * 300 + b"\r\n")
+    client.send(request("POST", o.url + "/", "Transfer-Encoding: chunked") + body)
     assert client.response("POST").status == 200
     for body, token in ((chunked(*[b"a"] * 100, extension=b";" + b"x" * 100), "bad_chunk"),
                         (chunked(b"a", trailers=b"A: b\r\n" * 5000), "trailer_too_large")):
@@ -236,7 +238,7 @@ def push(wire, stop):
 
 @pytest.mark.req("Z08", "Z03", "S07")
 def test_buffers_full(small, origin):
-    """Two tunnels that are stuck in both directions hold four buffers of five: a request waits for one, then is told so."""
+    """Two tunnels that are stuck in both directions hold four buffers of five: a request waits, then is told so."""
     stop, threads = threading.Event(), []
     o = origin(lambda peer: push(peer, stop), receive_buffer=4096)
     proxy = small(*HELD, "--timeout", "buffer=0.5", "--timeout", "write=20")
@@ -260,7 +262,8 @@ def test_buffers_full(small, origin):
     assert proxy.counters()["buffer_waits"] > 0
     stop.set()
     for tunnel in proxy.clients[:2]:
-        tunnel.sock.shutdown(2)
+        with contextlib.suppress(OSError):
+            tunnel.sock.shutdown(socket.SHUT_RDWR)
     for thread in threads:
         thread.join()
     for tunnel in proxy.clients[:2]:

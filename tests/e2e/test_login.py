@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Proxy authentication: Basic, its syntax, its users and its throttle."""
 import base64
-import os
 import re
 import signal
 import subprocess
@@ -9,7 +8,7 @@ import time
 
 import pytest
 
-from peers import PATIENCE, request, response
+from peers import PATIENCE, request
 from proxy import BINARY, refused
 
 

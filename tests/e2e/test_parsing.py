@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Heads: start-lines, field lines, versions, in requests and responses."""
 import os
-import socket
 import time
 
 import pytest
 
-from peers import Origin, TOKEN, answer, request, response, unused_port
+from peers import TOKEN, answer, request, response
 from proxy import refused
 
 HEAD_CAUSES = ("bad_request_line", "bad_field", "bad_target", "bad_host", "bad_length", "bad_coding")
@@ -132,8 +131,8 @@ def test_http2_preface(proxy, origin):
 
 @pytest.mark.req("M06")
 def test_tls_on_the_plain_port(proxy, origin):
-    hello = bytes.fromhex("16030100ca010000c60303") + os.urandom(32) + b"\x20" + os.urandom(32) + bytes.fromhex("0008130213031301")
-    get_refused(proxy, origin(), hello + os.urandom(100), "tls_on_plain_port")
+    hello = bytes.fromhex("16030100ca010000c60303") + os.urandom(32) + b"\x20" + os.urandom(32)
+    get_refused(proxy, origin(), hello + bytes.fromhex("0008130213031301") + os.urandom(100), "tls_on_plain_port")
 
 
 CONTROLS = [bytes([c]) for c in range(0x20) if c not in (0x09, 0x0a, 0x0d)] + [b"\x7f"]

@@ -297,12 +297,14 @@ def test_apt_get(through, tmp_path):
     repository, tree, state = tmp_path / "repository", tmp_path / "tree", tmp_path / "state"
     (tree / "DEBIAN").mkdir(parents=True)
     (tree / "data").write_bytes(os.urandom(500000))
-    (tree / "DEBIAN" / "control").write_text("Package: dummy\nVersion: 1\nArchitecture: all\nMaintainer: t <t@t>\nDescription: dummy\n")
+    (tree / "DEBIAN" / "control").write_text("Package: dummy\nVersion: 1\nArchitecture: all\nMaintainer: t <t@t>\n"
+                                             "Description: dummy\n")
     repository.mkdir()
     run("dpkg-deb", "-b", str(tree), str(repository / "dummy.deb"))
     control = (tree / "DEBIAN" / "control").read_text()
     size = (repository / "dummy.deb").stat().st_size
-    (repository / "Packages").write_text(f"{control}Filename: ./dummy.deb\nSize: {size}\nSHA256: {digest(repository / 'dummy.deb')}\n\n")
+    (repository / "Packages").write_text(f"{control}Filename: ./dummy.deb\nSize: {size}\n"
+                                         f"SHA256: {digest(repository / 'dummy.deb')}\n\n")
     for path in ("lists/partial", "cache/archives/partial", "etc/apt.conf.d", "etc/preferences.d", "etc/trusted.gpg.d"):
         (state / path).mkdir(parents=True)
     (state / "status").write_text("")

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Request targets, Host and methods."""
-import socket
 
 import pytest
 
-from peers import Origin, answer, request, response, unused_port
+from peers import request, unused_port
 from proxy import refused
-import world
 
 
 def check_refused(proxy, origin, method, url, *tokens, host="localhost", **kind):

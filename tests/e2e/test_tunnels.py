@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from peers import Cut, Late, Origin, Silent, answer, request, response, unused_port
+from peers import Cut, Silent, answer, request, response, unused_port
 from proxy import refused
 
 
@@ -60,7 +60,7 @@ def test_connect_port_list(start, origin):
 
 @pytest.mark.req("K02")
 def test_port_443_is_open_by_default(start, origin, isolated):
-    o = origin(echo, port=443)
+    origin(echo, port=443)
     client = start("--allow-private").client()
     assert connect(client, "127.0.0.1:443", early=b"hello").status == 200
     assert client.exactly(5) == b"hello"
@@ -425,7 +425,8 @@ def test_interim_responses_are_forwarded(proxy, origin, statuses):
         for i, status in enumerate(statuses):
             back = client.response()
             assert back.status == status and back.get("Link") == b"<x%d>" % i
-            assert "Content-Length" not in back and "Transfer-Encoding" not in back and b"close" not in back.list("Connection")
+            assert "Content-Length" not in back and "Transfer-Encoding" not in back
+            assert b"close" not in back.list("Connection")
         assert client.response().body == b"done"
 
 
@@ -509,7 +510,8 @@ def test_interim_response_and_then_nothing_good(proxy, origin, then, pause):
 
 WEBSOCKET = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
              "Sec-WebSocket-Version: 13")
-SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n"
+SWITCH = (b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+          b"Sec-WebSocket-Accept: x\r\n\r\n")
 
 
 def switching(reply, then=echo):

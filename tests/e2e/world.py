@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A world of its own for the tests: a network of loopback alone, and a name server that follows a script.
 
-Nothing the proxy does, right or wrong, can reach another machine: the process moves into a network namespace in which only `lo`
-exists. Public and private addresses of the tests are addresses of that `lo`. In a mount namespace the resolver's files are
-replaced, so that getaddrinfo asks the server below.
+Nothing the proxy does, right or wrong, can reach another machine: the process moves into a network namespace in which
+only `lo` exists. Public and private addresses of the tests are addresses of that `lo`. In a mount namespace the
+resolver's files are replaced, so that getaddrinfo asks the server below.
 """
 import ctypes
 import os
@@ -71,8 +71,8 @@ def enter():
 
 
 class Names(threading.Thread):
-    """DNS over UDP on 127.0.0.1:53. `zone` maps a name to addresses, or to "silent" or "servfail"; what is missing does not
-    exist. `queries` records (name, type)."""
+    """DNS over UDP on 127.0.0.1:53. `zone` maps a name to addresses, or to "silent" or "servfail"; what is missing does
+    not exist. `queries` records (name, type)."""
 
     def __init__(self):
         super().__init__(daemon=True)

@@ -106,7 +106,10 @@ bool conformance_await(const struct miniproxy_conn *c, unsigned ready)
 
 bool conformance_accept_woken(void)
 {
-    return accept_woken;
+    bool woken = accept_woken;
+
+    accept_woken = false;
+    return woken;
 }
 
 bool conformance_await_accept(void)

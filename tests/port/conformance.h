@@ -101,7 +101,7 @@ void conformance_give(struct miniproxy_conn *c, bool hard);                 /* c
 bool conformance_pair(struct conformance_pair *p, enum conformance_kind kind); /* connected to a peer */
 bool conformance_await(const struct miniproxy_conn *c, unsigned ready);     /* a wake */
 bool conformance_await_accept(void);
-bool conformance_accept_woken(void);                 /* since accept was last tried by conformance_accept */
+bool conformance_accept_woken(void);                 /* since this was last asked */
 int conformance_accept(struct miniproxy_conn *c, struct miniproxy_addr *peer); /* these retry after AGAIN and a wake */
 int conformance_connect(struct miniproxy_conn *c, const struct miniproxy_addr *to);
 int conformance_resolve(struct miniproxy_conn *c, const char *host, struct miniproxy_addr *out, int max);

@@ -269,6 +269,10 @@ void on_event(void *app, const struct miniproxy_event *e)
     trace("event client %u: %u %s, up %llu down %llu", cl->actor.number, e->status, token, (unsigned long long)e->bytes_up,
           (unsigned long long)e->bytes_down);
     ex = current_exchange(cl);
+    if (ex == NULL && e->bytes_up == 0 && excused_world(cl->exchanges[0], e->cause, 0)) { /* nothing is left to learn that it has gone */
+        count_event(cl, e);
+        return;
+    }
     REQUIRE(PROPERTY_EVENTS, ex != NULL, "client %u: an event (%u %s) for no request", cl->actor.number, e->status, token);
     REQUIRE(PROPERTY_EVENTS, e->session == cl->session, "request %u: event in another session", ex->id);
     REQUIRE(PROPERTY_EVENTS, e->status < 600 && e->cause < MINIPROXY_CAUSE_COUNT, "request %u: event with status %u", ex->id, e->status);
@@ -326,6 +330,14 @@ static void check_tunnel(const struct exchange *ex)
     REQUIRE(PROPERTY_TUNNEL, ex->up.eof && ex->down.eof, "request %u: no FIN at an end of the tunnel", ex->id);
 }
 
+/* A tunnel that ends by a reset takes with it what its client had not read yet. */
+static bool tunnel_broken(const struct client *cl)
+{
+    const struct exchange *last = cl->events > 0 ? cl->exchanges[cl->events - 1] : NULL;
+    return last != NULL && last->connected && last->event_cause != MINIPROXY_CAUSE_NONE &&
+           (last->kind == EXCHANGE_CONNECT || last->kind == EXCHANGE_UPGRADE);
+}
+
 static void check_exchange(const struct exchange *ex)
 {
     if (ex->client_status != 0) {
@@ -336,6 +348,7 @@ static void check_exchange(const struct exchange *ex)
                 "request %u: the event names the wrong source", ex->id);
     }
     if (!ex->evented || troubled(ex)) return;
+    if (tunnel_broken(ex->client) || world.timeout_ms[MINIPROXY_TIMEOUT_TOTAL] != 0) return;
     /* Said in one send, cut short to make a place for the next one, or on its way when the idle connection was closed. */
     if (miniproxy_counters(&world.proxy)->evicted > 0 || world.drained || ex->client->surplus || ex->event_cause == MINIPROXY_CAUSE_BUFFERS_FULL) return;
     if (ex->event_status != 0 && (ex->event_source == MINIPROXY_BY_PROXY || ex->event_cause == MINIPROXY_CAUSE_NONE))

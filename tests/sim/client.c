@@ -103,6 +103,10 @@ static void see_head(struct client *cl)
     struct message *m = &cl->message;
     struct exchange *ex;
     const struct field *status;
+    if (cl->reading == cl->count && m->status == 503 && message_lists(m, "Connection", "close")) { /* no place for it any more */
+        cl->blind = cl->saw_close = true;
+        return;
+    }
     REQUIRE(PROPERTY_ORDER, cl->reading < cl->count, "client %u: a response to no request", cl->actor.number);
     ex = cl->exchanges[cl->reading];
     REQUIRE(PROPERTY_CLOSES, !cl->saw_close, "request %u: a response after one that said close", ex->id);

@@ -11,7 +11,7 @@ static void lane_new(struct lane *l)
     unsigned n = 1;
     while (n < sizeof sizes / sizeof sizes[0] && sizes[n] <= world.mood.capacity_max) n++;
     l->size = sizes[below(n)];
-    if (l->size < 100 && !one_in(4)) l->size = 4096;
+    if (l->size < 600 && !world.mood.small) l->size = 600;
     l->data = malloc(l->size);
     if (l->data == NULL) abort();
 }
@@ -112,6 +112,11 @@ size_t peer_write(struct conn *v, const void *data, size_t len)
     copy_in(&v->in, data, n);
     at(arrival(&v->in), EVENT_ARRIVE_IN, v->number, v->in.written);
     return n;
+}
+
+uint32_t peer_room(const struct conn *v)
+{
+    return room(&v->in);
 }
 
 size_t peer_read(struct conn *v, uint8_t *data, size_t len)

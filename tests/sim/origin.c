@@ -14,11 +14,10 @@ struct origin {
     struct conn *v;
     struct exchange *ex;      /* the request under way, or the last one */
     struct exchange *first;   /* of this connection */
-    uint64_t clean_end; /* of a response with octets behind it */
     uint64_t answer_at, answer_from, written, body_sent, resume_at, idle_until;
     uint8_t phase;
     uint16_t served;
-    bool over, busy, request_done, deaf, paused, closing;
+    bool over, busy, request_done, answered, deaf, paused, closing, extra;
     struct message message;
     struct outbox outbox;
 };
@@ -86,9 +85,8 @@ static void check_reuse(const struct origin *o, const struct exchange *ex)
     REQUIRE(PROPERTY_REUSE, o->first->client == ex->client, "request %u: on the connection of another client", ex->id);
     REQUIRE(PROPERTY_REUSE, o->first->host == ex->host && o->first->literal == ex->literal && o->first->port == ex->port,
             "request %u: on a connection to another host", ex->id);
-    REQUIRE(PROPERTY_REUSE, !o->closing || o->clean_end != 0, "request %u: on a connection that said close", ex->id);
-    REQUIRE(PROPERTY_REUSE, o->clean_end == 0 || o->v->consumed <= o->clean_end,
-            "request %u: on a connection that brought octets behind a response", ex->id);
+    REQUIRE(PROPERTY_REUSE, !o->closing, "request %u: on a connection that said close", ex->id);
+    REQUIRE(PROPERTY_REUSE, !o->extra, "request %u: on a connection that brought octets behind a response", ex->id);
     for (unsigned i = 0; i < ex->policy_count; i++)
         allowed = allowed || rules_allow(ex->policies[i], ex, &o->v->machine->addr, o->v->machine->special,
                                          login_groups(ex->policies[i], ex));
@@ -106,12 +104,6 @@ static void see_head(struct origin *o)
     REQUIRE(PROPERTY_UP_WELL_FORMED, number < world.exchange_count, "a request of a number that was never made");
     ex = &world.exchanges[number];
     trace("origin %u: %s %s of request %u", o->actor.number, m->method, m->target, ex->id);
-    if (o->clean_end != 0 && o->v->consumed <= o->clean_end) { /* the core could not know that there is more: that it comes too late is */
-        ex->happened |= HAPPENED_STALE;                         /* nothing that a proxy can help, so it does not come */
-        peer_reset(o->v);
-        o->over = true;
-        return;
-    }
     REQUIRE(PROPERTY_UP_WELL_FORMED, !o->busy, "request %u comes before the last one is answered", ex->id);
     REQUIRE(PROPERTY_UP_WELL_FORMED, current_exchange(ex->client) == ex || o->v->state == CONN_CLOSED, "request %u is sent out of turn", ex->id);
     REQUIRE(PROPERTY_MALFORMED, ex->kind != EXCHANGE_MALFORMED, "malformed request %u reaches an origin", ex->id);
@@ -122,6 +114,7 @@ static void see_head(struct origin *o)
                                                                  ex->attempt->consumed == ex->consumed_before),
             "request %u is sent again", ex->id);
     ex->times_at_origin++;
+    ex->interims_sent = 0;
     ex->attempt = o->v;
     ex->consumed_before = o->v->consumed;
     ex->connected = true;
@@ -129,7 +122,7 @@ static void see_head(struct origin *o)
     if (o->first == NULL) o->first = ex;
     o->ex = o->v->exchange = ex;
     o->busy = true;
-    o->request_done = false;
+    o->request_done = o->answered = false;
     o->phase = ORIGIN_READS;
     if (ex->answer.when == WHEN_HEAD || ex->answer.interims > 0) o->answer_at = world.now_ms + ex->answer.delay_ms;
     if (ex->answer.deaf) {
@@ -152,7 +145,7 @@ static void see_body(struct origin *o)
     for (size_t i = 0; i < m->body_len; i++)
         REQUIRE(PROPERTY_UP_CONTENT, (ex->bad_body && from + i >= ex->req_len / 2) || (from + i < ex->req_len && m->body[i] == pattern(ex->id * 2, from + i)),
                 "request %u: octet %llu of its body is wrong", ex->id, (unsigned long long)(from + i));
-    if (ex->answer.when == WHEN_PART && m->body_at >= ex->answer.part) begin_answer(o);
+    if (ex->answer.when == WHEN_PART && m->body_at >= ex->answer.part && !o->answered) begin_answer(o);
 }
 
 static void see_end(struct origin *o)
@@ -166,7 +159,8 @@ static void see_end(struct origin *o)
     REQUIRE(PROPERTY_UP_WELL_FORMED, !ex->bad_body, "request %u: its malformed body reaches the origin as a good one", ex->id);
     ex->origin_got_all = true;
     o->request_done = true;
-    begin_answer(o);
+    if (o->answered) o->busy = false;
+    else begin_answer(o);
     message_start(m, true);
 }
 
@@ -181,7 +175,6 @@ static void take(struct origin *o, const uint8_t *data, size_t len)
         switch (message_next(&o->message, data, len, &used)) {
         case MESSAGE_HEAD:
             see_head(o);
-            if (o->over) return;
             if (o->ex->answer.when == WHEN_HEAD) begin_answer(o);
             break;
         case MESSAGE_BODY:
@@ -274,6 +267,21 @@ static void out_lengths(struct origin *o)
     if (a->framing == FRAMING_CHUNKED) out(o, "Transfer-Encoding: chunked\r\n");
 }
 
+static void out_end(struct origin *o)
+{
+    struct exchange *ex = o->ex;
+    struct answer *a = &ex->answer;
+    if (a->framing == FRAMING_CHUNKED && !bodiless(ex))
+        out(o, "0\r\n%s\r\n", a->trailers ? "X-Trail: t\r\nContent-Length: 3\r\nX-Hop-Down: 2\r\n" : "");
+    /* Octets behind the end, which arrive together with it: where they come later no proxy could know. */
+    if (a->fault == ANSWER_EXTRA && (a->framing != FRAMING_EOF || bodiless(ex)) && world.mood.again_one_in == 0 &&
+        peer_room(o->v) >= o->outbox.len + 100) {
+        ex->origin_done = o->extra = true; /* what follows does not belong to it */
+        out(o, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad");
+    }
+    o->phase = ORIGIN_SENDS_LAST;
+}
+
 static void out_head(struct origin *o)
 {
     struct exchange *ex = o->ex;
@@ -293,27 +301,14 @@ static void out_head(struct origin *o)
     out(o, "X-Hop-Down: 1\r\nKeep-Alive: 9\r\nProxy-Authenticate: no\r\n");
     if (a->status != 101) out(o, "Set-Cookie: a\r\nSet-Cookie: b\r\n");
     out(o, "\r\n");
-    o->closing = a->close || a->fault == ANSWER_EXTRA || a->fault == ANSWER_CONFLICT;
+    o->closing = a->close || (ex->happened & HAPPENED_CONFLICT) != 0;
     if (a->status == 101) {
         o->phase = ORIGIN_TUNNEL;
         ex->down.on = true;
     } else {
         o->phase = ORIGIN_BODY;
+        if (bodiless(ex)) out_end(o);
     }
-}
-
-static void out_end(struct origin *o)
-{
-    struct exchange *ex = o->ex;
-    struct answer *a = &ex->answer;
-    if (a->framing == FRAMING_CHUNKED && !bodiless(ex))
-        out(o, "0\r\n%s\r\n", a->trailers ? "X-Trail: t\r\nContent-Length: 3\r\nX-Hop-Down: 2\r\n" : "");
-    if (a->fault == ANSWER_EXTRA) {
-        ex->origin_done = true; /* what follows does not belong to it */
-        o->clean_end = o->written + o->outbox.len;
-    }
-    if (a->fault == ANSWER_EXTRA && (a->framing != FRAMING_EOF || bodiless(ex))) out(o, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad");
-    o->phase = ORIGIN_SENDS_LAST;
 }
 
 static void out_body(struct origin *o)
@@ -341,6 +336,7 @@ static void out_body(struct origin *o)
     for (uint32_t i = 0; i < n; i++) o->outbox.data[o->outbox.len++] = pattern(ex->id * 2 + 1, o->body_sent + i);
     o->body_sent += n;
     if (a->framing == FRAMING_CHUNKED) out(o, "\r\n");
+    if (n == left && a->fault != ANSWER_BAD_CHUNK) out_end(o);
 }
 
 /* All of the answer has been written. */
@@ -351,11 +347,12 @@ static void finish_answer(struct origin *o)
     if ((ex->happened & broken) == 0 && !((ex->happened & HAPPENED_CONFLICT) != 0 && ex->answer.framing != FRAMING_CHUNKED))
         ex->origin_done = true;
     trace("origin %u: answer to request %u is written", o->actor.number, ex->id);
+    o->answered = true;
     o->busy = !o->request_done;
     o->served++;
     o->answer_at = 0;
     o->phase = ORIGIN_READS;
-    if (o->closing && (ex->answer.close || ex->answer.fault != ANSWER_EXTRA)) {
+    if (o->closing) {
         if (!o->request_done) ex->happened |= HAPPENED_RESET;
         if (o->busy) peer_leave(o->v);
         else peer_fin(o->v);
@@ -401,7 +398,7 @@ static bool meet_fault(struct origin *o)
         return true;
     default:
         ex->happened |= position == 0 ? HAPPENED_EMPTY | HAPPENED_CUT : HAPPENED_CUT;
-        if (o->phase == ORIGIN_BODY && a->framing == FRAMING_EOF && !bodiless(ex)) { /* that is how such a body ends */
+        if (o->phase >= ORIGIN_BODY && a->framing == FRAMING_EOF && !bodiless(ex)) { /* that is how such a body ends */
             a->len = (uint32_t)o->body_sent - (o->outbox.len - o->outbox.at);
             ex->origin_done = true;
         }
@@ -545,7 +542,6 @@ static void origin_step(struct actor *a)
             step_after(a, 0);
         }
     }
-    if (o->over) return;
     step_write(o);
     step_end(o);
 }

@@ -142,6 +142,7 @@ struct conn {
 
 /* For peers. */
 size_t peer_write(struct conn *v, const void *data, size_t len); /* octets taken */
+uint32_t peer_room(const struct conn *v);
 size_t peer_read(struct conn *v, uint8_t *data, size_t len);
 void peer_fin(struct conn *v);
 void peer_reset(struct conn *v);
