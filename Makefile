@@ -4,8 +4,8 @@
 #   make run      build it and serve this machine's programs at 127.0.0.1:3128
 #   make test     install what the tests need, run all of them, print a table
 #
-# More: poll small asan (other builds), unit e2e port-test sim hostile (one kind of test), size bench tunnels
-# (measurements), requirements (which test proves which rule), clean.
+# More: poll small asan (other builds), unit e2e port-test sim hostile fuzz (one kind of test), size bench
+# tunnels (measurements), requirements (which test proves which rule), clean.
 
 ifeq ($(origin CC),default)
 CC := $(firstword $(foreach c,cc gcc clang,$(shell command -v $(c))) cc)
@@ -27,7 +27,7 @@ export MINIPROXY_RESULTS = build/results
 export PYTHONDONTWRITEBYTECODE = 1
 
 .DELETE_ON_ERROR:
-.PHONY: all run poll small asan test unit e2e port-test sim hostile size bench tunnels requirements clean
+.PHONY: all run poll small asan test unit e2e port-test sim hostile fuzz size bench tunnels requirements clean
 
 all: build/miniproxy
 
@@ -123,11 +123,14 @@ $(E2E:%=run-%): run-%:
 	    MINIPROXY_SMALL_BIN=$(CURDIR)/$(or $(SMALL_$*),build/miniproxy-small) \
 	    $(SUITE) $* 1500 $(PYTHON) -m pytest -q tests/e2e
 
-# Damaged messages from both sides, for a while.
-SUITES += hostile
+# Damaged messages from both sides, over sockets and in the core alone, for SECONDS.
+SUITES += hostile fuzz
 SECONDS ?= 60
 run-hostile: build/asan/miniproxy
 	@$(SUITE) hostile $$(($(SECONDS) + 120)) $(PYTHON) tests/tools/hostile.py $(SECONDS) $(SEED)
+
+run-fuzz: $(CORE) $(wildcard tests/fuzz/*)
+	@$(SUITE) fuzz $$(($(SECONDS) + 120)) sh tests/tools/fuzz.sh $(SECONDS)
 
 # The core for every target and compiler, configurations that must and must not build, its size.
 TOOLS = cross configs size readme
@@ -141,6 +144,7 @@ unit: $(UNIT:%=run-unit_%)
 port-test: $(PORT_TESTS:%=run-%) run-sha256
 e2e: run-e2e-epoll
 hostile: run-hostile
+fuzz: run-fuzz
 sim:
 	@$(MAKE) --no-print-directory -k SEEDS=$(or $(LONG_SEEDS),1..100000) $(SIMS:%=run-%) run-sim-split run-sim-asan
 

@@ -618,7 +618,8 @@ void miniproxy_posix_wait(struct miniproxy_posix *posix, uint32_t wait_ms)
 
 #else
 
-/* poll: the set holds the wake, the listeners, then the connections without gaps. */
+/* poll: the set holds the wake, the listeners, the connections, without gaps: poll refuses a set that is larger than the
+ * number of descriptors a process may have. */
 
 static bool make_nonblocking(int fd)
 {
@@ -703,18 +704,18 @@ static void signal_events(struct miniproxy_conn *c, int events)
 
 void miniproxy_posix_wait(struct miniproxy_posix *posix, uint32_t wait_ms)
 {
-    struct pollfd *listeners = posix->polls + 1, *conns = listeners + MINIPROXY_POSIX_LISTENERS;
+    struct pollfd *listeners = posix->polls + 1, *conns = listeners + posix->listeners_used;
 
     posix->polls[0] = (struct pollfd){.fd = posix->wake_fd[0], .events = POLLIN};
-    for (unsigned i = 0; i < MINIPROXY_POSIX_LISTENERS; i++) {
-        bool ask = i < posix->listeners_used && !(posix->accept_ready >> i & 1u);
+    for (unsigned i = 0; i < posix->listeners_used; i++) {
+        bool ask = !(posix->accept_ready >> i & 1u);
 
         listeners[i] = (struct pollfd){.fd = ask ? posix->listeners[i].fd : -1, .events = POLLIN};
     }
     for (unsigned i = 0; i < posix->open; i++) conns[i] = conn_request(posix->polled[i]);
-    if (poll(posix->polls, 1 + MINIPROXY_POSIX_LISTENERS + posix->open, timeout_of(wait_ms)) <= 0) return;
+    if (poll(posix->polls, 1u + posix->listeners_used + posix->open, timeout_of(wait_ms)) <= 0) return;
     if (posix->polls[0].revents != 0) signal_wake(posix);
-    for (unsigned i = 0; i < MINIPROXY_POSIX_LISTENERS; i++) {
+    for (unsigned i = 0; i < posix->listeners_used; i++) {
         if (listeners[i].revents == 0) continue;
         posix->accept_ready |= 1u << i;
         miniproxy_wake_accept(posix->proxy);

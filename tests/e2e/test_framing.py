@@ -565,7 +565,8 @@ def test_too_large_response_trailers(proxy, origin, trailers):
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     o, client = origin(answer(head + chunked(b"hello", trailers=trailers), then_close=True)), proxy.client()
     client.send(request("GET", o.url + "/"))
-    assert not client.response(whole=False).complete
+    back = client.response(whole=False)
+    assert back.status == 502 or (back.status == 200 and not back.complete)
     assert proxy.event(client)["cause"] == "origin_trailer_too_large"
 
 

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -249,6 +250,25 @@ static bool test_sleeps(void)
     sleeps("while both directions are closed");
     free(bulk);
     return true;
+}
+
+/* With not one descriptor to spare, the port still waits for all that it has. */
+static bool test_few_descriptors(void)
+{
+    struct conformance_pair p;
+    struct rlimit before, few;
+    bool ok;
+
+    for (int i = 0; i < 20; i++)
+        if (!conformance_pair(&p, CONFORMANCE_ACCEPTED_4)) return false;
+    getrlimit(RLIMIT_NOFILE, &before);
+    few = before;
+    few.rlim_cur = 1 + posix.listeners_used + 20; /* the wake, the listeners, the connections */
+    ok = check(setrlimit(RLIMIT_NOFILE, &few) == 0, "a lower limit") && sleeps("while all is quiet") &&
+         check(posix_world.peer_send(&posix_world, p.peer, "x", 1) == 1, "the peer sends") &&
+         check(conformance_await(p.c, MINIPROXY_RD), "a wake");
+    setrlimit(RLIMIT_NOFILE, &before);
+    return ok;
 }
 
 static void *interrupt_later(void *data)
@@ -681,6 +701,7 @@ static const struct {
     {"stop listening", "-", test_stop_listening},
     {"start without descriptors", "Z08", test_start_without_descriptors},
     {"no busy loop", "Z08", test_sleeps},
+    {"all descriptors in use", "Z08", test_few_descriptors},
     {"interrupt", "-", test_interrupt},
     {"a reset is hinted at", "-", test_broken_hint},
     {"no needless calls", "-", test_no_needless_calls},

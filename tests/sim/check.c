@@ -14,14 +14,16 @@ const struct machine *machine_at(const struct miniproxy_addr *a)
 {
     for (unsigned i = 0; i < world.machine_count; i++) {
         const struct machine *m = &world.machines[i];
-        if (m->addr.family == a->family && memcmp(m->addr.ip, a->ip, a->family == 4 ? 4 : MINIPROXY_IP_LEN) == 0) return m;
+        if (m->addr.family == a->family && memcmp(m->addr.ip, a->ip, a->family == 4 ? 4 : MINIPROXY_IP_LEN) == 0)
+            return m;
     }
     return NULL;
 }
 
 static struct client *client_at(const struct miniproxy_addr *a)
 {
-    struct client *cl = a->port >= 20000 && a->port < 20000 + world.client_count ? &world.clients[a->port - 20000] : NULL;
+    struct client *cl =
+        a->port >= 20000 && a->port < 20000 + world.client_count ? &world.clients[a->port - 20000] : NULL;
     return cl != NULL && cl->accepted && memcmp(cl->addr.ip, a->ip, 4) == 0 ? cl : NULL;
 }
 
@@ -100,7 +102,8 @@ static bool excused_request(const struct exchange *ex, uint8_t cause, uint32_t h
     case MINIPROXY_CAUSE_CONNECT_PORT:
         return denied(ex) && ex->kind == EXCHANGE_CONNECT && ex->port != MINIPROXY_CONNECT_PORT;
     case MINIPROXY_CAUSE_HEAD_TIMEOUT:
-        return (h & CLIENT_SLOW) != 0 || ex->head_len * (m->latency_ms + m->wake_delay_ms + 1) * 2 > world.timeout_ms[MINIPROXY_TIMEOUT_HEAD];
+        return (h & CLIENT_SLOW) != 0 ||
+               ex->head_len * (m->latency_ms + m->wake_delay_ms + 1) * 2 > world.timeout_ms[MINIPROXY_TIMEOUT_HEAD];
     case MINIPROXY_CAUSE_BODY_TIMEOUT:
         return (h & CLIENT_SLOW) != 0;
     case MINIPROXY_CAUSE_BODY_SIZE:
@@ -184,8 +187,9 @@ static bool excused_world(const struct exchange *ex, uint8_t cause, uint32_t h)
     case MINIPROXY_CAUSE_CLIENT_WRITE_TIMEOUT:
         return (h & (CLIENT_SLOW | CLIENT_STOPS_READING)) != 0;
     case MINIPROXY_CAUSE_TUNNEL_TIMEOUT:
-        return (ex->up.on || ex->down.on) && (world.timeout_ms[MINIPROXY_TIMEOUT_TUNNEL_TOTAL] != 0 ||
-               (h & (HAPPENED_SLOW | CLIENT_SLOW | CLIENT_STOPS_READING | CLIENT_FIN)) != 0);
+        return (ex->up.on || ex->down.on) &&
+               (world.timeout_ms[MINIPROXY_TIMEOUT_TUNNEL_TOTAL] != 0 ||
+                (h & (HAPPENED_SLOW | CLIENT_SLOW | CLIENT_STOPS_READING | CLIENT_FIN)) != 0);
     case MINIPROXY_CAUSE_TOTAL_TIMEOUT:
         return world.timeout_ms[MINIPROXY_TIMEOUT_TOTAL] != 0;
     case MINIPROXY_CAUSE_STOPPED:
@@ -198,8 +202,8 @@ static bool excused_world(const struct exchange *ex, uint8_t cause, uint32_t h)
 static bool excused(const struct exchange *ex, uint8_t cause)
 {
     uint32_t h = ex->happened | ex->client->happened;
-    return listed(ex, cause) || excused_request(ex, cause, h) || excused_connect(ex, cause, h) || excused_origin(ex, cause, h) ||
-           excused_world(ex, cause, h);
+    return listed(ex, cause) || excused_request(ex, cause, h) || excused_connect(ex, cause, h) ||
+           excused_origin(ex, cause, h) || excused_world(ex, cause, h);
 }
 
 /* ---- Events ---- */
@@ -222,8 +226,9 @@ void on_begin(void *app, const struct miniproxy_event *e)
     trace("begin of request %u", ex->id);
     cl->begins++;
     if (ex->kind != EXCHANGE_MALFORMED) {
-        REQUIRE(PROPERTY_EVENTS, same_text(e->method, e->method_len, ex->method, 1000) &&
-                                     same_text(e->target, e->target_len, ex->sent_target, 1000),
+        REQUIRE(PROPERTY_EVENTS,
+                same_text(e->method, e->method_len, ex->method, 1000) &&
+                    same_text(e->target, e->target_len, ex->sent_target, 1000),
                 "request %u: begin says %.*s %.*s", ex->id, e->method_len, e->method, e->target_len, e->target);
     }
     if (ex->policy_count == 0) ex->policies[ex->policy_count++] = world.policy;
@@ -231,10 +236,13 @@ void on_begin(void *app, const struct miniproxy_event *e)
 
 static void check_result(const struct exchange *ex, const struct miniproxy_event *e)
 {
-    bool local = ex->kind == EXCHANGE_CONNECT && ex->connected && (e->cause == MINIPROXY_CAUSE_NONE || e->status == 200);
+    bool local =
+        ex->kind == EXCHANGE_CONNECT && ex->connected && (e->cause == MINIPROXY_CAUSE_NONE || e->status == 200);
     if (e->source == MINIPROXY_BY_PROXY)
-        REQUIRE(PROPERTY_EVENTS, local ? e->status == 200 : e->status == miniproxy_cause_status((enum miniproxy_cause)e->cause),
-                "request %u: cause %s with status %u", ex->id, miniproxy_cause_token((enum miniproxy_cause)e->cause), e->status);
+        REQUIRE(PROPERTY_EVENTS,
+                local ? e->status == 200 : e->status == miniproxy_cause_status((enum miniproxy_cause)e->cause),
+                "request %u: cause %s with status %u", ex->id, miniproxy_cause_token((enum miniproxy_cause)e->cause),
+                e->status);
     if (e->source == MINIPROXY_BY_ORIGIN)
         REQUIRE(PROPERTY_EVENTS, (e->status == ex->answer.status || ex->kind == EXCHANGE_CONNECT) && ex->connected,
                 "request %u: status %u by the origin", ex->id, e->status);
@@ -245,7 +253,8 @@ static void check_result(const struct exchange *ex, const struct miniproxy_event
         REQUIRE(PROPERTY_MALFORMED, ex->causes[0] == 0, "malformed request %u goes well", ex->id);
     }
     if (e->user != NULL)
-        REQUIRE(PROPERTY_LOGIN, ex->login == LOGIN_GOOD && strcmp(e->user, "kiosk") == 0, "request %u: user %s", ex->id, e->user);
+        REQUIRE(PROPERTY_LOGIN, ex->login == LOGIN_GOOD && strcmp(e->user, "kiosk") == 0, "request %u: user %s", ex->id,
+                e->user);
 }
 
 static void count_event(struct client *cl, const struct miniproxy_event *e)
@@ -266,16 +275,19 @@ void on_event(void *app, const struct miniproxy_event *e)
     struct exchange *ex, *last;
     const char *token = miniproxy_cause_token((enum miniproxy_cause)e->cause);
     REQUIRE(PROPERTY_EVENTS, app == &world && cl != NULL, "an event for an unknown client");
-    trace("event client %u: %u %s, up %llu down %llu", cl->actor.number, e->status, token, (unsigned long long)e->bytes_up,
-          (unsigned long long)e->bytes_down);
+    trace("event client %u: %u %s, up %llu down %llu", cl->actor.number, e->status, token,
+          (unsigned long long)e->bytes_up, (unsigned long long)e->bytes_down);
     ex = current_exchange(cl);
-    if (ex == NULL && e->bytes_up == 0 && excused_world(cl->exchanges[0], e->cause, 0)) { /* nothing is left to learn that it has gone */
+    if (ex == NULL && e->bytes_up == 0 &&
+        excused_world(cl->exchanges[0], e->cause, 0)) { /* nothing is left to learn that it has gone */
         count_event(cl, e);
         return;
     }
-    REQUIRE(PROPERTY_EVENTS, ex != NULL, "client %u: an event (%u %s) for no request", cl->actor.number, e->status, token);
+    REQUIRE(PROPERTY_EVENTS, ex != NULL, "client %u: an event (%u %s) for no request", cl->actor.number, e->status,
+            token);
     REQUIRE(PROPERTY_EVENTS, e->session == cl->session, "request %u: event in another session", ex->id);
-    REQUIRE(PROPERTY_EVENTS, e->status < 600 && e->cause < MINIPROXY_CAUSE_COUNT, "request %u: event with status %u", ex->id, e->status);
+    REQUIRE(PROPERTY_EVENTS, e->status < 600 && e->cause < MINIPROXY_CAUSE_COUNT, "request %u: event with status %u",
+            ex->id, e->status);
     if (cl->begins == cl->events) cl->begins++;
     cl->events++;
     if (ex->policy_count == 0) ex->policies[ex->policy_count++] = world.policy;
@@ -283,12 +295,12 @@ void on_event(void *app, const struct miniproxy_event *e)
     REQUIRE(PROPERTY_CLOSES, last == NULL || !(last->http10 || last->says_close || last->kind == EXCHANGE_CONNECT),
             "request %u: handled after one that ends the connection", ex->id);
     if (e->method_len > 0 && ex->kind != EXCHANGE_MALFORMED)
-        REQUIRE(PROPERTY_EVENTS, same_text(e->method, e->method_len, ex->method, 1000) &&
-                                     e->target_len <= strlen(ex->sent_target) &&
-                                     memcmp(e->target, ex->sent_target, e->target_len) == 0,
+        REQUIRE(PROPERTY_EVENTS,
+                same_text(e->method, e->method_len, ex->method, 1000) && e->target_len <= strlen(ex->sent_target) &&
+                    memcmp(e->target, ex->sent_target, e->target_len) == 0,
                 "request %u: the event says %.*s %.*s", ex->id, e->method_len, e->method, e->target_len, e->target);
-    REQUIRE(PROPERTY_CAUSE, e->cause == MINIPROXY_CAUSE_NONE || excused(ex, e->cause), "request %u: %u %s without a reason", ex->id,
-            e->status, token);
+    REQUIRE(PROPERTY_CAUSE, e->cause == MINIPROXY_CAUSE_NONE || excused(ex, e->cause),
+            "request %u: %u %s without a reason", ex->id, e->status, token);
     check_result(ex, e);
     ex->evented = true;
     ex->line_unread = e->method_len == 0;
@@ -304,10 +316,12 @@ void check_step(void)
 {
     const struct miniproxy_counters *c = miniproxy_counters(&world.proxy);
     unsigned active = miniproxy_active(&world.proxy);
-    REQUIRE(PROPERTY_COUNTERS, c->active == active && active <= MINIPROXY_SLOTS && c->active_peak >= active, "%u sessions are active",
-            active);
-    REQUIRE(PROPERTY_COUNTERS, active == world.open_clients, "%u sessions for %u connections", active, world.open_clients);
-    REQUIRE(PROPERTY_COUNTERS, c->buffers <= MINIPROXY_BUFFERS && c->buffers_peak >= c->buffers, "%u buffers are borrowed", c->buffers);
+    REQUIRE(PROPERTY_COUNTERS, c->active == active && active <= MINIPROXY_SLOTS && c->active_peak >= active,
+            "%u sessions are active", active);
+    REQUIRE(PROPERTY_COUNTERS, active == world.open_clients, "%u sessions for %u connections", active,
+            world.open_clients);
+    REQUIRE(PROPERTY_COUNTERS, c->buffers <= MINIPROXY_BUFFERS && c->buffers_peak >= c->buffers,
+            "%u buffers are borrowed", c->buffers);
     REQUIRE(PROPERTY_COUNTERS, c->requests == world.events, "%u requests, but %u events", c->requests, world.events);
 }
 
@@ -315,7 +329,8 @@ void check_step(void)
 
 static bool troubled(const struct exchange *ex)
 {
-    return ((ex->happened | ex->client->happened) & (CLIENT_ABORTED | CLIENT_FIN | CLIENT_SLOW | CLIENT_FAULT | CLIENT_STOPS_READING)) != 0 ||
+    return ((ex->happened | ex->client->happened) &
+            (CLIENT_ABORTED | CLIENT_FIN | CLIENT_SLOW | CLIENT_FAULT | CLIENT_STOPS_READING)) != 0 ||
            world.stopped;
 }
 
@@ -323,10 +338,11 @@ static void check_tunnel(const struct exchange *ex)
 {
     uint32_t h = ex->happened | ex->client->happened;
     if (h != 0 || world.stopped || ex->event_cause != MINIPROXY_CAUSE_NONE || !ex->up.on) return;
-    REQUIRE(PROPERTY_TUNNEL, ex->down.got == ex->down.get_len, "request %u: the origin got %llu of %u octets of the tunnel", ex->id,
-            (unsigned long long)ex->down.got, ex->down.get_len);
-    REQUIRE(PROPERTY_TUNNEL, ex->up.got == ex->up.get_len, "request %u: the client got %llu of %u octets of the tunnel", ex->id,
-            (unsigned long long)ex->up.got, ex->up.get_len);
+    REQUIRE(PROPERTY_TUNNEL, ex->down.got == ex->down.get_len,
+            "request %u: the origin got %llu of %u octets of the tunnel", ex->id, (unsigned long long)ex->down.got,
+            ex->down.get_len);
+    REQUIRE(PROPERTY_TUNNEL, ex->up.got == ex->up.get_len, "request %u: the client got %llu of %u octets of the tunnel",
+            ex->id, (unsigned long long)ex->up.got, ex->up.get_len);
     REQUIRE(PROPERTY_TUNNEL, ex->up.eof && ex->down.eof, "request %u: no FIN at an end of the tunnel", ex->id);
 }
 
@@ -341,16 +357,20 @@ static bool tunnel_broken(const struct client *cl)
 static void check_exchange(const struct exchange *ex)
 {
     if (ex->client_status != 0) {
-        REQUIRE(PROPERTY_EVENTS, ex->evented && ex->event_status == ex->client_status, "request %u: the client saw %u, the event says %u",
-                ex->id, ex->client_status, ex->event_status);
-        REQUIRE(PROPERTY_EVENTS, ex->by_proxy == (ex->event_source == MINIPROXY_BY_PROXY && ex->kind != EXCHANGE_CONNECT) ||
-                                     ex->kind == EXCHANGE_CONNECT,
+        REQUIRE(PROPERTY_EVENTS, ex->evented && ex->event_status == ex->client_status,
+                "request %u: the client saw %u, the event says %u", ex->id, ex->client_status, ex->event_status);
+        REQUIRE(PROPERTY_EVENTS,
+                ex->by_proxy == (ex->event_source == MINIPROXY_BY_PROXY && ex->kind != EXCHANGE_CONNECT) ||
+                    ex->kind == EXCHANGE_CONNECT,
                 "request %u: the event names the wrong source", ex->id);
     }
     if (!ex->evented || troubled(ex)) return;
     if (tunnel_broken(ex->client) || world.timeout_ms[MINIPROXY_TIMEOUT_TOTAL] != 0) return;
-    /* Said in one send, cut short to make a place for the next one, or on its way when the idle connection was closed. */
-    if (miniproxy_counters(&world.proxy)->evicted > 0 || world.drained || ex->client->surplus || ex->event_cause == MINIPROXY_CAUSE_BUFFERS_FULL) return;
+    /* Said in one send, cut short to make a place for the next one, or on its way when the idle connection was closed.
+     */
+    if (miniproxy_counters(&world.proxy)->evicted > 0 || world.drained || ex->client->surplus ||
+        ex->event_cause == MINIPROXY_CAUSE_BUFFERS_FULL)
+        return;
     if (ex->event_status != 0 && (ex->event_source == MINIPROXY_BY_PROXY || ex->event_cause == MINIPROXY_CAUSE_NONE))
         REQUIRE(PROPERTY_REPLY_READABLE, ex->client_status != 0 && ex->client_complete,
                 "request %u: the client does not get the whole %u", ex->id, ex->event_status);
@@ -366,21 +386,24 @@ static void check_silence(const struct client *cl)
     const struct exchange *last = cl->events > 0 ? cl->exchanges[cl->events - 1] : NULL;
     if (ex == NULL || ex->head_end_at == 0 || troubled(ex) || world.drained) return;
     if (last != NULL && (last->event_cause != MINIPROXY_CAUSE_NONE || last->client_close || last->up.on)) return;
-    REQUIRE(PROPERTY_NO_SILENCE, cl->conn->consumed <= ex->start_at, "request %u was read, but nothing came of it", ex->id);
+    REQUIRE(PROPERTY_NO_SILENCE, cl->conn->consumed <= ex->start_at, "request %u was read, but nothing came of it",
+            ex->id);
 }
 
 static void check_client(const struct client *cl)
 {
     if (!cl->accepted) {
-        REQUIRE(PROPERTY_LIVENESS, world.drained || world.stopped || cl->happened & CLIENT_FAULT, "client %u is never accepted",
-                cl->actor.number);
+        REQUIRE(PROPERTY_LIVENESS, world.drained || world.stopped || cl->happened & CLIENT_FAULT,
+                "client %u is never accepted", cl->actor.number);
         return;
     }
-    REQUIRE(PROPERTY_LEAK, cl->conn->state == CONN_CLOSED, "the connection of client %u is never closed", cl->actor.number);
+    REQUIRE(PROPERTY_LEAK, cl->conn->state == CONN_CLOSED, "the connection of client %u is never closed",
+            cl->actor.number);
     REQUIRE(PROPERTY_EVENTS, cl->begins == cl->events, "client %u: a begin without an event", cl->actor.number);
     REQUIRE(PROPERTY_COUNTERS, cl->event_down <= cl->conn->produced && cl->event_up <= cl->conn->consumed,
-            "client %u: events count %llu up and %llu down of %llu and %llu octets", cl->actor.number, (unsigned long long)cl->event_up,
-            (unsigned long long)cl->event_down, (unsigned long long)cl->conn->consumed, (unsigned long long)cl->conn->produced);
+            "client %u: events count %llu up and %llu down of %llu and %llu octets", cl->actor.number,
+            (unsigned long long)cl->event_up, (unsigned long long)cl->event_down,
+            (unsigned long long)cl->conn->consumed, (unsigned long long)cl->conn->produced);
     for (unsigned i = 0; i < cl->count; i++) check_exchange(cl->exchanges[i]);
     check_silence(cl);
 }
@@ -389,16 +412,17 @@ static void check_counters(void)
 {
     const struct miniproxy_counters *c = miniproxy_counters(&world.proxy);
     for (unsigned i = 0; i < 6; i++)
-        REQUIRE(PROPERTY_COUNTERS, c->status[i] == world.counted_status[i], "status[%u] is %u instead of %u", i, c->status[i],
-                world.counted_status[i]);
+        REQUIRE(PROPERTY_COUNTERS, c->status[i] == world.counted_status[i], "status[%u] is %u instead of %u", i,
+                c->status[i], world.counted_status[i]);
 #if MINIPROXY_WITH_CAUSE_COUNTERS
     for (unsigned i = 0; i < MINIPROXY_CAUSE_COUNT; i++)
-        REQUIRE(PROPERTY_COUNTERS, c->cause[i] == world.counted_cause[i], "cause[%u] is %u instead of %u", i, c->cause[i],
-                world.counted_cause[i]);
+        REQUIRE(PROPERTY_COUNTERS, c->cause[i] == world.counted_cause[i], "cause[%u] is %u instead of %u", i,
+                c->cause[i], world.counted_cause[i]);
 #endif
     REQUIRE(PROPERTY_COUNTERS, c->bytes_down >= world.counted_down && c->bytes_up >= world.counted_up,
-            "bytes: %llu up, %llu down, events say %llu, %llu", (unsigned long long)c->bytes_up, (unsigned long long)c->bytes_down,
-            (unsigned long long)world.counted_up, (unsigned long long)world.counted_down);
+            "bytes: %llu up, %llu down, events say %llu, %llu", (unsigned long long)c->bytes_up,
+            (unsigned long long)c->bytes_down, (unsigned long long)world.counted_up,
+            (unsigned long long)world.counted_down);
 }
 
 void check_rest(void)
@@ -408,7 +432,9 @@ void check_rest(void)
     REQUIRE(PROPERTY_LEAK, c->buffers == 0, "%u buffers are left", c->buffers);
     REQUIRE(PROPERTY_LEAK, port_open_slots() == 0, "%u connections are left", port_open_slots());
     for (unsigned i = 0; i < policy_count; i++)
-        REQUIRE(PROPERTY_LEAK, policies[i] == NULL || policies[i] == world.policy || !miniproxy_policy_in_use(&world.proxy, policies[i]),
+        REQUIRE(PROPERTY_LEAK,
+                policies[i] == NULL || policies[i] == world.policy ||
+                    !miniproxy_policy_in_use(&world.proxy, policies[i]),
                 "an old policy is still in use");
     if (world.drained || world.stopped) checked(PROPERTY_DRAIN);
     for (unsigned i = 0; i < world.client_count; i++) check_client(&world.clients[i]);

@@ -18,10 +18,11 @@ static void check_from_origin(const struct exchange *ex, const struct message *m
     static const char *const hop[] = {"X-Hop-Down", "Proxy-Authenticate", "Keep-Alive", "Proxy-Connection", "TE"};
     char id[12];
     snprintf(id, sizeof id, "%u", ex->id);
-    REQUIRE(PROPERTY_ORDER, has_text(message_field(m, "X-Sim"), id), "request %u is answered by the response of another",
-            ex->id);
+    REQUIRE(PROPERTY_ORDER, has_text(message_field(m, "X-Sim"), id),
+            "request %u is answered by the response of another", ex->id);
     for (unsigned i = 0; i < sizeof hop / sizeof hop[0]; i++)
-        REQUIRE(PROPERTY_DOWN_HOP, message_field(m, hop[i]) == NULL, "request %u: %s of the origin reaches the client", ex->id, hop[i]);
+        REQUIRE(PROPERTY_DOWN_HOP, message_field(m, hop[i]) == NULL, "request %u: %s of the origin reaches the client",
+                ex->id, hop[i]);
     REQUIRE(PROPERTY_DOWN_HOP, message_lists(m, "Via", "1.1 sim") || message_lists(m, "Via", "1.0 sim"),
             "request %u: no Via in the response", ex->id);
     REQUIRE(PROPERTY_DOWN_HOP, message_count(m, "Set-Cookie") == (m->status >= 200 && m->status != 101 ? 2u : 0u),
@@ -34,16 +35,18 @@ static void check_from_proxy(const struct exchange *ex, const struct message *m)
     REQUIRE(PROPERTY_DOWN_WELL_FORMED, m->has_length, "request %u: a reply of the proxy has no length", ex->id);
     REQUIRE(PROPERTY_LOGIN, m->status != 407 || message_field(m, "Proxy-Authenticate") != NULL,
             "request %u: 407 without Proxy-Authenticate", ex->id);
-    REQUIRE(PROPERTY_BUSY, m->status != 503 || message_field(m, "Retry-After") != NULL, "request %u: 503 without Retry-After",
-            ex->id);
+    REQUIRE(PROPERTY_BUSY, m->status != 503 || message_field(m, "Retry-After") != NULL,
+            "request %u: 503 without Retry-After", ex->id);
 }
 
 static void see_interim(struct client *cl, struct exchange *ex, const struct message *m)
 {
     trace("client %u: interim %d", cl->actor.number, m->status);
     REQUIRE(PROPERTY_DOWN_WELL_FORMED, !ex->http10, "request %u: an HTTP/1.0 client gets an interim response", ex->id);
-    REQUIRE(PROPERTY_DOWN_WELL_FORMED, m->framing == FRAMING_NONE, "request %u: an interim response with a length", ex->id);
-    REQUIRE(PROPERTY_INTERIM, ex->interims_seen < ex->interims_sent, "request %u: an interim response nobody sent", ex->id);
+    REQUIRE(PROPERTY_DOWN_WELL_FORMED, m->framing == FRAMING_NONE, "request %u: an interim response with a length",
+            ex->id);
+    REQUIRE(PROPERTY_INTERIM, ex->interims_seen < ex->interims_sent, "request %u: an interim response nobody sent",
+            ex->id);
     check_from_origin(ex, m);
     ex->interims_seen++;
     message_start(&cl->message, false);
@@ -56,7 +59,8 @@ static void enter_tunnel(struct client *cl, struct exchange *ex, const struct me
     REQUIRE(PROPERTY_TUNNEL, ex->connected, "request %u: a tunnel without a connection", ex->id);
     if (ex->kind == EXCHANGE_UPGRADE) {
         check_from_origin(ex, m);
-        REQUIRE(PROPERTY_UPGRADE, has_text(message_field(m, "Upgrade"), "websocket") && message_lists(m, "Connection", "upgrade"),
+        REQUIRE(PROPERTY_UPGRADE,
+                has_text(message_field(m, "Upgrade"), "websocket") && message_lists(m, "Connection", "upgrade"),
                 "request %u: 101 without its fields", ex->id);
     }
     ex->client_complete = true;
@@ -78,21 +82,25 @@ static void see_final(struct client *cl, struct exchange *ex, struct message *m)
     bool close = message_lists(m, "Connection", "close");
     trace("client %u: request %u gets %d%s%s", cl->actor.number, ex->id, m->status, ex->by_proxy ? " by proxy" : "",
           close ? ", close" : "");
-    REQUIRE(PROPERTY_DOWN_WELL_FORMED, m->status != 204 || m->framing == FRAMING_NONE, "request %u: 204 with a length", ex->id);
+    REQUIRE(PROPERTY_DOWN_WELL_FORMED, m->status != 204 || m->framing == FRAMING_NONE, "request %u: 204 with a length",
+            ex->id);
     REQUIRE(PROPERTY_DOWN_WELL_FORMED, !ex->http10 || !m->chunked, "request %u: chunked to an HTTP/1.0 client", ex->id);
-    REQUIRE(PROPERTY_CLOSES, framing != FRAMING_EOF || close, "request %u: ends at the close without saying so", ex->id);
-    REQUIRE(PROPERTY_CLOSES, close || !(ex->http10 || ex->says_close), "request %u: the response does not say close", ex->id);
+    REQUIRE(PROPERTY_CLOSES, framing != FRAMING_EOF || close, "request %u: ends at the close without saying so",
+            ex->id);
+    REQUIRE(PROPERTY_CLOSES, close || !(ex->http10 || ex->says_close), "request %u: the response does not say close",
+            ex->id);
     if (ex->by_proxy) {
         check_from_proxy(ex, m);
     } else {
         check_from_origin(ex, m);
-        REQUIRE(PROPERTY_INTERIM, ex->interims_sent <= MINIPROXY_INTERIM_MAX, "request %u: %u interim responses are passed on",
-                ex->id, ex->interims_sent);
+        REQUIRE(PROPERTY_INTERIM, ex->interims_sent <= MINIPROXY_INTERIM_MAX,
+                "request %u: %u interim responses are passed on", ex->id, ex->interims_sent);
         REQUIRE(PROPERTY_ORDER, m->status == ex->answer.status, "request %u: %d instead of %u", ex->id, m->status,
                 ex->answer.status);
     }
     ex->client_close = close;
-    /* Refused before its method could be read: a client that asked for HEAD cannot tell what follows, but for the close. */
+    /* Refused before its method could be read: a client that asked for HEAD cannot tell what follows, but for the
+     * close. */
     cl->blind = ex->by_proxy && close && strcmp(ex->method, "HEAD") == 0 &&
                 (ex->evented ? ex->line_unread : cl->conn->consumed < ex->head_end_at);
     message_body(m, framing);
@@ -103,7 +111,8 @@ static void see_head(struct client *cl)
     struct message *m = &cl->message;
     struct exchange *ex;
     const struct field *status;
-    if (cl->reading == cl->count && m->status == 503 && message_lists(m, "Connection", "close")) { /* no place for it any more */
+    if (cl->reading == cl->count && m->status == 503 &&
+        message_lists(m, "Connection", "close")) { /* no place for it any more */
         cl->blind = cl->saw_close = true;
         return;
     }
@@ -121,7 +130,8 @@ static void see_head(struct client *cl)
     }
     ex->client_status = (uint16_t)m->status;
     if (m->status == 101)
-        REQUIRE(PROPERTY_UPGRADE, ex->kind == EXCHANGE_UPGRADE && ex->answer.status == 101, "request %u: 101 unasked", ex->id);
+        REQUIRE(PROPERTY_UPGRADE, ex->kind == EXCHANGE_UPGRADE && ex->answer.status == 101, "request %u: 101 unasked",
+                ex->id);
     if (m->status == 101 || (ex->kind == EXCHANGE_CONNECT && m->status < 300)) enter_tunnel(cl, ex, m);
     else see_final(cl, ex, m);
 }
@@ -133,8 +143,9 @@ static void see_body(struct client *cl)
     uint64_t from = m->body_at - m->body_len;
     if (ex->by_proxy) return;
     for (size_t i = 0; i < m->body_len; i++)
-        REQUIRE(PROPERTY_DOWN_CONTENT, ((ex->happened & HAPPENED_BAD_CHUNK) != 0 && from + i >= ex->answer.len / 2) ||
-                                           (from + i < ex->answer.len && m->body[i] == pattern(ex->id * 2 + 1, from + i)),
+        REQUIRE(PROPERTY_DOWN_CONTENT,
+                ((ex->happened & HAPPENED_BAD_CHUNK) != 0 && from + i >= ex->answer.len / 2) ||
+                    (from + i < ex->answer.len && m->body[i] == pattern(ex->id * 2 + 1, from + i)),
                 "request %u: octet %llu of the response is wrong", ex->id, (unsigned long long)(from + i));
     ex->body_seen = m->body_at;
 }
@@ -146,12 +157,13 @@ static void see_end(struct client *cl)
     trace("client %u: response to request %u is complete", cl->actor.number, ex->id);
     ex->client_complete = true;
     if (!ex->by_proxy) {
-        REQUIRE(PROPERTY_TRUNCATION, ex->origin_done, "request %u: looks complete, but the origin has not completed it", ex->id);
-        if (m->framing != FRAMING_NONE)
-            REQUIRE(PROPERTY_TRUNCATION, m->body_at == ex->answer.len, "request %u: complete with %llu of %u octets", ex->id,
-                    (unsigned long long)m->body_at, ex->answer.len);
-        REQUIRE(PROPERTY_INTERIM, ex->http10 || ex->interims_seen == ex->interims_sent, "request %u: interim responses are lost",
+        REQUIRE(PROPERTY_TRUNCATION, ex->origin_done, "request %u: looks complete, but the origin has not completed it",
                 ex->id);
+        if (m->framing != FRAMING_NONE)
+            REQUIRE(PROPERTY_TRUNCATION, m->body_at == ex->answer.len, "request %u: complete with %llu of %u octets",
+                    ex->id, (unsigned long long)m->body_at, ex->answer.len);
+        REQUIRE(PROPERTY_INTERIM, ex->http10 || ex->interims_seen == ex->interims_sent,
+                "request %u: interim responses are lost", ex->id);
         REQUIRE(PROPERTY_DOWN_HOP, m->trailer_count <= ex->answer.trailers, "request %u: trailers nobody sent", ex->id);
     }
     cl->saw_close = ex->client_close;
@@ -182,7 +194,8 @@ static void take(struct client *cl, const uint8_t *data, size_t len)
             see_end(cl);
             break;
         case MESSAGE_BAD:
-            violation(PROPERTY_DOWN_WELL_FORMED, "client %u gets a malformed response: %s", cl->actor.number, cl->message.error);
+            violation(PROPERTY_DOWN_WELL_FORMED, "client %u gets a malformed response: %s", cl->actor.number,
+                      cl->message.error);
         case MESSAGE_MORE:
             REQUIRE(PROPERTY_CLOSES, !cl->saw_close || used == len, "client %u: octets behind the last response",
                     cl->actor.number);
@@ -232,8 +245,8 @@ static bool fill_head(struct client *cl)
     ex->head_end_at = cl->written + ex->head_len;
     memcpy(cl->outbox.data, ex->head, ex->head_len);
     cl->outbox.len = ex->head_len;
-    trace("client %u writes request %u: %.60s %s", cl->actor.number, ex->id, ex->kind == EXCHANGE_MALFORMED ? ex->head : ex->method,
-          ex->sent_target);
+    trace("client %u writes request %u: %.60s %s", cl->actor.number, ex->id,
+          ex->kind == EXCHANGE_MALFORMED ? ex->head : ex->method, ex->sent_target);
     cl->body_sent = 0;
     if (ex->kind == EXCHANGE_MALFORMED || ex->req_framing == FRAMING_NONE) {
         if (ex->kind == EXCHANGE_CONNECT && ex->early) cl->phase = CLIENT_TUNNEL;
@@ -259,8 +272,9 @@ static bool fill_body(struct client *cl)
         return true;
     }
     if (ex->bad_body && cl->body_sent >= ex->req_len / 2) {
-        static const char *const bad[] = {"zz\r\nabc\r\n", "0x5\r\nabcde\r\n", "5\r\nabcdefg\r\n", "-1\r\n", "fffffffffffffffff\r\n", "\r\n",
-                                          "0\r\nno colon\r\n\r\n", "5\nabcde\r\n"};
+        static const char *const bad[] = {
+            "zz\r\nabc\r\n", "0x5\r\nabcde\r\n",      "5\r\nabcdefg\r\n", "-1\r\n", "fffffffffffffffff\r\n",
+            "\r\n",          "0\r\nno colon\r\n\r\n", "5\nabcde\r\n"};
         out(cl, "%s", bad[below(8)]);
         cl->writing = cl->count; /* nothing sensible can follow */
         cl->phase = CLIENT_DONE;
@@ -268,13 +282,15 @@ static bool fill_body(struct client *cl)
         return true;
     }
     if (left == 0) {
-        out(cl, "%s\r\n%s\r\n", one_in(3) ? "000;last" : "0", ex->req_trailers ? "X-Trail: t\r\nContent-Length: 9\r\nX-Trail: u\r\n" : "");
+        out(cl, "%s\r\n%s\r\n", one_in(3) ? "000;last" : "0",
+            ex->req_trailers ? "X-Trail: t\r\nContent-Length: 9\r\nX-Trail: u\r\n" : "");
         end_request(cl, ex);
         return true;
     }
     n = 1 + spread(ex->req_chunk_max - 1);
     if (n > left) n = left;
-    out(cl, one_in(2) ? "%x%s\r\n" : "0%X%s\r\n", n, ex->extensions < 10 && one_in(12) ? (ex->extensions++, ";a=\"b;\\\"\"") : "");
+    out(cl, one_in(2) ? "%x%s\r\n" : "0%X%s\r\n", n,
+        ex->extensions < 10 && one_in(12) ? (ex->extensions++, ";a=\"b;\\\"\"") : "");
     out_pattern(cl, ex, n);
     out(cl, "\r\n");
     return true;
@@ -362,7 +378,8 @@ static void step_read(struct client *cl)
         return;
     }
     if (cl->trouble.reading && meet_trouble(cl)) {
-        if (!cl->over && !cl->deaf) step_after(&cl->actor, cl->next_read_at > world.now_ms ? cl->next_read_at - world.now_ms : 0);
+        if (!cl->over && !cl->deaf)
+            step_after(&cl->actor, cl->next_read_at > world.now_ms ? cl->next_read_at - world.now_ms : 0);
         return;
     }
     budget = (size_t)until_trouble(cl, true, cl->read_burst);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* sim [--seeds FROM..TO | --seed N] [--verbose] [--jobs K] [--results FILE] | sim --split [--verbose] [--results FILE] */
+/* sim [--seeds FROM..TO | --seed N] [--verbose] [--jobs K] [--results FILE] | sim --split [--verbose] [--results FILE]
+ */
 #include "sim.h"
 
 #include <signal.h>
@@ -64,9 +65,9 @@ static void report(uint64_t seed)
     world.tracing = false;
     fclose(memory);
     for (line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) lines[n++ % TRACE_LINES] = line;
-    printf("\nVIOLATION (%s) at seed %llu, step %llu, %llu ms: %s\n  replay: sim --seed %llu --verbose\n", names[world.broken],
-           (unsigned long long)seed, (unsigned long long)world.step, (unsigned long long)world.now_ms, world.message,
-           (unsigned long long)seed);
+    printf("\nVIOLATION (%s) at seed %llu, step %llu, %llu ms: %s\n  replay: sim --seed %llu --verbose\n",
+           names[world.broken], (unsigned long long)seed, (unsigned long long)world.step,
+           (unsigned long long)world.now_ms, world.message, (unsigned long long)seed);
     for (unsigned i = n > TRACE_LINES ? n - TRACE_LINES : 0; i < n; i++) printf("    %s\n", lines[i % TRACE_LINES]);
     fflush(stdout);
     free(text);
@@ -81,7 +82,9 @@ static void run_range(uint64_t from, uint64_t to, uint64_t stride, unsigned brie
         if (!run_seed(seed)) {
             shared->violations[world.broken]++;
             if (__atomic_fetch_add(&shared->reported, 1, __ATOMIC_RELAXED) < brief) report(seed);
-            else if (shared->reported < 200) printf("violation (%s) at seed %llu: %s\n", names[world.broken], (unsigned long long)seed, world.message);
+            else if (shared->reported < 200)
+                printf("violation (%s) at seed %llu: %s\n", names[world.broken], (unsigned long long)seed,
+                       world.message);
         }
         if (__atomic_add_fetch(&shared->done, 1, __ATOMIC_RELAXED) % 5000 == 0)
             printf("%llu seeds\n", (unsigned long long)shared->done), fflush(stdout);
@@ -117,7 +120,8 @@ static void run_jobs(uint64_t from, uint64_t to, unsigned jobs, unsigned brief)
         running--;
         if (i == jobs || (WIFEXITED(status) && WEXITSTATUS(status) == 0)) continue;
         printf("\nCRASH at seed %llu: %s %d\n", (unsigned long long)shared->current[i],
-               WIFSIGNALED(status) ? "signal" : "exit status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+               WIFSIGNALED(status) ? "signal" : "exit status",
+               WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
         shared->crashes++;
         if (shared->crashes > 20 || shared->current[i] + jobs > to) continue;
         pids[i] = start_job(i, shared->current[i] + jobs, to, jobs, brief);
@@ -139,10 +143,12 @@ static bool write_results(const char *path, bool all_needed)
         if (strcmp(verdict, "fail") == 0) good = false;
         if (f != NULL) fprintf(f, "%s\tsim\t%s: %s\t%s\n", verdict, SIM_VARIANT, names[p], requirements[p]);
         if (strcmp(verdict, "pass") != 0)
-            printf("%s: %s (%u violations, %llu checks)\n", verdict, names[p], shared->violations[p], (unsigned long long)checks);
+            printf("%s: %s (%u violations, %llu checks)\n", verdict, names[p], shared->violations[p],
+                   (unsigned long long)checks);
     }
     if (f != NULL) {
-        fprintf(f, "%s\tsim\t%s: no crash, no endless loop\tZ10\n", shared->crashes == 0 ? "pass" : "fail", SIM_VARIANT);
+        fprintf(f, "%s\tsim\t%s: no crash, no endless loop\tZ10\n", shared->crashes == 0 ? "pass" : "fail",
+                SIM_VARIANT);
         fclose(f);
     }
     return good;
@@ -184,7 +190,10 @@ int main(int argc, char **argv)
             else to = from, from = 1;
             i++;
         } else {
-            fprintf(stderr, "usage: %s [--seeds FROM..TO | --seed N | --split] [--verbose] [--jobs K] [--reports N] [--first] [--results FILE]\n", argv[0]);
+            fprintf(stderr,
+                    "usage: %s [--seeds FROM..TO | --seed N | --split] [--verbose] [--jobs K] [--reports N] [--first] "
+                    "[--results FILE]\n",
+                    argv[0]);
             return 2;
         }
     }

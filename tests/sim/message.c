@@ -138,8 +138,8 @@ void message_body(struct message *m, enum framing framing)
     m->line_len = 0;
     m->trailer_count = 0;
     m->state = framing == FRAMING_NONE || (framing == FRAMING_LENGTH && m->left == 0) ? IN_END
-               : framing == FRAMING_CHUNKED                                          ? IN_SIZE
-                                                                                     : IN_BODY;
+               : framing == FRAMING_CHUNKED                                           ? IN_SIZE
+                                                                                      : IN_BODY;
 }
 
 static enum message_event parse_size(struct message *m)

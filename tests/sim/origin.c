@@ -7,13 +7,21 @@
 #include <string.h>
 #include <strings.h>
 
-enum origin_phase { ORIGIN_READS, ORIGIN_DELAYS, ORIGIN_HEAD, ORIGIN_BODY, ORIGIN_SENDS_LAST, ORIGIN_STALLED, ORIGIN_TUNNEL };
+enum origin_phase {
+    ORIGIN_READS,
+    ORIGIN_DELAYS,
+    ORIGIN_HEAD,
+    ORIGIN_BODY,
+    ORIGIN_SENDS_LAST,
+    ORIGIN_STALLED,
+    ORIGIN_TUNNEL
+};
 
 struct origin {
     struct actor actor;
     struct conn *v;
-    struct exchange *ex;      /* the request under way, or the last one */
-    struct exchange *first;   /* of this connection */
+    struct exchange *ex;    /* the request under way, or the last one */
+    struct exchange *first; /* of this connection */
     uint64_t answer_at, answer_from, written, body_sent, resume_at, idle_until;
     uint8_t phase;
     uint16_t served;
@@ -43,10 +51,13 @@ static void check_fields(const struct exchange *ex, const struct message *m)
     bool upgrade = ex->kind == EXCHANGE_UPGRADE;
     for (unsigned i = 0; i < sizeof hop / sizeof hop[0]; i++)
         REQUIRE(PROPERTY_UP_HOP, message_field(m, hop[i]) == NULL, "request %u: %s reaches the origin", ex->id, hop[i]);
-    REQUIRE(PROPERTY_UP_HOP, message_lists(m, "Via", ex->http10 ? "1.0 sim" : "1.1 sim"), "request %u: Via is wrong", ex->id);
-    REQUIRE(PROPERTY_UPGRADE, (message_field(m, "Upgrade") != NULL) == upgrade && message_lists(m, "Connection", "upgrade") == upgrade,
+    REQUIRE(PROPERTY_UP_HOP, message_lists(m, "Via", ex->http10 ? "1.0 sim" : "1.1 sim"), "request %u: Via is wrong",
+            ex->id);
+    REQUIRE(PROPERTY_UPGRADE,
+            (message_field(m, "Upgrade") != NULL) == upgrade && message_lists(m, "Connection", "upgrade") == upgrade,
             "request %u: Upgrade is wrong", ex->id);
-    REQUIRE(PROPERTY_INTERIM, (message_field(m, "Expect") != NULL) == ex->expect, "request %u: Expect is wrong", ex->id);
+    REQUIRE(PROPERTY_INTERIM, (message_field(m, "Expect") != NULL) == ex->expect, "request %u: Expect is wrong",
+            ex->id);
 }
 
 static void check_line(const struct exchange *ex, const struct message *m)
@@ -61,13 +72,15 @@ static void check_line(const struct exchange *ex, const struct message *m)
     }
     if (ex->port != 80) snprintf(want + strlen(want), 8, ":%u", ex->port);
     REQUIRE(PROPERTY_UP_WELL_FORMED, strcmp(m->method, ex->method) == 0, "request %u: method %s", ex->id, m->method);
-    REQUIRE(PROPERTY_UP_WELL_FORMED, strcmp(m->target, ex->target) == 0, "request %u: target %s instead of %s", ex->id, m->target,
-            ex->target);
-    REQUIRE(PROPERTY_UP_WELL_FORMED, message_count(m, "Host") == 1 && host->value_len == strlen(want) &&
-                                         strncasecmp(host->value, want, host->value_len) == 0,
+    REQUIRE(PROPERTY_UP_WELL_FORMED, strcmp(m->target, ex->target) == 0, "request %u: target %s instead of %s", ex->id,
+            m->target, ex->target);
+    REQUIRE(PROPERTY_UP_WELL_FORMED,
+            message_count(m, "Host") == 1 && host->value_len == strlen(want) &&
+                strncasecmp(host->value, want, host->value_len) == 0,
             "request %u: Host is not %s", ex->id, want);
     REQUIRE(PROPERTY_UP_WELL_FORMED, m->framing == ex->req_framing, "request %u: framed in another way", ex->id);
-    REQUIRE(PROPERTY_UP_WELL_FORMED, m->framing != FRAMING_LENGTH || m->length == ex->req_len, "request %u: another length", ex->id);
+    REQUIRE(PROPERTY_UP_WELL_FORMED, m->framing != FRAMING_LENGTH || m->length == ex->req_len,
+            "request %u: another length", ex->id);
 }
 
 static bool idempotent(const struct exchange *ex)
@@ -83,7 +96,8 @@ static void check_reuse(const struct origin *o, const struct exchange *ex)
     bool allowed = false;
     if (o->served == 0) return;
     REQUIRE(PROPERTY_REUSE, o->first->client == ex->client, "request %u: on the connection of another client", ex->id);
-    REQUIRE(PROPERTY_REUSE, o->first->host == ex->host && o->first->literal == ex->literal && o->first->port == ex->port,
+    REQUIRE(PROPERTY_REUSE,
+            o->first->host == ex->host && o->first->literal == ex->literal && o->first->port == ex->port,
             "request %u: on a connection to another host", ex->id);
     REQUIRE(PROPERTY_REUSE, !o->closing, "request %u: on a connection that said close", ex->id);
     REQUIRE(PROPERTY_REUSE, !o->extra, "request %u: on a connection that brought octets behind a response", ex->id);
@@ -99,19 +113,22 @@ static void see_head(struct origin *o)
     const struct field *id = message_field(m, "X-Id");
     struct exchange *ex;
     unsigned number = 0;
-    REQUIRE(PROPERTY_UP_WELL_FORMED, id != NULL && id->value_len < 8, "a request without its number: %s %s", m->method, m->target);
+    REQUIRE(PROPERTY_UP_WELL_FORMED, id != NULL && id->value_len < 8, "a request without its number: %s %s", m->method,
+            m->target);
     for (unsigned i = 0; i < id->value_len; i++) number = number * 10 + (unsigned)(id->value[i] - '0');
     REQUIRE(PROPERTY_UP_WELL_FORMED, number < world.exchange_count, "a request of a number that was never made");
     ex = &world.exchanges[number];
     trace("origin %u: %s %s of request %u", o->actor.number, m->method, m->target, ex->id);
     REQUIRE(PROPERTY_UP_WELL_FORMED, !o->busy, "request %u comes before the last one is answered", ex->id);
-    REQUIRE(PROPERTY_UP_WELL_FORMED, current_exchange(ex->client) == ex || o->v->state == CONN_CLOSED, "request %u is sent out of turn", ex->id);
+    REQUIRE(PROPERTY_UP_WELL_FORMED, current_exchange(ex->client) == ex || o->v->state == CONN_CLOSED,
+            "request %u is sent out of turn", ex->id);
     REQUIRE(PROPERTY_MALFORMED, ex->kind != EXCHANGE_MALFORMED, "malformed request %u reaches an origin", ex->id);
     check_line(ex, m);
     check_fields(ex, m);
     check_reuse(o, ex);
-    REQUIRE(PROPERTY_RETRY, ex->times_at_origin == 0 || (ex->times_at_origin == 1 && idempotent(ex) && ex->reused &&
-                                                                 ex->attempt->consumed == ex->consumed_before),
+    REQUIRE(PROPERTY_RETRY,
+            ex->times_at_origin == 0 || (ex->times_at_origin == 1 && idempotent(ex) && ex->reused &&
+                                         ex->attempt->consumed == ex->consumed_before),
             "request %u is sent again", ex->id);
     ex->times_at_origin++;
     ex->interims_sent = 0;
@@ -143,7 +160,9 @@ static void see_body(struct origin *o)
     struct exchange *ex = o->ex;
     uint64_t from = m->body_at - m->body_len;
     for (size_t i = 0; i < m->body_len; i++)
-        REQUIRE(PROPERTY_UP_CONTENT, (ex->bad_body && from + i >= ex->req_len / 2) || (from + i < ex->req_len && m->body[i] == pattern(ex->id * 2, from + i)),
+        REQUIRE(PROPERTY_UP_CONTENT,
+                (ex->bad_body && from + i >= ex->req_len / 2) ||
+                    (from + i < ex->req_len && m->body[i] == pattern(ex->id * 2, from + i)),
                 "request %u: octet %llu of its body is wrong", ex->id, (unsigned long long)(from + i));
     if (ex->answer.when == WHEN_PART && m->body_at >= ex->answer.part && !o->answered) begin_answer(o);
 }
@@ -156,7 +175,8 @@ static void see_end(struct origin *o)
     REQUIRE(PROPERTY_TRUNCATION, m->body_at == ex->req_len || ex->req_framing == FRAMING_NONE,
             "request %u: complete with %llu of %u octets", ex->id, (unsigned long long)m->body_at, ex->req_len);
     REQUIRE(PROPERTY_TRUNCATION, ex->written_all, "request %u: complete before the client has written it", ex->id);
-    REQUIRE(PROPERTY_UP_WELL_FORMED, !ex->bad_body, "request %u: its malformed body reaches the origin as a good one", ex->id);
+    REQUIRE(PROPERTY_UP_WELL_FORMED, !ex->bad_body, "request %u: its malformed body reaches the origin as a good one",
+            ex->id);
     ex->origin_got_all = true;
     o->request_done = true;
     if (o->answered) o->busy = false;
@@ -199,7 +219,8 @@ static void out(struct origin *o, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    o->outbox.len += (uint32_t)vsnprintf((char *)o->outbox.data + o->outbox.len, sizeof o->outbox.data - o->outbox.len, format, args);
+    o->outbox.len += (uint32_t)vsnprintf((char *)o->outbox.data + o->outbox.len, sizeof o->outbox.data - o->outbox.len,
+                                         format, args);
     va_end(args);
 }
 
@@ -236,7 +257,8 @@ static bool out_faulty(struct origin *o)
         return true;
     case ANSWER_SWITCH:
         ex->happened |= HAPPENED_SWITCH;
-        out(o, "HTTP/1.1 101 Switching Protocols\r\nX-Sim: %u\r\nUpgrade: odd\r\nConnection: upgrade\r\n\r\nabc", ex->id);
+        out(o, "HTTP/1.1 101 Switching Protocols\r\nX-Sim: %u\r\nUpgrade: odd\r\nConnection: upgrade\r\n\r\nabc",
+            ex->id);
         return true;
     case ANSWER_BIG_HEAD:
         ex->happened |= HAPPENED_BIG_HEAD;
@@ -295,9 +317,10 @@ static void out_head(struct origin *o)
     }
     out(o, "HTTP/1.%u %u Text\r\nX-Sim: %u\r\n", a->http10 ? 0 : 1, a->status, ex->id);
     out_lengths(o);
-    out(o, "%s", a->status == 101    ? "Connection: X-Hop-Down, upgrade\r\nUpgrade: websocket\r\n"
-                 : a->close && !a->http10 ? "Connection: close, X-Hop-Down\r\n"
-                                     : "Connection: X-Hop-Down\r\n");
+    out(o, "%s",
+        a->status == 101         ? "Connection: X-Hop-Down, upgrade\r\nUpgrade: websocket\r\n"
+        : a->close && !a->http10 ? "Connection: close, X-Hop-Down\r\n"
+                                 : "Connection: X-Hop-Down\r\n");
     out(o, "X-Hop-Down: 1\r\nKeep-Alive: 9\r\nProxy-Authenticate: no\r\n");
     if (a->status != 101) out(o, "Set-Cookie: a\r\nSet-Cookie: b\r\n");
     out(o, "\r\n");
@@ -331,7 +354,8 @@ static void out_body(struct origin *o)
     if (a->framing == FRAMING_CHUNKED) {
         n = 1 + spread(a->chunk_max - 1);
         if (n > left) n = left;
-        out(o, one_in(2) ? "%x%s\r\n" : "00%X%s\r\n", n, ex->extensions < 20 && one_in(12) ? (ex->extensions++, ";a=b") : "");
+        out(o, one_in(2) ? "%x%s\r\n" : "00%X%s\r\n", n,
+            ex->extensions < 20 && one_in(12) ? (ex->extensions++, ";a=b") : "");
     }
     for (uint32_t i = 0; i < n; i++) o->outbox.data[o->outbox.len++] = pattern(ex->id * 2 + 1, o->body_sent + i);
     o->body_sent += n;
@@ -343,8 +367,10 @@ static void out_body(struct origin *o)
 static void finish_answer(struct origin *o)
 {
     struct exchange *ex = o->ex;
-    uint32_t broken = HAPPENED_GARBAGE | HAPPENED_EMPTY | HAPPENED_SWITCH | HAPPENED_BIG_HEAD | HAPPENED_BAD_FIELD | HAPPENED_BAD_CHUNK;
-    if ((ex->happened & broken) == 0 && !((ex->happened & HAPPENED_CONFLICT) != 0 && ex->answer.framing != FRAMING_CHUNKED))
+    uint32_t broken = HAPPENED_GARBAGE | HAPPENED_EMPTY | HAPPENED_SWITCH | HAPPENED_BIG_HEAD | HAPPENED_BAD_FIELD |
+                      HAPPENED_BAD_CHUNK;
+    if ((ex->happened & broken) == 0 &&
+        !((ex->happened & HAPPENED_CONFLICT) != 0 && ex->answer.framing != FRAMING_CHUNKED))
         ex->origin_done = true;
     trace("origin %u: answer to request %u is written", o->actor.number, ex->id);
     o->answered = true;
@@ -369,7 +395,8 @@ static void finish_answer(struct origin *o)
 static bool all_out(const struct origin *o)
 {
     const struct answer *a = &o->ex->answer;
-    if (o->outbox.at < o->outbox.len || o->phase < ORIGIN_BODY || (a->framing == FRAMING_EOF && !bodiless(o->ex))) return false;
+    if (o->outbox.at < o->outbox.len || o->phase < ORIGIN_BODY || (a->framing == FRAMING_EOF && !bodiless(o->ex)))
+        return false;
     return o->phase == ORIGIN_SENDS_LAST || bodiless(o->ex) || (a->framing == FRAMING_LENGTH && o->body_sent == a->len);
 }
 
@@ -378,7 +405,8 @@ static bool meet_fault(struct origin *o)
     struct exchange *ex = o->ex;
     struct answer *a = &ex->answer;
     uint64_t position = o->written - o->answer_from;
-    if (a->fault < ANSWER_CUT || a->fault > ANSWER_PAUSE || position < a->fault_at || o->paused || all_out(o)) return false;
+    if (a->fault < ANSWER_CUT || a->fault > ANSWER_PAUSE || position < a->fault_at || o->paused || all_out(o))
+        return false;
     trace("origin %u: fault %u in the answer to request %u", o->actor.number, a->fault, ex->id);
     ex->origin_began = ex->origin_began || position > 0;
     o->paused = true;
@@ -448,8 +476,8 @@ static void step_write(struct origin *o)
     size_t taken;
     uint64_t n;
     if (o->ex == NULL || o->phase == ORIGIN_STALLED) return;
-    if (o->phase == ORIGIN_READS && o->answer_at != 0 && world.now_ms >= o->answer_at && o->ex->interims_sent < o->ex->answer.interims &&
-        o->ex->answer.fault < ANSWER_GARBAGE) {
+    if (o->phase == ORIGIN_READS && o->answer_at != 0 && world.now_ms >= o->answer_at &&
+        o->ex->interims_sent < o->ex->answer.interims && o->ex->answer.fault < ANSWER_GARBAGE) {
         b->at = b->len = 0; /* interim responses while the request is still coming */
         o->ex->origin_began = true;
         out_interims(o);

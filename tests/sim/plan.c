@@ -78,7 +78,8 @@ static void make_host(struct host *h, unsigned n)
     memset(h, 0, sizeof *h);
     snprintf(h->name, sizeof h->name, n == 5 ? "a.h2.sim" : "h%u.sim", n);
     h->count = (uint8_t)(one_in(3) ? between(1, 6) : between(1, 2));
-    for (unsigned i = 0; i < h->count; i++) h->machines[i] = (uint8_t)(i > 0 && one_in(2) ? below(world.machine_count) : (n + i) % world.machine_count);
+    for (unsigned i = 0; i < h->count; i++)
+        h->machines[i] = (uint8_t)(i > 0 && one_in(2) ? below(world.machine_count) : (n + i) % world.machine_count);
     h->result = h->count;
     h->delay_ms = one_in(2) ? 0 : below(80);
     if (n > 0 && one_in(world.mood.host_trouble_one_in)) {
@@ -148,14 +149,18 @@ static const struct malformed {
     {"CONNECT @ HTTP/1.1\r\nHost: @\r\n\r\n", {C(TARGET)}},
     {"CONNECT @:80x HTTP/1.1\r\nHost: @\r\n\r\n", {C(TARGET)}},
     {"CONNECT @:443 HTTP/1.1\r\nHost: @:443\r\nContent-Length: 3\r\n\r\nabc", {C(LENGTH), C(CODING), C(FIELD)}},
-    {"POST http://@/ HTTP/1.1\r\nHost: @\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", {C(LENGTH), C(CODING)}},
+    {"POST http://@/ HTTP/1.1\r\nHost: @\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+     {C(LENGTH), C(CODING)}},
     {"POST http://@/ HTTP/1.1\r\nHost: @\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef", {C(LENGTH)}},
     {"POST http://@/ HTTP/1.1\r\nHost: @\r\nContent-Length: +5\r\n\r\nabcde", {C(LENGTH)}},
-    {"POST http://@/ HTTP/1.1\r\nHost: @\r\nContent-Length: 18446744073709551621\r\n\r\nabcde", {C(LENGTH), C(BODY_SIZE)}},
+    {"POST http://@/ HTTP/1.1\r\nHost: @\r\nContent-Length: 18446744073709551621\r\n\r\nabcde",
+     {C(LENGTH), C(BODY_SIZE)}},
     {"POST http://@/ HTTP/1.1\r\nHost: @\r\nContent-Length: \r\n\r\n", {C(LENGTH)}},
-    {"POST http://@/ HTTP/1.1\r\nHost: @\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n", {C(CODING), C(UNKNOWN_CODING)}},
+    {"POST http://@/ HTTP/1.1\r\nHost: @\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+     {C(CODING), C(UNKNOWN_CODING)}},
     {"POST http://@/ HTTP/1.1\r\nHost: @\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", {C(UNKNOWN_CODING)}},
-    {"POST http://@/ HTTP/1.1\r\nHost: @\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", {C(CODING)}},
+    {"POST http://@/ HTTP/1.1\r\nHost: @\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+     {C(CODING)}},
     {"POST http://@/ HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", {C(CODING)}},
     {"TRACE http://@/ HTTP/1.1\r\nHost: @\r\nMax-Forwards: 0\r\n\r\n",
      {C(TRACE), C(LOGIN_MISSING), C(POLICY), C(ADDRESS)}},
@@ -232,7 +237,9 @@ static void choose_target(struct exchange *ex)
     }
     ex->options_star = strcmp(ex->method, "OPTIONS") == 0 && one_in(3);
     if (ex->options_star) snprintf(ex->target, sizeof ex->target, "*");
-    else snprintf(ex->target, sizeof ex->target, "%s/%u%s", one_in(15) ? "/no" : "", ex->id, one_in(4) ? "?a=%2f//.." : "");
+    else
+        snprintf(ex->target, sizeof ex->target, "%s/%u%s", one_in(15) ? "/no" : "", ex->id,
+                 one_in(4) ? "?a=%2f//.." : "");
     snprintf(ex->sent_target, sizeof ex->sent_target, "%s://%s%s", one_in(10) ? "HTTP" : "http", authority,
              ex->options_star ? "" : ex->target);
 }
@@ -240,16 +247,20 @@ static void choose_target(struct exchange *ex)
 static void put_request(struct exchange *ex)
 {
     put(ex, "%s %s HTTP/1.%u\r\nHost: %s\r\nX-Id: %u\r\n", ex->method, ex->sent_target, ex->http10 ? 0 : 1,
-        one_in(10) ? "other.sim" : ex->kind == EXCHANGE_CONNECT ? ex->sent_target : "h", ex->id);
+        one_in(10)                     ? "other.sim"
+        : ex->kind == EXCHANGE_CONNECT ? ex->sent_target
+                                       : "h",
+        ex->id);
     put_login(ex);
     if (ex->kind == EXCHANGE_UPGRADE) {
         put(ex, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
     } else {
         ex->nominates = one_in(4) && ex->head_len + 160 < MINIPROXY_HEAD_MAX;
-        put(ex, "%s", ex->nominates && ex->says_close ? "Connection: close, X-Hop\r\n"
-                      : ex->nominates                 ? "Connection: X-Hop, keep-alive\r\n"
-                      : ex->says_close                ? "Connection: close\r\n"
-                                                      : "");
+        put(ex, "%s",
+            ex->nominates && ex->says_close ? "Connection: close, X-Hop\r\n"
+            : ex->nominates                 ? "Connection: X-Hop, keep-alive\r\n"
+            : ex->says_close                ? "Connection: close\r\n"
+                                            : "");
         if (ex->nominates) put(ex, "X-Hop: secret\r\n");
     }
     if (ex->req_framing == FRAMING_LENGTH) put(ex, "Content-Length: %u\r\n", ex->req_len);
@@ -308,7 +319,9 @@ static void choose_answer(struct exchange *ex)
     a->chunk_max = one_in(3) ? 16 : one_in(2) ? 900 : 5000;
     if (world.mood.small && a->chunk_max < 60) a->chunk_max = 60;
     a->interims = (uint8_t)(one_in(5) ? between(1, 3) : 0);
-    a->when = (uint8_t)(ex->expect ? (one_in(3) ? WHEN_HEAD : WHEN_END) : one_in(8) ? between(WHEN_HEAD, WHEN_PART) : WHEN_END);
+    a->when = (uint8_t)(ex->expect  ? (one_in(3) ? WHEN_HEAD : WHEN_END)
+                        : one_in(8) ? between(WHEN_HEAD, WHEN_PART)
+                                    : WHEN_END);
     a->part = spread(ex->req_len);
     a->deaf = a->when != WHEN_END && one_in(3);
     a->delay_ms = one_in(2) ? 0 : below(60);
@@ -360,10 +373,14 @@ struct exchange *exchange_new(struct client *cl)
 
 static void make_exchange(struct client *cl)
 {
-    static const char *const methods[] = {"GET", "GET", "GET", "HEAD", "POST", "POST", "PUT", "OPTIONS", "PROPFIND", "get", "DELETE"};
+    static const char *const methods[] = {"GET", "GET",     "GET",      "HEAD", "POST",  "POST",
+                                          "PUT", "OPTIONS", "PROPFIND", "get",  "DELETE"};
     struct exchange *ex = exchange_new(cl);
     unsigned kind = below(20);
-    ex->kind = kind < 3 ? EXCHANGE_CONNECT : kind < 5 ? EXCHANGE_UPGRADE : kind < 6 ? EXCHANGE_MALFORMED : EXCHANGE_FORWARD;
+    ex->kind = kind < 3   ? EXCHANGE_CONNECT
+               : kind < 5 ? EXCHANGE_UPGRADE
+               : kind < 6 ? EXCHANGE_MALFORMED
+                          : EXCHANGE_FORWARD;
     ex->method = ex->kind == EXCHANGE_CONNECT ? "CONNECT" : ex->kind == EXCHANGE_UPGRADE ? "GET" : methods[below(11)];
     ex->login = (uint8_t)(one_in(3) ? LOGIN_GOOD : one_in(6) ? between(LOGIN_WRONG, LOGIN_JUNK) : LOGIN_NONE);
     if (ex->kind == EXCHANGE_MALFORMED) {

@@ -73,10 +73,10 @@ static struct slot *enter_fresh(const struct miniproxy_conn *c, const char *name
     struct slot *s = enter(c, name);
     REQUIRE(PROPERTY_CONTRACT, s->state == SLOT_CLOSED || s->state == SLOT_ANSWERED || s->state == SLOT_FAILED,
             "%s on connection %u, which is in use", name, c->id);
-    REQUIRE(PROPERTY_CONTRACT, c->handle == 0 && c->port_flags == 0, "%s on connection %u: handle or port_flags is not 0",
-            name, c->id);
-    REQUIRE(PROPERTY_CONTRACT, !s->closed_before || s->generation != c->generation, "%s on connection %u: the generation is the old one",
-            name, c->id);
+    REQUIRE(PROPERTY_CONTRACT, c->handle == 0 && c->port_flags == 0,
+            "%s on connection %u: handle or port_flags is not 0", name, c->id);
+    REQUIRE(PROPERTY_CONTRACT, !s->closed_before || s->generation != c->generation,
+            "%s on connection %u: the generation is the old one", name, c->id);
     s->closed_before = false;
     s->generation = c->generation;
     return s;
@@ -130,7 +130,8 @@ static unsigned sessions_of_address(const struct miniproxy_addr *a)
 static void take_client(struct slot *s, struct miniproxy_conn *c, struct client *cl)
 {
     struct conn *v = cl->conn;
-    unsigned cap = world.config.sessions_per_client != 0 ? world.config.sessions_per_client : MINIPROXY_SESSIONS_PER_CLIENT;
+    unsigned cap =
+        world.config.sessions_per_client != 0 ? world.config.sessions_per_client : MINIPROXY_SESSIONS_PER_CLIENT;
     cl->accepted = true;
     cl->session = (uint16_t)session_of(c);
     v->state = CONN_OPEN;
@@ -248,20 +249,21 @@ static void check_address(const struct exchange *ex, const struct miniproxy_addr
     if (ex->host != NULL && ex->host->result > 0)
         for (int i = 0; i < ex->host->result; i++) listed = listed || &world.machines[ex->host->machines[i]] == m;
     REQUIRE(PROPERTY_POLICY_CONNECT, listed, "request %u: an address is connected that is not the host's", ex->id);
-    REQUIRE(PROPERTY_POLICY_CONNECT, to->port == ex->port, "request %u: port %u is connected instead of %u", ex->id, to->port,
-            ex->port);
+    REQUIRE(PROPERTY_POLICY_CONNECT, to->port == ex->port, "request %u: port %u is connected instead of %u", ex->id,
+            to->port, ex->port);
     for (unsigned i = 0; i < ex->policy_count; i++)
         allowed = allowed || rules_allow(ex->policies[i], ex, &m->addr, m->special, login_groups(ex->policies[i], ex));
     REQUIRE(PROPERTY_POLICY_CONNECT, allowed, "request %u: a denied address is connected", ex->id);
-    REQUIRE(PROPERTY_POLICY_CONNECT, ex->kind != EXCHANGE_MALFORMED || ex->bad_body, "malformed request %u is connected", ex->id);
+    REQUIRE(PROPERTY_POLICY_CONNECT, ex->kind != EXCHANGE_MALFORMED || ex->bad_body,
+            "malformed request %u is connected", ex->id);
 }
 
 static int start_attempt(struct slot *s, struct miniproxy_conn *c, const struct miniproxy_addr *to)
 {
     struct exchange *ex = current_exchange(client_of(c));
     const struct machine *m = machine_at(to);
-    static const int results[] = {MINIPROXY_OK,      MINIPROXY_OK,     MINIPROXY_EREFUSED, MINIPROXY_EUNREACHABLE,
-                                  MINIPROXY_AGAIN,   MINIPROXY_ERESET, MINIPROXY_ESELF};
+    static const int results[] = {MINIPROXY_OK,    MINIPROXY_OK,     MINIPROXY_EREFUSED, MINIPROXY_EUNREACHABLE,
+                                  MINIPROXY_AGAIN, MINIPROXY_ERESET, MINIPROXY_ESELF};
     int error;
     REQUIRE(PROPERTY_POLICY_CONNECT, ex != NULL && m != NULL, "a connection is made for no request");
     check_address(ex, to, m);
@@ -299,7 +301,8 @@ static int port_connect(void *port, struct miniproxy_conn *c, const struct minip
     }
     REQUIRE(PROPERTY_CONTRACT, s->generation == c->generation && c->handle == s->v->number + 1,
             "connect: handle or generation changed without close");
-    REQUIRE(PROPERTY_CONTRACT, memcmp(s->to.ip, to->ip, to->family == 4 ? 4 : MINIPROXY_IP_LEN) == 0 && s->to.port == to->port,
+    REQUIRE(PROPERTY_CONTRACT,
+            memcmp(s->to.ip, to->ip, to->family == 4 ? 4 : MINIPROXY_IP_LEN) == 0 && s->to.port == to->port,
             "connect is repeated with another address");
     if (world.now_ms < s->due_ms) return MINIPROXY_AGAIN;
     trace("connect %u for request %u -> %d", c->id, s->v->exchange->id, s->v->connect_result);

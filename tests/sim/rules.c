@@ -13,8 +13,8 @@ static const struct miniproxy_user users[] = {
     {.name = "admin", .password = "a:b", .groups = GROUP_ADMIN},
 };
 
-static const struct miniproxy_net4 nine[] = {{{9, 9, 0, 0}, 16}}, ten[] = {{{10, 0, 0, 0}, 8}}, near[] = {{{10, 0, 0, 2}, 31}},
-                                    eleven[] = {{{11, 0, 0, 0}, 30}};
+static const struct miniproxy_net4 nine[] = {{{9, 9, 0, 0}, 16}}, ten[] = {{{10, 0, 0, 0}, 8}},
+                                   near[] = {{{10, 0, 0, 2}, 31}}, eleven[] = {{{11, 0, 0, 0}, 30}};
 static const struct miniproxy_net6 six[] = {{{0x26, 0x00, 0, 9}, 32}};
 static const struct miniproxy_nets denied_nets = {.v4 = nine, .v4_count = 1, .v6 = six, .v6_count = 1};
 static const struct miniproxy_nets eleven_first = {.v4 = eleven, .v4_count = 1};
@@ -45,9 +45,14 @@ static const struct miniproxy_rule lan_rules[] = {
     {.verdict = MINIPROXY_ALLOW, .methods = MINIPROXY_OTHER | MINIPROXY_POST | MINIPROXY_GET},
 };
 
-#define POLICY(r, u, n) {.rules = (r), .rule_count = sizeof(r) / sizeof(r)[0], .users = (u), .user_count = (n)}
-static const struct miniproxy_policy open_policy = POLICY(open_rules, NULL, 0), block_policy = POLICY(block_rules, users, 2),
-                                     login_policy = POLICY(login_rules, users, 2), lan_policy = POLICY(lan_rules, users, 1);
+#define POLICY(r, u, n)                                                                                                \
+    {                                                                                                                  \
+        .rules = (r), .rule_count = sizeof(r) / sizeof(r)[0], .users = (u), .user_count = (n)                          \
+    }
+static const struct miniproxy_policy open_policy = POLICY(open_rules, NULL, 0),
+                                     block_policy = POLICY(block_rules, users, 2),
+                                     login_policy = POLICY(login_rules, users, 2),
+                                     lan_policy = POLICY(lan_rules, users, 1);
 
 const struct miniproxy_policy *const policies[] = {&open_policy, &block_policy, &login_policy, &lan_policy, NULL};
 const unsigned policy_count = sizeof policies / sizeof policies[0];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The simulated world: virtual time, seeded chance, a modelled network with clients, origins and DNS around the real core.
- * One world a process at a time; everything in it follows from the seed.
+ * The simulated world: virtual time, seeded chance, a modelled network with clients, origins and DNS around the real
+ * core. One world a process at a time; everything in it follows from the seed.
  *
  *   world.c    virtual time, events, the loop that polls the core
  *   link.c     connections as the peers see them: two byte queues with latency, FIN and RST
@@ -23,43 +23,44 @@
 
 /* ---- Properties: what is checked, and the requirements it proves ---- */
 
-#define PROPERTIES(X)                                                                                      \
-    X(CONTRACT, "the core calls only open connections and closes each once", "Z08")                        \
-    X(SEND_REPEATS, "a refused send is repeated with the same bytes", "-")                                 \
-    X(POLICY_CONNECT, "only addresses that the policy allows are connected, each checked", "R01,R02,K10")  \
-    X(UP_CONTENT, "request bodies reach the origin octet for octet, by length and chunked", "C01,B17,C06") \
-    X(DOWN_CONTENT, "responses reach the client octet for octet", "C01,B16,B19")                           \
-    X(UP_WELL_FORMED, "each request at an origin is one well-formed message", "T02,T03,M15,C10")           \
-    X(UP_HOP, "hop-by-hop fields and credentials stay at the proxy, Via is added", "H01,H03,H06,V01")      \
-    X(DOWN_WELL_FORMED, "each response at a client is one well-formed message", "M15,M18,B18,E07")         \
-    X(DOWN_HOP, "hop-by-hop fields of an origin stay at the proxy, Via is added", "H02,H07,V02,C07")       \
-    X(ORDER, "one final response a request, in order", "P06,S15,B20,B23")                                  \
-    X(TRUNCATION, "a truncated message is never passed on as a complete one", "B14,B15,B22,L02,M12")       \
-    X(RETRY, "only idempotent requests are repeated, once, on a stale connection", "H13,D05")              \
-    X(REUSE, "a kept origin connection serves one client and one host", "P08,P09")                         \
-    X(CLOSES, "nothing follows a response that says close", "P02,P03,P04,K06")                             \
-    X(CAUSE, "each refusal has a reason that really happened", "S01,S02,S03,S05,S06,S07,S08,Q06,D06")      \
-    X(MALFORMED, "malformed requests are refused with the right status", "M04,M07,M08,B02,B05,B09,B10,C02,T07,T08,K01,K09") \
-    X(LOGIN, "credentials are asked for, checked for each request and throttled", "A01,A07,A10,A14,P07")   \
-    X(REPLY_READABLE, "a reply of the proxy reaches a client that is still sending", "P11,A11,E03,T13")    \
-    X(NO_SILENCE, "a request that was read gets a status", "S14,P05,P12")                                  \
-    X(EVENTS, "one event a transaction, with the status that the client saw", "G01,S10")                   \
-    X(COUNTERS, "counters agree with the events", "G04")                                                   \
-    X(INTERIM, "interim responses are passed on in order, and bounded", "E06,E08,E01,E02")                 \
-    X(TUNNEL, "tunnels carry every octet, half-closes and early bytes", "K03,K05,K07,K08,U02")             \
-    X(UPGRADE, "only a wanted upgrade switches protocols", "U01,U03,U04")                                  \
-    X(TIME, "the returned wait is honest, no busy loop", "Z08,D01")                                        \
-    X(LIVENESS, "everything ends by its deadline", "Z02,Z03,K12,P10")                                      \
-    X(LEAK, "nothing is left when all is over", "Z06,Z07,Z08")                                             \
-    X(BUSY, "full pools and caps end in 503 or waiting", "Z04,Z05,P13")                                    \
-    X(DRAIN, "drain and stop accept nothing and come to an end", "-")                                      \
+#define PROPERTIES(X)                                                                                                  \
+    X(CONTRACT, "the core calls only open connections and closes each once", "Z08")                                    \
+    X(SEND_REPEATS, "a refused send is repeated with the same bytes", "-")                                             \
+    X(POLICY_CONNECT, "only addresses that the policy allows are connected, each checked", "R01,R02,K10")              \
+    X(UP_CONTENT, "request bodies reach the origin octet for octet, by length and chunked", "C01,B17,C06")             \
+    X(DOWN_CONTENT, "responses reach the client octet for octet", "C01,B16,B19")                                       \
+    X(UP_WELL_FORMED, "each request at an origin is one well-formed message", "T02,T03,M15,C10")                       \
+    X(UP_HOP, "hop-by-hop fields and credentials stay at the proxy, Via is added", "H01,H03,H06,V01")                  \
+    X(DOWN_WELL_FORMED, "each response at a client is one well-formed message", "M15,M18,B18,E07")                     \
+    X(DOWN_HOP, "hop-by-hop fields of an origin stay at the proxy, Via is added", "H02,H07,V02,C07")                   \
+    X(ORDER, "one final response a request, in order", "P06,S15,B20,B23")                                              \
+    X(TRUNCATION, "a truncated message is never passed on as a complete one", "B14,B15,B22,L02,M12")                   \
+    X(RETRY, "only idempotent requests are repeated, once, on a stale connection", "H13,D05")                          \
+    X(REUSE, "a kept origin connection serves one client and one host", "P08,P09")                                     \
+    X(CLOSES, "nothing follows a response that says close", "P02,P03,P04,K06")                                         \
+    X(CAUSE, "each refusal has a reason that really happened", "S01,S02,S03,S05,S06,S07,S08,Q06,D06")                  \
+    X(MALFORMED, "malformed requests are refused with the right status",                                               \
+      "M04,M07,M08,B02,B05,B09,B10,C02,T07,T08,K01,K09")                                                               \
+    X(LOGIN, "credentials are asked for, checked for each request and throttled", "A01,A07,A10,A14,P07")               \
+    X(REPLY_READABLE, "a reply of the proxy reaches a client that is still sending", "P11,A11,E03,T13")                \
+    X(NO_SILENCE, "a request that was read gets a status", "S14,P05,P12")                                              \
+    X(EVENTS, "one event a transaction, with the status that the client saw", "G01,S10")                               \
+    X(COUNTERS, "counters agree with the events", "G04")                                                               \
+    X(INTERIM, "interim responses are passed on in order, and bounded", "E06,E08,E01,E02")                             \
+    X(TUNNEL, "tunnels carry every octet, half-closes and early bytes", "K03,K05,K07,K08,U02")                         \
+    X(UPGRADE, "only a wanted upgrade switches protocols", "U01,U03,U04")                                              \
+    X(TIME, "the returned wait is honest, no busy loop", "Z08,D01")                                                    \
+    X(LIVENESS, "everything ends by its deadline", "Z02,Z03,K12,P10")                                                  \
+    X(LEAK, "nothing is left when all is over", "Z06,Z07,Z08")                                                         \
+    X(BUSY, "full pools and caps end in 503 or waiting", "Z04,Z05,P13")                                                \
+    X(DRAIN, "drain and stop accept nothing and come to an end", "-")                                                  \
     X(ASSERTION, "no assertion of the core fails", "-")
 
 enum property {
 #define X(NAME, text, ids) PROPERTY_##NAME,
     PROPERTIES(X)
 #undef X
-    PROPERTY_COUNT
+        PROPERTY_COUNT
 };
 
 _Noreturn void violation(enum property p, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -130,8 +131,8 @@ struct conn {
     struct actor *peer;
     struct exchange *exchange; /* the one it was connected for */
     const struct machine *machine;
-    struct lane in, out;       /* to the core, from the core */
-    uint8_t *refused;          /* bytes of a send that got AGAIN */
+    struct lane in, out; /* to the core, from the core */
+    uint8_t *refused;    /* bytes of a send that got AGAIN */
     size_t refused_len, refused_size;
     uint64_t consumed, produced; /* octets that the core has received and sent */
     int connect_result;
@@ -159,8 +160,8 @@ void link_take(struct conn *v, uint8_t *data, uint32_t len);
 void link_put(struct conn *v, const uint8_t *data, uint32_t len);
 void link_fin(struct conn *v);
 void link_close(struct conn *v, bool hard);
-void link_break(struct conn *v); /* an injected error: both sides see a reset */
-void link_wake(struct conn *v, unsigned bits);  /* the core waits for it, or may be told anyway */
+void link_break(struct conn *v);               /* an injected error: both sides see a reset */
+void link_wake(struct conn *v, unsigned bits); /* the core waits for it, or may be told anyway */
 void link_wake_later(struct conn *v, unsigned bits);
 
 /* ---- Messages ---- */
@@ -200,8 +201,15 @@ bool message_lists(const struct message *m, const char *name, const char *elemen
 
 /* ---- The plan ---- */
 
-enum machine_kind { MACHINE_OK, MACHINE_SLOW, MACHINE_REFUSED, MACHINE_UNREACHABLE, MACHINE_BLACKHOLE, MACHINE_RESETS,
-                    MACHINE_SELF };
+enum machine_kind {
+    MACHINE_OK,
+    MACHINE_SLOW,
+    MACHINE_REFUSED,
+    MACHINE_UNREACHABLE,
+    MACHINE_BLACKHOLE,
+    MACHINE_RESETS,
+    MACHINE_SELF
+};
 
 struct machine {
     struct miniproxy_addr addr;
@@ -214,7 +222,7 @@ struct host {
     char name[32];
     uint8_t machines[6];
     uint8_t count;
-    int result; /* > 0: addresses; or an error */
+    int result;        /* > 0: addresses; or an error */
     uint32_t delay_ms; /* UINT32_MAX: never answers */
 };
 
@@ -225,17 +233,17 @@ enum answer_fault {
     ANSWER_GOOD,
     ANSWER_GARBAGE,
     ANSWER_EMPTY,
-    ANSWER_CUT,       /* FIN at an octet */
-    ANSWER_RESET,     /* RST at an octet */
-    ANSWER_STALL,     /* silence from an octet on */
+    ANSWER_CUT,   /* FIN at an octet */
+    ANSWER_RESET, /* RST at an octet */
+    ANSWER_STALL, /* silence from an octet on */
     ANSWER_PAUSE,
-    ANSWER_EXTRA,     /* octets behind the end */
-    ANSWER_CONFLICT,  /* lengths that contradict each other */
+    ANSWER_EXTRA,    /* octets behind the end */
+    ANSWER_CONFLICT, /* lengths that contradict each other */
     ANSWER_BAD_CHUNK,
     ANSWER_BIG_HEAD,
     ANSWER_BAD_FIELD,
-    ANSWER_INTERIMS,  /* more than anybody needs */
-    ANSWER_SWITCH     /* 101 that nobody asked for */
+    ANSWER_INTERIMS, /* more than anybody needs */
+    ANSWER_SWITCH    /* 101 that nobody asked for */
 };
 
 enum answer_when { WHEN_END, WHEN_HEAD, WHEN_PART };
@@ -269,7 +277,7 @@ enum {
     HAPPENED_INTERIMS = 1 << 8,
     HAPPENED_SWITCH = 1 << 9,
     HAPPENED_STALE = 1 << 10,
-    HAPPENED_FAULT = 1 << 11,     /* an injected error on a connection to an origin */
+    HAPPENED_FAULT = 1 << 11, /* an injected error on a connection to an origin */
     HAPPENED_RESOURCES = 1 << 12,
     HAPPENED_BAD_FIELD = 1 << 13,
     HAPPENED_NO_DNS = 1 << 14,
@@ -288,7 +296,7 @@ struct exchange {
     uint32_t id;
     struct client *client;
     const char *method;
-    const struct host *host;       /* or NULL: a literal */
+    const struct host *host; /* or NULL: a literal */
     const struct machine *literal;
     uint16_t port;
     uint8_t index, kind, login, req_framing;
@@ -310,8 +318,8 @@ struct exchange {
     uint8_t interims_sent, interims_seen;
     uint64_t start_at, head_end_at; /* in the client's stream */
     uint64_t body_seen;
-    const struct conn *attempt;    /* the connection that carried it to an origin, */
-    uint64_t consumed_before;      /* and what the core had received over it until then */
+    const struct conn *attempt; /* the connection that carried it to an origin, */
+    uint64_t consumed_before;   /* and what the core had received over it until then */
     uint8_t extensions;
     bool evented, line_unread;
     uint16_t event_status;
@@ -335,7 +343,8 @@ struct client {
     struct miniproxy_addr addr;
     struct exchange *exchanges[EXCHANGES_EACH];
     uint8_t count, writing, reading, phase, ending;
-    bool pipelines, started, accepted, over, stops_at_close, saw_close, saw_eof, saw_reset, stopped_writing, fin_sent, deaf, blind;
+    bool pipelines, started, accepted, over, stops_at_close, saw_close, saw_eof, saw_reset, stopped_writing, fin_sent,
+        deaf, blind;
     bool surplus; /* there were as many clients as there may be, or as many from its address */
     uint16_t session;
     uint32_t burst, gap_ms, read_burst, read_gap_ms, wait_until_set;
@@ -394,16 +403,31 @@ struct world {
 extern struct world world;
 extern const struct miniproxy_port sim_port;
 
-enum event_kind { EVENT_ARRIVE_IN, EVENT_ARRIVE_OUT, EVENT_FIN_IN, EVENT_FIN_OUT, EVENT_RESET_IN, EVENT_RESET_OUT, EVENT_WAKE,
-                  EVENT_WAKE_ACCEPT, EVENT_STEP, EVENT_START, EVENT_SLOT, EVENT_POLICY, EVENT_DRAIN, EVENT_STOP };
+enum event_kind {
+    EVENT_ARRIVE_IN,
+    EVENT_ARRIVE_OUT,
+    EVENT_FIN_IN,
+    EVENT_FIN_OUT,
+    EVENT_RESET_IN,
+    EVENT_RESET_OUT,
+    EVENT_WAKE,
+    EVENT_WAKE_ACCEPT,
+    EVENT_STEP,
+    EVENT_START,
+    EVENT_SLOT,
+    EVENT_POLICY,
+    EVENT_DRAIN,
+    EVENT_STOP
+};
 
 void after(uint64_t delay_ms, enum event_kind kind, uint32_t who, uint64_t value);
 void at(uint64_t when_ms, enum event_kind kind, uint32_t who, uint64_t value);
 void step_after(struct actor *a, uint64_t delay_ms);
 struct actor *actor_of(uint32_t number);
-void run_world(uint64_t seed);   /* longjmps to world.escape at a violation */
-void settle(void);               /* polls and plays events until nothing is left to happen */
-void start_core(void (*begin)(void *, const struct miniproxy_event *), void (*event)(void *, const struct miniproxy_event *));
+void run_world(uint64_t seed); /* longjmps to world.escape at a violation */
+void settle(void);             /* polls and plays events until nothing is left to happen */
+void start_core(void (*begin)(void *, const struct miniproxy_event *),
+                void (*event)(void *, const struct miniproxy_event *));
 void clear_world(uint64_t seed);
 
 void port_reset(void);
@@ -425,7 +449,8 @@ extern const struct miniproxy_policy *const policies[];
 extern const unsigned policy_count;
 bool rules_allow(const struct miniproxy_policy *p, const struct exchange *ex, const struct miniproxy_addr *address,
                  bool special, uint16_t groups);
-bool rules_may_allow(const struct miniproxy_policy *p, const struct exchange *ex, uint16_t groups); /* for some address */
+bool rules_may_allow(const struct miniproxy_policy *p, const struct exchange *ex,
+                     uint16_t groups); /* for some address */
 uint16_t login_groups(const struct miniproxy_policy *p, const struct exchange *ex);
 unsigned method_bit(const char *method);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Canonical exchanges, delivered with every split of both byte streams and octet by octet: the result is always the same. */
+/* Canonical exchanges, delivered with every split of both byte streams and octet by octet: the result is always the
+ * same. */
 #include "sim.h"
 
 #include <stdlib.h>
@@ -17,52 +18,136 @@ struct canonical {
 #define OK(body_len, body) "HTTP/1.1 200 OK\r\nContent-Length: " #body_len "\r\n\r\n" body
 
 static const struct canonical canonicals[] = {
-    {"GET", "T01,T03,V01,V02", "GET http://h0.sim/a?b=c HTTP/1.1\r\nHost: x\r\nUser-Agent: t\r\nConnection: X-A\r\nX-A: 1\r\n\r\n",
-     {OK(5, "hello")}, "200 - "},
-    {"HEAD", "B01", "HEAD http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\nConnection: close\r\n\r\n",
-     {"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n"}, "200 - "},
-    {"POST by length", "B17", "POST http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\nContent-Length: 11\r\n\r\nhello world", {OK(2, "ok")}, "200 - "},
-    {"POST chunked", "C01,C05,C06",
-     "POST http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\nTransfer-Encoding: chunked\r\n\r\n"
-     "5;a=\"b\\\"\"\r\nhello\r\n00A\r\n0123456789\r\n0\r\nX-Trail: t\r\nHost: evil\r\n\r\n", {OK(2, "ok")}, "200 - "},
-    {"chunked response", "C01,C08,H02", "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\n\r\n",
-     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nKeep-Alive: 5\r\n\r\n5\r\nhello\r\n1;x=y\r\n!\r\nB\r\n0123456789a\r\n0\r\nX-Trail: 1\r\n\r\n"},
+    {"GET",
+     "T01,T03,V01,V02",
+     "GET http://h0.sim/a?b=c HTTP/1.1\r\nHost: x\r\nUser-Agent: t\r\nConnection: X-A\r\nX-A: 1\r\n\r\n",
+     {OK(5, "hello")},
      "200 - "},
-    {"close-delimited response", "B16", "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\n\r\n",
-     {"HTTP/1.1 200 OK\r\nServer: s\r\n\r\nuntil the end\1"}, "200 - "},
-    {"close-delimited response to HTTP/1.0", "B16,B19,P03", "GET http://h0.sim/ HTTP/1.0\r\n\r\n",
-     {"HTTP/1.0 200 OK\r\nServer: s\r\n\r\nuntil the end\1"}, "200 - "},
-    {"chunked response to HTTP/1.0", "B19,E07", "GET http://h0.sim/ HTTP/1.0\r\n\r\n",
-     {"HTTP/1.1 103 Early\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n"}, "200 - "},
-    {"interim responses", "E06", "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\n\r\n",
-     {"HTTP/1.1 103 Early\r\nLink: a\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" OK(3, "abc")}, "200 - "},
-    {"204", "B01,B18", "DELETE http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\n\r\n", {"HTTP/1.1 204 No Content\r\nX: y\r\n\r\n"}, "204 - "},
-    {"304", "B01", "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\n\r\n", {"HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n"}, "304 - "},
-    {"three pipelined requests", "P06,P08",
-     "GET http://h0.sim/1 HTTP/1.1\r\nHost: h0.sim\r\n\r\nPOST http://h0.sim/2 HTTP/1.1\r\nHost: h0.sim\r\nContent-Length: 3\r\n\r\nabc"
-     "GET http://h0.sim/3 HTTP/1.1\r\nHost: h0.sim\r\nConnection: close\r\n\r\n", {OK(1, "1"), OK(2, "22"), OK(3, "333")}, "200 - 200 - 200 - "},
-    {"CONNECT with early octets", "K04,K05", "CONNECT h0.sim:443 HTTP/1.1\r\nHost: h0.sim:443\r\n\r\nearly octets", {"reply octets\1"}, "200 - "},
-    {"websocket", "U01,U02", "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nframes",
-     {"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nmore frames\1"}, "101 - "},
-    {"obs-text and odd blanks", "M01,M09", "GET http://h0.sim/ HTTP/1.1\r\nHost:\th0.sim \r\nX: \xff\xfe \r\n\r\n",
-     {"HTTP/1.1 200 \r\nX : y\r\nContent-Length:  3 \r\n\r\nabc"}, "200 - "},
+    {"HEAD",
+     "B01",
+     "HEAD http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\nConnection: close\r\n\r\n",
+     {"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n"},
+     "200 - "},
+    {"POST by length",
+     "B17",
+     "POST http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\nContent-Length: 11\r\n\r\nhello world",
+     {OK(2, "ok")},
+     "200 - "},
+    {"POST chunked",
+     "C01,C05,C06",
+     "POST http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\nTransfer-Encoding: chunked\r\n\r\n"
+     "5;a=\"b\\\"\"\r\nhello\r\n00A\r\n0123456789\r\n0\r\nX-Trail: t\r\nHost: evil\r\n\r\n",
+     {OK(2, "ok")},
+     "200 - "},
+    {"chunked response",
+     "C01,C08,H02",
+     "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\n\r\n",
+     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nKeep-Alive: "
+      "5\r\n\r\n5\r\nhello\r\n1;x=y\r\n!\r\nB\r\n0123456789a\r\n0\r\nX-Trail: 1\r\n\r\n"},
+     "200 - "},
+    {"close-delimited response",
+     "B16",
+     "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\n\r\n",
+     {"HTTP/1.1 200 OK\r\nServer: s\r\n\r\nuntil the end\1"},
+     "200 - "},
+    {"close-delimited response to HTTP/1.0",
+     "B16,B19,P03",
+     "GET http://h0.sim/ HTTP/1.0\r\n\r\n",
+     {"HTTP/1.0 200 OK\r\nServer: s\r\n\r\nuntil the end\1"},
+     "200 - "},
+    {"chunked response to HTTP/1.0",
+     "B19,E07",
+     "GET http://h0.sim/ HTTP/1.0\r\n\r\n",
+     {"HTTP/1.1 103 Early\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n"},
+     "200 - "},
+    {"interim responses",
+     "E06",
+     "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\n\r\n",
+     {"HTTP/1.1 103 Early\r\nLink: a\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" OK(3, "abc")},
+     "200 - "},
+    {"204",
+     "B01,B18",
+     "DELETE http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\n\r\n",
+     {"HTTP/1.1 204 No Content\r\nX: y\r\n\r\n"},
+     "204 - "},
+    {"304",
+     "B01",
+     "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\n\r\n",
+     {"HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n"},
+     "304 - "},
+    {"three pipelined requests",
+     "P06,P08",
+     "GET http://h0.sim/1 HTTP/1.1\r\nHost: h0.sim\r\n\r\nPOST http://h0.sim/2 HTTP/1.1\r\nHost: "
+     "h0.sim\r\nContent-Length: 3\r\n\r\nabc"
+     "GET http://h0.sim/3 HTTP/1.1\r\nHost: h0.sim\r\nConnection: close\r\n\r\n",
+     {OK(1, "1"), OK(2, "22"), OK(3, "333")},
+     "200 - 200 - 200 - "},
+    {"CONNECT with early octets",
+     "K04,K05",
+     "CONNECT h0.sim:443 HTTP/1.1\r\nHost: h0.sim:443\r\n\r\nearly octets",
+     {"reply octets\1"},
+     "200 - "},
+    {"websocket",
+     "U01,U02",
+     "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nframes",
+     {"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nmore frames\1"},
+     "101 - "},
+    {"obs-text and odd blanks",
+     "M01,M09",
+     "GET http://h0.sim/ HTTP/1.1\r\nHost:\th0.sim \r\nX: \xff\xfe \r\n\r\n",
+     {"HTTP/1.1 200 \r\nX : y\r\nContent-Length:  3 \r\n\r\nabc"},
+     "200 - "},
     {"leading empty line", "M02", "\r\nGET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\n\r\n", {OK(3, "abc")}, "200 - "},
-    {"conflicting lengths", "B02,B03", "POST http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-     {NULL}, "400 bad_"},
+    {"conflicting lengths",
+     "B02,B03",
+     "POST http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+     {NULL},
+     "400 bad_"},
     {"lone LF", "M03", "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\nX: y\r\n\r\n", {NULL}, "400 bad_field "},
     {"bare CR", "M04", "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\nX: a\rb\r\n\r\n", {NULL}, "400 bad_field "},
-    {"bad chunk", "C02", "POST http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0x1\r\nd\r\n0\r\n\r\n",
-     {NULL}, "400 bad_chunk "},
-    {"policy", "S02", "GET http://h0.sim:1/ HTTP/1.1\r\nHost: h0.sim\r\nConnection: close\r\n\r\n", {NULL}, "403 policy_denied "},
-    {"OPTIONS *", "T04", "OPTIONS http://h0.sim HTTP/1.1\r\nHost: h0.sim\r\nMax-Forwards: 5\r\n\r\n", {"HTTP/1.1 200 OK\r\nAllow: GET\r\nContent-Length: 0\r\n\r\n"}, "200 - "},
-    {"garbage from the origin", "M17", "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\nConnection: close\r\n\r\n", {"ICY 200 OK\r\n\r\nstream"}, "502 origin_invalid "},
-    {"response cut in its head", "B22", "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\nConnection: close\r\n\r\n", {"HTTP/1.1 200 OK\r\nContent-Le\1"}, "502 origin_cut "},
-    {"response cut in its body", "B14", "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\n\r\n", {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc\1"}, "200 origin_cut "},
-    {"response cut in a chunk", "B15", "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\n\r\n",
-     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\1"}, "200 origin_cut "},
-    {"octets behind the response", "B20",
-     "GET http://h0.sim/1 HTTP/1.1\r\nHost: h0.sim\r\n\r\nGET http://h0.sim/2 HTTP/1.1\r\nHost: h0.sim\r\nConnection: close\r\n\r\n",
-     {OK(1, "1") "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", OK(1, "2")}, "200 - 200 - "},
+    {"bad chunk",
+     "C02",
+     "POST http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\nTransfer-Encoding: "
+     "chunked\r\n\r\n3\r\nabc\r\n0x1\r\nd\r\n0\r\n\r\n",
+     {NULL},
+     "400 bad_chunk "},
+    {"policy",
+     "S02",
+     "GET http://h0.sim:1/ HTTP/1.1\r\nHost: h0.sim\r\nConnection: close\r\n\r\n",
+     {NULL},
+     "403 policy_denied "},
+    {"OPTIONS *",
+     "T04",
+     "OPTIONS http://h0.sim HTTP/1.1\r\nHost: h0.sim\r\nMax-Forwards: 5\r\n\r\n",
+     {"HTTP/1.1 200 OK\r\nAllow: GET\r\nContent-Length: 0\r\n\r\n"},
+     "200 - "},
+    {"garbage from the origin",
+     "M17",
+     "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\nConnection: close\r\n\r\n",
+     {"ICY 200 OK\r\n\r\nstream"},
+     "502 origin_invalid "},
+    {"response cut in its head",
+     "B22",
+     "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\nConnection: close\r\n\r\n",
+     {"HTTP/1.1 200 OK\r\nContent-Le\1"},
+     "502 origin_cut "},
+    {"response cut in its body",
+     "B14",
+     "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\n\r\n",
+     {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc\1"},
+     "200 origin_cut "},
+    {"response cut in a chunk",
+     "B15",
+     "GET http://h0.sim/ HTTP/1.1\r\nHost: h0.sim\r\n\r\n",
+     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\1"},
+     "200 origin_cut "},
+    {"octets behind the response",
+     "B20",
+     "GET http://h0.sim/1 HTTP/1.1\r\nHost: h0.sim\r\n\r\nGET http://h0.sim/2 HTTP/1.1\r\nHost: h0.sim\r\nConnection: "
+     "close\r\n\r\n",
+     {OK(1, "1") "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", OK(1, "2")},
+     "200 - 200 - "},
 };
 
 /* ---- The peers ---- */
@@ -240,9 +325,11 @@ static void normalize(struct seen *out, const struct seen *in, bool request)
         e = message_next(&m, in->data, in->len, &used);
         if (e == MESSAGE_HEAD) {
             remember(out, (const uint8_t *)m.head, m.head_len);
-            if (!request) message_body(&m, m.status < 200 || m.status == 204 || m.status == 304 || now->request[0] == 'H' ? FRAMING_NONE
-                                           : m.framing == FRAMING_NONE                                                  ? FRAMING_EOF
-                                                                                                                         : (enum framing)m.framing);
+            if (!request)
+                message_body(&m, m.status < 200 || m.status == 204 || m.status == 304 || now->request[0] == 'H'
+                                     ? FRAMING_NONE
+                                 : m.framing == FRAMING_NONE ? FRAMING_EOF
+                                                             : (enum framing)m.framing);
         } else if (e == MESSAGE_BODY) {
             remember(out, m.body, m.body_len);
         } else if (e == MESSAGE_END) {
@@ -257,8 +344,8 @@ static void normalize(struct seen *out, const struct seen *in, bool request)
     if (e == MESSAGE_BAD) remember(out, in->data + message_at, in->len - message_at); /* a tunnel */
 }
 
-static bool run_once(const struct canonical *c, size_t request_split, size_t response_split, bool octets, uint8_t amounts,
-                     struct seen *up, struct seen *down)
+static bool run_once(const struct canonical *c, size_t request_split, size_t response_split, bool octets,
+                     uint8_t amounts, struct seen *up, struct seen *down)
 {
     static const struct miniproxy_config none;
     if (setjmp(world.escape) != 0) return false;
@@ -277,7 +364,9 @@ static bool run_once(const struct canonical *c, size_t request_split, size_t res
     settle();
     normalize(up, &origin_seen, true);
     normalize(down, &client_seen, false);
-    REQUIRE(PROPERTY_LEAK, miniproxy_active(&world.proxy) == 0 && port_open_slots() == 0 && miniproxy_counters(&world.proxy)->buffers == 0,
+    REQUIRE(PROPERTY_LEAK,
+            miniproxy_active(&world.proxy) == 0 && port_open_slots() == 0 &&
+                miniproxy_counters(&world.proxy)->buffers == 0,
             "%s: something is left", c->name);
     return true;
 }
@@ -296,20 +385,22 @@ struct run_result {
 
 static struct run_result first, other;
 
-static bool compare(const struct canonical *c, size_t request_split, size_t response_split, bool octets, uint8_t amounts)
+static bool compare(const struct canonical *c, size_t request_split, size_t response_split, bool octets,
+                    uint8_t amounts)
 {
     bool good = run_once(c, request_split, response_split, octets, amounts, &other.up, &other.down);
     if (!good) {
         printf("%s: %s\n", c->name, world.message);
     } else if ((c->expected[0] != '4' && !same(&first.up, &other.up)) || /* a refused one may have been on its way */
                !same(&first.down, &other.down) || strcmp(first.events, events) != 0) {
-        printf("%s: differs\n--- event %s: origin and client saw\n%.*s\n%.*s\n--- event %s: instead of\n%.*s\n%.*s\n", c->name, events,
-               (int)other.up.len, (char *)other.up.data, (int)other.down.len, (char *)other.down.data, first.events, (int)first.up.len,
-               (char *)first.up.data, (int)first.down.len, (char *)first.down.data);
+        printf("%s: differs\n--- event %s: origin and client saw\n%.*s\n%.*s\n--- event %s: instead of\n%.*s\n%.*s\n",
+               c->name, events, (int)other.up.len, (char *)other.up.data, (int)other.down.len, (char *)other.down.data,
+               first.events, (int)first.up.len, (char *)first.up.data, (int)first.down.len, (char *)first.down.data);
         good = false;
     }
     if (!good)
-        printf("  request split at %zu, response at %zu%s, amounts %u\n", request_split, response_split, octets ? ", octet by octet" : "", amounts);
+        printf("  request split at %zu, response at %zu%s, amounts %u\n", request_split, response_split,
+               octets ? ", octet by octet" : "", amounts);
     return good;
 }
 
@@ -322,7 +413,8 @@ static bool run_canonical(const struct canonical *c, unsigned *runs)
     }
     strcpy(first.events, events);
     if (strncmp(events, c->expected, strlen(c->expected)) != 0) {
-        printf("%s: %sinstead of %s\n%.*s\n", c->name, events, c->expected, (int)first.down.len, (char *)first.down.data);
+        printf("%s: %sinstead of %s\n%.*s\n", c->name, events, c->expected, (int)first.down.len,
+               (char *)first.down.data);
         return false;
     }
     for (unsigned i = 0; i < 3 && c->answers[i] != NULL; i++)
@@ -344,7 +436,9 @@ int split_main(const char *results)
     for (unsigned i = 0; i < count; i++) {
         bool good = run_canonical(&canonicals[i], &runs);
         failed += !good;
-        if (f != NULL) fprintf(f, "%s\tsim\t%s: every split of %s\t%s\n", good ? "pass" : "fail", SIM_VARIANT, canonicals[i].name, canonicals[i].ids);
+        if (f != NULL)
+            fprintf(f, "%s\tsim\t%s: every split of %s\t%s\n", good ? "pass" : "fail", SIM_VARIANT, canonicals[i].name,
+                    canonicals[i].ids);
     }
     if (f != NULL) fclose(f);
     printf("%s: %u exchanges, %u runs, %u failed\n", SIM_VARIANT, count, runs, failed);

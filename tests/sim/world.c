@@ -168,7 +168,8 @@ static void stop_core(void)
 static void play_arrival(const struct event *e)
 {
     struct conn *v = world.conns[e->who];
-    struct lane *l = e->kind == EVENT_ARRIVE_IN || e->kind == EVENT_FIN_IN || e->kind == EVENT_RESET_IN ? &v->in : &v->out;
+    struct lane *l =
+        e->kind == EVENT_ARRIVE_IN || e->kind == EVENT_FIN_IN || e->kind == EVENT_RESET_IN ? &v->in : &v->out;
     bool news = false;
     if (e->kind == EVENT_ARRIVE_IN || e->kind == EVENT_ARRIVE_OUT) {
         if (l->reset_arrived) return;
@@ -245,7 +246,8 @@ static void play(const struct event *e)
 
 /* ---- The loop ---- */
 
-void start_core(void (*begin)(void *, const struct miniproxy_event *), void (*event)(void *, const struct miniproxy_event *))
+void start_core(void (*begin)(void *, const struct miniproxy_event *),
+                void (*event)(void *, const struct miniproxy_event *))
 {
     world.config.port = &sim_port;
     world.config.policy = world.policy;

@@ -20,7 +20,8 @@ ip iproute2
 arm-none-eabi-gcc gcc-arm-none-eabi
 riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf
 '
-[ "$1" = bench ] && needs='
+mode=$1
+[ "$mode" = bench ] && needs='
 /usr/bin/python3 python3
 valgrind valgrind
 tinyproxy tinyproxy-bin
@@ -37,6 +38,14 @@ missing() {
     echo "$needs" | while read -r what package; do
         [ -z "$what" ] || present "$what" || echo "$package"
     done
+    [ "$mode" = bench ] || missing_fuzzer
+}
+
+# clang's fuzzer is in a package that is named by clang's version
+missing_fuzzer() {
+    command -v clang >/dev/null || return
+    [ -e "$(clang -print-resource-dir)/lib/linux/libclang_rt.fuzzer-$(uname -m).a" ] ||
+        echo "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev"
 }
 
 install() {
@@ -54,12 +63,13 @@ install() {
 }
 
 mkdir -p build/log build/results
-packages=$(missing)
-if [ -n "$packages" ] && command -v apt-get >/dev/null; then
-    echo "installing:" $packages
+for round in first second; do
+    packages=$(missing)
+    [ -n "$packages" ] && command -v apt-get >/dev/null || break
+    echo "installing, $round round:" $packages
     # shellcheck disable=SC2086
     install $packages >build/log/deps.log 2>&1 || tail -n 5 build/log/deps.log
-fi
+done
 left=$(missing)
 verdict=skip
 [ -n "$CI" ] && verdict=fail
