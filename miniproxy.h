@@ -36,7 +36,7 @@
 #endif
 
 /* Payload bytes of one buffer. Range 512..65000. A request head, a response head and a trailer line must fit
- * into MINIPROXY_HEAD_MAX, which is this less MINIPROXY_HEADROOM. */
+ * into MINIPROXY_HEAD_MAX, which is this less MINIPROXY_HEADROOM, and which must be 256 at least. */
 #ifndef MINIPROXY_BUFFER_SIZE
 #define MINIPROXY_BUFFER_SIZE 1024
 #endif

@@ -618,8 +618,8 @@ void miniproxy_posix_wait(struct miniproxy_posix *posix, uint32_t wait_ms)
 
 #else
 
-/* poll: the set holds the wake, the listeners, the connections, without gaps: poll refuses a set that is larger than the
- * number of descriptors a process may have. */
+/* poll: the set holds the wake, the listeners, the connections, without gaps, for poll refuses a set that is larger
+ * than the number of descriptors a process may have. */
 
 static bool make_nonblocking(int fd)
 {

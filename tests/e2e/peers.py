@@ -317,7 +317,7 @@ class Peer(Wire):
 
     def __init__(self, sock, origin, index):
         super().__init__(sock)
-        self.origin, self.index = origin, index
+        self.origin, self.index, self.done = origin, index, False
 
     def request(self, body=True, patience=PATIENCE):
         message = read_request(self, patience, body)

@@ -272,7 +272,7 @@ def test_origin_that_closed_while_idle(proxy, origin, method):
     o = origin(answer(response(), then_close=True))
     client = proxy.client()
     assert client.ask("GET", o.url + "/").status == 200
-    o.wait(lambda o: hasattr(o.peers[0], "done"))
+    o.wait(lambda o: o.peers[0].done)
     time.sleep(0.1)
     assert client.ask(method, o.url + "/2", body=b"x").status == 200
     assert len(o.peers) == 2 and len(o.requests) == 2

@@ -206,7 +206,7 @@ def test_body_cap_on_chunks(start, origin):
     client = proxy.client()
     client.send(post(o, "Transfer-Encoding: chunked") + chunked(*[b"x" * 100] * 30))
     refused(proxy, client, "body_too_large", method="POST")
-    o.wait(lambda o: o.peers and hasattr(o.peers[0], "done"))
+    o.wait(lambda o: o.peers and o.peers[0].done)
     assert b"\r\n0\r\n\r\n" not in o.peers[0].received
 
 
@@ -220,7 +220,7 @@ def test_request_body_cut(proxy, origin, fields, part):
     client.send(post(o, *fields) + part)
     client.finish()
     refused(proxy, client, "body_cut", method="POST")
-    o.wait(lambda o: all(hasattr(p, "done") for p in o.peers))
+    o.wait(lambda o: all(p.done for p in o.peers))
     assert not any(p.received.endswith(b"0\r\n\r\n") for p in o.peers)
 
 

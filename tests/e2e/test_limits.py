@@ -356,6 +356,8 @@ def test_back_pressure_to_the_client(start, origin, method):
     assert sent < 100000000, "the client was not held back"
     assert proxy.memory_kb() - before < 20000
     go.set()
+    client.close()
+    o.wait(lambda o: o.peers[0].done)  # it reads what is on the way
 
 
 @pytest.mark.req("Z07", "Z08")

@@ -197,7 +197,7 @@ def test_half_close_by_the_origin(proxy, origin):
     for _ in range(1000):
         client.send(b"more")
     client.finish()
-    o.wait(lambda o: hasattr(o.peers[0], "done"))
+    o.wait(lambda o: o.peers[0].done)
 
 
 @pytest.mark.req("K09", "K06")

@@ -8,6 +8,6 @@
 #define MINIPROXY_LINE_KEEP 40
 #define MINIPROXY_FIELDS_MAX 12
 #define MINIPROXY_TRAILER_MAX 100
-#define MINIPROXY_CHUNK_EXT_MAX 20
+#define MINIPROXY_CHUNK_EXT_MAX 64
 #define MINIPROXY_INTERIM_MAX 3
 #define MINIPROXY_ASSERT(condition) ((condition) ? (void)0 : abort())

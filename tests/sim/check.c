@@ -266,6 +266,7 @@ static void count_event(struct client *cl, const struct miniproxy_event *e)
     world.events++;
     world.counted_status[e->status / 100]++;
     world.counted_cause[e->cause]++;
+    reached(e->cause);
     if (e->cause == MINIPROXY_CAUSE_LOGIN_FAILED) world.login_failures[cl->addr.ip[3]]++;
 }
 

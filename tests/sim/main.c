@@ -17,6 +17,7 @@ enum { JOBS_MAX = 16, REPORTS_MAX = 12, TRACE_LINES = 45, STUCK_AFTER_S = 60 };
 struct shared {
     uint64_t checks[JOBS_MAX][PROPERTY_COUNT];
     uint64_t current[JOBS_MAX];
+    uint32_t causes[MINIPROXY_CAUSE_COUNT]; /* events of each, over all seeds */
     uint32_t violations[PROPERTY_COUNT];
     uint32_t reported, crashes;
     uint64_t done;
@@ -36,6 +37,11 @@ static const char *const requirements[] = {
     PROPERTIES(X)
 #undef X
 };
+
+void reached(unsigned cause)
+{
+    __atomic_fetch_add(&shared->causes[cause], 1, __ATOMIC_RELAXED);
+}
 
 void checked(enum property p)
 {
@@ -154,6 +160,21 @@ static bool write_results(const char *path, bool all_needed)
     return good;
 }
 
+/* A property that nothing ever put to the test would pass as well: so say which causes have really happened. */
+static void print_causes(void)
+{
+    unsigned missing = 0;
+    printf("%s: events by cause:", SIM_VARIANT);
+    for (unsigned i = 0; i < MINIPROXY_CAUSE_COUNT; i++) {
+        if (shared->causes[i] == 0) missing++;
+        else printf(" %s=%u", miniproxy_cause_token((enum miniproxy_cause)i), shared->causes[i]);
+    }
+    printf("\n%s: %u causes never reached:", SIM_VARIANT, missing);
+    for (unsigned i = 0; i < MINIPROXY_CAUSE_COUNT; i++)
+        if (shared->causes[i] == 0) printf(" %s", miniproxy_cause_token((enum miniproxy_cause)i));
+    printf("\n");
+}
+
 static int run_one(uint64_t seed, bool verbose)
 {
     bool good;
@@ -206,5 +227,6 @@ int main(int argc, char **argv)
     clock_gettime(CLOCK_MONOTONIC, &end);
     printf("%s: %llu seeds in %ld s, %u violations, %u crashes\n", SIM_VARIANT, (unsigned long long)(to - from + 1),
            (long)(end.tv_sec - start.tv_sec), shared->reported, shared->crashes);
+    print_causes();
     return write_results(results, to - from >= 2000 && !first_only) ? 0 : 1;
 }

@@ -299,8 +299,12 @@ static void choose_body(struct exchange *ex)
 
 static void choose_fault(struct exchange *ex, struct answer *a)
 {
-    a->fault = (uint8_t)(one_in(4) ? ANSWER_EXTRA : between(ANSWER_GARBAGE, ANSWER_SWITCH));
-    a->fault_at = spread(a->len + 250);
+    unsigned kind = below(8);
+    a->fault = (uint8_t)(kind < 2   ? ANSWER_EXTRA
+                         : kind < 4 ? between(ANSWER_CUT, ANSWER_RESET)
+                                    : between(ANSWER_GARBAGE, ANSWER_SWITCH));
+    /* Somewhere in the body, or anywhere. */
+    a->fault_at = one_in(2) ? 200 + below(a->len + 1) : spread(a->len + 250);
     a->pause_ms = one_in(2) ? between(500, 20000) : between(60000, 200000);
     if (ex->kind == EXCHANGE_UPGRADE && a->fault == ANSWER_SWITCH) a->fault = ANSWER_GOOD;
 }

@@ -66,6 +66,7 @@ enum property {
 _Noreturn void violation(enum property p, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void checked(enum property p);
+void reached(unsigned cause);
 /* Records that the property was tested, and stops the seed when it does not hold. */
 #define REQUIRE(p, condition, ...) (checked(p), (condition) ? (void)0 : violation((p), __VA_ARGS__))
 
