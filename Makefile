@@ -4,7 +4,7 @@
 #   make run      build it and serve this machine's programs at 127.0.0.1:3128
 #   make test     install what the tests need, run all of them, print a table
 #
-# More: poll small asan (other builds), unit e2e port-test sim hostile fuzz (one kind of test), size bench
+# More: poll small asan (other builds), unit e2e port-test sim hostile damage fuzz (one kind of test), size bench
 # tunnels (measurements), requirements (which test proves which rule), clean.
 
 ifeq ($(origin CC),default)
@@ -27,7 +27,7 @@ export MINIPROXY_RESULTS = build/results
 export PYTHONDONTWRITEBYTECODE = 1
 
 .DELETE_ON_ERROR:
-.PHONY: all run poll small asan test unit e2e port-test sim hostile fuzz size bench tunnels requirements clean
+.PHONY: all run poll small asan test unit e2e port-test sim hostile damage fuzz size bench tunnels requirements clean
 
 all: build/miniproxy
 
@@ -123,11 +123,16 @@ $(E2E:%=run-%): run-%:
 	    MINIPROXY_SMALL_BIN=$(CURDIR)/$(or $(SMALL_$*),build/miniproxy-small) \
 	    $(SUITE) $* 1500 $(PYTHON) -m pytest -q tests/e2e
 
-# Damaged messages from both sides, over sockets and in the core alone, for SECONDS.
-SUITES += hostile fuzz
-SECONDS ?= 60
-run-hostile: build/asan/miniproxy
-	@$(SUITE) hostile $$(($(SECONDS) + 120)) $(PYTHON) tests/tools/hostile.py $(SECONDS) $(SEED)
+# For SECONDS each: everything that wears a proxy out, damaged messages from both sides over sockets, the same in the
+# core alone.
+SUITES += hostile damage fuzz
+SECONDS ?= 40
+run-hostile: build/miniproxy build/miniproxy-small
+	@MINIPROXY_SUITE=hostile MINIPROXY_BIN=$(CURDIR)/build/miniproxy MINIPROXY_SMALL_BIN=$(CURDIR)/build/miniproxy-small \
+	    $(SUITE) hostile $$(($(SECONDS) + 120)) $(PYTHON) tests/e2e/hostile.py $(SECONDS)
+
+run-damage: build/asan/miniproxy
+	@$(SUITE) damage $$(($(SECONDS) + 120)) $(PYTHON) tests/tools/damage.py $(SECONDS) $(SEED)
 
 run-fuzz: $(CORE) $(wildcard tests/fuzz/*)
 	@$(SUITE) fuzz $$(($(SECONDS) + 120)) sh tests/tools/fuzz.sh $(SECONDS)
@@ -143,7 +148,9 @@ run-readme: build/miniproxy
 unit: $(UNIT:%=run-unit_%)
 port-test: $(PORT_TESTS:%=run-%) run-sha256
 e2e: run-e2e-epoll
-hostile: run-hostile
+hostile:
+	@$(MAKE) --no-print-directory SECONDS=$(or $(LONG_SECONDS),600) run-hostile
+damage: run-damage
 fuzz: run-fuzz
 sim:
 	@$(MAKE) --no-print-directory -k SEEDS=$(or $(LONG_SEEDS),1..100000) $(SIMS:%=run-%) run-sim-split run-sim-asan

@@ -220,7 +220,7 @@ struct miniproxy_conn {
     uint16_t id;         /* fixed index, 0..MINIPROXY_CONNS-1: a port may keep an array beside */
     uint16_t generation; /* changes at every close: what arrives for an older one must be dropped */
     uint8_t ready;       /* sticky RD | WR | BROKEN. miniproxy_wake sets bits, the core clears RD or WR on AGAIN, a port may clear
-                            RD after a recv when it knows that nothing more is there, EOF included */
+                            RD after a recv, or WR after a send, when it knows that the next would say AGAIN */
     uint8_t port_flags;  /* the port's own; 0 as handle */
 };
 

@@ -144,7 +144,7 @@ def test_all_octets_of_the_client_before_its_close_arrive(proxy, origin):
     assert connect(client, o.authority).status == 200
     client.send(data)
     client.close()
-    o.wait(lambda o: len(o.peers[0].received) == len(data))
+    o.wait(lambda o: o.peers and len(o.peers[0].received) == len(data))
     assert o.peers[0].received == data
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Damaged messages from both sides against the command built with sanitizers.
 
-    hostile.py [SECONDS [SEED]]
+    damage.py [SECONDS [SEED]]
 
 Clients and origins start from valid messages and damage them: octets changed, cut out, repeated, mixed; sent in odd
 pieces, stalled, half-closed, reset. Meanwhile sound requests must be served, and nothing malformed may reach an origin.
@@ -239,8 +239,8 @@ def main():
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 30
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 32)
     print(f"seed {seed}, {seconds:g} s")
-    results = Results("hostile")
-    log = os.path.join(ROOT, "build", "log", "hostile-access.log")
+    results = Results("damage")
+    log = os.path.join(ROOT, "build", "log", "damage-access.log")
     os.makedirs(os.path.dirname(log), exist_ok=True)
     hostile = Hostile(random.Random(seed))
     try:
