@@ -90,7 +90,7 @@ run-sha256 $(PORT_TESTS:%=run-%): run-%: build/port/%
 # The core in a simulated world, in several configurations, from many seeds.
 VARIANTS = $(filter-out common,$(patsubst tests/sim/variants/%.h,%,$(wildcard tests/sim/variants/*.h)))
 SIMS = $(VARIANTS:%=sim-%)
-SUITES += $(SIMS) sim-split sim-asan
+SUITES += $(SIMS) sim-split sim-asan sim-planted
 SEEDS ?= 1..20000
 SIM_DEPENDS = $(wildcard tests/sim/*.[ch] tests/sim/variants/*.h) tests/sim/build.sh $(CORE)
 
@@ -106,6 +106,10 @@ run-sim-asan: build/sim/sim-asan
 	@$(SUITE) sim-asan 1800 $< --seeds 1..500 --results build/results/sim-asan.tsv
 run-sim-split: build/sim/sim-default
 	@$(SUITE) sim-split 1800 $< --split --results build/results/sim-split.tsv
+
+# Is the simulation able to find bugs?
+run-sim-planted: $(SIM_DEPENDS) $(wildcard tests/sim/planted*)
+	@CC="$(CC)" $(SUITE) sim-planted 1800 sh tests/sim/planted.sh build/results/sim-planted.tsv
 
 # The same tests over epoll, over poll, and with the sanitizers watching.
 E2E = e2e-epoll e2e-poll e2e-asan
@@ -153,7 +157,7 @@ hostile:
 damage: run-damage
 fuzz: run-fuzz
 sim:
-	@$(MAKE) --no-print-directory -k SEEDS=$(or $(LONG_SEEDS),1..100000) $(SIMS:%=run-%) run-sim-split run-sim-asan
+	@$(MAKE) --no-print-directory -k SEEDS=$(or $(LONG_SEEDS),1..100000) $(SIMS:%=run-%) run-sim-split run-sim-asan run-sim-planted
 
 test:
 	@rm -f $(SUITES:%=build/results/%.tsv)

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * miniproxy: the core. See miniproxy.h for how to use it; this file is about how it works.
+ * miniproxy: the core. See miniproxy.h for how to use it; this file is about how it works. Read it from top to bottom:
+ * bytes, heads, framing, rewriting, policy, replies, sessions and pipes, states, scheduler, API.
  *
  * ==== 0  How it works ==============================================================================
  *
  * A session is one client connection with, at times, one connection to an origin. It is always in one state:
  *
  *            ┌──────────────────────── kept alive ───────────────────────┐
- *   FREE → HEAD → RESOLVE → CONNECT → AWAIT → RELAY → IDLE → HEAD …      │
- *            │       │         │  └──→ TUNNEL → FREE                     │
- *            └───────┴─────────┴────────→ REPLY → LINGER → FREE ─────────┘ (REPLY → IDLE)
+ *   FREE → IDLE → HEAD → RESOLVE → CONNECT → AWAIT → RELAY → IDLE …      │
+ *                  │        │         │ └──────┴─────→ TUNNEL → FREE     │
+ *                  └────────┴─────────┴──→ REPLY → LINGER → FREE ────────┘ (REPLY → IDLE)
  *
- * HEAD collects a request head; RESOLVE and CONNECT find the origin; AWAIT sends the request and waits for the head
- * of the response; RELAY passes its body; TUNNEL passes everything; REPLY sends an answer of the proxy's own; LINGER
- * reads on for a while after it, because a reset would destroy the answer before the client has read it.
+ * IDLE waits for a first octet; HEAD collects a request head and decides; RESOLVE and CONNECT find the origin; AWAIT
+ * sends the request and waits for the head of the response; RELAY passes its body; TUNNEL passes everything; REPLY
+ * sends an answer of the proxy's own; LINGER reads on for a while after the last answer, because a reset would destroy
+ * it before the client has read it.
  *
  * Bytes. Each direction ("pipe") borrows at most one buffer of the pool, while bytes are in flight. In it
  *
@@ -23,19 +25,23 @@
  * received bytes become sendable in place: heads by rewriting, bodies by their framing (advance()). Rewriting
  * works in place because a head is received MINIPROXY_HEADROOM behind the start and grows by less.
  *
- * Decisions. A head is searched for its end as it arrives, then parsed once. What the decision needs (host, addresses,
- * where the fields are) stands in a `struct plan` that lives in the buffer of the other direction until the
- * connection stands; so a session record holds no text but the line for the log.
+ * Decisions. A head is searched for its end as it arrives, then parsed once; lines that must not be copied are marked
+ * on the way. What is learnt (`struct plan`: host, fields, addresses) stands in that free room in front of the head
+ * until the origin is connected and the head is rewritten over it. So a session record holds no text but the line
+ * for the log.
  *
- * Time. One queue for every kind of timeout; all its entries have the same duration, so it is sorted by itself: arming is
- * appending, and only the heads of the queues are looked at. The oldest entry of the IDLE queue is the connection
- * to evict when all sessions are in use.
+ * Time. One queue for every kind of timeout; all its entries have the same duration, so it is in order by itself: arming
+ * is appending, and only the heads of the queues are looked at.
  *
  * Work. miniproxy_wake() puts a session on a run list, miniproxy_poll() visits it. A visit moves at most one buffer a
- * direction, then sessions with more to do queue again, bulk behind small exchanges.
+ * direction; a session with more to do then queues again, behind those that were just woken, so that small exchanges
+ * overtake bulk.
  *
- * Invariants: out <= out_end <= in <= in_end in every buffer; only enter() changes a state; only refuse(), cut() and
- * report() end a transaction; a connection is closed exactly once.
+ * Full house. A connection is always taken in, into a place of its own. When there is no room the longest idle session
+ * goes; when nobody idles the newcomer is there to be refused, in one of MINIPROXY_RESERVED places.
+ *
+ * Invariants: out <= out_end <= in <= in_end in every buffer; only enter() changes a state; every transaction ends in
+ * one report(); a connection is closed exactly once.
  */
 #include "miniproxy.h"
 

@@ -86,6 +86,7 @@ static bool excused_request(const struct exchange *ex, uint8_t cause, uint32_t h
     switch (cause) {
     case MINIPROXY_CAUSE_CHUNK:
     case MINIPROXY_CAUSE_FIELD:
+    case MINIPROXY_CAUSE_TRAILER_SIZE:
         return ex->bad_body;
     case MINIPROXY_CAUSE_HEAD_CUT:
     case MINIPROXY_CAUSE_BODY_CUT:
@@ -161,6 +162,8 @@ static bool excused_origin(const struct exchange *ex, uint8_t cause, uint32_t h)
         return (h & HAPPENED_CONFLICT) != 0;
     case MINIPROXY_CAUSE_RESPONSE_CODING:
         return (h & (HAPPENED_BAD_CHUNK | HAPPENED_CONFLICT)) != 0;
+    case MINIPROXY_CAUSE_RESPONSE_TRAILER_SIZE:
+        return (h & HAPPENED_BAD_CHUNK) != 0;
     case MINIPROXY_CAUSE_RESPONSE_HEAD_SIZE:
         return (h & HAPPENED_BIG_HEAD) != 0;
     case MINIPROXY_CAUSE_RESPONSE_INTERIM:

@@ -275,7 +275,13 @@ static bool fill_body(struct client *cl)
         static const char *const bad[] = {
             "zz\r\nabc\r\n", "0x5\r\nabcde\r\n",      "5\r\nabcdefg\r\n", "-1\r\n", "fffffffffffffffff\r\n",
             "\r\n",          "0\r\nno colon\r\n\r\n", "5\nabcde\r\n"};
-        out(cl, "%s", bad[below(8)]);
+        if (one_in(5)) { /* or a trailer section that is too large */
+            out(cl, "0\r\n");
+            for (unsigned i = 0; i <= MINIPROXY_TRAILER_MAX / 50; i++)
+                out(cl, "X-Trail: 0123456789012345678901234567890123456789\r\n");
+        } else {
+            out(cl, "%s", bad[below(8)]);
+        }
         cl->writing = cl->count; /* nothing sensible can follow */
         cl->phase = CLIENT_DONE;
         cl->ending = 2;

@@ -330,7 +330,8 @@ static void out_head(struct origin *o)
         ex->down.on = true;
     } else {
         o->phase = ORIGIN_BODY;
-        if (bodiless(ex)) out_end(o);
+        /* One write, so that what is behind the end arrives together with it. */
+        if (bodiless(ex) || (a->len == 0 && a->fault == ANSWER_EXTRA)) out_end(o);
     }
 }
 
@@ -341,7 +342,13 @@ static void out_body(struct origin *o)
     uint32_t left = bodiless(ex) ? 0 : a->len - (uint32_t)o->body_sent, n = left;
     if (a->fault == ANSWER_BAD_CHUNK && a->framing == FRAMING_CHUNKED && !bodiless(ex) && o->body_sent >= a->len / 2) {
         ex->happened |= HAPPENED_BAD_CHUNK;
-        out(o, "%s", ex->id % 2 ? "zz\r\nabc\r\n" : "3\r\nabcde\r\n");
+        if (ex->id % 3 == 0) { /* or a trailer section that is too large */
+            out(o, "0\r\n");
+            for (unsigned i = 0; i <= MINIPROXY_TRAILER_MAX / 50; i++)
+                out(o, "X-Trail: 0123456789012345678901234567890123456789\r\n");
+        } else {
+            out(o, "%s", ex->id % 2 ? "zz\r\nabc\r\n" : "3\r\nabcde\r\n");
+        }
         o->phase = ORIGIN_SENDS_LAST;
         o->closing = true;
         return;

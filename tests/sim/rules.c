@@ -24,6 +24,7 @@ static const char *const one_names[] = {"h1.sim"}, *const two_names[] = {".h2.si
 static const struct miniproxy_hosts one = {one_names, 1}, two = {two_names, 2};
 
 static const struct miniproxy_rule open_rules[] = {{.verdict = MINIPROXY_ALLOW, .port = {1, 65535}}};
+static const struct miniproxy_rule plain_rules[] = {{.verdict = MINIPROXY_ALLOW}};
 static const struct miniproxy_rule block_rules[] = {
     {.verdict = MINIPROXY_DENY, .hosts = &one},
     {.verdict = MINIPROXY_DENY, .to = &denied_nets, .methods = MINIPROXY_POST | MINIPROXY_CONNECT | MINIPROXY_OTHER},
@@ -49,12 +50,13 @@ static const struct miniproxy_rule lan_rules[] = {
     {                                                                                                                  \
         .rules = (r), .rule_count = sizeof(r) / sizeof(r)[0], .users = (u), .user_count = (n)                          \
     }
+static const struct miniproxy_policy plain_policy = POLICY(plain_rules, NULL, 0);
 static const struct miniproxy_policy open_policy = POLICY(open_rules, NULL, 0),
                                      block_policy = POLICY(block_rules, users, 2),
                                      login_policy = POLICY(login_rules, users, 2),
                                      lan_policy = POLICY(lan_rules, users, 1);
 
-const struct miniproxy_policy *const policies[] = {&open_policy, &block_policy, &login_policy, &lan_policy, NULL};
+const struct miniproxy_policy *const policies[] = {&open_policy, &block_policy, &login_policy, &lan_policy, &plain_policy, NULL};
 const unsigned policy_count = sizeof policies / sizeof policies[0];
 
 uint16_t login_groups(const struct miniproxy_policy *p, const struct exchange *ex)
