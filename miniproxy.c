@@ -30,8 +30,8 @@
  * until the origin is connected and the head is rewritten over it. So a session record holds no text but the line
  * for the log.
  *
- * Time. One queue for every kind of timeout; all its entries have the same duration, so it is in order by itself: arming
- * is appending, and only the heads of the queues are looked at.
+ * Time. One queue for every kind of timeout; all its entries have the same duration, so it is in order by itself:
+ * arming is appending, and only the heads of the queues are looked at.
  *
  * Work. miniproxy_wake() puts a session on a run list, miniproxy_poll() visits it. A visit moves at most one buffer a
  * direction; a session with more to do then queues again, behind those that were just woken, so that small exchanges
@@ -75,8 +75,9 @@ CHECK(MINIPROXY_NAME_MAX, 1, 64);
 _Static_assert(MINIPROXY_CLIENT_BUCKETS > 0 && (MINIPROXY_CLIENT_BUCKETS & (MINIPROXY_CLIENT_BUCKETS - 1)) == 0,
                "MINIPROXY_CLIENT_BUCKETS is not a power of two");
 #ifdef MINIPROXY_RAM_BUDGET
-_Static_assert(sizeof(struct miniproxy) <= MINIPROXY_RAM_BUDGET,
-               "struct miniproxy is larger than MINIPROXY_RAM_BUDGET: lower MINIPROXY_SESSIONS, _BUFFERS or _BUFFER_SIZE");
+_Static_assert(
+    sizeof(struct miniproxy) <= MINIPROXY_RAM_BUDGET,
+    "struct miniproxy is larger than MINIPROXY_RAM_BUDGET: lower MINIPROXY_SESSIONS, _BUFFERS or _BUFFER_SIZE");
 #endif
 _Static_assert(sizeof(unsigned) >= 4, "struct miniproxy_rule needs 32-bit bit-fields");
 
@@ -94,8 +95,8 @@ enum {
     VISIT_STATES = 16    /* states one visit passes through before others have their turn */
 };
 
-/* With fewer buffers than all sessions could borrow, requests leave some for responses and replies: what flows towards clients
- * frees buffers, so it must never wait for what flows the other way. */
+/* With fewer buffers than all sessions could borrow, requests leave some for responses and replies: what flows towards
+ * clients frees buffers, so it must never wait for what flows the other way. */
 #if MINIPROXY_BUFFERS >= 2 * (MINIPROXY_SESSIONS + MINIPROXY_RESERVED)
 #define BUFFER_RESERVE 0
 #elif MINIPROXY_BUFFERS < 16
@@ -140,8 +141,8 @@ static bool is_text(unsigned char c)
     return (c >= 0x20 && c != 0x7f) || c == '\t';
 }
 
-/* The first octet in p[0..end) that is not text. Most of every head passes through here, so it looks at a word at a time: whether an octet
- * is below 0x20 or is 0x7f, which HTAB then survives. */
+/* The first octet in p[0..end) that is not text. Most of every head passes through here, so it looks at a word at a
+ * time: whether an octet is below 0x20 or is 0x7f, which HTAB then survives. */
 static unsigned char *skip_text(unsigned char *p, const unsigned char *end)
 {
     const size_t ones = SIZE_MAX / 255, highs = ones << 7;
@@ -233,8 +234,8 @@ enum {
     OPTION = 8      /* a connection option that is no field to strip */
 };
 
-/* Written over the first octet of a line while the head is parsed: neither can stand in a head. What is left is then copied
- * without parsing it again. */
+/* Written over the first octet of a line while the head is parsed: neither can stand in a head. What is left is then
+ * copied without parsing it again. */
 enum {
     DROP_LINE = 0,
     DROP_OCTET = 1
@@ -306,8 +307,8 @@ static void classify(struct line *l)
     }
 }
 
-/* Parse the field line at p; a complete line ends before `end`. blank_ok takes blanks before the colon out, which a response may
- * have (RFC 9112 section 5.1). A folded line begins with a blank and so has no name. */
+/* Parse the field line at p; a complete line ends before `end`. blank_ok takes blanks before the colon out, which a
+ * response may have (RFC 9112 section 5.1). A folded line begins with a blank and so has no name. */
 static bool parse_line(struct line *l, unsigned char *p, const unsigned char *end, bool blank_ok)
 {
     unsigned char *colon;
@@ -335,7 +336,8 @@ static bool parse_line(struct line *l, unsigned char *p, const unsigned char *en
     return true;
 }
 
-/* The next element of a comma-separated list (RFC 9110 section 5.6.1), blanks and empty elements taken out. False at the end. */
+/* The next element of a comma-separated list (RFC 9110 section 5.6.1), blanks and empty elements taken out. False at
+ * the end. */
 static bool next_element(unsigned char **p, const unsigned char *end, unsigned char **at, size_t *len)
 {
     unsigned char *q = *p, *tail;
@@ -568,7 +570,8 @@ static void drop_nominated(const struct head *h, struct miniproxy_buffer *b)
     }
 }
 
-/* All field lines from h->fields to the empty line, which scan_head has found. Lines that are not to be copied are marked. */
+/* All field lines from h->fields to the empty line, which scan_head has found. Lines that are not to be copied are
+ * marked. */
 static enum miniproxy_cause parse_fields(struct head *h, struct miniproxy_buffer *b, const char *name)
 {
     unsigned char *p = b->u.data + h->fields, *end = b->u.data + b->scan;
@@ -606,8 +609,8 @@ struct authority {
     struct miniproxy_addr addr;
 };
 
-/* A name of the DNS: letters, digits, hyphens and underscores in labels of 1..63 (RFC 1123 section 2.1); one trailing dot. What ends in
- * a number must be an IPv4 address in dotted quads: other readers take 0x7f.1 for one. */
+/* A name of the DNS: letters, digits, hyphens and underscores in labels of 1..63 (RFC 1123 section 2.1); one trailing
+ * dot. What ends in a number must be an IPv4 address in dotted quads: other readers take 0x7f.1 for one. */
 static bool parse_name(struct authority *a)
 {
     const unsigned char *p = a->host, *end = p + a->host_len, *label = p;
@@ -684,7 +687,8 @@ struct plan {
     uint8_t since[MINIPROXY_ATTEMPTS]; /* tick at its start */
     struct miniproxy_addr at[MINIPROXY_ADDRESSES];
 };
-_Static_assert(sizeof(struct plan) + CHUNK_ROOM <= MINIPROXY_HEADROOM, "MINIPROXY_HEADROOM is too small for struct plan");
+_Static_assert(sizeof(struct plan) + CHUNK_ROOM <= MINIPROXY_HEADROOM,
+               "MINIPROXY_HEADROOM is too small for struct plan");
 
 static struct plan *plan_of(struct miniproxy_buffer *b)
 {
@@ -941,8 +945,8 @@ static void finish_head(struct miniproxy_buffer *b, const unsigned char *w, cons
     MINIPROXY_ASSERT(b->out_end + CHUNK_ROOM <= b->in);
 }
 
-/* From "METHOD http://host:port/path HTTP/1.x" to "METHOD /path HTTP/1.1" and Host (RFC 9112 sections 3.2.1, 3.2.2). `last` are the
- * fields that the proxy adds on its own. */
+/* From "METHOD http://host:port/path HTTP/1.x" to "METHOD /path HTTP/1.1" and Host (RFC 9112 sections 3.2.1, 3.2.2).
+ * `last` are the fields that the proxy adds on its own. */
 static void rewrite_request(struct miniproxy_buffer *b, const char *name, const char *last)
 {
     struct plan plan = *plan_of(b); /* it stands where the new head goes */
@@ -1497,8 +1501,8 @@ static const char *status_phrase(unsigned status)
 
 #define ALLOWED_METHODS "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, CONNECT\r\n"
 
-/* Octets of the body of a refusal, from offset `at` on, into out[0..room): the text, then the log's token so that reader and log
- * meet, unless the text is the product's own. Returns how many; with out NULL all that there are. */
+/* Octets of the body of a refusal, from offset `at` on, into out[0..room): the text, then the log's token so that
+ * reader and log meet, unless the text is the product's own. Returns how many; with out NULL all that there are. */
 static size_t reply_body(enum miniproxy_cause cause, size_t at, unsigned char *out, size_t room)
 {
     const char *standard = causes[cause].text, *text = MINIPROXY_BODY(cause, standard);
@@ -1538,7 +1542,8 @@ static unsigned char *put_reply_head(unsigned char *w, const struct miniproxy_co
     if (status == 405 || status == 200) w = put(w, ALLOWED_METHODS);
     if (status == 503) w = put(put_number(put(w, "Retry-After: "), MINIPROXY_RETRY_AFTER_S), "\r\n");
     if (status == 429)
-        w = put(put_number(put(w, "Retry-After: "), (config->timeout_ms[MINIPROXY_TIMEOUT_THROTTLE] + 999) / 1000), "\r\n");
+        w = put(put_number(put(w, "Retry-After: "), (config->timeout_ms[MINIPROXY_TIMEOUT_THROTTLE] + 999) / 1000),
+                "\r\n");
     if (config->unix_time != NULL) {
         uint32_t unix_s = config->unix_time(config->app);
         if (unix_s != 0) w = put_date(w, unix_s);
@@ -1567,7 +1572,8 @@ enum state {
     STATE_LINGER
 };
 
-/* Flags of a session. The first group lasts as long as the client's connection, the rest is cleared for each request. */
+/* Flags of a session. The first group lasts as long as the client's connection, the rest is cleared for each request.
+ */
 enum {
     IS_RESERVED = 1 << 0,   /* in a place that exists only to refuse it */
     IS_GRANTED = 1 << 1,    /* a buffer is kept for it */
@@ -1856,7 +1862,8 @@ static bool decode_octet(struct miniproxy_pipe *pipe, unsigned char c)
     }
 }
 
-/* The trailer section from b->in on, as far as its lines are complete. Lines that may be passed on are written to *w. */
+/* The trailer section from b->in on, as far as its lines are complete. Lines that may be passed on are written to *w.
+ */
 static enum decoded decode_trailer(struct miniproxy_pipe *pipe, struct miniproxy_buffer *b, unsigned char **w)
 {
     unsigned char *p = b->u.data + b->in, *end = b->u.data + b->in_end, *lf;
@@ -2073,7 +2080,9 @@ static enum pumped decode(struct miniproxy *p, struct miniproxy_pipe *pipe)
 static enum pumped pump_in(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
                            struct miniproxy_conn *from, struct visit *v)
 {
-    size_t base = (pipe->flags & PIPE_WIDE) != 0 ? MINIPROXY_HEADROOM : (pipe->flags & PIPE_CHUNKED) != 0 ? CHUNK_ROOM : 0;
+    size_t base = (pipe->flags & PIPE_WIDE) != 0      ? MINIPROXY_HEADROOM
+                  : (pipe->flags & PIPE_CHUNKED) != 0 ? CHUNK_ROOM
+                                                      : 0;
     int n;
     if (is_full(buffer_of(p, pipe), base)) return PUMP_TRAILER;
     n = fill(p, s, pipe, from, base, v);
@@ -2307,7 +2316,8 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
     open_transaction(p, s);
     if (s->state == STATE_HEAD && b != NULL && b->in_end - b->in >= 5 && memcmp(b->u.data + b->in, "HEAD ", 5) == 0)
         s->flags |= IS_HEAD; /* whatever else may be wrong with it */
-    if (s->up.source != SOURCE_NONE || p->draining || (s->flags & IS_RESERVED) != 0) s->flags &= ~(uint32_t)KEEPS_CLIENT;
+    if (s->up.source != SOURCE_NONE || p->draining || (s->flags & IS_RESERVED) != 0)
+        s->flags &= ~(uint32_t)KEEPS_CLIENT;
     if ((s->flags & KEEPS_CLIENT) == 0) {
         give_back(p, &s->up);
     } else if (b != NULL) {
@@ -2358,7 +2368,8 @@ static enum next next_request(struct miniproxy *p, struct miniproxy_session *s)
     return NEXT_STATE;
 }
 
-/* Refuse without a buffer, or without knowing whether the request is a HEAD, whose answer must not have a body: so it has none. */
+/* Refuse without a buffer, or without knowing whether the request is a HEAD, whose answer must not have a body: so it
+ * has none. */
 static enum next refuse_bare(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
 {
     if (s->state == STATE_LINGER || has_sendable(buffer_of(p, &s->down))) return cut(p, s, cause);
@@ -2372,7 +2383,8 @@ static enum next reply_bare(struct miniproxy *p, struct miniproxy_session *s, st
 {
     int n;
     if ((s->client.ready & MINIPROXY_WR) == 0) return NEXT_WAIT;
-    n = p->config.port->send(p->config.port_data, &s->client, bare_reply + s->reply_at, sizeof bare_reply - 1 - s->reply_at);
+    n = p->config.port->send(p->config.port_data, &s->client, bare_reply + s->reply_at,
+                             sizeof bare_reply - 1 - s->reply_at);
     if (n == MINIPROXY_AGAIN) {
         s->client.ready &= (uint8_t)~MINIPROXY_WR;
         return NEXT_WAIT;
@@ -2424,8 +2436,8 @@ static enum next on_reply(struct miniproxy *p, struct miniproxy_session *s, stru
     }
 }
 
-/* ---- LINGER: what the client still sends is read and dropped, or a reset would destroy the reply before it is read (RFC 9112
- * section 9.6) ---- */
+/* ---- LINGER: what the client still sends is read and dropped, or a reset would destroy the reply before it is read
+ * (RFC 9112 section 9.6) ---- */
 
 static enum next on_linger(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
 {
@@ -2458,7 +2470,8 @@ static bool is_silent(struct miniproxy *p, struct miniproxy_conn *c)
     return true;
 }
 
-/* Anything that comes over an idle upstream connection ends it: there is no request that it could answer (RFC 9112 section 9.2). */
+/* Anything that comes over an idle upstream connection ends it: there is no request that it could answer (RFC 9112
+ * section 9.2). */
 static bool server_is_quiet(struct miniproxy *p, struct miniproxy_session *s)
 {
     if (is_silent(p, server_of(s))) return true;
@@ -2539,7 +2552,8 @@ static void tell_begin(struct miniproxy *p, struct miniproxy_session *s, const s
     p->config.begin(p->config.app, &e);
 }
 
-/* Parse the complete head in b, and keep of the session's origin connection only one that leads where this request goes. */
+/* Parse the complete head in b, and keep of the session's origin connection only one that leads where this request
+ * goes. */
 static enum miniproxy_cause read_head(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
 {
     struct plan *pl = plan_of(b);
@@ -2560,12 +2574,13 @@ static enum miniproxy_cause read_head(struct miniproxy *p, struct miniproxy_sess
     if ((pl->method_bit & (MINIPROXY_GET | MINIPROXY_HEAD | MINIPROXY_OPTIONS | MINIPROXY_TRACE | MINIPROXY_PUT |
                            MINIPROXY_DELETE)) != 0 && s->up.source == SOURCE_NONE)
         s->flags |= IS_REPEATABLE;
-    if (h->minor > 0 && (h->seen & SAYS_UPGRADE) != 0 && (h->seen & NAMES_WEBSOCKET) != 0 && s->up.source == SOURCE_NONE &&
-        pl->method_bit == MINIPROXY_GET)
+    if (h->minor > 0 && (h->seen & SAYS_UPGRADE) != 0 && (h->seen & NAMES_WEBSOCKET) != 0 &&
+        s->up.source == SOURCE_NONE && pl->method_bit == MINIPROXY_GET)
         s->flags |= IS_UPGRADE;
     if ((h->seen & HAS_MAX_FORWARDS) != 0 && (pl->method_bit & (MINIPROXY_OPTIONS | MINIPROXY_TRACE)) != 0)
         drop_field(h, b, (const unsigned char *)"max-forwards", 12); /* written anew */
-    if (pl->host.len > 0) { /* end it in a NUL; what stands in front of it is not needed any more, what stands behind it is */
+    if (pl->host.len >
+        0) { /* end it in a NUL; what stands in front of it is not needed any more, what stands behind it is */
         pl->host.at--;
         memmove(b->u.data + pl->host.at, b->u.data + pl->host.at + 1, pl->host.len);
         b->u.data[pl->host.at + pl->host.len] = '\0';
@@ -2574,8 +2589,8 @@ static enum miniproxy_cause read_head(struct miniproxy *p, struct miniproxy_sess
 }
 
 /* Ask the policy about this request to this address, or before it is known. */
-static enum miniproxy_verdict ask(const struct miniproxy_session *s, const struct miniproxy_buffer *b, const struct plan *pl,
-                                  const struct miniproxy_addr *address, uint16_t port, int *rule)
+static enum miniproxy_verdict ask(const struct miniproxy_session *s, const struct miniproxy_buffer *b,
+                                  const struct plan *pl, const struct miniproxy_addr *address, uint16_t port, int *rule)
 {
     struct miniproxy_question q;
     q.client = &s->client_addr;
@@ -2653,8 +2668,8 @@ static enum miniproxy_cause find_place(struct miniproxy *p, struct miniproxy_ses
 
 static enum next start_exchange(struct miniproxy *p, struct miniproxy_session *s);
 
-/* The kept connection serves this request too, if the policy still allows its address and it is still there. A request that could not be
- * repeated is not sent before looking. */
+/* The kept connection serves this request too, if the policy still allows its address and it is still there. A request
+ * that could not be repeated is not sent before looking. */
 static bool can_reuse(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b,
                       const struct plan *pl)
 {
@@ -2758,9 +2773,10 @@ static enum next on_head(struct miniproxy *p, struct miniproxy_session *s, struc
 
 /* ---- RESOLVE ---- */
 
-/* Keep the addresses that the policy allows, in turns of both families, the resolver's first one first (RFC 8305 section 4). */
-static void sort_addresses(struct miniproxy_session *s, const struct miniproxy_buffer *b, struct plan *pl, unsigned count,
-                           bool *needs_user)
+/* Keep the addresses that the policy allows, in turns of both families, the resolver's first one first (RFC 8305
+ * section 4). */
+static void sort_addresses(struct miniproxy_session *s, const struct miniproxy_buffer *b, struct plan *pl,
+                           unsigned count, bool *needs_user)
 {
     unsigned i, j;
     int rule = -1;
@@ -2856,12 +2872,13 @@ static bool attempt(struct miniproxy *p, struct miniproxy_session *s, struct pla
     return false;
 }
 
-/* The place for another attempt, or MINIPROXY_ATTEMPTS. When all are taken, the oldest gives way once it has had its share of the
- * time, for every address is to be tried within the one deadline. */
+/* The place for another attempt, or MINIPROXY_ATTEMPTS. When all are taken, the oldest gives way once it has had its
+ * share of the time, for every address is to be tried within the one deadline. */
 static unsigned place_for_attempt(struct miniproxy *p, struct miniproxy_session *s, const struct plan *pl)
 {
     unsigned i, oldest = 0;
-    uint32_t share = p->config.timeout_ms[MINIPROXY_TIMEOUT_CONNECT] / pl->count / p->config.timeout_ms[MINIPROXY_TIMEOUT_ATTEMPT];
+    uint32_t share =
+        p->config.timeout_ms[MINIPROXY_TIMEOUT_CONNECT] / pl->count / p->config.timeout_ms[MINIPROXY_TIMEOUT_ATTEMPT];
     for (i = 0; i < MINIPROXY_ATTEMPTS; i++)
         if ((s->servers_open >> i & 1u) == 0) return i;
     for (i = 1; i < MINIPROXY_ATTEMPTS; i++)
@@ -2877,7 +2894,8 @@ static enum next on_connect(struct miniproxy *p, struct miniproxy_session *s)
     struct plan *pl = plan_of(buffer_of(p, &s->up));
     unsigned i;
     for (i = 0; i < MINIPROXY_ATTEMPTS; i++)
-        if ((s->servers_open >> i & 1u) != 0 && s->server[i].ready != 0 && attempt(p, s, pl, i)) return connected(p, s, i);
+        if ((s->servers_open >> i & 1u) != 0 && s->server[i].ready != 0 && attempt(p, s, pl, i))
+            return connected(p, s, i);
     if ((s->flags & NEXT_ATTEMPT) != 0) {
         pl->tick++;
         arm(p, s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_ATTEMPT);
@@ -2902,7 +2920,8 @@ static bool may_repeat(const struct miniproxy_session *s)
     return (s->flags & (IS_REUSED | IS_REPEATABLE)) == (IS_REUSED | IS_REPEATABLE);
 }
 
-/* A kept connection turned out dead before anything came back: the same request once more over a new one (RFC 9110 section 9.2.2). */
+/* A kept connection turned out dead before anything came back: the same request once more over a new one (RFC 9110
+ * section 9.2.2). */
 static enum next repeat(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b = buffer_of(p, &s->up);
@@ -2994,8 +3013,8 @@ static void stop_up(struct miniproxy_session *s)
 }
 
 /* 101: the request must have asked for it (RFC 9110 section 7.8). */
-static enum miniproxy_cause switch_protocols(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b,
-                                             struct head *h)
+static enum miniproxy_cause switch_protocols(struct miniproxy *p, struct miniproxy_session *s,
+                                             struct miniproxy_buffer *b, struct head *h)
 {
     if ((s->flags & IS_UPGRADE) == 0 || (h->seen & NAMES_WEBSOCKET) == 0) return MINIPROXY_CAUSE_UPGRADE;
     rewrite_response(b, h, false, p->config.name, 0, "Connection: upgrade\r\nUpgrade: websocket\r\n");
@@ -3018,7 +3037,8 @@ static void begin_response(struct miniproxy *p, struct miniproxy_session *s, str
         (h->seen & SAYS_CLOSE) == 0 && (h->seen & (HAS_CODING | HAS_LENGTH)) != (HAS_CODING | HAS_LENGTH))
         s->flags |= KEEPS_SERVER;
     if (!whole_request && (h->status >= 400 || (h->seen & SAYS_CLOSE) != 0)) stop_up(s);
-    rewrite_response(b, h, chunked, p->config.name, unix_s, (s->flags & KEEPS_CLIENT) != 0 ? "" : "Connection: close\r\n");
+    rewrite_response(b, h, chunked, p->config.name, unix_s,
+                     (s->flags & KEEPS_CLIENT) != 0 ? "" : "Connection: close\r\n");
     start_pipe(&s->down, source, h->length, flags);
     s->status = h->status;
     s->source = MINIPROXY_BY_ORIGIN;
@@ -3189,9 +3209,10 @@ static enum next on_exchange(struct miniproxy *p, struct miniproxy_session *s, s
 
 enum tunnelled { TUNNEL_RUNS, TUNNEL_ENDED, TUNNEL_BROKEN };
 
-/* One direction. What a side had sent before it went is delivered first (RFC 9110 section 9.3.6): a direction that cannot be written any more
- * ends alone, and the other one runs until it comes to its own end. */
-static enum tunnelled tunnel(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe, struct visit *v)
+/* One direction. What a side had sent before it went is delivered first (RFC 9110 section 9.3.6): a direction that
+ * cannot be written any more ends alone, and the other one runs until it comes to its own end. */
+static enum tunnelled tunnel(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
+                             struct visit *v)
 {
     struct miniproxy_conn *from = pipe == &s->up ? &s->client : server_of(s);
     struct miniproxy_conn *to = pipe == &s->up ? server_of(s) : &s->client;
@@ -3240,9 +3261,11 @@ static enum next on_tunnel(struct miniproxy *p, struct miniproxy_session *s, str
     if ((s->flags & GREETING_DUE) != 0 && !greet(p, s)) return NEXT_WAIT;
     up = tunnel(p, s, &s->up, v);
     down = tunnel(p, s, &s->down, v);
-    if (up == TUNNEL_ENDED && (s->client.ready & MINIPROXY_BROKEN) != 0) down = TUNNEL_BROKEN; /* nobody reads any more */
+    if (up == TUNNEL_ENDED && (s->client.ready & MINIPROXY_BROKEN) != 0)
+        down = TUNNEL_BROKEN; /* nobody reads any more */
     if (down == TUNNEL_ENDED && (server_of(s)->ready & MINIPROXY_BROKEN) != 0) up = TUNNEL_BROKEN;
-    if (down == TUNNEL_BROKEN && up == TUNNEL_RUNS) return next_request(p, s); /* which lingers: the client still sends */
+    if (down == TUNNEL_BROKEN && up == TUNNEL_RUNS)
+        return next_request(p, s); /* which lingers: the client still sends */
     if (up == TUNNEL_BROKEN || down == TUNNEL_BROKEN || (up == TUNNEL_ENDED && down == TUNNEL_ENDED)) {
         end_session(p, s, false);
         return NEXT_STATE;
@@ -3276,7 +3299,8 @@ static void watch_tunnel(struct miniproxy *p, struct miniproxy_session *s, const
     bool up_stalls = BUFFER_RESERVE > 0 && has_sendable(buffer_of(p, &s->up));
     bool down_stalls = BUFFER_RESERVE > 0 && has_sendable(buffer_of(p, &s->down));
     if (down_stalls) kind = MINIPROXY_TIMEOUT_WRITE;
-    if ((down_stalls ? v->down : moved) || !is_armed(s, MINIPROXY_TIMER_PHASE, kind)) arm(p, s, MINIPROXY_TIMER_PHASE, kind);
+    if ((down_stalls ? v->down : moved) || !is_armed(s, MINIPROXY_TIMER_PHASE, kind))
+        arm(p, s, MINIPROXY_TIMER_PHASE, kind);
     if (s->wait_lane != 0) return;
     if (!up_stalls) disarm(p, s, MINIPROXY_TIMER_SIDE);
     else if (v->up || !is_armed(s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_WRITE))
@@ -3435,7 +3459,8 @@ static uint32_t next_deadline(const struct miniproxy *p)
     for (unsigned kind = 0; kind < MINIPROXY_TIMEOUT_COUNT; kind++) {
         uint16_t number = p->timers[kind].head;
         if (number == 0) continue;
-        left = p->sessions[(number - 1) / MINIPROXY_TIMERS_EACH].timer[(number - 1) % MINIPROXY_TIMERS_EACH].due_ms - p->now_ms;
+        left = p->sessions[(number - 1) / MINIPROXY_TIMERS_EACH].timer[(number - 1) % MINIPROXY_TIMERS_EACH].due_ms -
+               p->now_ms;
         if ((int32_t)left < 0) left = 0;
         if (left < wait_ms) wait_ms = left;
     }
@@ -3449,11 +3474,13 @@ static uint32_t next_deadline(const struct miniproxy *p)
 
 /* ---- newcomers ---- */
 
-/* Whether an idle session can be closed: it cannot when a request has just arrived, which is then no longer overlooked. */
+/* Whether an idle session can be closed: it cannot when a request has just arrived, which is then no longer overlooked.
+ */
 static bool is_quiet(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct visit v = {false, false, false};
-    if (s->state != STATE_IDLE || s->wait_lane != 0 || buffer_of(p, &s->up) != NULL || (s->flags & IS_RESERVED) != 0) return false;
+    if (s->state != STATE_IDLE || s->wait_lane != 0 || buffer_of(p, &s->up) != NULL || (s->flags & IS_RESERVED) != 0)
+        return false;
     s->client.ready |= MINIPROXY_RD;
     s->up.source = SOURCE_RAW;
     if (fill(p, s, &s->up, &s->client, MINIPROXY_HEADROOM, &v) <= 0 && s->wait_lane == 0) return true;
@@ -3461,8 +3488,8 @@ static bool is_quiet(struct miniproxy *p, struct miniproxy_session *s)
     return false;
 }
 
-/* The session that can best be missed: idle for longest, then one whose client never said anything, then one that has its reply and
- * does not close. Nobody who has just come. */
+/* The session that can best be missed: idle for longest, then one whose client never said anything, then one that has
+ * its reply and does not close. Nobody who has just come. */
 static bool evict(struct miniproxy *p)
 {
     static const uint8_t queues[] = {MINIPROXY_TIMEOUT_IDLE, MINIPROXY_TIMEOUT_HEAD, MINIPROXY_TIMEOUT_LINGER};
@@ -3615,7 +3642,8 @@ void miniproxy_wake_accept(struct miniproxy *p)
 static bool is_pseudonym(const char *name)
 {
     size_t len = strlen(name);
-    if (len == 0 || len > MINIPROXY_NAME_MAX || lower((unsigned char)*name) < 'a' || lower((unsigned char)*name) > 'z') return false;
+    if (len == 0 || len > MINIPROXY_NAME_MAX || lower((unsigned char)*name) < 'a' || lower((unsigned char)*name) > 'z')
+        return false;
     for (; *name != '\0'; name++)
         if (!is_token((unsigned char)*name)) return false;
     return true;

@@ -48,7 +48,8 @@
 #endif
 
 /* Bytes a session keeps of "METHOD target" for its event, and to recognise the origin of a kept connection.
- * Range 16..4000. An origin whose host and port do not fit is not kept. struct miniproxy_config.begin shows all of it. */
+ * Range 16..4000. An origin whose host and port do not fit is not kept. struct miniproxy_config.begin shows all of it.
+ */
 #ifndef MINIPROXY_LINE_KEEP
 #define MINIPROXY_LINE_KEEP 64
 #endif
@@ -145,8 +146,9 @@
 #endif
 
 /* The text of a refusal, for a product's own words or pages: an expression of type const char *. `cause` is an enum
- * miniproxy_cause, `standard` the text of MINIPROXY_CAUSES. The result must stay valid and unchanged (a string in flash); it may
- * be longer than a buffer. A function is declared in the config header: MINIPROXY_BODY(c, t) my_body(c, t). */
+ * miniproxy_cause, `standard` the text of MINIPROXY_CAUSES. The result must stay valid and unchanged (a string in
+ * flash); it may be longer than a buffer. A function is declared in the config header: MINIPROXY_BODY(c, t) my_body(c,
+ * t). */
 #ifndef MINIPROXY_BODY
 #define MINIPROXY_BODY(cause, standard) (standard)
 #endif
@@ -159,8 +161,9 @@
 #define MINIPROXY_ASSERT(condition) ((void)0)
 #endif
 
-/* Free bytes in front of a head that is being received. A rewritten head can grow by less (Via, Connection, Transfer-Encoding,
- * Upgrade, Date); until the origin is connected, what was learnt of the request and the origin's addresses stand there. */
+/* Free bytes in front of a head that is being received. A rewritten head can grow by less (Via, Connection,
+ * Transfer-Encoding, Upgrade, Date); until the origin is connected, what was learnt of the request and the origin's
+ * addresses stand there. */
 #define MINIPROXY_HEADROOM \
     (MINIPROXY_NAME_MAX + 24 > MINIPROXY_ADDRESSES * 20 ? MINIPROXY_NAME_MAX + 168 : MINIPROXY_ADDRESSES * 20 + 144)
 #define MINIPROXY_HEAD_MAX (MINIPROXY_BUFFER_SIZE - MINIPROXY_HEADROOM)
@@ -209,22 +212,24 @@ struct miniproxy_addr {
     uint8_t family; /* 4, 6, or 0 for none */
 };
 
-#define MINIPROXY_RD 1u     /* recv may return something else than AGAIN */
-#define MINIPROXY_WR 2u     /* send, connect, resolve or finish may make progress */
-#define MINIPROXY_BROKEN 4u /* the connection is known to be reset or dead; a hint that lets the core give up on a request whose
-                               client has gone. A port that cannot know never sets it */
+#define MINIPROXY_RD 1u /* recv may return something else than AGAIN */
+#define MINIPROXY_WR 2u /* send, connect, resolve or finish may make progress */
+/* The connection is known to be reset or dead: a hint that lets the core give up on a request whose client has gone. A
+ * port that cannot know never sets it. */
+#define MINIPROXY_BROKEN 4u
 
 /* One connection, client's or origin's, as a port sees it. It lives inside the instance and never moves. */
 struct miniproxy_conn {
-    intptr_t handle;     /* the port's own; 0 before accept, resolve and connect, and whenever the core reuses the slot */
+    intptr_t handle; /* the port's own; 0 before accept, resolve and connect, and whenever the core reuses the slot */
     uint16_t id;         /* fixed index, 0..MINIPROXY_CONNS-1: a port may keep an array beside */
     uint16_t generation; /* changes at every close: what arrives for an older one must be dropped */
-    uint8_t ready;       /* sticky RD | WR | BROKEN. miniproxy_wake sets bits, the core clears RD or WR on AGAIN, a port may clear
-                            RD after a recv, or WR after a send, when it knows that the next would say AGAIN */
+    uint8_t ready; /* sticky RD | WR | BROKEN. miniproxy_wake sets bits, the core clears RD or WR on AGAIN, a port may
+                      clear RD after a recv, or WR after a send, when it knows that the next would say AGAIN */
     uint8_t port_flags;  /* the port's own; 0 as handle */
 };
 
-#define MINIPROXY_SLOTS (MINIPROXY_SESSIONS + MINIPROXY_RESERVED + 1) /* one into which a connection is taken before it has a place */
+/* Session records: one more than there are places, into which a connection is taken before it has a place. */
+#define MINIPROXY_SLOTS (MINIPROXY_SESSIONS + MINIPROXY_RESERVED + 1)
 #define MINIPROXY_CONNS (MINIPROXY_SLOTS * (1 + MINIPROXY_ATTEMPTS))
 
 /* ==== 3  The port contract =========================================================================
@@ -259,9 +264,10 @@ struct miniproxy_port {
     /* Take one pending connection into c and its address into *peer. OK, AGAIN (wake: miniproxy_wake_accept),
      * ERESOURCES (the core retries later), or another error when only that one connection was lost. */
     int (*accept)(void *port, struct miniproxy_conn *c, struct miniproxy_addr *peer);
-    /* Addresses of host (a name, NUL-terminated, never an IP literal) into out[0..max-1], the resolver's preference first;
-     * port fields are ignored. Count 1..max, AGAIN (after the wake the core calls again with the same name), ENAME, EDNS
-     * or ERESOURCES. Any result but AGAIN ends it without a close: handle and port_flags are 0 when connect follows. */
+    /* Addresses of host (a name, NUL-terminated, never an IP literal) into out[0..max-1], the resolver's preference
+     * first; port fields are ignored. Count 1..max, AGAIN (after the wake the core calls again with the same name),
+     * ENAME, EDNS or ERESOURCES. Any result but AGAIN ends it without a close: handle and port_flags are 0 when connect
+     * follows. */
     int (*resolve)(void *port, struct miniproxy_conn *c, const char *host, struct miniproxy_addr *out, int max);
     /* Connect c. OK when established, AGAIN while under way (after the wake the core calls again with the same
      * address), or an error. As after accept, the core then takes c for readable and writable until told otherwise. */
@@ -339,8 +345,8 @@ struct miniproxy_rule {
     const struct miniproxy_nets *clients; /* client's network */
     const struct miniproxy_nets *to;      /* network of the address that is going to be connected */
     const struct miniproxy_hosts *hosts;  /* destination name */
-    const char *path;                     /* prefix of path and query as sent, case-sensitive, dot segments and all: good for
-                                             DENY of what is spelt so, not for ALLOW; CONNECT has none and never matches */
+    const char *path; /* prefix of path and query as sent, case-sensitive, dot segments and all: good for
+                         DENY of what is spelt so, not for ALLOW; CONNECT has none and never matches */
 };
 
 #define MINIPROXY_SALT_LEN 8
@@ -381,9 +387,11 @@ enum miniproxy_verdict {
 };
 
 /* The policy as a pure function. *rule (may be NULL) gets the index of the rule that decided, -1 if none did. */
-enum miniproxy_verdict miniproxy_decide(const struct miniproxy_policy *policy, const struct miniproxy_question *q, int *rule);
+enum miniproxy_verdict miniproxy_decide(const struct miniproxy_policy *policy, const struct miniproxy_question *q,
+                                        int *rule);
 
-/* True for addresses that RFC 6890's registries call special-purpose, also inside v4-mapped, NAT64 and 6to4 addresses. */
+/* True for addresses that RFC 6890's registries call special-purpose, also inside v4-mapped, NAT64 and 6to4 addresses.
+ */
 bool miniproxy_addr_is_special(const struct miniproxy_addr *a);
 
 /* All networks behind miniproxy_addr_is_special, for rules that open them on purpose. */
@@ -479,8 +487,9 @@ enum miniproxy_cause {
 /* Who made the response. */
 enum miniproxy_source { MINIPROXY_BY_NOBODY, MINIPROXY_BY_PROXY, MINIPROXY_BY_ORIGIN };
 
-/* One finished transaction: a request with its response, a tunnel, or a refusal. Pointers are valid during the call. Text
- * comes from the client: parsed, so without control characters, but to be escaped for any format with its own syntax. */
+/* One finished transaction: a request with its response, a tunnel, or a refusal. Pointers are valid during the call.
+ * Text comes from the client: parsed, so without control characters, but to be escaped for any format with its own
+ * syntax. */
 struct miniproxy_event {
     const struct miniproxy_addr *client;
     const struct miniproxy_addr *address; /* origin's address that was used last; family 0: none */
@@ -525,13 +534,14 @@ struct miniproxy_config {
     const struct miniproxy_port *port;
     void *port_data;                        /* first argument of every port function */
     const struct miniproxy_policy *policy;  /* NULL denies everything */
-    /* Pseudonym for Via and Proxy-Status: a token of 1..MINIPROXY_NAME_MAX octets beginning with a letter, unique to the device, for
-     * loops are recognised by it. Not the host name (RFC 9110 section 7.6.3). NULL: "miniproxy". */
+    /* Pseudonym for Via and Proxy-Status: a token of 1..MINIPROXY_NAME_MAX octets beginning with a letter, unique to
+     * the device, for loops are recognised by it. Not the host name (RFC 9110 section 7.6.3). NULL: "miniproxy". */
     const char *name;
     const char *realm;                      /* of Basic; printable ASCII without " and \. NULL: "proxy" */
     void (*event)(void *app, const struct miniproxy_event *event); /* may be NULL; must not call the API */
-    /* A request line was read: like event, with the whole method and target, and without a result yet. Every begin of a session is
-     * followed by one event of that session, but not every event by a begin: heads can be too broken. May be NULL. */
+    /* A request line was read: like event, with the whole method and target, and without a result yet. Every begin of a
+     * session is followed by one event of that session, but not every event by a begin: heads can be too broken. May be
+     * NULL. */
     void (*begin)(void *app, const struct miniproxy_event *event);
     uint32_t (*unix_time)(void *app);       /* seconds since 1970, or 0 while unknown; NULL: no clock, no Date */
     void (*sha256)(uint8_t digest[MINIPROXY_DIGEST_LEN], const void *data, size_t len); /* NULL: digests never match */
@@ -543,12 +553,12 @@ struct miniproxy_config {
 
 #define MINIPROXY_FOREVER UINT32_MAX
 
-/* Start. The instance must be zeroed (static storage is); only its first page is written, sessions and buffers are touched
- * when used. The configuration is copied, what it points at is not. False: the configuration is invalid. */
+/* Start. The instance must be zeroed (static storage is); only its first page is written, sessions and buffers are
+ * touched when used. The configuration is copied, what it points at is not. False: the configuration is invalid. */
 bool miniproxy_init(struct miniproxy *proxy, const struct miniproxy_config *config);
 
-/* Do everything that can be done now. now_ms is any millisecond clock that wraps at 2^32. Returns after how many milliseconds it must be
- * called again at the latest: 0 at once, MINIPROXY_FOREVER only after a wake. */
+/* Do everything that can be done now. now_ms is any millisecond clock that wraps at 2^32. Returns after how many
+ * milliseconds it must be called again at the latest: 0 at once, MINIPROXY_FOREVER only after a wake. */
 uint32_t miniproxy_poll(struct miniproxy *proxy, uint32_t now_ms);
 
 /* Decide new requests by another policy. Requests already decided keep the old one, which must stay in memory while
@@ -602,8 +612,8 @@ struct miniproxy_timer {
     uint8_t queue;       /* enum miniproxy_timeout + 1, 0: not armed */
 };
 
-/* Timers of a session: one for its state (in an exchange: for the response), one beside (the request; a wait for a buffer; the next
- * connection attempt), one for the whole. */
+/* Timers of a session: one for its state (in an exchange: for the response), one beside (the request; a wait for a
+ * buffer; the next connection attempt), one for the whole. */
 enum { MINIPROXY_TIMER_PHASE, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMER_WHOLE, MINIPROXY_TIMERS_EACH };
 
 struct miniproxy_session {
