@@ -1551,11 +1551,12 @@ static unsigned char *put_reply_head(unsigned char *w, const struct miniproxy_co
     return put(w, keeps ? "\r\n" : "Connection: close\r\n\r\n");
 }
 
-/* 503 for a session that has no buffer, or has said nothing yet. */
+/* 503 for a session that has no buffer, or has said nothing yet: name and error type follow. */
 #define TEXT(number) TEXT_OF(number)
 #define TEXT_OF(number) #number
 static const char bare_reply[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
-                                 "Retry-After: " TEXT(MINIPROXY_RETRY_AFTER_S) "\r\nConnection: close\r\n\r\n";
+                                 "Retry-After: " TEXT(MINIPROXY_RETRY_AFTER_S) "\r\nConnection: close\r\n"
+                                 "Proxy-Status: ";
 
 /* ==== 8  Sessions, timers, buffers, pipes ========================================================== */
 
@@ -2381,23 +2382,33 @@ static enum next refuse_bare(struct miniproxy *p, struct miniproxy_session *s, e
 
 static enum next reply_bare(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
 {
+    const char *parts[] = {bare_reply, p->config.name, "; error=", causes[s->cause].type, "\r\n\r\n"};
+    size_t at = s->reply_at;
     int n;
-    if ((s->client.ready & MINIPROXY_WR) == 0) return NEXT_WAIT;
-    n = p->config.port->send(p->config.port_data, &s->client, bare_reply + s->reply_at,
-                             sizeof bare_reply - 1 - s->reply_at);
-    if (n == MINIPROXY_AGAIN) {
-        s->client.ready &= (uint8_t)~MINIPROXY_WR;
-        return NEXT_WAIT;
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0];) {
+        size_t len = strlen(parts[i]);
+        if (at >= len) {
+            at -= len;
+            i++;
+            continue;
+        }
+        if ((s->client.ready & MINIPROXY_WR) == 0) return NEXT_WAIT;
+        n = p->config.port->send(p->config.port_data, &s->client, parts[i] + at, len - at);
+        if (n == MINIPROXY_AGAIN) {
+            s->client.ready &= (uint8_t)~MINIPROXY_WR;
+            return NEXT_WAIT;
+        }
+        if (n <= 0) {
+            end_session(p, s, true);
+            return NEXT_STATE;
+        }
+        at += (size_t)n;
+        s->reply_at = u16(s->reply_at + (size_t)n);
+        s->bytes_down += (unsigned)n;
+        p->counters.bytes_down += (unsigned)n;
+        v->down = true;
     }
-    if (n <= 0) {
-        end_session(p, s, true);
-        return NEXT_STATE;
-    }
-    s->reply_at = u16(s->reply_at + (unsigned)n);
-    s->bytes_down += (unsigned)n;
-    p->counters.bytes_down += (unsigned)n;
-    v->down = v->more = true;
-    return s->reply_at < sizeof bare_reply - 1 ? NEXT_WAIT : next_request(p, s);
+    return next_request(p, s);
 }
 
 static enum next on_reply(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)

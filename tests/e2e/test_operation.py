@@ -106,8 +106,8 @@ def test_common_log_format(start, origin, tmp_path):
     deadline = time.monotonic() + PATIENCE
     while len(lines := log.read_bytes().split(b"\n")[:-1]) < 3:
         assert time.monotonic() < deadline
-    form = (rb'127\.\d+\.\d+\.\d+ - (an\\x22na|-) \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "[^"]*" \d{3} \d+ '
-            rb'\S+ \S+ \d+ \S+ -?\d+')
+    form = (rb'127\.\d+\.\d+\.\d+ - (an\\x22na|-) \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] '
+            rb'"[^"]*" \d{3} \d+ \S+ \S+ \d+ \S+ -?\d+')
     for line in lines:
         assert re.fullmatch(form, line), line
     assert b"sesame" not in b"".join(lines)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# build.sh OUTPUT VARIANT [CORE.c [FLAGS…]]: the simulation in one variant (variants/VARIANT.h), from the top directory.
+# build.sh OUTPUT VARIANT [CORE.c [FLAGS...]]: the simulation in one variant (variants/VARIANT.h).
+# To be called from the top directory.
 set -e
 output=$1 variant=$2 core=${3:-miniproxy.c}
 [ $# -gt 3 ] && shift 3 || set -- -O2

@@ -350,12 +350,14 @@ static void check_tunnel(const struct exchange *ex)
     REQUIRE(PROPERTY_TUNNEL, ex->up.eof && ex->down.eof, "request %u: no FIN at an end of the tunnel", ex->id);
 }
 
-/* A tunnel that ends by a reset takes with it what its client had not read yet. */
-static bool tunnel_broken(const struct client *cl)
+/* A tunnel or a response that is broken off closes at once. Where octets of the client are unread that is a reset, which
+ * also takes what the client has not read yet of earlier responses. */
+static bool broken_off(const struct client *cl)
 {
     const struct exchange *last = cl->events > 0 ? cl->exchanges[cl->events - 1] : NULL;
+    bool tunnel = last != NULL && (last->kind == EXCHANGE_CONNECT || last->kind == EXCHANGE_UPGRADE);
     return last != NULL && last->connected && last->event_cause != MINIPROXY_CAUSE_NONE &&
-           (last->kind == EXCHANGE_CONNECT || last->kind == EXCHANGE_UPGRADE);
+           (tunnel || last->event_source == MINIPROXY_BY_ORIGIN);
 }
 
 static void check_exchange(const struct exchange *ex)
@@ -369,7 +371,7 @@ static void check_exchange(const struct exchange *ex)
                 "request %u: the event names the wrong source", ex->id);
     }
     if (!ex->evented || troubled(ex)) return;
-    if (tunnel_broken(ex->client) || world.timeout_ms[MINIPROXY_TIMEOUT_TOTAL] != 0) return;
+    if (broken_off(ex->client) || world.timeout_ms[MINIPROXY_TIMEOUT_TOTAL] != 0) return;
     /* Said in one send, cut short to make a place for the next one, or on its way when the idle connection was closed.
      */
     if (miniproxy_counters(&world.proxy)->evicted > 0 || world.drained || ex->client->surplus ||

@@ -14,7 +14,8 @@ for plant in tests/sim/planted/*.sed; do
         echo "$name: the place to plant it is gone"
     elif ! tests/sim/build.sh "build/sim/planted/$name" default "$copy" -O1 -w; then
         echo "$name: does not build"
-    elif "build/sim/planted/$name" --seeds 1.."$seeds" --jobs 2 --first --reports 0 > "build/sim/planted/$name.log" 2>&1; then
+    elif "build/sim/planted/$name" --seeds 1.."$seeds" --jobs 2 --first --reports 0 \
+        > "build/sim/planted/$name.log" 2>&1; then
         echo "$name: NOT CAUGHT within $seeds seeds"
     else
         verdict=pass

@@ -56,7 +56,8 @@ static const struct miniproxy_policy open_policy = POLICY(open_rules, NULL, 0),
                                      login_policy = POLICY(login_rules, users, 2),
                                      lan_policy = POLICY(lan_rules, users, 1);
 
-const struct miniproxy_policy *const policies[] = {&open_policy, &block_policy, &login_policy, &lan_policy, &plain_policy, NULL};
+const struct miniproxy_policy *const policies[] = {&open_policy, &block_policy, &login_policy, &lan_policy,
+                                                   &plain_policy, NULL};
 const unsigned policy_count = sizeof policies / sizeof policies[0];
 
 uint16_t login_groups(const struct miniproxy_policy *p, const struct exchange *ex)

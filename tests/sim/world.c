@@ -303,7 +303,7 @@ static uint64_t time_limit(void)
 {
     uint64_t sum = 0;
     for (unsigned i = 0; i < MINIPROXY_TIMEOUT_COUNT; i++) sum += world.timeout_ms[i];
-    return world.now_ms + 4 * (sum + 60000) * (EXCHANGES_EACH + 2) + 40u * 3600000u;
+    return world.now_ms + 4 * (sum + 60000) * (EXCHANGES_EACH + 2) + 200u * 3600000u;
 }
 
 void settle(void)
