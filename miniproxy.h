@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define MINIPROXY_VERSION "0.2.0"
+
 /* ==== 1  Configuration =============================================================================
  *
  * Every value has a default. Override one with -D, or all of them in a header of your own that is named

@@ -13,10 +13,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-#ifndef MINIPROXY_VERSION
-#define MINIPROXY_VERSION "1.0.0"
-#endif
-
 enum {
     NETS_MAX = 256,  /* networks of one family in one list */
     PORTS_MAX = 32,  /* ranges of --connect-ports */
