@@ -1598,7 +1598,8 @@ enum {
     IS_WRITTEN = 1 << 18,   /* the head has been rewritten: no plan stands in front of it any more */
     FIRST_BYTE_SEEN = 1 << 19,
     FIN_SENT = 1 << 20,
-    IS_BARE = 1 << 21       /* its refusal is bare_reply */
+    IS_BARE = 1 << 21,      /* its refusal is bare_reply */
+    HAS_WAITED = 1 << 22    /* for a buffer */
 };
 
 static unsigned slot_of(const struct miniproxy *p, const struct miniproxy_session *s)
@@ -1734,6 +1735,7 @@ static bool borrow(struct miniproxy *p, struct miniproxy_session *s, struct mini
         p->granted--;
     } else if (p->wait[FOR_CLIENT].head != 0 || (lane == FOR_ORIGIN && p->wait[FOR_ORIGIN].head != 0) ||
                p->counters.buffers + p->granted + keep >= MINIPROXY_BUFFERS) {
+        s->flags |= HAS_WAITED;
         if (s->wait_lane == 0) {
             s->wait_lane = (uint8_t)(lane + 1);
             push(p, &p->wait[lane], s, false);
@@ -2492,6 +2494,7 @@ static bool server_is_quiet(struct miniproxy *p, struct miniproxy_session *s)
 
 static enum next on_idle(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
 {
+    bool waited;
     int n;
     if ((s->flags & HAS_SERVER) != 0 && (server_of(s)->ready & MINIPROXY_RD) != 0) server_is_quiet(p, s);
     if (has_received(buffer_of(p, &s->up))) {
@@ -2509,10 +2512,12 @@ static enum next on_idle(struct miniproxy *p, struct miniproxy_session *s, struc
         end_session(p, s, n != MINIPROXY_EOF);
         return NEXT_STATE;
     }
+    waited = (s->flags & HAS_WAITED) != 0;
     open_transaction(p, s);
     s->bytes_up = (unsigned)(buffer_of(p, &s->up)->in_end - buffer_of(p, &s->up)->in);
     enter(p, s, STATE_HEAD);
-    if (is_armed(s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_IDLE))
+    /* The time of the head runs from accept on, but for a kept connection, and where the proxy itself made it wait. */
+    if ((s->flags & IS_RESERVED) == 0 && (waited || is_armed(s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_IDLE)))
         arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_HEAD);
     return NEXT_STATE;
 }
@@ -3629,6 +3634,8 @@ static void accept_some(struct miniproxy *p)
 
 /* ==== 11  API ====================================================================================== */
 
+enum { DRAIN_BEGINS = 1, DRAINS }; /* miniproxy.draining */
+
 static struct miniproxy *proxy_of(const struct miniproxy_session *s, unsigned slot)
 {
     return (struct miniproxy *)(void *)((unsigned char *)(uintptr_t)(s - slot) - offsetof(struct miniproxy, sessions));
@@ -3689,9 +3696,18 @@ bool miniproxy_init(struct miniproxy *p, const struct miniproxy_config *config)
     return p->config.port != NULL && is_pseudonym(p->config.name) && is_realm(p->config.realm);
 }
 
+/* Idle connections end, unless a request is waiting to be read: that is still served. */
+static void begin_drain(struct miniproxy *p)
+{
+    p->draining = DRAINS;
+    for (unsigned i = 0; i < p->slots_used; i++)
+        if (is_quiet(p, &p->sessions[i])) end_session(p, &p->sessions[i], false);
+}
+
 uint32_t miniproxy_poll(struct miniproxy *p, uint32_t now_ms)
 {
     p->now_ms = now_ms;
+    if (p->draining == DRAIN_BEGINS) begin_drain(p);
     run_timers(p);
     accept_some(p);
     run_lane(p, 0);
@@ -3716,9 +3732,7 @@ bool miniproxy_policy_in_use(const struct miniproxy *p, const struct miniproxy_p
 
 void miniproxy_drain(struct miniproxy *p)
 {
-    p->draining = 1;
-    for (unsigned i = 0; i < p->slots_used; i++)
-        if (p->sessions[i].state == STATE_IDLE) end_session(p, &p->sessions[i], false);
+    if (p->draining == 0) p->draining = DRAIN_BEGINS;
 }
 
 unsigned miniproxy_active(const struct miniproxy *p)
@@ -3728,7 +3742,7 @@ unsigned miniproxy_active(const struct miniproxy *p)
 
 void miniproxy_stop(struct miniproxy *p)
 {
-    p->draining = 1;
+    p->draining = DRAINS;
     for (unsigned i = 0; i < p->slots_used; i++) {
         if (p->sessions[i].state == STATE_FREE) continue;
         if (p->sessions[i].cause == MINIPROXY_CAUSE_NONE) p->sessions[i].cause = MINIPROXY_CAUSE_STOPPED;

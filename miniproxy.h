@@ -38,7 +38,7 @@
 #endif
 
 /* Payload bytes of one buffer. Range 512..65000. A request head, a response head and a trailer line must fit
- * into MINIPROXY_HEAD_MAX, which is this less MINIPROXY_HEADROOM, and which must be 256 at least. */
+ * into MINIPROXY_HEAD_MAX, which is this less MINIPROXY_HEADROOM and 2, and which must be 256 at least. */
 #ifndef MINIPROXY_BUFFER_SIZE
 #define MINIPROXY_BUFFER_SIZE 1024
 #endif
@@ -168,7 +168,7 @@
  * addresses stand there. */
 #define MINIPROXY_HEADROOM \
     (MINIPROXY_NAME_MAX + 24 > MINIPROXY_ADDRESSES * 20 ? MINIPROXY_NAME_MAX + 168 : MINIPROXY_ADDRESSES * 20 + 144)
-#define MINIPROXY_HEAD_MAX (MINIPROXY_BUFFER_SIZE - MINIPROXY_HEADROOM)
+#define MINIPROXY_HEAD_MAX (MINIPROXY_BUFFER_SIZE - MINIPROXY_HEADROOM - 2)
 
 /* Every deadline: X(NAME, name, default in ms, meaning). 0 switches total and tunnel_total off; no other may be 0.
  * struct miniproxy_config.timeout_ms[MINIPROXY_TIMEOUT_…] overrides one when it is not 0. No timeout is
@@ -568,7 +568,8 @@ uint32_t miniproxy_poll(struct miniproxy *proxy, uint32_t now_ms);
 void miniproxy_set_policy(struct miniproxy *proxy, const struct miniproxy_policy *policy);
 bool miniproxy_policy_in_use(const struct miniproxy *proxy, const struct miniproxy_policy *policy);
 
-/* Accept nothing any more, close idle connections, let what runs finish. Done when miniproxy_active is 0. */
+/* Accept nothing any more, close idle connections, let what runs finish: from the next miniproxy_poll on. Done when
+ * miniproxy_active is 0. */
 void miniproxy_drain(struct miniproxy *proxy);
 unsigned miniproxy_active(const struct miniproxy *proxy);
 

@@ -350,8 +350,8 @@ static void check_tunnel(const struct exchange *ex)
     REQUIRE(PROPERTY_TUNNEL, ex->up.eof && ex->down.eof, "request %u: no FIN at an end of the tunnel", ex->id);
 }
 
-/* A tunnel or a response that is broken off closes at once. Where octets of the client are unread that is a reset, which
- * also takes what the client has not read yet of earlier responses. */
+/* A tunnel or a response that is broken off closes at once. Where octets of the client are unread that is a reset,
+ * which also takes what the client has not read yet of earlier responses. */
 static bool broken_off(const struct client *cl)
 {
     const struct exchange *last = cl->events > 0 ? cl->exchanges[cl->events - 1] : NULL;
