@@ -70,7 +70,7 @@ $(UNIT:%=run-unit_%): run-unit_%: build/unit/%
 
 # The contract of a port, for each port, and SHA-256 beside it.
 PORT_TESTS = port-epoll port-poll
-SUITES += $(PORT_TESTS) sha256
+SUITES += $(PORT_TESTS) port-sim sha256
 PORT_SOURCES = tests/port/posix_test.c tests/port/posix_world.c tests/port/conformance.c port/miniproxy_posix.c
 FLAGS_port-poll = -DMINIPROXY_POSIX_POLL=1
 WRAPPED = getaddrinfo freeaddrinfo accept accept4 connect recv send socket pthread_create epoll_ctl
@@ -80,11 +80,20 @@ $(PORT_TESTS:%=build/port/%): build/port/%: $(PORT_SOURCES) $(wildcard tests/por
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(SANITIZE) $(PORT_FLAGS) $(FLAGS_$*) $(PORT_SOURCES) -o $@
 
+# the simulated port of tests/sim keeps the contract too
+SIM_PORT_SOURCES = tests/sim/conformance/conformance_sim.c tests/port/conformance.c tests/sim/port.c tests/sim/link.c \
+                   tests/sim/time.c
+build/port/port-sim: $(SIM_PORT_SOURCES) $(wildcard tests/sim/*.h tests/sim/conformance/*.h tests/port/*.h) miniproxy.h \
+                     Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(SANITIZE) -D_GNU_SOURCE -DMINIPROXY_CONFIG='"tests/sim/conformance/config.h"' \
+	    $(SIM_PORT_SOURCES) -o $@
+
 build/port/sha256: tests/port/sha256_test.c port/miniproxy_sha256.c port/miniproxy_sha256.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(SANITIZE) $(filter %.c,$^) -o $@
 
-run-sha256 $(PORT_TESTS:%=run-%): run-%: build/port/%
+run-sha256 run-port-sim $(PORT_TESTS:%=run-%): run-%: build/port/%
 	@$(SUITE) $* 600 $< build/results/$*.tsv
 
 # The core in a simulated world, in several configurations, from many seeds.
@@ -150,7 +159,7 @@ $(TOOLS:%=run-%): run-%:
 run-readme: build/miniproxy
 
 unit: $(UNIT:%=run-unit_%)
-port-test: $(PORT_TESTS:%=run-%) run-sha256
+port-test: $(PORT_TESTS:%=run-%) run-port-sim run-sha256
 e2e: run-e2e-epoll
 hostile:
 	@$(MAKE) --no-print-directory SECONDS=$(or $(LONG_SECONDS),600) run-hostile

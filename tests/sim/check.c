@@ -10,16 +10,6 @@ struct exchange *current_exchange(struct client *cl)
     return cl->events < cl->count ? cl->exchanges[cl->events] : NULL;
 }
 
-const struct machine *machine_at(const struct miniproxy_addr *a)
-{
-    for (unsigned i = 0; i < world.machine_count; i++) {
-        const struct machine *m = &world.machines[i];
-        if (m->addr.family == a->family && memcmp(m->addr.ip, a->ip, a->family == 4 ? 4 : MINIPROXY_IP_LEN) == 0)
-            return m;
-    }
-    return NULL;
-}
-
 static struct client *client_at(const struct miniproxy_addr *a)
 {
     struct client *cl =

@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* What a connection of the core is to the port. */
 enum slot_state { SLOT_CLOSED, SLOT_RESOLVING, SLOT_ANSWERED, SLOT_CONNECTING, SLOT_FAILED, SLOT_OPEN };
@@ -35,21 +34,6 @@ unsigned port_open_slots(void)
     for (unsigned i = 0; i < MINIPROXY_CONNS; i++)
         n += slots[i].state == SLOT_OPEN || slots[i].state == SLOT_CONNECTING || slots[i].state == SLOT_RESOLVING;
     return n;
-}
-
-static unsigned session_of(const struct miniproxy_conn *c)
-{
-    return (unsigned)((size_t)((const char *)c - (const char *)world.proxy.sessions) / sizeof world.proxy.sessions[0]);
-}
-
-struct client *client_of(const struct miniproxy_conn *c)
-{
-    unsigned session = session_of(c);
-    for (unsigned i = 0; i < world.client_count; i++) {
-        struct client *cl = &world.clients[i];
-        if (cl->accepted && cl->session == session && cl->conn->state != CONN_CLOSED) return cl;
-    }
-    violation(PROPERTY_CONTRACT, "a connection of session %u is used, which has no client", session);
 }
 
 /* Every call comes through here. */
@@ -109,35 +93,14 @@ static uint32_t amount(uint32_t possible)
     return world.mood.amounts == 1 ? 1 + spread(possible - 1) : possible;
 }
 
-static void blame(struct conn *v, uint32_t for_client, uint32_t for_origin)
-{
-    struct client *cl = client_of(v->c);
-    cl->happened |= v->of_client ? for_client : for_origin;
-}
-
 /* ---- accept ---- */
-
-static unsigned sessions_of_address(const struct miniproxy_addr *a)
-{
-    unsigned n = 0;
-    for (unsigned i = 0; i < world.client_count; i++) {
-        const struct client *cl = &world.clients[i];
-        n += cl->accepted && cl->conn->state == CONN_OPEN && memcmp(cl->addr.ip, a->ip, 4) == 0;
-    }
-    return n;
-}
 
 static void take_client(struct slot *s, struct miniproxy_conn *c, struct client *cl)
 {
     struct conn *v = cl->conn;
-    unsigned cap =
-        world.config.sessions_per_client != 0 ? world.config.sessions_per_client : MINIPROXY_SESSIONS_PER_CLIENT;
-    cl->accepted = true;
-    cl->session = (uint16_t)session_of(c);
     v->state = CONN_OPEN;
     world.open_clients++;
-    cl->surplus = world.open_clients > MINIPROXY_SESSIONS || sessions_of_address(&cl->addr) > cap;
-    if (cl->surplus) world.ever_full = true;
+    tie_accept(cl, c);
     v->c = c;
     v->generation = c->generation;
     v->slot = c->id;
@@ -212,16 +175,10 @@ static void start_resolution(struct slot *s, struct miniproxy_conn *c, struct ex
 static int port_resolve(void *port, struct miniproxy_conn *c, const char *host, struct miniproxy_addr *out, int max)
 {
     struct slot *s = enter(c, "resolve");
-    struct exchange *ex = current_exchange(client_of(c));
-    bool allowed = false;
+    struct exchange *ex = tie_resolve(c, host);
     int error;
     (void)port;
-    REQUIRE(PROPERTY_CONTRACT, ex != NULL && ex->host != NULL && strcasecmp(host, ex->host->name) == 0,
-            "resolve of \"%s\", which is not the host of the request", host);
     REQUIRE(PROPERTY_CONTRACT, max >= 1, "resolve with room for %d addresses", max);
-    for (unsigned i = 0; i < ex->policy_count; i++)
-        allowed = allowed || rules_may_allow(ex->policies[i], ex, login_groups(ex->policies[i], ex));
-    REQUIRE(PROPERTY_POLICY_CONNECT, allowed, "\"%s\" is resolved although no address of it is allowed", host);
     if (s->state != SLOT_RESOLVING) {
         s = enter_fresh(c, "resolve");
         if (one_in(world.mood.resources_one_in) || injected(&error)) {
@@ -243,30 +200,23 @@ static int port_resolve(void *port, struct miniproxy_conn *c, const char *host, 
 
 /* ---- connect ---- */
 
-static void check_address(const struct exchange *ex, const struct miniproxy_addr *to, const struct machine *m)
+static const struct machine *machine_at(const struct miniproxy_addr *a)
 {
-    bool listed = ex->literal == m, allowed = false;
-    if (ex->host != NULL && ex->host->result > 0)
-        for (int i = 0; i < ex->host->result; i++) listed = listed || &world.machines[ex->host->machines[i]] == m;
-    REQUIRE(PROPERTY_POLICY_CONNECT, listed, "request %u: an address is connected that is not the host's", ex->id);
-    REQUIRE(PROPERTY_POLICY_CONNECT, to->port == ex->port, "request %u: port %u is connected instead of %u", ex->id,
-            to->port, ex->port);
-    for (unsigned i = 0; i < ex->policy_count; i++)
-        allowed = allowed || rules_allow(ex->policies[i], ex, &m->addr, m->special, login_groups(ex->policies[i], ex));
-    REQUIRE(PROPERTY_POLICY_CONNECT, allowed, "request %u: a denied address is connected", ex->id);
-    REQUIRE(PROPERTY_POLICY_CONNECT, ex->kind != EXCHANGE_MALFORMED || ex->bad_body,
-            "malformed request %u is connected", ex->id);
+    for (unsigned i = 0; i < world.machine_count; i++) {
+        const struct machine *m = &world.machines[i];
+        if (m->addr.family == a->family && memcmp(m->addr.ip, a->ip, a->family == 4 ? 4 : MINIPROXY_IP_LEN) == 0)
+            return m;
+    }
+    return NULL;
 }
 
 static int start_attempt(struct slot *s, struct miniproxy_conn *c, const struct miniproxy_addr *to)
 {
-    struct exchange *ex = current_exchange(client_of(c));
     const struct machine *m = machine_at(to);
+    struct exchange *ex = tie_connect(c, to, m);
     static const int results[] = {MINIPROXY_OK,    MINIPROXY_OK,     MINIPROXY_EREFUSED, MINIPROXY_EUNREACHABLE,
                                   MINIPROXY_AGAIN, MINIPROXY_ERESET, MINIPROXY_ESELF};
     int error;
-    REQUIRE(PROPERTY_POLICY_CONNECT, ex != NULL && m != NULL, "a connection is made for no request");
-    check_address(ex, to, m);
     s->to = *to;
     s->token = ++tokens;
     if (one_in(world.mood.resources_one_in) || injected(&error)) {
@@ -335,8 +285,7 @@ void port_slot_due(uint32_t slot, uint64_t token)
 static int break_now(struct conn *v, int error)
 {
     trace("injected error %d on connection %u", error, v->slot);
-    blame(v, CLIENT_FAULT, HAPPENED_FAULT);
-    if (!v->of_client && v->exchange != NULL) v->exchange->happened |= HAPPENED_FAULT;
+    tie_fault(v);
     link_break(v);
     return error;
 }

@@ -3,9 +3,11 @@
  * The simulated world: virtual time, seeded chance, a modelled network with clients, origins and DNS around the real
  * core. One world a process at a time; everything in it follows from the seed.
  *
- *   world.c    virtual time, events, the loop that polls the core
+ *   time.c     virtual time, chance, events on the network
+ *   world.c    the loop that plays events and polls the core
  *   link.c     connections as the peers see them: two byte queues with latency, FIN and RST
  *   port.c     the same connections as the core sees them, with a check of its side of the contract
+ *   ties.c     whose connections these are: what the core may resolve and connect now
  *   rules.c    policies, and an own reference of what they say
  *   plan.c     the generator: hosts, clients, requests, answers
  *   message.c  a strict HTTP/1.1 parser of the simulation's own
@@ -421,9 +423,19 @@ enum event_kind {
     EVENT_STOP
 };
 
+struct event {
+    uint64_t when_ms, value;
+    uint32_t tie, who;
+    uint8_t kind;
+};
+
 void after(uint64_t delay_ms, enum event_kind kind, uint32_t who, uint64_t value);
 void at(uint64_t when_ms, enum event_kind kind, uint32_t who, uint64_t value);
 void step_after(struct actor *a, uint64_t delay_ms);
+uint64_t next_event_ms(void); /* UINT64_MAX: none */
+struct event pop_event(void);
+void play_network(const struct event *e);
+void clear_network(uint64_t seed);
 struct actor *actor_of(uint32_t number);
 void run_world(uint64_t seed); /* longjmps to world.escape at a violation */
 void settle(void);             /* polls and plays events until nothing is left to happen */
@@ -434,7 +446,12 @@ void clear_world(uint64_t seed);
 void port_reset(void);
 void port_slot_due(uint32_t slot, uint64_t token);
 unsigned port_open_slots(void);
-struct client *client_of(const struct miniproxy_conn *c);
+
+/* The port asks these. tests/sim/conformance answers them in its own way. */
+void tie_accept(struct client *cl, const struct miniproxy_conn *c);
+struct exchange *tie_resolve(const struct miniproxy_conn *c, const char *name); /* what wants the name, with its host */
+struct exchange *tie_connect(const struct miniproxy_conn *c, const struct miniproxy_addr *to, const struct machine *m);
+void tie_fault(struct conn *v); /* an error was injected */
 
 void make_plan(void);
 struct exchange *exchange_new(struct client *cl);
@@ -460,7 +477,6 @@ void on_event(void *app, const struct miniproxy_event *e);
 void check_step(void);
 void check_rest(void);
 struct exchange *current_exchange(struct client *cl);
-const struct machine *machine_at(const struct miniproxy_addr *a);
 
 int split_main(const char *results);
 struct actor *split_actor(uint32_t number);

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/* Whose connections these are: the clients and exchanges behind what the core asks of the port. */
+#include "sim.h"
+
+#include <string.h>
+#include <strings.h>
+
+static unsigned session_of(const struct miniproxy_conn *c)
+{
+    return (unsigned)((size_t)((const char *)c - (const char *)world.proxy.sessions) / sizeof world.proxy.sessions[0]);
+}
+
+static struct client *client_of(const struct miniproxy_conn *c)
+{
+    unsigned session = session_of(c);
+    for (unsigned i = 0; i < world.client_count; i++) {
+        struct client *cl = &world.clients[i];
+        if (cl->accepted && cl->session == session && cl->conn->state != CONN_CLOSED) return cl;
+    }
+    violation(PROPERTY_CONTRACT, "a connection of session %u is used, which has no client", session);
+}
+
+static unsigned sessions_of_address(const struct miniproxy_addr *a)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < world.client_count; i++) {
+        const struct client *cl = &world.clients[i];
+        n += cl->accepted && cl->conn->state == CONN_OPEN && memcmp(cl->addr.ip, a->ip, 4) == 0;
+    }
+    return n;
+}
+
+void tie_accept(struct client *cl, const struct miniproxy_conn *c)
+{
+    unsigned cap =
+        world.config.sessions_per_client != 0 ? world.config.sessions_per_client : MINIPROXY_SESSIONS_PER_CLIENT;
+    cl->accepted = true;
+    cl->session = (uint16_t)session_of(c);
+    cl->surplus = world.open_clients > MINIPROXY_SESSIONS || sessions_of_address(&cl->addr) > cap;
+    if (cl->surplus) world.ever_full = true;
+}
+
+struct exchange *tie_resolve(const struct miniproxy_conn *c, const char *name)
+{
+    struct exchange *ex = current_exchange(client_of(c));
+    bool allowed = false;
+    REQUIRE(PROPERTY_CONTRACT, ex != NULL && ex->host != NULL && strcasecmp(name, ex->host->name) == 0,
+            "resolve of \"%s\", which is not the host of the request", name);
+    for (unsigned i = 0; i < ex->policy_count; i++)
+        allowed = allowed || rules_may_allow(ex->policies[i], ex, login_groups(ex->policies[i], ex));
+    REQUIRE(PROPERTY_POLICY_CONNECT, allowed, "\"%s\" is resolved although no address of it is allowed", name);
+    return ex;
+}
+
+static void check_address(const struct exchange *ex, const struct miniproxy_addr *to, const struct machine *m)
+{
+    bool listed = ex->literal == m, allowed = false;
+    if (ex->host != NULL && ex->host->result > 0)
+        for (int i = 0; i < ex->host->result; i++) listed = listed || &world.machines[ex->host->machines[i]] == m;
+    REQUIRE(PROPERTY_POLICY_CONNECT, listed, "request %u: an address is connected that is not the host's", ex->id);
+    REQUIRE(PROPERTY_POLICY_CONNECT, to->port == ex->port, "request %u: port %u is connected instead of %u", ex->id,
+            to->port, ex->port);
+    for (unsigned i = 0; i < ex->policy_count; i++)
+        allowed = allowed || rules_allow(ex->policies[i], ex, &m->addr, m->special, login_groups(ex->policies[i], ex));
+    REQUIRE(PROPERTY_POLICY_CONNECT, allowed, "request %u: a denied address is connected", ex->id);
+    REQUIRE(PROPERTY_POLICY_CONNECT, ex->kind != EXCHANGE_MALFORMED || ex->bad_body,
+            "malformed request %u is connected", ex->id);
+}
+
+struct exchange *tie_connect(const struct miniproxy_conn *c, const struct miniproxy_addr *to, const struct machine *m)
+{
+    struct exchange *ex = current_exchange(client_of(c));
+    REQUIRE(PROPERTY_POLICY_CONNECT, ex != NULL && m != NULL, "a connection is made for no request");
+    check_address(ex, to, m);
+    return ex;
+}
+
+void tie_fault(struct conn *v)
+{
+    struct client *cl = client_of(v->c);
+    cl->happened |= v->of_client ? CLIENT_FAULT : HAPPENED_FAULT;
+    if (!v->of_client && v->exchange != NULL) v->exchange->happened |= HAPPENED_FAULT;
+}
