@@ -1451,6 +1451,32 @@ static void forget_failures(struct miniproxy *p, const struct miniproxy_addr *cl
     if (f != NULL) f->count = 0;
 }
 
+/* Who asks with these credentials: *user, or a cause to refuse. */
+static enum miniproxy_cause log_in(struct miniproxy *p, const struct miniproxy_policy *policy,
+                                   const struct miniproxy_addr *client, const unsigned char *value, size_t len,
+                                   const struct miniproxy_user **user)
+{
+    if (throttled(p, client)) return MINIPROXY_CAUSE_LOGIN_THROTTLED;
+    *user = check_login(&p->config, policy, value, len);
+    if (*user == NULL) {
+        note_failure(p, client);
+        return MINIPROXY_CAUSE_LOGIN_FAILED;
+    }
+    forget_failures(p, client);
+    return MINIPROXY_CAUSE_NONE;
+}
+
+#else /* without authentication nobody is known */
+
+static enum miniproxy_cause log_in(struct miniproxy *p, const struct miniproxy_policy *policy,
+                                   const struct miniproxy_addr *client, const unsigned char *value, size_t len,
+                                   const struct miniproxy_user **user)
+{
+    (void)p, (void)policy, (void)client, (void)value, (void)len;
+    *user = NULL;
+    return MINIPROXY_CAUSE_NONE;
+}
+
 #endif
 
 /* ==== 7  Replies =================================================================================== */
@@ -2228,6 +2254,18 @@ static void describe(const struct miniproxy *p, const struct miniproxy_session *
     e->total_ms = p->now_ms - s->start_ms;
 }
 
+#if MINIPROXY_WITH_CAUSE_COUNTERS
+static void count_cause(struct miniproxy *p, unsigned cause)
+{
+    p->counters.cause[cause]++;
+}
+#else
+static void count_cause(struct miniproxy *p, unsigned cause)
+{
+    (void)p, (void)cause;
+}
+#endif
+
 /* The end of a transaction: its one event. */
 static void report(struct miniproxy *p, struct miniproxy_session *s)
 {
@@ -2237,9 +2275,7 @@ static void report(struct miniproxy *p, struct miniproxy_session *s)
     disarm(p, s, MINIPROXY_TIMER_WHOLE);
     p->counters.requests++;
     p->counters.status[s->status / 100 <= 5 ? s->status / 100 : 5]++;
-#if MINIPROXY_WITH_CAUSE_COUNTERS
-    p->counters.cause[s->cause]++;
-#endif
+    count_cause(p, s->cause);
     if (p->config.event != NULL) {
         describe(p, s, &event);
         p->config.event(p->config.app, &event);
@@ -2621,28 +2657,6 @@ static enum miniproxy_verdict ask(const struct miniproxy_session *s, const struc
     return miniproxy_decide(s->policy, &q, rule);
 }
 
-/* Who asks: known, wrong, or nobody. */
-static enum miniproxy_cause log_in(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b,
-                                   const struct head *h)
-{
-#if MINIPROXY_WITH_AUTH
-    if (s->policy == NULL || s->policy->user_count == 0 || (h->seen & HAS_LOGIN) == 0) return MINIPROXY_CAUSE_NONE;
-    if (throttled(p, &s->client_addr)) return MINIPROXY_CAUSE_LOGIN_THROTTLED;
-    s->user = check_login(&p->config, s->policy, b->u.data + h->login.at, h->login.len);
-    if (s->user == NULL) {
-        note_failure(p, &s->client_addr);
-        return MINIPROXY_CAUSE_LOGIN_FAILED;
-    }
-    forget_failures(p, &s->client_addr);
-#else
-    (void)p;
-    (void)s;
-    (void)b;
-    (void)h;
-#endif
-    return MINIPROXY_CAUSE_NONE;
-}
-
 /* May this request go on? */
 static enum miniproxy_cause judge(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b,
                                   const struct plan *pl)
@@ -2652,8 +2666,11 @@ static enum miniproxy_cause judge(struct miniproxy *p, struct miniproxy_session 
     const struct miniproxy_addr *address = (pl->form & LITERAL) != 0 ? &pl->at[0] : NULL;
     s->policy = p->config.policy;
     if ((pl->head.seen & LOOPS) != 0) return MINIPROXY_CAUSE_LOOP;
-    cause = log_in(p, s, b, &pl->head);
-    if (cause != MINIPROXY_CAUSE_NONE || pl->form == SERVER_WIDE) return cause;
+    if ((pl->head.seen & HAS_LOGIN) != 0 && s->policy != NULL && s->policy->user_count > 0) {
+        cause = log_in(p, s->policy, &s->client_addr, b->u.data + pl->head.login.at, pl->head.login.len, &s->user);
+        if (cause != MINIPROXY_CAUSE_NONE) return cause;
+    }
+    if (pl->form == SERVER_WIDE) return MINIPROXY_CAUSE_NONE;
     switch (ask(s, b, pl, address, pl->port, &rule)) {
     case MINIPROXY_ALLOWED:
     case MINIPROXY_NEEDS_ADDRESS:
