@@ -2853,7 +2853,8 @@ static enum next on_resolve(struct miniproxy *p, struct miniproxy_session *s)
     s->dns_ms = p->now_ms - s->mark_ms;
     if (count == MINIPROXY_ENAME || count == 0) return refuse(p, s, MINIPROXY_CAUSE_DNS_NAME);
     if (count == MINIPROXY_ERESOURCES) return refuse(p, s, MINIPROXY_CAUSE_RESOURCES);
-    if (count < 0) return refuse(p, s, MINIPROXY_CAUSE_DNS_FAILED);
+    if (count == MINIPROXY_EDNS) return refuse(p, s, MINIPROXY_CAUSE_DNS_FAILED);
+    if (count < 0) return refuse(p, s, MINIPROXY_CAUSE_INTERNAL);
     sort_addresses(s, b, pl, count > MINIPROXY_ADDRESSES ? MINIPROXY_ADDRESSES : (unsigned)count, &needs_user);
     if (pl->count == 0) return refuse(p, s, needs_user ? MINIPROXY_CAUSE_LOGIN_MISSING : MINIPROXY_CAUSE_ADDRESS);
     enter(p, s, STATE_CONNECT);
@@ -2871,7 +2872,8 @@ static enum miniproxy_cause connect_cause(int error)
     case MINIPROXY_ETIMEDOUT: return MINIPROXY_CAUSE_CONNECT_TIMEOUT;
     case MINIPROXY_ERESOURCES: return MINIPROXY_CAUSE_RESOURCES;
     case MINIPROXY_ESELF: return MINIPROXY_CAUSE_LOOP;
-    default: return MINIPROXY_CAUSE_CONNECT_RESET;
+    case MINIPROXY_ERESET: return MINIPROXY_CAUSE_CONNECT_RESET;
+    default: return MINIPROXY_CAUSE_INTERNAL; /* nothing that an origin can cause */
     }
 }
 

@@ -259,7 +259,7 @@ enum miniproxy_result {
     MINIPROXY_EDNS = -8,         /* the resolver failed; another try may succeed */
     MINIPROXY_ERESOURCES = -9,   /* no descriptor, PCB, thread or memory for it now */
     MINIPROXY_ESELF = -10,       /* connect: the address and port are one of this port's own listeners */
-    MINIPROXY_EFAIL = -11        /* anything else */
+    MINIPROXY_EFAIL = -11        /* anything else: a fault on this side, 500 */
 };
 
 struct miniproxy_port {

@@ -302,6 +302,8 @@ static bool configure(struct miniproxy_config *config, const char *what)
     else if (strcmp(what, "origin refuses") == 0) world.connect_result = MINIPROXY_EREFUSED;
     else if (strcmp(what, "origin is unreachable") == 0) world.connect_result = MINIPROXY_EUNREACHABLE;
     else if (strcmp(what, "origin is this proxy") == 0) world.connect_result = MINIPROXY_ESELF;
+    else if (strcmp(what, "port fails") == 0) world.connect_result = MINIPROXY_EFAIL;
+    else if (strcmp(what, "resolver of the port fails") == 0) world.resolve_result = MINIPROXY_EFAIL;
     else return false;
     return true;
 }
