@@ -479,7 +479,7 @@ static void see_max_forwards(struct head *h, const struct line *l)
 static bool parse_host(const unsigned char *p, size_t len);
 
 /* Fields that only mean something in a request. */
-static enum miniproxy_cause see_request_line(struct head *h, const struct miniproxy_buffer *b, struct line *l,
+static enum miniproxy_cause see_request_field(struct head *h, const struct miniproxy_buffer *b, struct line *l,
                                              const char *name)
 {
     switch (l->id) {
@@ -528,7 +528,7 @@ static enum miniproxy_cause see_line(struct head *h, const struct miniproxy_buff
         h->seen |= HAS_UPGRADE;
         return MINIPROXY_CAUSE_NONE;
     default:
-        return (h->seen & FROM_CLIENT) != 0 ? see_request_line(h, b, l, name) : MINIPROXY_CAUSE_NONE;
+        return (h->seen & FROM_CLIENT) != 0 ? see_request_field(h, b, l, name) : MINIPROXY_CAUSE_NONE;
     }
 }
 

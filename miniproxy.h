@@ -666,7 +666,7 @@ struct miniproxy {
     uint16_t reserved;                   /* sessions that are there to be refused: */
     uint16_t refused[MINIPROXY_RESERVED]; /* slot + 1 each */
     uint16_t granted;                    /* buffers promised to sessions that waited for one */
-    uint8_t accept_ready, accept_paused, draining, polling;
+    uint8_t accept_ready, accept_paused, draining;
     struct miniproxy_list run[2];  /* woken, and those with more to do after a visit */
     struct miniproxy_list wait[2]; /* for a buffer: replies and responses, requests */
     struct miniproxy_list timers[MINIPROXY_TIMEOUT_COUNT]; /* each in order of due_ms: one queue a duration */
