@@ -26,9 +26,20 @@ DESKTOP_FLAGS = -DMINIPROXY_CONFIG='"examples/desktop/config.h"' -pthread
 export MINIPROXY_RESULTS = build/results
 export PYTHONDONTWRITEBYTECODE = 1
 
+# lwIP 2.2.1, fetched and checked by the build; LWIP_DIR= names another tree
+LWIP_SHA256 = 83729c274c499d3348e9fbbe043a3113f3fa8953e7efddc7c21c7fcbb1f2b7b1
+ifndef LWIP_DIR
+LWIP_DIR = build/lwip
+LWIP_FETCHED = build/lwip/.sha256
+build/lwip/.sha256:
+	@mkdir -p build/log
+	sh tests/tools/fetch.sh lwip $(LWIP_SHA256) >build/log/fetch-lwip.log 2>&1 || { cat build/log/fetch-lwip.log; exit 1; }
+endif
+
 .DELETE_ON_ERROR:
 .PHONY: all run poll small asan test unit e2e port-test sim hostile damage fuzz size bench tunnels requirements clean
 
+.DEFAULT_GOAL := all
 all: build/miniproxy
 
 # ---- The desktop program and its other builds

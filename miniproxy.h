@@ -259,7 +259,8 @@ enum miniproxy_result {
     MINIPROXY_EDNS = -8,         /* the resolver failed; another try may succeed */
     MINIPROXY_ERESOURCES = -9,   /* no descriptor, PCB, thread or memory for it now */
     MINIPROXY_ESELF = -10,       /* connect: the address and port are one of this port's own listeners */
-    MINIPROXY_EFAIL = -11        /* anything else: a fault on this side, 500 */
+    MINIPROXY_EFAIL = -11,       /* anything else: a fault on this side, 500 */
+    MINIPROXY_ESINK = -12        /* relay: `to` takes nothing any more */
 };
 
 struct miniproxy_port {
@@ -278,8 +279,14 @@ struct miniproxy_port {
     int (*send)(void *port, struct miniproxy_conn *c, const void *buf, size_t len);
     /* FIN after all bytes taken by send. OK, AGAIN (called again after a wake) or an error. recv goes on working. */
     int (*finish)(void *port, struct miniproxy_conn *c);
-    /* Give the connection up. hard: by reset, at once; otherwise bytes taken by send are still delivered. */
+    /* Give the connection up. hard: by reset, at once; otherwise bytes taken by send or relay are still delivered. */
     void (*close)(void *port, struct miniproxy_conn *c, bool hard);
+    /* Optional: NULL, and the core copies. Pass up to max octets on from one connection to another of the same port,
+     * without the core's buffers. 1..max octets taken: they count as received and as sent, and are delivered even if
+     * `from` is closed before. AGAIN when nothing can be taken: the port then has cleared RD of `from` (nothing
+     * arrived) or WR of `to` (no room) or both, and wakes what it cleared, by rule 2. EOF and errors are those of
+     * `from`, after all its octets; ESINK: `to` has failed. recv and send may be used on both at any time again. */
+    int (*relay)(void *port, struct miniproxy_conn *from, struct miniproxy_conn *to, size_t max);
 };
 
 /* What ports and the main loop call back. Both only queue; miniproxy_poll does the work. */
