@@ -23,7 +23,9 @@
  *        |  free  |  may be sent  |  gap  |  received  |   free   |
  *
  * received bytes become sendable in place: heads by rewriting, bodies by their framing (advance()). Rewriting
- * works in place because a head is received MINIPROXY_HEADROOM behind the start and grows by less.
+ * works in place because a head is received MINIPROXY_HEADROOM behind the start and grows by less. Once a direction
+ * needs no looking at (tunnels, bodies with a known end) and its buffer is empty, a port that has `relay` passes it on
+ * without any.
  *
  * Decisions. A head is searched for its end as it arrives, then parsed once; lines that must not be copied are marked
  * on the way. What is learnt (`struct plan`: host, fields, addresses) stands in that free room in front of the head
@@ -2004,6 +2006,9 @@ static enum decoded advance(struct miniproxy_pipe *pipe, struct miniproxy_buffer
     return DECODED_OK;
 }
 
+/* Octets that the port may pass on in one visit. Range 1..INT_MAX. */
+enum { RELAY_MAX = MINIPROXY_BUFFER_SIZE < 4096 ? 4096 : MINIPROXY_BUFFER_SIZE };
+
 /* What became of a pump. */
 enum pumped {
     PUMP_ON,       /* nothing special: moved something or not */
@@ -2022,6 +2027,31 @@ struct visit {
     bool more;     /* there is more to do at once */
 };
 
+static void count_in(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe, unsigned n,
+                     struct visit *v)
+{
+    if (pipe == &s->up) {
+        s->bytes_up += n;
+        p->counters.bytes_up += n;
+        v->up = true;
+    } else {
+        v->down = true;
+    }
+}
+
+static void count_out(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe, unsigned n,
+                      struct visit *v)
+{
+    if (pipe == &s->down) {
+        if (s->state == STATE_RELAY) s->flags |= HAS_ANSWERED;
+        s->bytes_down += n;
+        p->counters.bytes_down += n;
+        v->down = true;
+    } else {
+        v->up = true;
+    }
+}
+
 static bool flush(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
                   struct miniproxy_conn *to, struct visit *v)
 {
@@ -2035,14 +2065,7 @@ static bool flush(struct miniproxy *p, struct miniproxy_session *s, struct minip
     }
     if (n <= 0) return false;
     b->out = u16(b->out + (size_t)n);
-    if (pipe == &s->down) {
-        if (s->state == STATE_RELAY) s->flags |= HAS_ANSWERED;
-        s->bytes_down += (unsigned)n;
-        p->counters.bytes_down += (unsigned)n;
-        v->down = true;
-    } else {
-        v->up = true;
-    }
+    count_out(p, s, pipe, (unsigned)n, v);
     return true;
 }
 
@@ -2063,13 +2086,7 @@ static int fill(struct miniproxy *p, struct miniproxy_session *s, struct minipro
     if (n == MINIPROXY_AGAIN) from->ready &= (uint8_t)~MINIPROXY_RD;
     if (n <= 0) return n;
     b->in_end = u16(b->in_end + (size_t)n);
-    if (pipe == &s->up) {
-        s->bytes_up += (unsigned)n;
-        p->counters.bytes_up += (unsigned)n;
-        v->up = true;
-    } else {
-        v->down = true;
-    }
+    count_in(p, s, pipe, (unsigned)n, v);
     return n;
 }
 
@@ -2120,6 +2137,46 @@ static enum pumped pump_in(struct miniproxy *p, struct miniproxy_session *s, str
     return n < 0 ? PUMP_LOST : decode(p, pipe);
 }
 
+/* The port passes this direction on by itself: nobody has to look at what is still to come, and no byte is in a buffer. */
+static bool is_opaque(const struct miniproxy *p, const struct miniproxy_pipe *pipe)
+{
+    return p->config.port->relay != NULL && pipe->buffer == 0 && pipe->source >= SOURCE_LENGTH &&
+           pipe->source != SOURCE_CHUNKED && (pipe->flags & (PIPE_COMPLETE | PIPE_CHUNKED | PIPE_EOF)) == 0;
+}
+
+/* What has arrived waits for room on the other side. */
+static bool is_held_up(struct miniproxy *p, const struct miniproxy_pipe *pipe, const struct miniproxy_conn *from,
+                       const struct miniproxy_conn *to)
+{
+    if (is_opaque(p, pipe)) return (from->ready & MINIPROXY_RD) != 0 && (to->ready & MINIPROXY_WR) == 0;
+    return has_sendable(buffer_of(p, pipe));
+}
+
+/* Let the port pass on as much as a buffer would hold. */
+static enum pumped relay(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
+                         struct miniproxy_conn *from, struct miniproxy_conn *to, struct visit *v)
+{
+    size_t max = RELAY_MAX;
+    int n;
+    if ((from->ready & MINIPROXY_RD) == 0 || (to->ready & MINIPROXY_WR) == 0) return PUMP_ON;
+    if (pipe->source == SOURCE_LENGTH && max > pipe->left) max = (size_t)pipe->left;
+    n = p->config.port->relay(p->config.port_data, from, to, max);
+    if (n == MINIPROXY_AGAIN) {
+        MINIPROXY_ASSERT((from->ready & MINIPROXY_RD) == 0 || (to->ready & MINIPROXY_WR) == 0);
+        return PUMP_ON;
+    }
+    if (n == MINIPROXY_EOF) return pump_eof(p, pipe);
+    if (n == MINIPROXY_ESINK) return PUMP_STUCK;
+    if (n < 0) return PUMP_LOST;
+    count_in(p, s, pipe, (unsigned)n, v);
+    count_out(p, s, pipe, (unsigned)n, v);
+    if (pipe->source == SOURCE_LENGTH) {
+        pipe->left -= (unsigned)n;
+        if (pipe->left == 0) pipe->flags |= PIPE_COMPLETE;
+    }
+    return PUMP_ON;
+}
+
 /* Move at most one buffer from one connection to the other. */
 static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
                         struct miniproxy_conn *from, struct miniproxy_conn *to, struct visit *v)
@@ -2127,7 +2184,9 @@ static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct
     enum pumped result = decode(p, pipe); /* so that a head and the body behind it leave together */
     if (result != PUMP_ON) return result;
     if (!flush(p, s, pipe, to, v)) return PUMP_STUCK;
-    if (!has_sendable(buffer_of(p, pipe)) && (pipe->flags & PIPE_COMPLETE) == 0) {
+    if (is_opaque(p, pipe)) {
+        result = relay(p, s, pipe, from, to, v);
+    } else if (!has_sendable(buffer_of(p, pipe)) && (pipe->flags & PIPE_COMPLETE) == 0) {
         result = pump_in(p, s, pipe, from, v);
         if (result == PUMP_ON && !flush(p, s, pipe, to, v)) return PUMP_STUCK;
     }
@@ -2136,7 +2195,8 @@ static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct
         return result;
     }
     if (result == PUMP_ON && (pipe->flags & PIPE_COMPLETE) != 0) return PUMP_DONE;
-    if (result == PUMP_ON && (from->ready & MINIPROXY_RD) != 0 && s->wait_lane == 0) v->more = true;
+    if (result == PUMP_ON && (from->ready & MINIPROXY_RD) != 0 && s->wait_lane == 0 && !is_held_up(p, pipe, from, to))
+        v->more = true;
     if (!has_received(buffer_of(p, pipe))) give_back(p, pipe);
     return result;
 }
@@ -3315,10 +3375,10 @@ static void watch_exchange(struct miniproxy *p, struct miniproxy_session *s, con
 {
     enum miniproxy_timeout kind;
     if ((s->flags & UP_DONE) == 0 && s->wait_lane == 0) {
-        kind = has_sendable(buffer_of(p, &s->up)) ? MINIPROXY_TIMEOUT_WRITE : MINIPROXY_TIMEOUT_BODY;
+        kind = is_held_up(p, &s->up, &s->client, server_of(s)) ? MINIPROXY_TIMEOUT_WRITE : MINIPROXY_TIMEOUT_BODY;
         if (v->up || !is_armed(s, MINIPROXY_TIMER_SIDE, kind)) arm(p, s, MINIPROXY_TIMER_SIDE, kind);
     }
-    if (has_sendable(buffer_of(p, &s->down))) kind = MINIPROXY_TIMEOUT_WRITE;
+    if (is_held_up(p, &s->down, server_of(s), &s->client)) kind = MINIPROXY_TIMEOUT_WRITE;
     else kind = s->state == STATE_RELAY ? MINIPROXY_TIMEOUT_RESPONSE : MINIPROXY_TIMEOUT_FIRST_BYTE;
     if (kind == MINIPROXY_TIMEOUT_FIRST_BYTE && (s->flags & UP_DONE) == 0)
         disarm(p, s, MINIPROXY_TIMER_PHASE);
