@@ -732,11 +732,12 @@ static uint32_t relay_until_full(struct relayed *r, unsigned key)
 {
     uint32_t moved = 0, quiet_ms = world->now_ms(world);
 
-    for (r->sent = 0; world->now_ms(world) - quiet_ms < 700 && r->sent < world->room_max;) {
+    r->sent = 0;
+    while (world->now_ms(world) - quiet_ms < 700) {
         int n;
 
         fill(chunk, sizeof chunk, key, r->sent);
-        n = world->peer_send(world, r->from.peer, chunk, sizeof chunk);
+        n = r->sent < 2 * world->room_max ? world->peer_send(world, r->from.peer, chunk, sizeof chunk) : 0;
         if (n > 0) r->sent += (uint32_t)n;
         n = try_relay(r, 5000);
         if (n > 0) {
