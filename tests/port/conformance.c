@@ -733,7 +733,7 @@ static uint32_t relay_until_full(struct relayed *r, unsigned key)
     uint32_t moved = 0, quiet_ms = world->now_ms(world);
 
     r->sent = 0;
-    while (world->now_ms(world) - quiet_ms < 700) {
+    while (world->now_ms(world) - quiet_ms < 300) {
         int n;
 
         fill(chunk, sizeof chunk, key, r->sent);
