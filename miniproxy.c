@@ -255,37 +255,32 @@ enum field_id {
     F_VIA
 };
 
-static const struct {
-    const char name[26];
-    uint8_t len, id, role;
-} fields[] = {
-#define FIELD(text, id, role) {text, sizeof text - 1, id, role}
-    FIELD("te", F_OTHER, HOP | NO_TRAILER),
-    FIELD("via", F_VIA, KEPT),
-    FIELD("date", F_DATE, 0),
-    FIELD("host", F_HOST, KEPT | NO_TRAILER),
-    FIELD("close", F_OTHER, OPTION),
-    FIELD("cookie", F_OTHER, NO_TRAILER),
-    FIELD("expect", F_EXPECT, NO_TRAILER),
-    FIELD("trailer", F_OTHER, NO_TRAILER),
-    FIELD("upgrade", F_UPGRADE, HOP | NO_TRAILER),
-    FIELD("connection", F_CONNECTION, HOP | KEPT | NO_TRAILER),
-    FIELD("keep-alive", F_OTHER, HOP | NO_TRAILER),
-    FIELD("set-cookie", F_OTHER, NO_TRAILER),
-    FIELD("content-type", F_OTHER, NO_TRAILER),
-    FIELD("max-forwards", F_MAX_FORWARDS, NO_TRAILER),
-    FIELD("authorization", F_OTHER, NO_TRAILER),
-    FIELD("content-range", F_OTHER, NO_TRAILER),
-    FIELD("content-length", F_CONTENT_LENGTH, KEPT | NO_TRAILER),
-    FIELD("content-encoding", F_OTHER, NO_TRAILER),
-    FIELD("proxy-connection", F_OTHER, HOP | NO_TRAILER),
-    FIELD("www-authenticate", F_OTHER, NO_TRAILER),
-    FIELD("transfer-encoding", F_TRANSFER_ENCODING, HOP | KEPT | NO_TRAILER),
-    FIELD("proxy-authenticate", F_OTHER, HOP | NO_TRAILER),
-    FIELD("proxy-authorization", F_PROXY_AUTHORIZATION, HOP | NO_TRAILER),
-    FIELD("proxy-authentication-info", F_OTHER, HOP | NO_TRAILER),
-#undef FIELD
-};
+/* X(name, id, role), shortest name first. */
+#define FIELDS(X)                                                           \
+    X("te", F_OTHER, HOP | NO_TRAILER)                                      \
+    X("via", F_VIA, KEPT)                                                   \
+    X("date", F_DATE, 0)                                                    \
+    X("host", F_HOST, KEPT | NO_TRAILER)                                    \
+    X("close", F_OTHER, OPTION)                                             \
+    X("cookie", F_OTHER, NO_TRAILER)                                        \
+    X("expect", F_EXPECT, NO_TRAILER)                                       \
+    X("trailer", F_OTHER, NO_TRAILER)                                       \
+    X("upgrade", F_UPGRADE, HOP | NO_TRAILER)                               \
+    X("connection", F_CONNECTION, HOP | KEPT | NO_TRAILER)                  \
+    X("keep-alive", F_OTHER, HOP | NO_TRAILER)                              \
+    X("set-cookie", F_OTHER, NO_TRAILER)                                    \
+    X("content-type", F_OTHER, NO_TRAILER)                                  \
+    X("max-forwards", F_MAX_FORWARDS, NO_TRAILER)                           \
+    X("authorization", F_OTHER, NO_TRAILER)                                 \
+    X("content-range", F_OTHER, NO_TRAILER)                                 \
+    X("content-length", F_CONTENT_LENGTH, KEPT | NO_TRAILER)                \
+    X("content-encoding", F_OTHER, NO_TRAILER)                              \
+    X("proxy-connection", F_OTHER, HOP | NO_TRAILER)                        \
+    X("www-authenticate", F_OTHER, NO_TRAILER)                              \
+    X("transfer-encoding", F_TRANSFER_ENCODING, HOP | KEPT | NO_TRAILER)    \
+    X("proxy-authenticate", F_OTHER, HOP | NO_TRAILER)                      \
+    X("proxy-authorization", F_PROXY_AUTHORIZATION, HOP | NO_TRAILER)       \
+    X("proxy-authentication-info", F_OTHER, HOP | NO_TRAILER)
 
 /* One field line. */
 struct line {
@@ -297,13 +292,27 @@ struct line {
 
 static void classify(struct line *l)
 {
+    static const struct {
+        uint8_t len, id, role;
+    } fields[] = {
+#define X(name, id, role) {sizeof name - 1, id, role},
+        FIELDS(X)
+#undef X
+    };
+    static const char names[] =
+#define X(name, id, role) name "\0"
+        FIELDS(X);
+#undef X
+    const char *name = names;
     l->id = F_OTHER;
     l->role = 0;
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
-        if (fields[i].len != l->name_len || !is_word(l->start, l->name_len, fields[i].name)) continue;
-        l->id = fields[i].id;
-        l->role = fields[i].role;
-        return;
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0] && fields[i].len <= l->name_len; i++) {
+        if (fields[i].len == l->name_len && is_word(l->start, l->name_len, name)) {
+            l->id = fields[i].id;
+            l->role = fields[i].role;
+            return;
+        }
+        name += fields[i].len + 1;
     }
 }
 
@@ -1481,71 +1490,117 @@ static enum miniproxy_cause log_in(struct miniproxy *p, const struct miniproxy_p
 
 /* ==== 7  Replies =================================================================================== */
 
+/* Texts stand one behind the other: no pointer to each, and a walk only when something goes wrong. */
+static const char *nth_text(const char *texts, unsigned n)
+{
+    while (n-- > 0) texts += strlen(texts) + 1;
+    return texts;
+}
+
+enum error_type {
+    TYPE_none,
+#define X(type) TYPE_##type,
+    MINIPROXY_ERROR_TYPES(X)
+#undef X
+};
+
+enum { NO_STATUS = 399 }; /* a status less this fits in an octet */
+
 static const struct {
-    const char *type, *token, *text;
-    uint16_t status;
+    uint8_t status; /* less NO_STATUS, 0: none */
+    uint8_t type;   /* enum error_type */
 } causes[] = {
-#define X(NAME, status, type, token, text) {type, token, text, status},
+#define X(NAME, status, type, token, text) {(uint8_t)(status > 0 ? status - NO_STATUS : 0), TYPE_##type},
     MINIPROXY_CAUSES(X)
 #undef X
 };
 
 const char *miniproxy_cause_token(enum miniproxy_cause cause)
 {
-    return causes[cause].token;
+    static const char tokens[] =
+#define X(NAME, status, type, token, text) token "\0"
+        MINIPROXY_CAUSES(X);
+#undef X
+    return nth_text(tokens, cause);
 }
 
 const char *miniproxy_cause_type(enum miniproxy_cause cause)
 {
-    return causes[cause].type;
+    static const char types[] = "\0"
+#define X(type) #type "\0"
+        MINIPROXY_ERROR_TYPES(X);
+#undef X
+    return nth_text(types, causes[cause].type);
 }
 
 unsigned miniproxy_cause_status(enum miniproxy_cause cause)
 {
-    return causes[cause].status;
+    return causes[cause].status == 0 ? 0 : causes[cause].status + NO_STATUS;
 }
+
+#if MINIPROXY_WITH_TEXTS
+static const char *cause_text(enum miniproxy_cause cause)
+{
+    static const char texts[] =
+#define X(NAME, status, type, token, text) text "\0"
+        MINIPROXY_CAUSES(X);
+#undef X
+    return nth_text(texts, cause);
+}
+#else
+static const char *cause_text(enum miniproxy_cause cause)
+{
+    (void)cause;
+    return "";
+}
+#endif
 
 static const char *status_phrase(unsigned status)
 {
-    static const struct {
-        uint16_t status;
-        const char *phrase;
-    } phrases[] = {
-        {400, "Bad Request"},           {403, "Forbidden"},
-        {405, "Method Not Allowed"},    {407, "Proxy Authentication Required"},
-        {408, "Request Timeout"},       {413, "Content Too Large"},
-        {414, "URI Too Long"},          {417, "Expectation Failed"},
-        {429, "Too Many Requests"},     {431, "Request Header Fields Too Large"},
-        {500, "Internal Server Error"}, {501, "Not Implemented"},
-        {502, "Bad Gateway"},           {503, "Service Unavailable"},
-        {504, "Gateway Timeout"},       {505, "HTTP Version Not Supported"},
-    };
-    for (size_t i = 0; i < sizeof phrases / sizeof phrases[0]; i++)
-        if (phrases[i].status == status) return phrases[i].phrase;
-    return "OK";
+    static const uint8_t known[] = {400 - NO_STATUS, 403 - NO_STATUS, 405 - NO_STATUS, 407 - NO_STATUS,
+                                    408 - NO_STATUS, 413 - NO_STATUS, 414 - NO_STATUS, 417 - NO_STATUS,
+                                    429 - NO_STATUS, 431 - NO_STATUS, 500 - NO_STATUS, 501 - NO_STATUS,
+                                    502 - NO_STATUS, 503 - NO_STATUS, 504 - NO_STATUS, 505 - NO_STATUS};
+    static const char phrases[] = "Bad Request\0Forbidden\0Method Not Allowed\0Proxy Authentication Required\0"
+                                  "Request Timeout\0Content Too Large\0URI Too Long\0Expectation Failed\0"
+                                  "Too Many Requests\0Request Header Fields Too Large\0Internal Server Error\0"
+                                  "Not Implemented\0Bad Gateway\0Service Unavailable\0Gateway Timeout\0"
+                                  "HTTP Version Not Supported\0OK";
+    unsigned i = 0;
+    while (i < sizeof known && known[i] + NO_STATUS != (int)status) i++;
+    return nth_text(phrases, i);
 }
 
 #define ALLOWED_METHODS "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, CONNECT\r\n"
+
+/* The text at offset *at of several, which stand one behind the other; *at becomes the offset in it. NULL: the end. */
+static const char *text_at(const char *const texts[], size_t count, size_t *at)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t len = strlen(texts[i]);
+        if (*at < len) return texts[i] + *at;
+        *at -= len;
+    }
+    return NULL;
+}
 
 /* Octets of the body of a refusal, from offset `at` on, into out[0..room): the text, then the log's token so that
  * reader and log meet, unless the text is the product's own. Returns how many; with out NULL all that there are. */
 static size_t reply_body(enum miniproxy_cause cause, size_t at, unsigned char *out, size_t room)
 {
-    const char *standard = causes[cause].text, *text = MINIPROXY_BODY(cause, standard);
-    const char *parts[4] = {text, " (", causes[cause].token, ")\n"};
+    const char *standard = cause_text(cause), *text = MINIPROXY_BODY(cause, standard);
+    bool bare = *standard == '\0';
+    const char *parts[4] = {text, bare ? "" : " (", miniproxy_cause_token(cause), bare ? "\n" : ")\n"};
     size_t count = text == standard ? 4 : 1, done = 0;
     if (causes[cause].status == 0) return 0;
-    for (size_t i = 0; i < count; i++) {
-        size_t len = strlen(parts[i]), n;
-        if (at >= len) {
-            at -= len;
-            continue;
-        }
-        n = len - at < room - done || out == NULL ? len - at : room - done;
-        if (out != NULL) memcpy(out + done, parts[i] + at, n);
+    while (done < room) {
+        size_t from = at + done, n;
+        text = text_at(parts, count, &from);
+        if (text == NULL) break;
+        n = strlen(text);
+        if (n > room - done) n = room - done;
+        if (out != NULL) memcpy(out + done, text, n);
         done += n;
-        at = 0;
-        if (out != NULL && done == room) break;
     }
     return done;
 }
@@ -1558,9 +1613,9 @@ static unsigned char *put_reply_head(unsigned char *w, const struct miniproxy_co
     w = put(put(w, status_phrase(status)), "\r\n");
     if (cause != MINIPROXY_CAUSE_NONE) {
         w = put(w, "Content-Type: " MINIPROXY_BODY_TYPE "\r\nCache-Control: no-store\r\nProxy-Status: ");
-        w = put(put(put(put(w, config->name), "; error="), causes[cause].type), "\r\n");
+        w = put(put(put(put(w, config->name), "; error="), miniproxy_cause_type(cause)), "\r\n");
     }
-    w = put(put_number(put(w, "Content-Length: "), (unsigned)reply_body(cause, 0, NULL, 0)), "\r\n");
+    w = put(put_number(put(w, "Content-Length: "), (unsigned)reply_body(cause, 0, NULL, SIZE_MAX)), "\r\n");
     if (status == 407) {
         w = put(put(w, "Proxy-Authenticate: Basic realm=\""), config->realm);
         w = put(w, "\", charset=\"UTF-8\"\r\n");
@@ -1633,6 +1688,12 @@ static unsigned slot_of(const struct miniproxy *p, const struct miniproxy_sessio
     return (unsigned)(s - p->sessions);
 }
 
+/* How queues and lists name a session. */
+static uint16_t number_of(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    return u16(slot_of(p, s) + 1);
+}
+
 static struct miniproxy_conn *server_of(struct miniproxy_session *s)
 {
     return &s->server[s->server_at];
@@ -1683,7 +1744,7 @@ static bool is_armed(const struct miniproxy_session *s, unsigned which, enum min
 
 static void push(struct miniproxy *p, struct miniproxy_list *q, struct miniproxy_session *s, bool run)
 {
-    uint16_t number = u16(slot_of(p, s) + 1);
+    uint16_t number = number_of(p, s);
     if (q->tail == 0) q->head = number;
     else if (run) p->sessions[q->tail - 1].run_next = number;
     else p->sessions[q->tail - 1].wait_next = number;
@@ -1711,7 +1772,7 @@ static struct miniproxy_buffer *buffer_of(struct miniproxy *p, const struct mini
 static void leave_wait(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_list *q;
-    uint16_t number = u16(slot_of(p, s) + 1), at, before = 0;
+    uint16_t number = number_of(p, s), at, before = 0;
     if (s->wait_lane == 0) return;
     q = &p->wait[s->wait_lane - 1];
     for (at = q->head; at != number; at = p->sessions[at - 1].wait_next) before = at;
@@ -1736,6 +1797,14 @@ static void grant(struct miniproxy *p)
     }
 }
 
+/* It is not wanted, or taken. */
+static void drop_grant(struct miniproxy *p, struct miniproxy_session *s)
+{
+    if ((s->flags & IS_GRANTED) == 0) return;
+    s->flags &= ~(uint32_t)IS_GRANTED;
+    p->granted--;
+}
+
 static void take_buffer(struct miniproxy *p, struct miniproxy_pipe *pipe)
 {
     struct miniproxy_buffer *b;
@@ -1757,8 +1826,7 @@ static bool borrow(struct miniproxy *p, struct miniproxy_session *s, struct mini
     unsigned keep = lane == FOR_ORIGIN ? BUFFER_RESERVE : 0;
     if (pipe->buffer != 0) return true;
     if ((s->flags & IS_GRANTED) != 0) {
-        s->flags &= ~(uint32_t)IS_GRANTED;
-        p->granted--;
+        drop_grant(p, s);
     } else if (p->wait[FOR_CLIENT].head != 0 || (lane == FOR_ORIGIN && p->wait[FOR_ORIGIN].head != 0) ||
                p->counters.buffers + p->granted + keep >= MINIPROXY_BUFFERS) {
         s->flags |= HAS_WAITED;
@@ -1799,9 +1867,10 @@ static void settle(struct miniproxy_buffer *b, size_t to)
 {
     size_t len = (size_t)(b->in_end - b->in);
     MINIPROXY_ASSERT(b->out == b->out_end);
+    b->out = b->out_end = 0;
+    if (b->in == to) return;
     memmove(b->u.data + to, b->u.data + b->in, len);
     b->scan = u16(b->scan > b->in ? to + (b->scan - b->in) : to);
-    b->out = b->out_end = 0;
     b->in = u16(to);
     b->in_end = u16(to + len);
 }
@@ -1814,7 +1883,7 @@ enum {
     PIPE_NO_TRAILERS = 4,   /* Connection nominated fields, trailers might be among them */
     PIPE_EOF = 8,           /* tunnel: the source has sent its FIN */
     PIPE_FINISHED = 16,     /* tunnel: which was passed on, or cannot be */
-    PIPE_WIDE = 32          /* received bytes may include a next head, which wants its headroom */
+    PIPE_WIDE = 32          /* received bytes may include a head, which wants its headroom */
 };
 
 enum chunk_state {
@@ -1837,6 +1906,16 @@ enum decoded {
     DECODED_TOO_LARGE,
     DECODED_TRAILER_TOO_LARGE
 };
+
+static struct miniproxy_conn *source_of(struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
+{
+    return pipe == &s->up ? &s->client : server_of(s);
+}
+
+static struct miniproxy_conn *sink_of(struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
+{
+    return pipe == &s->up ? server_of(s) : &s->client;
+}
 
 static void start_pipe(struct miniproxy_pipe *pipe, uint8_t source, uint64_t length, unsigned flags)
 {
@@ -2016,46 +2095,54 @@ enum pumped {
     PUMP_TRAILER   /* the source's trailer section is too large */
 };
 
-/* What a visit of a session has done. */
-struct visit {
-    bool up, down; /* bytes moved */
-    bool more;     /* there is more to do at once */
-};
-
-static bool flush(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
-                  struct miniproxy_conn *to, struct visit *v)
+/* Send to one side. Any positive result has been counted. */
+static int transmit(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_conn *to, const void *from,
+                    size_t len)
 {
+    int n = p->config.port->send(p->config.port_data, to, from, len);
+    if (n == MINIPROXY_AGAIN) to->ready &= (uint8_t)~MINIPROXY_WR;
+    if (n <= 0) return n;
+    if (to != &s->client) {
+        p->moved_up = true;
+        return n;
+    }
+    s->bytes_down += (unsigned)n;
+    p->counters.bytes_down += (unsigned)n;
+    p->moved_down = true;
+    return n;
+}
+
+/* Send what is ready in one direction. False: its sink has failed. */
+static bool flush(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
+{
+    struct miniproxy_conn *to = sink_of(s, pipe);
     struct miniproxy_buffer *b = buffer_of(p, pipe);
     int n;
     if (!has_sendable(b) || (to->ready & MINIPROXY_WR) == 0) return true;
-    n = p->config.port->send(p->config.port_data, to, b->u.data + b->out, (size_t)(b->out_end - b->out));
-    if (n == MINIPROXY_AGAIN) {
-        to->ready &= (uint8_t)~MINIPROXY_WR;
-        return true;
-    }
-    if (n <= 0) return false;
+    n = transmit(p, s, to, b->u.data + b->out, (size_t)(b->out_end - b->out));
+    if (n <= 0) return n == MINIPROXY_AGAIN;
     b->out = u16(b->out + (size_t)n);
-    if (pipe == &s->down) {
-        if (s->state == STATE_RELAY) s->flags |= HAS_ANSWERED;
-        s->bytes_down += (unsigned)n;
-        p->counters.bytes_down += (unsigned)n;
-        v->down = true;
-    } else {
-        v->up = true;
-    }
+    if (pipe == &s->down && s->state == STATE_RELAY) s->flags |= HAS_ANSWERED;
     return true;
 }
 
-/* Receive into a direction's empty or partly decoded buffer. A port's result; AGAIN also while there is no buffer. */
-static int fill(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
-                struct miniproxy_conn *from, size_t base, struct visit *v)
+/* Where received bytes begin: room in front for what may have to stand there. */
+static size_t base_of(const struct miniproxy_pipe *pipe)
 {
+    if ((pipe->flags & PIPE_WIDE) != 0) return MINIPROXY_HEADROOM;
+    return (pipe->flags & PIPE_CHUNKED) != 0 ? CHUNK_ROOM : 0;
+}
+
+/* Receive into a direction's empty or partly decoded buffer. A port's result; AGAIN also while there is no buffer. */
+static int fill(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
+{
+    struct miniproxy_conn *from = source_of(s, pipe);
     struct miniproxy_buffer *b;
     size_t room;
     int n;
     if ((from->ready & MINIPROXY_RD) == 0 || !borrow(p, s, pipe)) return MINIPROXY_AGAIN;
     b = buffer_of(p, pipe);
-    settle(b, base);
+    settle(b, base_of(pipe));
     room = (size_t)(MINIPROXY_BUFFER_SIZE - 2 - b->in_end);
     if (pipe->source == SOURCE_LENGTH && room > pipe->left) room = (size_t)pipe->left;
     MINIPROXY_ASSERT(room > 0);
@@ -2063,20 +2150,20 @@ static int fill(struct miniproxy *p, struct miniproxy_session *s, struct minipro
     if (n == MINIPROXY_AGAIN) from->ready &= (uint8_t)~MINIPROXY_RD;
     if (n <= 0) return n;
     b->in_end = u16(b->in_end + (size_t)n);
-    if (pipe == &s->up) {
-        s->bytes_up += (unsigned)n;
-        p->counters.bytes_up += (unsigned)n;
-        v->up = true;
-    } else {
-        v->down = true;
+    if (pipe != &s->up) {
+        p->moved_down = true;
+        return n;
     }
+    s->bytes_up += (unsigned)n;
+    p->counters.bytes_up += (unsigned)n;
+    p->moved_up = true;
     return n;
 }
 
 /* A buffer has no room for what must be complete before it can be used. */
-static bool is_full(const struct miniproxy_buffer *b, size_t base)
+static bool is_full(const struct miniproxy_pipe *pipe, const struct miniproxy_buffer *b)
 {
-    return b != NULL && (size_t)(b->in_end - b->in) >= MINIPROXY_BUFFER_SIZE - 2 - base;
+    return b != NULL && (size_t)(b->in_end - b->in) >= MINIPROXY_BUFFER_SIZE - 2 - base_of(pipe);
 }
 
 /* The source has closed: right at the end of what is delimited by that, otherwise too early. */
@@ -2106,37 +2193,32 @@ static enum pumped decode(struct miniproxy *p, struct miniproxy_pipe *pipe)
 }
 
 /* Receive and decode once; nothing waits to be sent. */
-static enum pumped pump_in(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
-                           struct miniproxy_conn *from, struct visit *v)
+static enum pumped pump_in(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
 {
-    size_t base = (pipe->flags & PIPE_WIDE) != 0      ? MINIPROXY_HEADROOM
-                  : (pipe->flags & PIPE_CHUNKED) != 0 ? CHUNK_ROOM
-                                                      : 0;
     int n;
-    if (is_full(buffer_of(p, pipe), base)) return PUMP_TRAILER;
-    n = fill(p, s, pipe, from, base, v);
+    if (is_full(pipe, buffer_of(p, pipe))) return PUMP_TRAILER;
+    n = fill(p, s, pipe);
     if (n == MINIPROXY_AGAIN) return PUMP_ON;
     if (n == MINIPROXY_EOF) return pump_eof(p, pipe);
     return n < 0 ? PUMP_LOST : decode(p, pipe);
 }
 
-/* Move at most one buffer from one connection to the other. */
-static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
-                        struct miniproxy_conn *from, struct miniproxy_conn *to, struct visit *v)
+/* Move at most one buffer of a direction from its source to its sink. */
+static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
 {
     enum pumped result = decode(p, pipe); /* so that a head and the body behind it leave together */
     if (result != PUMP_ON) return result;
-    if (!flush(p, s, pipe, to, v)) return PUMP_STUCK;
+    if (!flush(p, s, pipe)) return PUMP_STUCK;
     if (!has_sendable(buffer_of(p, pipe)) && (pipe->flags & PIPE_COMPLETE) == 0) {
-        result = pump_in(p, s, pipe, from, v);
-        if (result == PUMP_ON && !flush(p, s, pipe, to, v)) return PUMP_STUCK;
+        result = pump_in(p, s, pipe);
+        if (result == PUMP_ON && !flush(p, s, pipe)) return PUMP_STUCK;
     }
     if (has_sendable(buffer_of(p, pipe))) {
-        if ((to->ready & MINIPROXY_WR) != 0) v->more = true;
+        if ((sink_of(s, pipe)->ready & MINIPROXY_WR) != 0) p->more = true;
         return result;
     }
     if (result == PUMP_ON && (pipe->flags & PIPE_COMPLETE) != 0) return PUMP_DONE;
-    if (result == PUMP_ON && (from->ready & MINIPROXY_RD) != 0 && s->wait_lane == 0) v->more = true;
+    if (result == PUMP_ON && (source_of(s, pipe)->ready & MINIPROXY_RD) != 0 && s->wait_lane == 0) p->more = true;
     if (!has_received(buffer_of(p, pipe))) give_back(p, pipe);
     return result;
 }
@@ -2210,7 +2292,7 @@ static bool same_ip(const struct miniproxy_addr *a, const struct miniproxy_addr 
 
 static void join_peers(struct miniproxy *p, struct miniproxy_session *s)
 {
-    uint16_t *head = peer_bucket(p, &s->client_addr), number = u16(slot_of(p, s) + 1);
+    uint16_t *head = peer_bucket(p, &s->client_addr), number = number_of(p, s);
     s->peer_prev = 0;
     s->peer_next = *head;
     if (*head != 0) p->sessions[*head - 1].peer_prev = number;
@@ -2284,25 +2366,28 @@ static void report(struct miniproxy *p, struct miniproxy_session *s)
     s->user = NULL;
 }
 
+static void free_slot(struct miniproxy *p, struct miniproxy_session *s)
+{
+    s->run_next = p->slots_free;
+    p->slots_free = number_of(p, s);
+}
+
 static void forget_reserved(struct miniproxy *p, struct miniproxy_session *s)
 {
     unsigned i = 0;
     if ((s->flags & IS_RESERVED) == 0) return;
     s->flags &= ~(uint32_t)IS_RESERVED;
-    while (p->refused[i] != slot_of(p, s) + 1) i++;
+    while (p->refused[i] != number_of(p, s)) i++;
     p->refused[i] = p->refused[--p->reserved];
 }
 
-static void end_session(struct miniproxy *p, struct miniproxy_session *s, bool hard)
+static enum next end_session(struct miniproxy *p, struct miniproxy_session *s, bool hard)
 {
     report(p, s);
     close_servers(p, s, hard);
     close_conn(p, &s->client, hard);
     leave_wait(p, s);
-    if ((s->flags & IS_GRANTED) != 0) {
-        s->flags &= ~(uint32_t)IS_GRANTED;
-        p->granted--;
-    }
+    drop_grant(p, s);
     give_back(p, &s->up);
     give_back(p, &s->down);
     grant(p);
@@ -2311,10 +2396,8 @@ static void end_session(struct miniproxy *p, struct miniproxy_session *s, bool h
     leave_peers(p, s);
     enter(p, s, STATE_FREE);
     p->counters.active--;
-    if (s->lane == 0) { /* otherwise when its turn comes */
-        s->run_next = p->slots_free;
-        p->slots_free = u16(slot_of(p, s) + 1);
-    }
+    if (s->lane == 0) free_slot(p, s); /* otherwise when its turn comes */
+    return NEXT_STATE;
 }
 
 /* The exchange cannot be completed and part of a response may be with the client: close, so that what it has does not
@@ -2325,8 +2408,7 @@ static enum next cut(struct miniproxy *p, struct miniproxy_session *s, enum mini
     s->cause = (uint8_t)cause;
     report(p, s);
     close_servers(p, s, true);
-    end_session(p, s, hard);
-    return NEXT_STATE;
+    return end_session(p, s, hard);
 }
 
 /* A transaction begins with its first octet, or with the decision to refuse a connection that has sent none. */
@@ -2343,8 +2425,8 @@ static void open_transaction(struct miniproxy *p, struct miniproxy_session *s)
     s->cause = MINIPROXY_CAUSE_NONE;
     s->source = MINIPROXY_BY_NOBODY;
     s->interim = 0;
-    start_pipe(&s->up, SOURCE_NONE, 0, 0);
-    start_pipe(&s->down, SOURCE_NONE, 0, 0);
+    start_pipe(&s->up, SOURCE_NONE, 0, PIPE_WIDE);
+    start_pipe(&s->down, SOURCE_NONE, 0, PIPE_WIDE);
 }
 
 /* Answer instead of an origin. The connection is kept only where it is certain where the next request begins. */
@@ -2370,7 +2452,7 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
     else give_back(p, &s->down);
     leave_wait(p, s);
     s->cause = (uint8_t)cause;
-    s->status = cause == MINIPROXY_CAUSE_NONE ? 200 : causes[cause].status;
+    s->status = cause == MINIPROXY_CAUSE_NONE ? 200 : (uint16_t)miniproxy_cause_status(cause);
     s->source = MINIPROXY_BY_PROXY;
     s->reply_at = 0;
     enter(p, s, STATE_REPLY);
@@ -2382,6 +2464,7 @@ static void start_linger(struct miniproxy *p, struct miniproxy_session *s)
 {
     s->lingered = 0;
     s->flags &= ~(uint32_t)FIN_SENT;
+    start_pipe(&s->up, SOURCE_RAW, 0, 0);
     enter(p, s, STATE_LINGER);
     arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_LINGER);
 }
@@ -2418,59 +2501,43 @@ static enum next refuse_bare(struct miniproxy *p, struct miniproxy_session *s, e
     return NEXT_STATE;
 }
 
-static enum next reply_bare(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+static enum next reply_bare(struct miniproxy *p, struct miniproxy_session *s)
 {
-    const char *parts[] = {bare_reply, p->config.name, "; error=", causes[s->cause].type, "\r\n\r\n"};
-    size_t at = s->reply_at;
+    const char *const parts[] = {bare_reply, p->config.name, "; error=",
+                                 miniproxy_cause_type((enum miniproxy_cause)s->cause), "\r\n\r\n"};
+    const char *text;
     int n;
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0];) {
-        size_t len = strlen(parts[i]);
-        if (at >= len) {
-            at -= len;
-            i++;
-            continue;
-        }
+    for (;;) {
+        size_t at = s->reply_at;
+        text = text_at(parts, sizeof parts / sizeof parts[0], &at);
+        if (text == NULL) return next_request(p, s);
         if ((s->client.ready & MINIPROXY_WR) == 0) return NEXT_WAIT;
-        n = p->config.port->send(p->config.port_data, &s->client, parts[i] + at, len - at);
-        if (n == MINIPROXY_AGAIN) {
-            s->client.ready &= (uint8_t)~MINIPROXY_WR;
-            return NEXT_WAIT;
-        }
-        if (n <= 0) {
-            end_session(p, s, true);
-            return NEXT_STATE;
-        }
-        at += (size_t)n;
+        n = transmit(p, s, &s->client, text, strlen(text));
+        if (n == MINIPROXY_AGAIN) return NEXT_WAIT;
+        if (n <= 0) return end_session(p, s, true);
         s->reply_at = u16(s->reply_at + (size_t)n);
-        s->bytes_down += (unsigned)n;
-        p->counters.bytes_down += (unsigned)n;
-        v->down = true;
     }
-    return next_request(p, s);
 }
 
-static enum next on_reply(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+static enum next on_reply(struct miniproxy *p, struct miniproxy_session *s)
 {
     enum miniproxy_cause cause = (enum miniproxy_cause)s->cause;
     bool headless = (s->flags & IS_HEAD) != 0;
     struct miniproxy_buffer *b;
     unsigned char *w;
-    if ((s->flags & IS_BARE) != 0) return reply_bare(p, s, v);
+    if ((s->flags & IS_BARE) != 0) return reply_bare(p, s);
     if (!borrow(p, s, &s->down)) return NEXT_WAIT;
     b = buffer_of(p, &s->down);
     for (;;) {
         if (has_sendable(b)) {
-            if (!flush(p, s, &s->down, &s->client, v)) {
-                end_session(p, s, true);
-                return NEXT_STATE;
-            }
-            v->more = (s->client.ready & MINIPROXY_WR) != 0;
+            if (!flush(p, s, &s->down)) return end_session(p, s, true);
+            p->more = (s->client.ready & MINIPROXY_WR) != 0;
             if (has_sendable(b)) return NEXT_WAIT;
         }
         w = b->u.data;
         if (s->reply_at == 0)
             w = put_reply_head(w, &p->config, s->status, cause, (s->flags & KEEPS_CLIENT) != 0);
-        else if (headless || s->reply_at > reply_body(cause, 0, NULL, 0))
+        else if (headless || s->reply_at > reply_body(cause, 0, NULL, SIZE_MAX))
             return next_request(p, s);
         if (!headless) {
             size_t at = s->reply_at == 0 ? 0 : (size_t)s->reply_at - 1;
@@ -2488,7 +2555,7 @@ static enum next on_reply(struct miniproxy *p, struct miniproxy_session *s, stru
 /* ---- LINGER: what the client still sends is read and dropped, or a reset would destroy the reply before it is read
  * (RFC 9112 section 9.6) ---- */
 
-static enum next on_linger(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+static enum next on_linger(struct miniproxy *p, struct miniproxy_session *s)
 {
     int n;
     if ((s->flags & FIN_SENT) == 0) {
@@ -2496,15 +2563,11 @@ static enum next on_linger(struct miniproxy *p, struct miniproxy_session *s, str
         if (n == MINIPROXY_AGAIN) s->client.ready &= (uint8_t)~MINIPROXY_WR;
         else s->flags |= FIN_SENT;
     }
-    s->up.source = SOURCE_RAW;
-    n = fill(p, s, &s->up, &s->client, 0, v);
+    n = fill(p, s, &s->up);
     give_back(p, &s->up);
     if (n > 0) s->lingered += (unsigned)n;
-    if ((n < 0 && n != MINIPROXY_AGAIN) || s->lingered > MINIPROXY_LINGER_BYTES) {
-        end_session(p, s, false);
-        return NEXT_STATE;
-    }
-    v->more = n > 0 && (s->client.ready & MINIPROXY_RD) != 0;
+    if ((n < 0 && n != MINIPROXY_AGAIN) || s->lingered > MINIPROXY_LINGER_BYTES) return end_session(p, s, false);
+    p->more = n > 0 && (s->client.ready & MINIPROXY_RD) != 0;
     return NEXT_WAIT;
 }
 
@@ -2528,7 +2591,14 @@ static bool server_is_quiet(struct miniproxy *p, struct miniproxy_session *s)
     return false;
 }
 
-static enum next on_idle(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+/* Look for the first octets of a request. */
+static int fill_idle(struct miniproxy *p, struct miniproxy_session *s)
+{
+    start_pipe(&s->up, SOURCE_RAW, 0, PIPE_WIDE);
+    return fill(p, s, &s->up);
+}
+
+static enum next on_idle(struct miniproxy *p, struct miniproxy_session *s)
 {
     bool waited;
     int n;
@@ -2537,17 +2607,13 @@ static enum next on_idle(struct miniproxy *p, struct miniproxy_session *s, struc
         settle(buffer_of(p, &s->up), MINIPROXY_HEADROOM);
         n = 1;
     } else {
-        s->up.source = SOURCE_RAW;
-        n = fill(p, s, &s->up, &s->client, MINIPROXY_HEADROOM, v);
+        n = fill_idle(p, s);
     }
     if (n == MINIPROXY_AGAIN) {
         if (s->wait_lane == 0) give_back(p, &s->up);
         return NEXT_WAIT;
     }
-    if (n < 0) {
-        end_session(p, s, n != MINIPROXY_EOF);
-        return NEXT_STATE;
-    }
+    if (n < 0) return end_session(p, s, n != MINIPROXY_EOF);
     waited = (s->flags & HAS_WAITED) != 0;
     open_transaction(p, s);
     s->bytes_up = (unsigned)(buffer_of(p, &s->up)->in_end - buffer_of(p, &s->up)->in);
@@ -2763,7 +2829,7 @@ static enum miniproxy_cause check_beginning(struct miniproxy_session *s, struct 
     return cause == MINIPROXY_CAUSE_NONE && full ? MINIPROXY_CAUSE_HEAD_SIZE : cause;
 }
 
-static enum next on_head(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+static enum next on_head(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b = buffer_of(p, &s->up);
     enum miniproxy_cause cause;
@@ -2787,20 +2853,10 @@ static enum next on_head(struct miniproxy *p, struct miniproxy_session *s, struc
                 return refuse(p, s, cause);
             }
         }
-        if ((s->client.ready & MINIPROXY_RD) == 0) return NEXT_WAIT;
-        if (b->in > MINIPROXY_HEADROOM) settle(b, MINIPROXY_HEADROOM);
-        n = p->config.port->recv(p->config.port_data, &s->client, b->u.data + b->in_end,
-                                 (size_t)(MINIPROXY_BUFFER_SIZE - 2 - b->in_end));
-        if (n == MINIPROXY_AGAIN) {
-            s->client.ready &= (uint8_t)~MINIPROXY_RD;
-            return NEXT_WAIT;
-        }
+        n = fill(p, s, &s->up);
+        if (n == MINIPROXY_AGAIN) return NEXT_WAIT;
         if (n == MINIPROXY_EOF) return refuse(p, s, MINIPROXY_CAUSE_HEAD_CUT);
         if (n < 0) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
-        b->in_end = u16(b->in_end + (size_t)n);
-        s->bytes_up += (unsigned)n;
-        p->counters.bytes_up += (unsigned)n;
-        v->up = true;
     }
 }
 
@@ -3112,12 +3168,13 @@ static enum next origin_failed(struct miniproxy *p, struct miniproxy_session *s,
 }
 
 /* What has been received of a response head that is not complete can be wrong already. */
-static enum miniproxy_cause check_response(const struct miniproxy_buffer *b, enum head_end end)
+static enum miniproxy_cause check_response(const struct miniproxy_session *s, const struct miniproxy_buffer *b,
+                                           enum head_end end)
 {
     size_t len = (size_t)(b->in_end - b->in);
     if (end == HEAD_LONE_LF || memcmp(b->u.data + b->in, "HTTP/1.", len < 7 ? len : 7) != 0)
         return MINIPROXY_CAUSE_RESPONSE_INVALID;
-    return is_full(b, MINIPROXY_HEADROOM) ? MINIPROXY_CAUSE_RESPONSE_HEAD_SIZE : MINIPROXY_CAUSE_NONE;
+    return is_full(&s->down, b) ? MINIPROXY_CAUSE_RESPONSE_HEAD_SIZE : MINIPROXY_CAUSE_NONE;
 }
 
 /* From here on the request must not be repeated. */
@@ -3129,7 +3186,7 @@ static void first_byte(struct miniproxy *p, struct miniproxy_session *s)
 }
 
 /* The response's head. Interim responses leave before the next head is looked at. */
-static enum next await_response(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+static enum next await_response(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b;
     enum miniproxy_cause cause;
@@ -3137,21 +3194,21 @@ static enum next await_response(struct miniproxy *p, struct miniproxy_session *s
     int n;
     s->down.source = SOURCE_RAW;
     for (;;) {
-        if (!flush(p, s, &s->down, &s->client, v)) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
+        if (!flush(p, s, &s->down)) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
         b = buffer_of(p, &s->down);
         if (has_sendable(b)) {
-            v->more |= (s->client.ready & MINIPROXY_WR) != 0;
+            p->more |= (s->client.ready & MINIPROXY_WR) != 0;
             return NEXT_WAIT;
         }
         if (has_received(b)) {
-            if (b->in != MINIPROXY_HEADROOM) settle(b, MINIPROXY_HEADROOM);
+            settle(b, MINIPROXY_HEADROOM);
             end = scan_head(b);
-            cause = end == HEAD_COMPLETE ? read_response(p, s, b) : check_response(b, end);
+            cause = end == HEAD_COMPLETE ? read_response(p, s, b) : check_response(s, b, end);
             if (cause != MINIPROXY_CAUSE_NONE) return refuse(p, s, cause);
             if (s->state != STATE_AWAIT) return NEXT_STATE;
             if (end == HEAD_COMPLETE) continue;
         }
-        n = fill(p, s, &s->down, server_of(s), MINIPROXY_HEADROOM, v);
+        n = fill(p, s, &s->down);
         if (n == MINIPROXY_AGAIN) {
             if (!has_received(buffer_of(p, &s->down))) give_back(p, &s->down);
             return NEXT_WAIT;
@@ -3172,9 +3229,9 @@ static enum miniproxy_cause body_cause(enum pumped pumped)
 }
 
 /* The request on its way to the origin. */
-static enum next send_request(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+static enum next send_request(struct miniproxy *p, struct miniproxy_session *s)
 {
-    enum pumped pumped = pump(p, s, &s->up, &s->client, server_of(s), v);
+    enum pumped pumped = pump(p, s, &s->up);
     switch (pumped) {
     case PUMP_ON:
         return NEXT_WAIT;
@@ -3198,10 +3255,10 @@ static enum next send_request(struct miniproxy *p, struct miniproxy_session *s, 
 }
 
 /* The body of the response. */
-static enum next relay_response(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+static enum next relay_response(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b;
-    switch (pump(p, s, &s->down, server_of(s), &s->client, v)) {
+    switch (pump(p, s, &s->down)) {
     case PUMP_ON:
         return NEXT_WAIT;
     case PUMP_EOF:
@@ -3228,16 +3285,16 @@ static enum next relay_response(struct miniproxy *p, struct miniproxy_session *s
     return next_request(p, s);
 }
 
-static enum next on_exchange(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+static enum next on_exchange(struct miniproxy *p, struct miniproxy_session *s)
 {
     enum state state = (enum state)s->state;
     enum next next;
     if ((s->client.ready & MINIPROXY_BROKEN) != 0) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
     if ((s->flags & UP_DONE) == 0) {
-        next = send_request(p, s, v);
+        next = send_request(p, s);
         if (next == NEXT_STATE) return next;
     }
-    return state == STATE_AWAIT ? await_response(p, s, v) : relay_response(p, s, v);
+    return state == STATE_AWAIT ? await_response(p, s) : relay_response(p, s);
 }
 
 /* ---- TUNNEL ---- */
@@ -3246,15 +3303,13 @@ enum tunnelled { TUNNEL_RUNS, TUNNEL_ENDED, TUNNEL_BROKEN };
 
 /* One direction. What a side had sent before it went is delivered first (RFC 9110 section 9.3.6): a direction that
  * cannot be written any more ends alone, and the other one runs until it comes to its own end. */
-static enum tunnelled tunnel(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
-                             struct visit *v)
+static enum tunnelled tunnel(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
 {
-    struct miniproxy_conn *from = pipe == &s->up ? &s->client : server_of(s);
-    struct miniproxy_conn *to = pipe == &s->up ? server_of(s) : &s->client;
+    struct miniproxy_conn *to = sink_of(s, pipe);
     int n;
     if ((pipe->flags & PIPE_FINISHED) != 0) return TUNNEL_ENDED;
     if ((pipe->flags & PIPE_EOF) == 0) {
-        switch (pump(p, s, pipe, from, to, v)) {
+        switch (pump(p, s, pipe)) {
         case PUMP_ON:
             return TUNNEL_RUNS;
         case PUMP_STUCK:
@@ -3290,88 +3345,85 @@ static bool greet(struct miniproxy *p, struct miniproxy_session *s)
     return true;
 }
 
-static enum next on_tunnel(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+static enum next on_tunnel(struct miniproxy *p, struct miniproxy_session *s)
 {
     enum tunnelled up, down;
     if ((s->flags & GREETING_DUE) != 0 && !greet(p, s)) return NEXT_WAIT;
-    up = tunnel(p, s, &s->up, v);
-    down = tunnel(p, s, &s->down, v);
+    up = tunnel(p, s, &s->up);
+    down = tunnel(p, s, &s->down);
     if (up == TUNNEL_ENDED && (s->client.ready & MINIPROXY_BROKEN) != 0)
         down = TUNNEL_BROKEN; /* nobody reads any more */
     if (down == TUNNEL_ENDED && (server_of(s)->ready & MINIPROXY_BROKEN) != 0) up = TUNNEL_BROKEN;
     if (down == TUNNEL_BROKEN && up == TUNNEL_RUNS)
         return next_request(p, s); /* which lingers: the client still sends */
-    if (up == TUNNEL_BROKEN || down == TUNNEL_BROKEN || (up == TUNNEL_ENDED && down == TUNNEL_ENDED)) {
-        end_session(p, s, false);
-        return NEXT_STATE;
-    }
+    if (up == TUNNEL_BROKEN || down == TUNNEL_BROKEN || (up == TUNNEL_ENDED && down == TUNNEL_ENDED)) return end_session(p, s, false);
     return NEXT_WAIT;
 }
 
 /* ==== 10  Scheduler ================================================================================ */
 
 /* Keep the deadlines of an exchange: one for each direction, after whom it waits for. Progress starts them again. */
-static void watch_exchange(struct miniproxy *p, struct miniproxy_session *s, const struct visit *v)
+static void watch_exchange(struct miniproxy *p, struct miniproxy_session *s)
 {
     enum miniproxy_timeout kind;
     if ((s->flags & UP_DONE) == 0 && s->wait_lane == 0) {
         kind = has_sendable(buffer_of(p, &s->up)) ? MINIPROXY_TIMEOUT_WRITE : MINIPROXY_TIMEOUT_BODY;
-        if (v->up || !is_armed(s, MINIPROXY_TIMER_SIDE, kind)) arm(p, s, MINIPROXY_TIMER_SIDE, kind);
+        if (p->moved_up || !is_armed(s, MINIPROXY_TIMER_SIDE, kind)) arm(p, s, MINIPROXY_TIMER_SIDE, kind);
     }
     if (has_sendable(buffer_of(p, &s->down))) kind = MINIPROXY_TIMEOUT_WRITE;
     else kind = s->state == STATE_RELAY ? MINIPROXY_TIMEOUT_RESPONSE : MINIPROXY_TIMEOUT_FIRST_BYTE;
     if (kind == MINIPROXY_TIMEOUT_FIRST_BYTE && (s->flags & UP_DONE) == 0)
         disarm(p, s, MINIPROXY_TIMER_PHASE);
-    else if (!is_armed(s, MINIPROXY_TIMER_PHASE, kind) || (v->down && kind != MINIPROXY_TIMEOUT_FIRST_BYTE))
+    else if (!is_armed(s, MINIPROXY_TIMER_PHASE, kind) || (p->moved_down && kind != MINIPROXY_TIMEOUT_FIRST_BYTE))
         arm(p, s, MINIPROXY_TIMER_PHASE, kind);
 }
 
 /* A tunnel may idle for long, but where buffers are few nobody may keep one for as long. */
-static void watch_tunnel(struct miniproxy *p, struct miniproxy_session *s, const struct visit *v)
+static void watch_tunnel(struct miniproxy *p, struct miniproxy_session *s)
 {
-    bool half = ((s->up.flags | s->down.flags) & PIPE_FINISHED) != 0, moved = v->up || v->down;
+    bool half = ((s->up.flags | s->down.flags) & PIPE_FINISHED) != 0, moved = p->moved_up || p->moved_down;
     enum miniproxy_timeout kind = half ? MINIPROXY_TIMEOUT_HALF_CLOSED : MINIPROXY_TIMEOUT_TUNNEL;
     bool up_stalls = BUFFER_RESERVE > 0 && has_sendable(buffer_of(p, &s->up));
     bool down_stalls = BUFFER_RESERVE > 0 && has_sendable(buffer_of(p, &s->down));
     if (down_stalls) kind = MINIPROXY_TIMEOUT_WRITE;
-    if ((down_stalls ? v->down : moved) || !is_armed(s, MINIPROXY_TIMER_PHASE, kind))
+    if ((down_stalls ? p->moved_down : moved) || !is_armed(s, MINIPROXY_TIMER_PHASE, kind))
         arm(p, s, MINIPROXY_TIMER_PHASE, kind);
     if (s->wait_lane != 0) return;
     if (!up_stalls) disarm(p, s, MINIPROXY_TIMER_SIDE);
-    else if (v->up || !is_armed(s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_WRITE))
+    else if (p->moved_up || !is_armed(s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_WRITE))
         arm(p, s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_WRITE);
 }
 
-static void watch(struct miniproxy *p, struct miniproxy_session *s, const struct visit *v)
+static void watch(struct miniproxy *p, struct miniproxy_session *s)
 {
     bool waits = s->wait_lane != 0, watched = is_armed(s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_BUFFER);
     if (waits && !watched) arm(p, s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_BUFFER);
     if (!waits && watched) disarm(p, s, MINIPROXY_TIMER_SIDE);
     if (s->state == STATE_AWAIT || s->state == STATE_RELAY) {
         if ((s->flags & UP_DONE) != 0 && !waits) disarm(p, s, MINIPROXY_TIMER_SIDE);
-        watch_exchange(p, s, v);
+        watch_exchange(p, s);
     } else if (s->state == STATE_TUNNEL) {
-        watch_tunnel(p, s, v);
-    } else if (s->state == STATE_REPLY && v->down) {
+        watch_tunnel(p, s);
+    } else if (s->state == STATE_REPLY && p->moved_down) {
         arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_WRITE);
     }
 }
 
-static enum next step(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+static enum next step(struct miniproxy *p, struct miniproxy_session *s)
 {
     bool gone = (s->client.ready & MINIPROXY_BROKEN) != 0;
     switch (s->state) {
-    case STATE_IDLE: return on_idle(p, s, v);
-    case STATE_HEAD: return on_head(p, s, v);
+    case STATE_IDLE: return on_idle(p, s);
+    case STATE_HEAD: return on_head(p, s);
     case STATE_RESOLVE: return gone ? cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE) : on_resolve(p, s);
     case STATE_CONNECT:
         if (gone) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
         return (s->flags & IS_WRITTEN) != 0 ? on_reconnect(p, s) : on_connect(p, s);
     case STATE_AWAIT:
-    case STATE_RELAY: return on_exchange(p, s, v);
-    case STATE_TUNNEL: return on_tunnel(p, s, v);
-    case STATE_REPLY: return on_reply(p, s, v);
-    case STATE_LINGER: return on_linger(p, s, v);
+    case STATE_RELAY: return on_exchange(p, s);
+    case STATE_TUNNEL: return on_tunnel(p, s);
+    case STATE_REPLY: return on_reply(p, s);
+    case STATE_LINGER: return on_linger(p, s);
     default: return NEXT_WAIT;
     }
 }
@@ -3379,23 +3431,22 @@ static enum next step(struct miniproxy *p, struct miniproxy_session *s, struct v
 /* Do what can be done for one session, at most one buffer a direction. */
 static void visit(struct miniproxy *p, struct miniproxy_session *s)
 {
-    struct visit v = {false, false, false};
     bool granted = (s->flags & IS_GRANTED) != 0;
     unsigned steps = 0;
-    while (step(p, s, &v) == NEXT_STATE) {
+    p->moved_up = p->moved_down = p->more = false;
+    while (step(p, s) == NEXT_STATE) {
         if (s->state == STATE_FREE) return;
         if (++steps == VISIT_STATES) {
-            v.more = true;
+            p->more = true;
             break;
         }
     }
     if (granted && (s->flags & IS_GRANTED) != 0 && s->lane == 0) { /* it did not want it any more */
-        s->flags &= ~(uint32_t)IS_GRANTED;
-        p->granted--;
+        drop_grant(p, s);
         grant(p);
     }
-    watch(p, s, &v);
-    if (v.more) run_soon(p, s, 1);
+    watch(p, s);
+    if (p->more) run_soon(p, s, 1);
 }
 
 /* Visit everybody who stands in a queue now; who comes meanwhile waits for the next round. */
@@ -3407,12 +3458,8 @@ static void run_lane(struct miniproxy *p, unsigned lane)
         p->run[lane].head = s->run_next;
         if (s->run_next == 0) p->run[lane].tail = 0;
         s->lane = 0;
-        if (s->state == STATE_FREE) {
-            s->run_next = p->slots_free;
-            p->slots_free = number;
-        } else {
-            visit(p, s);
-        }
+        if (s->state == STATE_FREE) free_slot(p, s);
+        else visit(p, s);
         if (number == last) break;
     }
 }
@@ -3513,12 +3560,10 @@ static uint32_t next_deadline(const struct miniproxy *p)
  */
 static bool is_quiet(struct miniproxy *p, struct miniproxy_session *s)
 {
-    struct visit v = {false, false, false};
     if (s->state != STATE_IDLE || s->wait_lane != 0 || buffer_of(p, &s->up) != NULL || (s->flags & IS_RESERVED) != 0)
         return false;
     s->client.ready |= MINIPROXY_RD;
-    s->up.source = SOURCE_RAW;
-    if (fill(p, s, &s->up, &s->client, MINIPROXY_HEADROOM, &v) <= 0 && s->wait_lane == 0) return true;
+    if (fill_idle(p, s) <= 0 && s->wait_lane == 0) return true;
     run_soon(p, s, 0);
     return false;
 }
@@ -3572,14 +3617,13 @@ static bool over_client_limit(struct miniproxy *p, const struct miniproxy_sessio
 static void hurry_reserved(struct miniproxy *p)
 {
     struct miniproxy_session *oldest = &p->sessions[p->refused[0] - 1], *s;
-    struct visit v = {false, false, false};
     for (unsigned i = 1; i < p->reserved && i < MINIPROXY_RESERVED; i++) {
         s = &p->sessions[p->refused[i] - 1];
         if ((int32_t)(s->came_ms - oldest->came_ms) < 0) oldest = s;
     }
     if (oldest->state == STATE_IDLE || oldest->state == STATE_HEAD) {
         refuse_bare(p, oldest, MINIPROXY_CAUSE_SESSIONS_FULL);
-        reply_bare(p, oldest, &v);
+        reply_bare(p, oldest);
     }
     if (oldest->state != STATE_FREE) end_session(p, oldest, false);
 }
@@ -3620,7 +3664,7 @@ static bool welcome(struct miniproxy *p, struct miniproxy_session *s)
     }
     if (p->reserved == MINIPROXY_RESERVED) hurry_reserved(p);
     s->flags |= IS_RESERVED;
-    p->refused[p->reserved++] = u16(slot_of(p, s) + 1);
+    p->refused[p->reserved++] = number_of(p, s);
     arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_REFUSE);
     return false;
 }
@@ -3640,8 +3684,7 @@ static void accept_some(struct miniproxy *p)
             if (!welcome(p, s)) return; /* those who are refused get their turn before more come */
             continue;
         }
-        s->run_next = p->slots_free;
-        p->slots_free = u16(slot_of(p, s) + 1);
+        free_slot(p, s);
         if (result == MINIPROXY_AGAIN) p->accept_ready = 0;
         if (result == MINIPROXY_ERESOURCES) {
             p->accept_paused = 1;
