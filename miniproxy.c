@@ -95,6 +95,17 @@ enum {
     VISIT_STATES = 16    /* states one visit passes through before others have their turn */
 };
 
+/* For functions that a compiler should not build into their only caller: the frame of one function made of everything is
+ * the sum of all, whichever way is taken, and it has too few registers. */
+#ifdef __has_attribute
+#if __has_attribute(noinline)
+#define OUTLINED __attribute__((noinline))
+#endif
+#endif
+#ifndef OUTLINED
+#define OUTLINED
+#endif
+
 /* With fewer buffers than all sessions could borrow, requests leave some for responses and replies: what flows towards
  * clients frees buffers, so it must never wait for what flows the other way. */
 #if MINIPROXY_BUFFERS >= 2 * (MINIPROXY_SESSIONS + MINIPROXY_RESERVED)
@@ -116,6 +127,11 @@ static uint16_t u16(size_t value)
 static bool time_reached(uint32_t now_ms, uint32_t due_ms)
 {
     return (int32_t)(now_ms - due_ms) >= 0;
+}
+
+static uint32_t time_left(uint32_t now_ms, uint32_t due_ms)
+{
+    return time_reached(now_ms, due_ms) ? 0 : due_ms - now_ms;
 }
 
 static unsigned char lower(unsigned char c)
@@ -345,18 +361,30 @@ static bool parse_line(struct line *l, unsigned char *p, const unsigned char *en
     return true;
 }
 
-/* The next element of a comma-separated list (RFC 9110 section 5.6.1), blanks and empty elements taken out. False at
- * the end. */
-static bool next_element(unsigned char **p, const unsigned char *end, unsigned char **at, size_t *len)
+/* A comma-separated list, and in it the element that was found last. */
+struct list {
+    unsigned char *next, *end;
+    unsigned char *at;
+    size_t len;
+};
+
+static struct list list_of(const struct line *l)
 {
-    unsigned char *q = *p, *tail;
-    while (q < end && (is_blank(*q) || *q == ',')) q++;
-    *at = q;
-    while (q < end && *q != ',') q++;
-    *p = q;
-    for (tail = q; tail > *at && is_blank(tail[-1]); tail--) {}
-    *len = (size_t)(tail - *at);
-    return *len > 0;
+    struct list list = {l->value, l->value + l->value_len, NULL, 0};
+    return list;
+}
+
+/* The next element (RFC 9110 section 5.6.1), blanks and empty elements taken out. False at the end. */
+static bool next_element(struct list *list)
+{
+    unsigned char *p = list->next, *end = list->end, *tail;
+    while (p < end && (is_blank(*p) || *p == ',')) p++;
+    list->at = p;
+    while (p < end && *p != ',') p++;
+    list->next = p;
+    for (tail = p; tail > list->at && is_blank(tail[-1]); tail--) {}
+    list->len = (size_t)(tail - list->at);
+    return list->len > 0;
 }
 
 /* What a head says besides its first line. */
@@ -402,20 +430,26 @@ static struct span span_of(const struct miniproxy_buffer *b, const unsigned char
     return s;
 }
 
+/* Is this connection option a field that must be stripped, which would not be anyway? */
+static bool is_nominated(const struct list *option)
+{
+    struct line l;
+    l.start = option->at;
+    l.name_len = u16(option->len);
+    classify(&l);
+    return (l.role & (OPTION | KEPT | HOP)) == 0;
+}
+
 /* Connection (RFC 9110 section 7.6.1): options, and whether fields must be stripped later. */
 static bool see_connection(struct head *h, const struct line *l)
 {
-    unsigned char *p = l->value, *end = l->value + l->value_len;
-    struct line option;
-    size_t len, i;
-    while (next_element(&p, end, &option.start, &len)) {
-        for (i = 0; i < len; i++)
-            if (!is_token(option.start[i])) return false;
-        if (is_word(option.start, len, "close")) h->seen |= SAYS_CLOSE;
-        if (is_word(option.start, len, "upgrade")) h->seen |= SAYS_UPGRADE;
-        option.name_len = u16(len);
-        classify(&option);
-        if ((option.role & (OPTION | KEPT | HOP)) == 0) h->seen |= NOMINATES;
+    struct list option = list_of(l);
+    while (next_element(&option)) {
+        for (size_t i = 0; i < option.len; i++)
+            if (!is_token(option.at[i])) return false;
+        if (is_word(option.at, option.len, "close")) h->seen |= SAYS_CLOSE;
+        if (is_word(option.at, option.len, "upgrade")) h->seen |= SAYS_UPGRADE;
+        if (is_nominated(&option)) h->seen |= NOMINATES;
     }
     return true;
 }
@@ -423,14 +457,14 @@ static bool see_connection(struct head *h, const struct line *l)
 /* Content-Length: one number, or the same number repeated (RFC 9110 section 8.6), of which one is left. */
 static bool see_length(struct head *h, const struct miniproxy_buffer *b, struct line *l)
 {
-    unsigned char *p = l->value, *end = l->value + l->value_len, *at, *first_end = NULL;
+    struct list list = list_of(l);
+    unsigned char *first_end = NULL;
     bool repeated = (h->seen & HAS_LENGTH) != 0;
     uint64_t value;
-    size_t len;
-    while (next_element(&p, end, &at, &len)) {
-        if (!parse_number(at, len, &value)) return false;
+    while (next_element(&list)) {
+        if (!parse_number(list.at, list.len, &value)) return false;
         if ((h->seen & HAS_LENGTH) != 0 && value != h->length) return false;
-        if (first_end == NULL) first_end = at + len;
+        if (first_end == NULL) first_end = list.at + list.len;
         h->length = value;
         h->seen |= HAS_LENGTH;
     }
@@ -451,13 +485,11 @@ static bool see_length(struct head *h, const struct miniproxy_buffer *b, struct 
 /* Transfer-Encoding, over all its lines. False: chunked twice or not last. */
 static bool see_coding(struct head *h, const struct line *l)
 {
-    unsigned char *p = l->value, *end = l->value + l->value_len, *at;
-    size_t len;
+    struct list list = list_of(l);
     h->seen |= HAS_CODING;
-    while (next_element(&p, end, &at, &len)) {
+    while (next_element(&list)) {
         if ((h->seen & CODED_CHUNKED) != 0) return false;
-        if (is_word(at, len, "chunked")) h->seen |= CODED_CHUNKED;
-        else h->seen |= CODED_OTHERWISE;
+        h->seen |= is_word(list.at, list.len, "chunked") ? CODED_CHUNKED : CODED_OTHERWISE;
     }
     return true;
 }
@@ -465,13 +497,13 @@ static bool see_coding(struct head *h, const struct line *l)
 /* Via: is one of the received-by our own pseudonym? */
 static bool via_names(const struct line *l, const char *name)
 {
-    unsigned char *p = l->value, *end = l->value + l->value_len, *at;
-    size_t len, i, n;
-    while (next_element(&p, end, &at, &len)) {
-        for (i = 0; i < len && !is_blank(at[i]); i++) {}
-        while (i < len && is_blank(at[i])) i++;
-        for (n = i; n < len && !is_blank(at[n]); n++) {}
-        if (n - i == strlen(name) && memcmp(at + i, name, n - i) == 0) return true;
+    struct list list = list_of(l);
+    size_t len = strlen(name);
+    while (next_element(&list)) {
+        const unsigned char *p = list.at, *end = p + list.len;
+        while (p < end && !is_blank(*p)) p++;
+        while (p < end && is_blank(*p)) p++;
+        if ((size_t)(end - p) >= len && memcmp(p, name, len) == 0 && (p + len == end || is_blank(p[len]))) return true;
     }
     return false;
 }
@@ -563,19 +595,15 @@ static void drop_field(const struct head *h, struct miniproxy_buffer *b, const u
 static void drop_nominated(const struct head *h, struct miniproxy_buffer *b)
 {
     static const char rest[] = "onnection:";
-    unsigned char *p = b->u.data + h->fields, *end = b->u.data + h->end, *q, *stop;
-    struct line option;
-    size_t len;
+    unsigned char *p = b->u.data + h->fields, *end = b->u.data + h->end, *q;
+    struct list option;
     for (; end - p > 2; p = next_line(p, end)) {
         for (q = p; *q == DROP_OCTET; q++) {}
         if (*q++ != DROP_LINE || (size_t)(end - q) < sizeof rest || !is_word(q, sizeof rest - 1, rest)) continue;
-        q += sizeof rest - 1;
-        stop = next_line(q, end) - 2;
-        while (next_element(&q, stop, &option.start, &len)) {
-            option.name_len = u16(len);
-            classify(&option);
-            if ((option.role & (OPTION | KEPT | HOP)) == 0) drop_field(h, b, option.start, len);
-        }
+        option.next = q + sizeof rest - 1;
+        option.end = next_line(q, end) - 2;
+        while (next_element(&option))
+            if (is_nominated(&option)) drop_field(h, b, option.at, option.len);
     }
 }
 
@@ -871,6 +899,11 @@ static unsigned char *put(unsigned char *w, const char *text)
     return put_bytes(w, text, strlen(text));
 }
 
+static unsigned char *put_all(unsigned char *w, const char *first, const char *second, const char *third)
+{
+    return put(put(put(w, first), second), third);
+}
+
 static unsigned char *put_number(unsigned char *w, unsigned value)
 {
     char digits[10];
@@ -878,38 +911,43 @@ static unsigned char *put_number(unsigned char *w, unsigned value)
 }
 
 /* Two digits of a date. */
-static unsigned char *put_two(unsigned char *w, unsigned value)
+static void put_two(unsigned char *at, unsigned value)
 {
-    *w++ = (unsigned char)('0' + value / 10);
-    *w++ = (unsigned char)('0' + value % 10);
-    return w;
+    at[0] = (unsigned char)('0' + value / 10 % 10);
+    at[1] = (unsigned char)('0' + value % 10);
 }
 
-/* "Date: " and an IMF-fixdate (RFC 9110 section 5.6.7), good until 2106. */
+static uint32_t unix_time(const struct miniproxy_config *config)
+{
+    return config->unix_time != NULL ? config->unix_time(config->app) : 0;
+}
+
+/* "Date: " and an IMF-fixdate (RFC 9110 section 5.6.7), good until 2106; nothing where the time is not known. */
 static unsigned char *put_date(unsigned char *w, uint32_t unix_s)
 {
     static const char days[] = "ThuFriSatSunMonTueWed", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     static const uint8_t lengths[12] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    unsigned day = unix_s / 86400, second = unix_s % 86400, year = 1970, month = 0, length;
-    w = put(w, "Date: ");
-    w = put_bytes(w, days + day % 7 * 3, 3);
-    for (; day >= (length = year % 4 == 0 && year != 2100 ? 366 : 365); year++) day -= length;
-    for (;; month++) {
-        length = lengths[month] + (month == 1 && year % 4 == 0 && year != 2100 ? 1u : 0u);
+    unsigned day = unix_s / 86400, second = unix_s % 86400, year = 1970, month = 0;
+    unsigned char *end;
+    if (unix_s == 0) return w;
+    end = put(w, "Date: Thu, 00 Jan 0000 00:00:00 GMT\r\n");
+    memcpy(w + 6, days + day % 7 * 3, 3);
+    for (;;) {
+        unsigned length = lengths[month] + (month == 1 && year % 4 == 0 && year != 2100 ? 1u : 0u);
         if (day < length) break;
         day -= length;
+        if (++month < 12) continue;
+        month = 0;
+        year++;
     }
-    w = put_two(put(w, ", "), day + 1);
-    *w++ = ' ';
-    w = put_bytes(w, months + month * 3, 3);
-    *w++ = ' ';
-    w = put_number(w, year);
-    *w++ = ' ';
-    w = put_two(w, second / 3600);
-    *w++ = ':';
-    w = put_two(w, second / 60 % 60);
-    *w++ = ':';
-    return put(put_two(w, second % 60), " GMT\r\n");
+    put_two(w + 11, day + 1);
+    memcpy(w + 14, months + month * 3, 3);
+    put_two(w + 18, year / 100);
+    put_two(w + 20, year);
+    put_two(w + 23, second / 3600);
+    put_two(w + 26, second / 60 % 60);
+    put_two(w + 29, second % 60);
+    return end;
 }
 
 /* What is left of the field lines. */
@@ -931,8 +969,7 @@ static unsigned char *put_via(unsigned char *w, unsigned minor, const char *name
 {
     w = put(w, "Via: 1.");
     *w++ = (unsigned char)('0' + minor);
-    *w++ = ' ';
-    return put(put(w, name), "\r\n");
+    return put_all(w, " ", name, "\r\n");
 }
 
 static void reverse(unsigned char *first, unsigned char *last)
@@ -956,7 +993,7 @@ static void finish_head(struct miniproxy_buffer *b, const unsigned char *w, cons
 
 /* From "METHOD http://host:port/path HTTP/1.x" to "METHOD /path HTTP/1.1" and Host (RFC 9112 sections 3.2.1, 3.2.2).
  * `last` are the fields that the proxy adds on its own. */
-static void rewrite_request(struct miniproxy_buffer *b, const char *name, const char *last)
+OUTLINED static void rewrite_request(struct miniproxy_buffer *b, const char *name, const char *last)
 {
     struct plan plan = *plan_of(b); /* it stands where the new head goes */
     unsigned char *data = b->u.data, *w = data, *target = data + plan.target.at;
@@ -988,8 +1025,8 @@ static void rewrite_request(struct miniproxy_buffer *b, const char *name, const 
 }
 
 /* A response's head. `chunked`: the body is sent so. `last` as above. */
-static void rewrite_response(struct miniproxy_buffer *b, const struct head *h, bool chunked, const char *name,
-                             uint32_t unix_s, const char *last)
+OUTLINED static void rewrite_response(struct miniproxy_buffer *b, const struct head *h, bool chunked,
+                                      const struct miniproxy_config *config, const char *last)
 {
     unsigned char *w = b->u.data, *reason = b->u.data + b->in + 12;
     const unsigned char *end = b->u.data + h->fields - 2;
@@ -999,8 +1036,8 @@ static void rewrite_response(struct miniproxy_buffer *b, const struct head *h, b
     if (reason < end) w = put_bytes(w, reason + 1, (size_t)(end - reason - 1));
     w = copy_fields(put(w, "\r\n"), h, b);
     if (chunked) w = put(w, "Transfer-Encoding: chunked\r\n");
-    if ((h->seen & HAS_DATE) == 0 && h->status >= 200 && unix_s != 0) w = put_date(w, unix_s);
-    w = put_via(w, h->minor, name);
+    if ((h->seen & HAS_DATE) == 0 && h->status >= 200) w = put_date(w, unix_time(config));
+    w = put_via(w, h->minor, config->name);
     w = put(put(w, last), "\r\n");
     finish_head(b, w, h);
 }
@@ -1344,20 +1381,19 @@ static int base64_value(unsigned char c)
     return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
-/* Strict: complete groups, padding, no stray bits (RFC 4648 section 3.5), so that there is one text for one secret.
- * Returns the number of octets, 0 when the text is malformed or they do not fit. */
-static size_t decode_base64(unsigned char *out, size_t room, const unsigned char *text, size_t len)
+/* Decode in place. Strict: complete groups, padding, no stray bits (RFC 4648 section 3.5), so that there is one text for
+ * one secret. Returns the number of octets, 0 when the text is malformed. */
+static size_t decode_base64(unsigned char *text, size_t len)
 {
     size_t n = 0, pad = 0;
     uint32_t bits = 0;
     if (len == 0 || len % 4 != 0) return 0;
     while (pad < 2 && text[len - 1 - pad] == '=') pad++;
-    if (len / 4 * 3 - pad > room) return 0;
     for (size_t i = 0; i < len - pad; i++) {
         int value = base64_value(text[i]);
         if (value < 0) return 0;
         bits = bits << 6 | (uint32_t)value;
-        if (i % 4 > 0) out[n++] = (unsigned char)(bits >> (6 - 2 * (i % 4)));
+        if (i % 4 > 0) text[n++] = (unsigned char)(bits >> (6 - 2 * (i % 4)));
     }
     return (bits & ((1u << 2 * pad) - 1)) == 0 ? n : 0;
 }
@@ -1393,23 +1429,23 @@ static bool right_password(const struct miniproxy_config *config, const struct m
     return equal_secrets(password, same_len ? (const void *)clear : password, len) && same_len;
 }
 
-/* The user whose credentials a Proxy-Authorization value holds, or NULL (RFC 7617 section 2). */
-static const struct miniproxy_user *check_login(const struct miniproxy_config *config,
-                                                const struct miniproxy_policy *policy, const unsigned char *value,
-                                                size_t len)
+/* The user whose credentials a Proxy-Authorization value holds, or NULL (RFC 7617 section 2). They are decoded in place,
+ * and wiped afterwards. The salt goes in front: there is room, for the field's name and the scheme are longer. */
+OUTLINED static const struct miniproxy_user *check_login(const struct miniproxy_config *config,
+                                                         const struct miniproxy_policy *policy, unsigned char *value,
+                                                         size_t len)
 {
-    unsigned char credentials[MINIPROXY_SALT_LEN + MINIPROXY_CREDENTIALS_MAX];
-    unsigned char *name = credentials + MINIPROXY_SALT_LEN;
-    const unsigned char *end, *colon, *p = value + 5;
-    const struct miniproxy_user *user;
-    if (len < 6 || !is_word(value, 5, "basic") || *p != ' ') return NULL;
-    while (p < value + len && *p == ' ') p++;
-    end = name + decode_base64(name, MINIPROXY_CREDENTIALS_MAX, p, len - (size_t)(p - value));
-    for (p = name; p < end && *p >= 0x20 && *p != 0x7f; p++) {}
-    colon = p == end ? memchr(name, ':', (size_t)(end - name)) : NULL;
-    user = colon != NULL ? find_user(policy, name, (size_t)(colon - name)) : NULL;
-    if (colon != NULL && !right_password(config, user, credentials, colon + 1, end)) user = NULL;
-    wipe(credentials, sizeof credentials);
+    unsigned char *name = value + 5, *end = value + len, *p;
+    const unsigned char *colon = NULL;
+    const struct miniproxy_user *user = NULL;
+    if (len < 6 || !is_word(value, 5, "basic") || *name != ' ') return NULL;
+    while (name < end && *name == ' ') name++;
+    len = decode_base64(name, (size_t)(end - name));
+    for (p = name; p < name + len && *p >= 0x20 && *p != 0x7f; p++) {}
+    if (len <= MINIPROXY_CREDENTIALS_MAX && p == name + len) colon = memchr(name, ':', len);
+    if (colon != NULL) user = find_user(policy, name, (size_t)(colon - name));
+    if (colon != NULL && !right_password(config, user, name - MINIPROXY_SALT_LEN, colon + 1, p)) user = NULL;
+    wipe(name - MINIPROXY_SALT_LEN, (size_t)(end - name) + MINIPROXY_SALT_LEN);
     return user;
 }
 
@@ -1462,7 +1498,7 @@ static void forget_failures(struct miniproxy *p, const struct miniproxy_addr *cl
 
 /* Who asks with these credentials: *user, or a cause to refuse. */
 static enum miniproxy_cause log_in(struct miniproxy *p, const struct miniproxy_policy *policy,
-                                   const struct miniproxy_addr *client, const unsigned char *value, size_t len,
+                                   const struct miniproxy_addr *client, unsigned char *value, size_t len,
                                    const struct miniproxy_user **user)
 {
     if (throttled(p, client)) return MINIPROXY_CAUSE_LOGIN_THROTTLED;
@@ -1478,7 +1514,7 @@ static enum miniproxy_cause log_in(struct miniproxy *p, const struct miniproxy_p
 #else /* without authentication nobody is known */
 
 static enum miniproxy_cause log_in(struct miniproxy *p, const struct miniproxy_policy *policy,
-                                   const struct miniproxy_addr *client, const unsigned char *value, size_t len,
+                                   const struct miniproxy_addr *client, unsigned char *value, size_t len,
                                    const struct miniproxy_user **user)
 {
     (void)p, (void)policy, (void)client, (void)value, (void)len;
@@ -1606,29 +1642,22 @@ static size_t reply_body(enum miniproxy_cause cause, size_t at, unsigned char *o
 }
 
 /* Everything before the body. */
-static unsigned char *put_reply_head(unsigned char *w, const struct miniproxy_config *config, unsigned status,
-                                     enum miniproxy_cause cause, bool keeps)
+OUTLINED static unsigned char *put_reply_head(unsigned char *w, const struct miniproxy_config *config, unsigned status,
+                                              enum miniproxy_cause cause, bool keeps)
 {
-    w = put(put_number(put(w, "HTTP/1.1 "), status), " ");
-    w = put(put(w, status_phrase(status)), "\r\n");
+    unsigned retry_s = status == 503 ? MINIPROXY_RETRY_AFTER_S : 0;
+    if (status == 429) retry_s = (config->timeout_ms[MINIPROXY_TIMEOUT_THROTTLE] + 999) / 1000;
+    w = put_all(put_number(put(w, "HTTP/1.1 "), status), " ", status_phrase(status), "\r\n");
     if (cause != MINIPROXY_CAUSE_NONE) {
         w = put(w, "Content-Type: " MINIPROXY_BODY_TYPE "\r\nCache-Control: no-store\r\nProxy-Status: ");
-        w = put(put(put(put(w, config->name), "; error="), miniproxy_cause_type(cause)), "\r\n");
+        w = put(put_all(w, config->name, "; error=", miniproxy_cause_type(cause)), "\r\n");
     }
     w = put(put_number(put(w, "Content-Length: "), (unsigned)reply_body(cause, 0, NULL, SIZE_MAX)), "\r\n");
-    if (status == 407) {
-        w = put(put(w, "Proxy-Authenticate: Basic realm=\""), config->realm);
-        w = put(w, "\", charset=\"UTF-8\"\r\n");
-    }
+    if (status == 407)
+        w = put_all(w, "Proxy-Authenticate: Basic realm=\"", config->realm, "\", charset=\"UTF-8\"\r\n");
     if (status == 405 || status == 200) w = put(w, ALLOWED_METHODS);
-    if (status == 503) w = put(put_number(put(w, "Retry-After: "), MINIPROXY_RETRY_AFTER_S), "\r\n");
-    if (status == 429)
-        w = put(put_number(put(w, "Retry-After: "), (config->timeout_ms[MINIPROXY_TIMEOUT_THROTTLE] + 999) / 1000),
-                "\r\n");
-    if (config->unix_time != NULL) {
-        uint32_t unix_s = config->unix_time(config->app);
-        if (unix_s != 0) w = put_date(w, unix_s);
-    }
+    if (retry_s != 0) w = put(put_number(put(w, "Retry-After: "), retry_s), "\r\n");
+    w = put_date(w, unix_time(config));
     return put(w, keeps ? "\r\n" : "Connection: close\r\n\r\n");
 }
 
@@ -1710,13 +1739,13 @@ static void disarm(struct miniproxy *p, struct miniproxy_session *s, unsigned wh
 {
     struct miniproxy_timer *t = &s->timer[which];
     struct miniproxy_list *q;
-    if (t->queue == 0) return;
-    q = &p->timers[t->queue - 1];
+    if (s->timeout[which] == 0) return;
+    q = &p->timers[s->timeout[which] - 1];
     if (t->prev != 0) timer_at(p, t->prev)->next = t->next;
     else q->head = t->next;
     if (t->next != 0) timer_at(p, t->next)->prev = t->prev;
     else q->tail = t->prev;
-    t->queue = 0;
+    s->timeout[which] = 0;
 }
 
 static void arm(struct miniproxy *p, struct miniproxy_session *s, unsigned which, enum miniproxy_timeout kind)
@@ -1727,7 +1756,7 @@ static void arm(struct miniproxy *p, struct miniproxy_session *s, unsigned which
     disarm(p, s, which);
     if (p->config.timeout_ms[kind] == 0) return;
     t->due_ms = p->now_ms + p->config.timeout_ms[kind];
-    t->queue = (uint8_t)(kind + 1);
+    s->timeout[which] = (uint8_t)(kind + 1);
     t->prev = q->tail;
     t->next = 0;
     if (q->tail != 0) timer_at(p, q->tail)->next = number;
@@ -1737,7 +1766,7 @@ static void arm(struct miniproxy *p, struct miniproxy_session *s, unsigned which
 
 static bool is_armed(const struct miniproxy_session *s, unsigned which, enum miniproxy_timeout kind)
 {
-    return s->timer[which].queue == kind + 1;
+    return s->timeout[which] == kind + 1;
 }
 
 /* ---- queues of sessions ---- */
@@ -2349,7 +2378,7 @@ static void count_cause(struct miniproxy *p, unsigned cause)
 #endif
 
 /* The end of a transaction: its one event. */
-static void report(struct miniproxy *p, struct miniproxy_session *s)
+OUTLINED static void report(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_event event;
     if ((s->flags & IS_OPEN) == 0) return;
@@ -2374,11 +2403,11 @@ static void free_slot(struct miniproxy *p, struct miniproxy_session *s)
 
 static void forget_reserved(struct miniproxy *p, struct miniproxy_session *s)
 {
-    unsigned i = 0;
+    uint16_t *at = p->refused;
     if ((s->flags & IS_RESERVED) == 0) return;
     s->flags &= ~(uint32_t)IS_RESERVED;
-    while (p->refused[i] != number_of(p, s)) i++;
-    p->refused[i] = p->refused[--p->reserved];
+    while (*at != number_of(p, s)) at++;
+    memmove(at, at + 1, (size_t)(p->refused + --p->reserved - at) * sizeof *at);
 }
 
 static enum next end_session(struct miniproxy *p, struct miniproxy_session *s, bool hard)
@@ -2462,7 +2491,7 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
 
 static void start_linger(struct miniproxy *p, struct miniproxy_session *s)
 {
-    s->lingered = 0;
+    s->bytes_up = 0;
     s->flags &= ~(uint32_t)FIN_SENT;
     start_pipe(&s->up, SOURCE_RAW, 0, 0);
     enter(p, s, STATE_LINGER);
@@ -2519,7 +2548,7 @@ static enum next reply_bare(struct miniproxy *p, struct miniproxy_session *s)
     }
 }
 
-static enum next on_reply(struct miniproxy *p, struct miniproxy_session *s)
+OUTLINED static enum next on_reply(struct miniproxy *p, struct miniproxy_session *s)
 {
     enum miniproxy_cause cause = (enum miniproxy_cause)s->cause;
     bool headless = (s->flags & IS_HEAD) != 0;
@@ -2555,7 +2584,7 @@ static enum next on_reply(struct miniproxy *p, struct miniproxy_session *s)
 /* ---- LINGER: what the client still sends is read and dropped, or a reset would destroy the reply before it is read
  * (RFC 9112 section 9.6) ---- */
 
-static enum next on_linger(struct miniproxy *p, struct miniproxy_session *s)
+OUTLINED static enum next on_linger(struct miniproxy *p, struct miniproxy_session *s)
 {
     int n;
     if ((s->flags & FIN_SENT) == 0) {
@@ -2565,8 +2594,7 @@ static enum next on_linger(struct miniproxy *p, struct miniproxy_session *s)
     }
     n = fill(p, s, &s->up);
     give_back(p, &s->up);
-    if (n > 0) s->lingered += (unsigned)n;
-    if ((n < 0 && n != MINIPROXY_AGAIN) || s->lingered > MINIPROXY_LINGER_BYTES) return end_session(p, s, false);
+    if ((n < 0 && n != MINIPROXY_AGAIN) || s->bytes_up > MINIPROXY_LINGER_BYTES) return end_session(p, s, false);
     p->more = n > 0 && (s->client.ready & MINIPROXY_RD) != 0;
     return NEXT_WAIT;
 }
@@ -2598,7 +2626,7 @@ static int fill_idle(struct miniproxy *p, struct miniproxy_session *s)
     return fill(p, s, &s->up);
 }
 
-static enum next on_idle(struct miniproxy *p, struct miniproxy_session *s)
+OUTLINED static enum next on_idle(struct miniproxy *p, struct miniproxy_session *s)
 {
     bool waited;
     int n;
@@ -2629,23 +2657,18 @@ static enum next on_idle(struct miniproxy *p, struct miniproxy_session *s)
 /* Keep "METHOD target" for the event. */
 static void keep_line(struct miniproxy_session *s, const struct miniproxy_buffer *b, const struct plan *pl, bool valid)
 {
-    size_t method_len = pl->method.len, target_len = pl->target.len, room = MINIPROXY_LINE_KEEP;
+    size_t len = (size_t)pl->method.len + 1 + pl->target.len, origin_at = (size_t)(pl->authority.at - pl->method.at);
     s->origin_len = 0;
-    if (method_len == 0 || target_len == 0) return;
+    if (pl->method.len == 0 || pl->target.len == 0) return;
     s->flags |= LINE_READ;
     /* A malformed target may hold a password. */
-    if (!valid && memchr(b->u.data + pl->target.at, '@', target_len) != NULL) target_len = 0;
-    if (method_len > room) method_len = room;
-    s->method_len = (uint8_t)method_len;
-    memcpy(s->line, b->u.data + pl->method.at, method_len);
-    if (method_len < room) s->line[method_len] = ' ';
-    room = method_len < room ? room - method_len - 1 : 0;
-    if (target_len > room) target_len = room;
-    memcpy(s->line + method_len + (room > 0), b->u.data + pl->target.at, target_len);
-    s->line_len = u16(method_len + (target_len > 0 ? target_len + 1 : 0));
-    if (!valid || pl->path.at == 0) return;
-    if ((size_t)(pl->authority.at - pl->target.at) + pl->authority.len > target_len) return;
-    s->origin_at = u16(method_len + 1 + (size_t)(pl->authority.at - pl->target.at));
+    if (!valid && memchr(b->u.data + pl->target.at, '@', pl->target.len) != NULL) len = pl->method.len;
+    if (len > MINIPROXY_LINE_KEEP) len = MINIPROXY_LINE_KEEP;
+    memcpy(s->line, b->u.data + pl->method.at, len);
+    s->line_len = u16(len);
+    s->method_len = (uint8_t)(pl->method.len < len ? pl->method.len : len);
+    if (!valid || pl->path.at == 0 || origin_at + pl->authority.len > len) return;
+    s->origin_at = u16(origin_at);
     s->origin_len = pl->authority.len;
 }
 
@@ -2724,7 +2747,7 @@ static enum miniproxy_verdict ask(const struct miniproxy_session *s, const struc
 }
 
 /* May this request go on? */
-static enum miniproxy_cause judge(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b,
+static enum miniproxy_cause judge(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b,
                                   const struct plan *pl)
 {
     enum miniproxy_cause cause;
@@ -2781,7 +2804,7 @@ static bool can_reuse(struct miniproxy *p, struct miniproxy_session *s, const st
     return true;
 }
 
-static enum next decide_request(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+OUTLINED static enum next decide_request(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
 {
     struct plan *pl = plan_of(b);
     enum miniproxy_cause cause = read_head(p, s, b);
@@ -2829,7 +2852,7 @@ static enum miniproxy_cause check_beginning(struct miniproxy_session *s, struct 
     return cause == MINIPROXY_CAUSE_NONE && full ? MINIPROXY_CAUSE_HEAD_SIZE : cause;
 }
 
-static enum next on_head(struct miniproxy *p, struct miniproxy_session *s)
+OUTLINED static enum next on_head(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b = buffer_of(p, &s->up);
     enum miniproxy_cause cause;
@@ -2888,7 +2911,7 @@ static void sort_addresses(struct miniproxy_session *s, const struct miniproxy_b
     }
 }
 
-static enum next on_resolve(struct miniproxy *p, struct miniproxy_session *s)
+OUTLINED static enum next on_resolve(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b = buffer_of(p, &s->up);
     struct plan *pl = plan_of(b);
@@ -2980,7 +3003,7 @@ static unsigned place_for_attempt(struct miniproxy *p, struct miniproxy_session 
     return oldest;
 }
 
-static enum next on_connect(struct miniproxy *p, struct miniproxy_session *s)
+OUTLINED static enum next on_connect(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct plan *pl = plan_of(buffer_of(p, &s->up));
     unsigned i;
@@ -3108,7 +3131,7 @@ static enum miniproxy_cause switch_protocols(struct miniproxy *p, struct minipro
                                              struct miniproxy_buffer *b, struct head *h)
 {
     if ((s->flags & IS_UPGRADE) == 0 || (h->seen & NAMES_WEBSOCKET) == 0) return MINIPROXY_CAUSE_UPGRADE;
-    rewrite_response(b, h, false, p->config.name, 0, "Connection: upgrade\r\nUpgrade: websocket\r\n");
+    rewrite_response(b, h, false, &p->config, "Connection: upgrade\r\nUpgrade: websocket\r\n");
     s->status = 101;
     s->source = MINIPROXY_BY_ORIGIN;
     s->flags |= HAS_ANSWERED;
@@ -3122,14 +3145,12 @@ static void begin_response(struct miniproxy *p, struct miniproxy_session *s, str
     bool whole_request = (s->flags & UP_DONE) != 0;
     bool chunked = (source == SOURCE_CHUNKED || source == SOURCE_EOF) && (s->flags & IS_HTTP10) == 0;
     unsigned flags = (chunked ? PIPE_CHUNKED : 0u) | ((h->seen & NOMINATES) != 0 ? PIPE_NO_TRAILERS : 0u);
-    uint32_t unix_s = p->config.unix_time != NULL ? p->config.unix_time(p->config.app) : 0;
     if (!whole_request || p->draining) s->flags &= ~(uint32_t)KEEPS_CLIENT;
     if ((s->flags & KEEPS_CLIENT) != 0 && s->origin_len > 0 && source != SOURCE_EOF && h->minor > 0 &&
         (h->seen & SAYS_CLOSE) == 0 && (h->seen & (HAS_CODING | HAS_LENGTH)) != (HAS_CODING | HAS_LENGTH))
         s->flags |= KEEPS_SERVER;
     if (!whole_request && (h->status >= 400 || (h->seen & SAYS_CLOSE) != 0)) stop_up(s);
-    rewrite_response(b, h, chunked, p->config.name, unix_s,
-                     (s->flags & KEEPS_CLIENT) != 0 ? "" : "Connection: close\r\n");
+    rewrite_response(b, h, chunked, &p->config, (s->flags & KEEPS_CLIENT) != 0 ? "" : "Connection: close\r\n");
     start_pipe(&s->down, source, h->length, flags);
     s->status = h->status;
     s->source = MINIPROXY_BY_ORIGIN;
@@ -3154,7 +3175,7 @@ static enum miniproxy_cause read_response(struct miniproxy *p, struct miniproxy_
     }
     if (s->interim++ >= MINIPROXY_INTERIM_MAX) return MINIPROXY_CAUSE_RESPONSE_INTERIM;
     if ((s->flags & IS_HTTP10) != 0) b->in = h.end; /* RFC 9110 section 15.2: never to HTTP/1.0 */
-    else rewrite_response(b, &h, false, p->config.name, 0, "");
+    else rewrite_response(b, &h, false, &p->config, "");
     disarm(p, s, MINIPROXY_TIMER_PHASE); /* the final response gets the whole time again */
     return MINIPROXY_CAUSE_NONE;
 }
@@ -3186,7 +3207,7 @@ static void first_byte(struct miniproxy *p, struct miniproxy_session *s)
 }
 
 /* The response's head. Interim responses leave before the next head is looked at. */
-static enum next await_response(struct miniproxy *p, struct miniproxy_session *s)
+OUTLINED static enum next await_response(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b;
     enum miniproxy_cause cause;
@@ -3229,7 +3250,7 @@ static enum miniproxy_cause body_cause(enum pumped pumped)
 }
 
 /* The request on its way to the origin. */
-static enum next send_request(struct miniproxy *p, struct miniproxy_session *s)
+OUTLINED static enum next send_request(struct miniproxy *p, struct miniproxy_session *s)
 {
     enum pumped pumped = pump(p, s, &s->up);
     switch (pumped) {
@@ -3255,7 +3276,7 @@ static enum next send_request(struct miniproxy *p, struct miniproxy_session *s)
 }
 
 /* The body of the response. */
-static enum next relay_response(struct miniproxy *p, struct miniproxy_session *s)
+OUTLINED static enum next relay_response(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b;
     switch (pump(p, s, &s->down)) {
@@ -3345,7 +3366,7 @@ static bool greet(struct miniproxy *p, struct miniproxy_session *s)
     return true;
 }
 
-static enum next on_tunnel(struct miniproxy *p, struct miniproxy_session *s)
+OUTLINED static enum next on_tunnel(struct miniproxy *p, struct miniproxy_session *s)
 {
     enum tunnelled up, down;
     if ((s->flags & GREETING_DUE) != 0 && !greet(p, s)) return NEXT_WAIT;
@@ -3466,59 +3487,63 @@ static void run_lane(struct miniproxy *p, unsigned lane)
 
 /* ---- deadlines ---- */
 
-static void on_timeout(struct miniproxy *p, struct miniproxy_session *s, unsigned which, enum miniproxy_timeout kind)
+/* Timeouts after which a request is refused, or an exchange that can be no more is cut off. */
+static enum miniproxy_cause timeout_cause(enum miniproxy_timeout kind)
 {
     switch (kind) {
-    case MINIPROXY_TIMEOUT_HEAD:
-        if (s->state == STATE_IDLE) end_session(p, s, false); /* it has asked nothing: nothing to answer */
-        else refuse(p, s, MINIPROXY_CAUSE_HEAD_TIMEOUT);
-        break;
-    case MINIPROXY_TIMEOUT_REFUSE:
-        refuse_bare(p, s, over_client_limit(p, s) ? MINIPROXY_CAUSE_CLIENT_LIMIT : MINIPROXY_CAUSE_SESSIONS_FULL);
-        break;
-    case MINIPROXY_TIMEOUT_BODY:
-        if (s->state == STATE_RELAY) stop_up(s);
-        else refuse(p, s, MINIPROXY_CAUSE_BODY_TIMEOUT);
-        break;
-    case MINIPROXY_TIMEOUT_BUFFER:
-        if (s->state == STATE_IDLE && is_silent(p, &s->client)) leave_wait(p, s); /* it did not need one */
-        else refuse_bare(p, s, MINIPROXY_CAUSE_BUFFERS_FULL);
-        break;
-    case MINIPROXY_TIMEOUT_DNS:
-        refuse(p, s, MINIPROXY_CAUSE_DNS_TIMEOUT);
-        break;
-    case MINIPROXY_TIMEOUT_CONNECT:
-        refuse(p, s, MINIPROXY_CAUSE_CONNECT_TIMEOUT);
-        break;
+    case MINIPROXY_TIMEOUT_HEAD: return MINIPROXY_CAUSE_HEAD_TIMEOUT;
+    case MINIPROXY_TIMEOUT_BODY: return MINIPROXY_CAUSE_BODY_TIMEOUT;
+    case MINIPROXY_TIMEOUT_DNS: return MINIPROXY_CAUSE_DNS_TIMEOUT;
+    case MINIPROXY_TIMEOUT_CONNECT: return MINIPROXY_CAUSE_CONNECT_TIMEOUT;
+    case MINIPROXY_TIMEOUT_FIRST_BYTE: return MINIPROXY_CAUSE_FIRST_BYTE_TIMEOUT;
+    case MINIPROXY_TIMEOUT_RESPONSE: return MINIPROXY_CAUSE_READ_TIMEOUT;
+    case MINIPROXY_TIMEOUT_WRITE: return MINIPROXY_CAUSE_WRITE_TIMEOUT;
+    case MINIPROXY_TIMEOUT_TOTAL: return MINIPROXY_CAUSE_TOTAL_TIMEOUT;
+    default: return MINIPROXY_CAUSE_TUNNEL_TIMEOUT;
+    }
+}
+
+static enum next on_timeout(struct miniproxy *p, struct miniproxy_session *s, unsigned which,
+                            enum miniproxy_timeout kind)
+{
+    enum state state = (enum state)s->state;
+    enum miniproxy_cause cause = timeout_cause(kind);
+    switch (kind) {
     case MINIPROXY_TIMEOUT_ATTEMPT:
         s->flags |= NEXT_ATTEMPT;
+        return NEXT_WAIT;
+    case MINIPROXY_TIMEOUT_REFUSE:
+        return refuse_bare(p, s, over_client_limit(p, s) ? MINIPROXY_CAUSE_CLIENT_LIMIT : MINIPROXY_CAUSE_SESSIONS_FULL);
+    case MINIPROXY_TIMEOUT_BUFFER:
+        if (state != STATE_IDLE || !is_silent(p, &s->client)) return refuse_bare(p, s, MINIPROXY_CAUSE_BUFFERS_FULL);
+        leave_wait(p, s); /* it did not need one */
+        return NEXT_WAIT;
+    case MINIPROXY_TIMEOUT_HEAD:
+        if (state == STATE_IDLE) return end_session(p, s, false); /* it has asked nothing: nothing to answer */
         break;
-    case MINIPROXY_TIMEOUT_FIRST_BYTE:
-        refuse(p, s, MINIPROXY_CAUSE_FIRST_BYTE_TIMEOUT);
-        break;
-    case MINIPROXY_TIMEOUT_RESPONSE:
-        cut(p, s, MINIPROXY_CAUSE_READ_TIMEOUT);
-        break;
+    case MINIPROXY_TIMEOUT_IDLE:
+    case MINIPROXY_TIMEOUT_LINGER:
+        return end_session(p, s, false);
     case MINIPROXY_TIMEOUT_WRITE:
-        if (s->state == STATE_TUNNEL) cut(p, s, MINIPROXY_CAUSE_TUNNEL_TIMEOUT);
-        else if (which == MINIPROXY_TIMER_SIDE && s->state == STATE_RELAY) stop_up(s);
-        else if (which == MINIPROXY_TIMER_SIDE) refuse(p, s, MINIPROXY_CAUSE_WRITE_TIMEOUT);
-        else if (s->state == STATE_REPLY) end_session(p, s, true);
-        else cut(p, s, MINIPROXY_CAUSE_CLIENT_WRITE_TIMEOUT);
-        break;
+        if (state == STATE_TUNNEL) return cut(p, s, MINIPROXY_CAUSE_TUNNEL_TIMEOUT);
+        if (which == MINIPROXY_TIMER_SIDE) break;
+        if (state == STATE_REPLY) return end_session(p, s, true);
+        return cut(p, s, MINIPROXY_CAUSE_CLIENT_WRITE_TIMEOUT);
+    case MINIPROXY_TIMEOUT_TOTAL:
+        if (state == STATE_REPLY) return end_session(p, s, true);
+        return refuse(p, s, cause);
     case MINIPROXY_TIMEOUT_TUNNEL:
     case MINIPROXY_TIMEOUT_HALF_CLOSED:
     case MINIPROXY_TIMEOUT_TUNNEL_TOTAL:
-        cut(p, s, MINIPROXY_CAUSE_TUNNEL_TIMEOUT);
-        break;
-    case MINIPROXY_TIMEOUT_TOTAL:
-        if (s->state == STATE_REPLY) end_session(p, s, true);
-        else refuse(p, s, MINIPROXY_CAUSE_TOTAL_TIMEOUT);
-        break;
-    default: /* IDLE, LINGER */
-        end_session(p, s, false);
+        return cut(p, s, cause);
+    default:
         break;
     }
+    if (state == STATE_RELAY && which == MINIPROXY_TIMER_SIDE) {
+        stop_up(s);
+        return NEXT_WAIT;
+    }
+    return state == STATE_RELAY ? cut(p, s, cause) : refuse(p, s, cause);
 }
 
 static void run_timers(struct miniproxy *p)
@@ -3535,21 +3560,14 @@ static void run_timers(struct miniproxy *p)
     }
 }
 
-static uint32_t next_deadline(const struct miniproxy *p)
+static uint32_t next_deadline(struct miniproxy *p)
 {
-    uint32_t wait_ms = MINIPROXY_FOREVER, left;
+    uint32_t wait_ms = MINIPROXY_FOREVER, left_ms;
+    if (p->accept_paused && !p->draining) wait_ms = time_left(p->now_ms, p->accept_retry_ms);
     for (unsigned kind = 0; kind < MINIPROXY_TIMEOUT_COUNT; kind++) {
-        uint16_t number = p->timers[kind].head;
-        if (number == 0) continue;
-        left = p->sessions[(number - 1) / MINIPROXY_TIMERS_EACH].timer[(number - 1) % MINIPROXY_TIMERS_EACH].due_ms -
-               p->now_ms;
-        if ((int32_t)left < 0) left = 0;
-        if (left < wait_ms) wait_ms = left;
-    }
-    if (p->accept_paused && !p->draining) {
-        left = p->accept_retry_ms - p->now_ms;
-        if ((int32_t)left < 0) left = 0;
-        if (left < wait_ms) wait_ms = left;
+        if (p->timers[kind].head == 0) continue;
+        left_ms = time_left(p->now_ms, timer_at(p, p->timers[kind].head)->due_ms);
+        if (left_ms < wait_ms) wait_ms = left_ms;
     }
     return wait_ms;
 }
@@ -3616,11 +3634,7 @@ static bool over_client_limit(struct miniproxy *p, const struct miniproxy_sessio
 /* The oldest of those who are to be refused gets its answer now, to make a place for the next. */
 static void hurry_reserved(struct miniproxy *p)
 {
-    struct miniproxy_session *oldest = &p->sessions[p->refused[0] - 1], *s;
-    for (unsigned i = 1; i < p->reserved && i < MINIPROXY_RESERVED; i++) {
-        s = &p->sessions[p->refused[i] - 1];
-        if ((int32_t)(s->came_ms - oldest->came_ms) < 0) oldest = s;
-    }
+    struct miniproxy_session *oldest = &p->sessions[p->refused[0] - 1];
     if (oldest->state == STATE_IDLE || oldest->state == STATE_HEAD) {
         refuse_bare(p, oldest, MINIPROXY_CAUSE_SESSIONS_FULL);
         reply_bare(p, oldest);
@@ -3653,7 +3667,6 @@ static bool welcome(struct miniproxy *p, struct miniproxy_session *s)
     p->counters.accepted++;
     if (++p->counters.active > p->counters.active_peak) p->counters.active_peak = p->counters.active;
     s->flags = 0;
-    s->came_ms = p->now_ms;
     s->client.ready |= MINIPROXY_RD | MINIPROXY_WR;
     join_peers(p, s);
     enter(p, s, STATE_IDLE);

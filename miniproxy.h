@@ -633,7 +633,6 @@ struct miniproxy_pipe {
 struct miniproxy_timer {
     uint32_t due_ms;
     uint16_t prev, next; /* timer number + 1, within the queue of its timeout */
-    uint8_t queue;       /* enum miniproxy_timeout + 1, 0: not armed */
 };
 
 /* Timers of a session: one for its state (in an exchange: for the response), one beside (the request; a wait for a
@@ -649,6 +648,8 @@ struct miniproxy_session {
     uint8_t server_at; /* which of server[] is the connection in use */
     uint8_t servers_open; /* a bit for each of server[] that the port knows of */
     uint8_t interim;
+    uint8_t timeout[MINIPROXY_TIMERS_EACH]; /* queue of each timer: enum miniproxy_timeout + 1, 0: not armed */
+    uint8_t method_len;
     struct miniproxy_conn client;
     struct miniproxy_conn server[MINIPROXY_ATTEMPTS];
     struct miniproxy_pipe up, down; /* client to origin, origin to client */
@@ -659,13 +660,11 @@ struct miniproxy_session {
     uint16_t line_len, origin_at, origin_len;
     const struct miniproxy_policy *policy; /* of the transaction under way */
     const struct miniproxy_user *user;
-    uint64_t bytes_up, bytes_down;
-    uint32_t came_ms, start_ms, mark_ms; /* connection, transaction, state began */
+    uint64_t bytes_up, bytes_down; /* between two transactions bytes_up counts what was dropped */
+    uint32_t start_ms, mark_ms; /* transaction, state began */
     uint32_t dns_ms, connect_ms, first_byte_ms;
-    uint32_t lingered; /* octets dropped after a reply */
     struct miniproxy_timer timer[MINIPROXY_TIMERS_EACH];
     struct miniproxy_addr client_addr, server_addr;
-    uint8_t method_len;
     char line[MINIPROXY_LINE_KEEP]; /* "METHOD target" */
 };
 
@@ -692,7 +691,7 @@ struct miniproxy {
     struct miniproxy_config config;
     struct miniproxy_counters counters;
     struct miniproxy_list timers[MINIPROXY_TIMEOUT_COUNT]; /* each in order of due_ms: one queue a duration */
-    uint16_t refused[MINIPROXY_RESERVED];                  /* slot + 1 each */
+    uint16_t refused[MINIPROXY_RESERVED]; /* slot + 1 each, the first to come first */
     uint16_t peers[MINIPROXY_CLIENT_BUCKETS];
 #if MINIPROXY_WITH_AUTH
     struct miniproxy_failures failures[MINIPROXY_THROTTLE_CLIENTS];
