@@ -97,6 +97,17 @@ enum {
     VISIT_STATES = 16    /* states one visit passes through before others have their turn */
 };
 
+/* For functions that a compiler should not build into their only caller: the frame of one function made of everything is
+ * the sum of all, whichever way is taken, and it has too few registers. */
+#ifdef __has_attribute
+#if __has_attribute(noinline)
+#define OUTLINED __attribute__((noinline))
+#endif
+#endif
+#ifndef OUTLINED
+#define OUTLINED
+#endif
+
 /* With fewer buffers than all sessions could borrow, requests leave some for responses and replies: what flows towards
  * clients frees buffers, so it must never wait for what flows the other way. */
 #if MINIPROXY_BUFFERS >= 2 * (MINIPROXY_SESSIONS + MINIPROXY_RESERVED)
@@ -118,6 +129,11 @@ static uint16_t u16(size_t value)
 static bool time_reached(uint32_t now_ms, uint32_t due_ms)
 {
     return (int32_t)(now_ms - due_ms) >= 0;
+}
+
+static uint32_t time_left(uint32_t now_ms, uint32_t due_ms)
+{
+    return time_reached(now_ms, due_ms) ? 0 : due_ms - now_ms;
 }
 
 static unsigned char lower(unsigned char c)
@@ -257,37 +273,32 @@ enum field_id {
     F_VIA
 };
 
-static const struct {
-    const char name[26];
-    uint8_t len, id, role;
-} fields[] = {
-#define FIELD(text, id, role) {text, sizeof text - 1, id, role}
-    FIELD("te", F_OTHER, HOP | NO_TRAILER),
-    FIELD("via", F_VIA, KEPT),
-    FIELD("date", F_DATE, 0),
-    FIELD("host", F_HOST, KEPT | NO_TRAILER),
-    FIELD("close", F_OTHER, OPTION),
-    FIELD("cookie", F_OTHER, NO_TRAILER),
-    FIELD("expect", F_EXPECT, NO_TRAILER),
-    FIELD("trailer", F_OTHER, NO_TRAILER),
-    FIELD("upgrade", F_UPGRADE, HOP | NO_TRAILER),
-    FIELD("connection", F_CONNECTION, HOP | KEPT | NO_TRAILER),
-    FIELD("keep-alive", F_OTHER, HOP | NO_TRAILER),
-    FIELD("set-cookie", F_OTHER, NO_TRAILER),
-    FIELD("content-type", F_OTHER, NO_TRAILER),
-    FIELD("max-forwards", F_MAX_FORWARDS, NO_TRAILER),
-    FIELD("authorization", F_OTHER, NO_TRAILER),
-    FIELD("content-range", F_OTHER, NO_TRAILER),
-    FIELD("content-length", F_CONTENT_LENGTH, KEPT | NO_TRAILER),
-    FIELD("content-encoding", F_OTHER, NO_TRAILER),
-    FIELD("proxy-connection", F_OTHER, HOP | NO_TRAILER),
-    FIELD("www-authenticate", F_OTHER, NO_TRAILER),
-    FIELD("transfer-encoding", F_TRANSFER_ENCODING, HOP | KEPT | NO_TRAILER),
-    FIELD("proxy-authenticate", F_OTHER, HOP | NO_TRAILER),
-    FIELD("proxy-authorization", F_PROXY_AUTHORIZATION, HOP | NO_TRAILER),
-    FIELD("proxy-authentication-info", F_OTHER, HOP | NO_TRAILER),
-#undef FIELD
-};
+/* X(name, id, role), shortest name first. */
+#define FIELDS(X)                                                           \
+    X("te", F_OTHER, HOP | NO_TRAILER)                                      \
+    X("via", F_VIA, KEPT)                                                   \
+    X("date", F_DATE, 0)                                                    \
+    X("host", F_HOST, KEPT | NO_TRAILER)                                    \
+    X("close", F_OTHER, OPTION)                                             \
+    X("cookie", F_OTHER, NO_TRAILER)                                        \
+    X("expect", F_EXPECT, NO_TRAILER)                                       \
+    X("trailer", F_OTHER, NO_TRAILER)                                       \
+    X("upgrade", F_UPGRADE, HOP | NO_TRAILER)                               \
+    X("connection", F_CONNECTION, HOP | KEPT | NO_TRAILER)                  \
+    X("keep-alive", F_OTHER, HOP | NO_TRAILER)                              \
+    X("set-cookie", F_OTHER, NO_TRAILER)                                    \
+    X("content-type", F_OTHER, NO_TRAILER)                                  \
+    X("max-forwards", F_MAX_FORWARDS, NO_TRAILER)                           \
+    X("authorization", F_OTHER, NO_TRAILER)                                 \
+    X("content-range", F_OTHER, NO_TRAILER)                                 \
+    X("content-length", F_CONTENT_LENGTH, KEPT | NO_TRAILER)                \
+    X("content-encoding", F_OTHER, NO_TRAILER)                              \
+    X("proxy-connection", F_OTHER, HOP | NO_TRAILER)                        \
+    X("www-authenticate", F_OTHER, NO_TRAILER)                              \
+    X("transfer-encoding", F_TRANSFER_ENCODING, HOP | KEPT | NO_TRAILER)    \
+    X("proxy-authenticate", F_OTHER, HOP | NO_TRAILER)                      \
+    X("proxy-authorization", F_PROXY_AUTHORIZATION, HOP | NO_TRAILER)       \
+    X("proxy-authentication-info", F_OTHER, HOP | NO_TRAILER)
 
 /* One field line. */
 struct line {
@@ -299,13 +310,27 @@ struct line {
 
 static void classify(struct line *l)
 {
+    static const struct {
+        uint8_t len, id, role;
+    } fields[] = {
+#define X(name, id, role) {sizeof name - 1, id, role},
+        FIELDS(X)
+#undef X
+    };
+    static const char names[] =
+#define X(name, id, role) name "\0"
+        FIELDS(X);
+#undef X
+    const char *name = names;
     l->id = F_OTHER;
     l->role = 0;
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
-        if (fields[i].len != l->name_len || !is_word(l->start, l->name_len, fields[i].name)) continue;
-        l->id = fields[i].id;
-        l->role = fields[i].role;
-        return;
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0] && fields[i].len <= l->name_len; i++) {
+        if (fields[i].len == l->name_len && is_word(l->start, l->name_len, name)) {
+            l->id = fields[i].id;
+            l->role = fields[i].role;
+            return;
+        }
+        name += fields[i].len + 1;
     }
 }
 
@@ -338,18 +363,30 @@ static bool parse_line(struct line *l, unsigned char *p, const unsigned char *en
     return true;
 }
 
-/* The next element of a comma-separated list (RFC 9110 section 5.6.1), blanks and empty elements taken out. False at
- * the end. */
-static bool next_element(unsigned char **p, const unsigned char *end, unsigned char **at, size_t *len)
+/* A comma-separated list, and in it the element that was found last. */
+struct list {
+    unsigned char *next, *end;
+    unsigned char *at;
+    size_t len;
+};
+
+static struct list list_of(const struct line *l)
 {
-    unsigned char *q = *p, *tail;
-    while (q < end && (is_blank(*q) || *q == ',')) q++;
-    *at = q;
-    while (q < end && *q != ',') q++;
-    *p = q;
-    for (tail = q; tail > *at && is_blank(tail[-1]); tail--) {}
-    *len = (size_t)(tail - *at);
-    return *len > 0;
+    struct list list = {l->value, l->value + l->value_len, NULL, 0};
+    return list;
+}
+
+/* The next element (RFC 9110 section 5.6.1), blanks and empty elements taken out. False at the end. */
+static bool next_element(struct list *list)
+{
+    unsigned char *p = list->next, *end = list->end, *tail;
+    while (p < end && (is_blank(*p) || *p == ',')) p++;
+    list->at = p;
+    while (p < end && *p != ',') p++;
+    list->next = p;
+    for (tail = p; tail > list->at && is_blank(tail[-1]); tail--) {}
+    list->len = (size_t)(tail - list->at);
+    return list->len > 0;
 }
 
 /* What a head says besides its first line. */
@@ -395,20 +432,26 @@ static struct span span_of(const struct miniproxy_buffer *b, const unsigned char
     return s;
 }
 
+/* Is this connection option a field that must be stripped, which would not be anyway? */
+static bool is_nominated(const struct list *option)
+{
+    struct line l;
+    l.start = option->at;
+    l.name_len = u16(option->len);
+    classify(&l);
+    return (l.role & (OPTION | KEPT | HOP)) == 0;
+}
+
 /* Connection (RFC 9110 section 7.6.1): options, and whether fields must be stripped later. */
 static bool see_connection(struct head *h, const struct line *l)
 {
-    unsigned char *p = l->value, *end = l->value + l->value_len;
-    struct line option;
-    size_t len, i;
-    while (next_element(&p, end, &option.start, &len)) {
-        for (i = 0; i < len; i++)
-            if (!is_token(option.start[i])) return false;
-        if (is_word(option.start, len, "close")) h->seen |= SAYS_CLOSE;
-        if (is_word(option.start, len, "upgrade")) h->seen |= SAYS_UPGRADE;
-        option.name_len = u16(len);
-        classify(&option);
-        if ((option.role & (OPTION | KEPT | HOP)) == 0) h->seen |= NOMINATES;
+    struct list option = list_of(l);
+    while (next_element(&option)) {
+        for (size_t i = 0; i < option.len; i++)
+            if (!is_token(option.at[i])) return false;
+        if (is_word(option.at, option.len, "close")) h->seen |= SAYS_CLOSE;
+        if (is_word(option.at, option.len, "upgrade")) h->seen |= SAYS_UPGRADE;
+        if (is_nominated(&option)) h->seen |= NOMINATES;
     }
     return true;
 }
@@ -416,14 +459,14 @@ static bool see_connection(struct head *h, const struct line *l)
 /* Content-Length: one number, or the same number repeated (RFC 9110 section 8.6), of which one is left. */
 static bool see_length(struct head *h, const struct miniproxy_buffer *b, struct line *l)
 {
-    unsigned char *p = l->value, *end = l->value + l->value_len, *at, *first_end = NULL;
+    struct list list = list_of(l);
+    unsigned char *first_end = NULL;
     bool repeated = (h->seen & HAS_LENGTH) != 0;
     uint64_t value;
-    size_t len;
-    while (next_element(&p, end, &at, &len)) {
-        if (!parse_number(at, len, &value)) return false;
+    while (next_element(&list)) {
+        if (!parse_number(list.at, list.len, &value)) return false;
         if ((h->seen & HAS_LENGTH) != 0 && value != h->length) return false;
-        if (first_end == NULL) first_end = at + len;
+        if (first_end == NULL) first_end = list.at + list.len;
         h->length = value;
         h->seen |= HAS_LENGTH;
     }
@@ -444,13 +487,11 @@ static bool see_length(struct head *h, const struct miniproxy_buffer *b, struct 
 /* Transfer-Encoding, over all its lines. False: chunked twice or not last. */
 static bool see_coding(struct head *h, const struct line *l)
 {
-    unsigned char *p = l->value, *end = l->value + l->value_len, *at;
-    size_t len;
+    struct list list = list_of(l);
     h->seen |= HAS_CODING;
-    while (next_element(&p, end, &at, &len)) {
+    while (next_element(&list)) {
         if ((h->seen & CODED_CHUNKED) != 0) return false;
-        if (is_word(at, len, "chunked")) h->seen |= CODED_CHUNKED;
-        else h->seen |= CODED_OTHERWISE;
+        h->seen |= is_word(list.at, list.len, "chunked") ? CODED_CHUNKED : CODED_OTHERWISE;
     }
     return true;
 }
@@ -458,13 +499,13 @@ static bool see_coding(struct head *h, const struct line *l)
 /* Via: is one of the received-by our own pseudonym? */
 static bool via_names(const struct line *l, const char *name)
 {
-    unsigned char *p = l->value, *end = l->value + l->value_len, *at;
-    size_t len, i, n;
-    while (next_element(&p, end, &at, &len)) {
-        for (i = 0; i < len && !is_blank(at[i]); i++) {}
-        while (i < len && is_blank(at[i])) i++;
-        for (n = i; n < len && !is_blank(at[n]); n++) {}
-        if (n - i == strlen(name) && memcmp(at + i, name, n - i) == 0) return true;
+    struct list list = list_of(l);
+    size_t len = strlen(name);
+    while (next_element(&list)) {
+        const unsigned char *p = list.at, *end = p + list.len;
+        while (p < end && !is_blank(*p)) p++;
+        while (p < end && is_blank(*p)) p++;
+        if ((size_t)(end - p) >= len && memcmp(p, name, len) == 0 && (p + len == end || is_blank(p[len]))) return true;
     }
     return false;
 }
@@ -556,19 +597,15 @@ static void drop_field(const struct head *h, struct miniproxy_buffer *b, const u
 static void drop_nominated(const struct head *h, struct miniproxy_buffer *b)
 {
     static const char rest[] = "onnection:";
-    unsigned char *p = b->u.data + h->fields, *end = b->u.data + h->end, *q, *stop;
-    struct line option;
-    size_t len;
+    unsigned char *p = b->u.data + h->fields, *end = b->u.data + h->end, *q;
+    struct list option;
     for (; end - p > 2; p = next_line(p, end)) {
         for (q = p; *q == DROP_OCTET; q++) {}
         if (*q++ != DROP_LINE || (size_t)(end - q) < sizeof rest || !is_word(q, sizeof rest - 1, rest)) continue;
-        q += sizeof rest - 1;
-        stop = next_line(q, end) - 2;
-        while (next_element(&q, stop, &option.start, &len)) {
-            option.name_len = u16(len);
-            classify(&option);
-            if ((option.role & (OPTION | KEPT | HOP)) == 0) drop_field(h, b, option.start, len);
-        }
+        option.next = q + sizeof rest - 1;
+        option.end = next_line(q, end) - 2;
+        while (next_element(&option))
+            if (is_nominated(&option)) drop_field(h, b, option.at, option.len);
     }
 }
 
@@ -864,6 +901,11 @@ static unsigned char *put(unsigned char *w, const char *text)
     return put_bytes(w, text, strlen(text));
 }
 
+static unsigned char *put_all(unsigned char *w, const char *first, const char *second, const char *third)
+{
+    return put(put(put(w, first), second), third);
+}
+
 static unsigned char *put_number(unsigned char *w, unsigned value)
 {
     char digits[10];
@@ -871,38 +913,43 @@ static unsigned char *put_number(unsigned char *w, unsigned value)
 }
 
 /* Two digits of a date. */
-static unsigned char *put_two(unsigned char *w, unsigned value)
+static void put_two(unsigned char *at, unsigned value)
 {
-    *w++ = (unsigned char)('0' + value / 10);
-    *w++ = (unsigned char)('0' + value % 10);
-    return w;
+    at[0] = (unsigned char)('0' + value / 10 % 10);
+    at[1] = (unsigned char)('0' + value % 10);
 }
 
-/* "Date: " and an IMF-fixdate (RFC 9110 section 5.6.7), good until 2106. */
+static uint32_t unix_time(const struct miniproxy_config *config)
+{
+    return config->unix_time != NULL ? config->unix_time(config->app) : 0;
+}
+
+/* "Date: " and an IMF-fixdate (RFC 9110 section 5.6.7), good until 2106; nothing where the time is not known. */
 static unsigned char *put_date(unsigned char *w, uint32_t unix_s)
 {
     static const char days[] = "ThuFriSatSunMonTueWed", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     static const uint8_t lengths[12] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    unsigned day = unix_s / 86400, second = unix_s % 86400, year = 1970, month = 0, length;
-    w = put(w, "Date: ");
-    w = put_bytes(w, days + day % 7 * 3, 3);
-    for (; day >= (length = year % 4 == 0 && year != 2100 ? 366 : 365); year++) day -= length;
-    for (;; month++) {
-        length = lengths[month] + (month == 1 && year % 4 == 0 && year != 2100 ? 1u : 0u);
+    unsigned day = unix_s / 86400, second = unix_s % 86400, year = 1970, month = 0;
+    unsigned char *end;
+    if (unix_s == 0) return w;
+    end = put(w, "Date: Thu, 00 Jan 0000 00:00:00 GMT\r\n");
+    memcpy(w + 6, days + day % 7 * 3, 3);
+    for (;;) {
+        unsigned length = lengths[month] + (month == 1 && year % 4 == 0 && year != 2100 ? 1u : 0u);
         if (day < length) break;
         day -= length;
+        if (++month < 12) continue;
+        month = 0;
+        year++;
     }
-    w = put_two(put(w, ", "), day + 1);
-    *w++ = ' ';
-    w = put_bytes(w, months + month * 3, 3);
-    *w++ = ' ';
-    w = put_number(w, year);
-    *w++ = ' ';
-    w = put_two(w, second / 3600);
-    *w++ = ':';
-    w = put_two(w, second / 60 % 60);
-    *w++ = ':';
-    return put(put_two(w, second % 60), " GMT\r\n");
+    put_two(w + 11, day + 1);
+    memcpy(w + 14, months + month * 3, 3);
+    put_two(w + 18, year / 100);
+    put_two(w + 20, year);
+    put_two(w + 23, second / 3600);
+    put_two(w + 26, second / 60 % 60);
+    put_two(w + 29, second % 60);
+    return end;
 }
 
 /* What is left of the field lines. */
@@ -924,8 +971,7 @@ static unsigned char *put_via(unsigned char *w, unsigned minor, const char *name
 {
     w = put(w, "Via: 1.");
     *w++ = (unsigned char)('0' + minor);
-    *w++ = ' ';
-    return put(put(w, name), "\r\n");
+    return put_all(w, " ", name, "\r\n");
 }
 
 static void reverse(unsigned char *first, unsigned char *last)
@@ -949,7 +995,7 @@ static void finish_head(struct miniproxy_buffer *b, const unsigned char *w, cons
 
 /* From "METHOD http://host:port/path HTTP/1.x" to "METHOD /path HTTP/1.1" and Host (RFC 9112 sections 3.2.1, 3.2.2).
  * `last` are the fields that the proxy adds on its own. */
-static void rewrite_request(struct miniproxy_buffer *b, const char *name, const char *last)
+OUTLINED static void rewrite_request(struct miniproxy_buffer *b, const char *name, const char *last)
 {
     struct plan plan = *plan_of(b); /* it stands where the new head goes */
     unsigned char *data = b->u.data, *w = data, *target = data + plan.target.at;
@@ -981,8 +1027,8 @@ static void rewrite_request(struct miniproxy_buffer *b, const char *name, const 
 }
 
 /* A response's head. `chunked`: the body is sent so. `last` as above. */
-static void rewrite_response(struct miniproxy_buffer *b, const struct head *h, bool chunked, const char *name,
-                             uint32_t unix_s, const char *last)
+OUTLINED static void rewrite_response(struct miniproxy_buffer *b, const struct head *h, bool chunked,
+                                      const struct miniproxy_config *config, const char *last)
 {
     unsigned char *w = b->u.data, *reason = b->u.data + b->in + 12;
     const unsigned char *end = b->u.data + h->fields - 2;
@@ -992,8 +1038,8 @@ static void rewrite_response(struct miniproxy_buffer *b, const struct head *h, b
     if (reason < end) w = put_bytes(w, reason + 1, (size_t)(end - reason - 1));
     w = copy_fields(put(w, "\r\n"), h, b);
     if (chunked) w = put(w, "Transfer-Encoding: chunked\r\n");
-    if ((h->seen & HAS_DATE) == 0 && h->status >= 200 && unix_s != 0) w = put_date(w, unix_s);
-    w = put_via(w, h->minor, name);
+    if ((h->seen & HAS_DATE) == 0 && h->status >= 200) w = put_date(w, unix_time(config));
+    w = put_via(w, h->minor, config->name);
     w = put(put(w, last), "\r\n");
     finish_head(b, w, h);
 }
@@ -1337,20 +1383,19 @@ static int base64_value(unsigned char c)
     return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
-/* Strict: complete groups, padding, no stray bits (RFC 4648 section 3.5), so that there is one text for one secret.
- * Returns the number of octets, 0 when the text is malformed or they do not fit. */
-static size_t decode_base64(unsigned char *out, size_t room, const unsigned char *text, size_t len)
+/* Decode in place. Strict: complete groups, padding, no stray bits (RFC 4648 section 3.5), so that there is one text for
+ * one secret. Returns the number of octets, 0 when the text is malformed. */
+static size_t decode_base64(unsigned char *text, size_t len)
 {
     size_t n = 0, pad = 0;
     uint32_t bits = 0;
     if (len == 0 || len % 4 != 0) return 0;
     while (pad < 2 && text[len - 1 - pad] == '=') pad++;
-    if (len / 4 * 3 - pad > room) return 0;
     for (size_t i = 0; i < len - pad; i++) {
         int value = base64_value(text[i]);
         if (value < 0) return 0;
         bits = bits << 6 | (uint32_t)value;
-        if (i % 4 > 0) out[n++] = (unsigned char)(bits >> (6 - 2 * (i % 4)));
+        if (i % 4 > 0) text[n++] = (unsigned char)(bits >> (6 - 2 * (i % 4)));
     }
     return (bits & ((1u << 2 * pad) - 1)) == 0 ? n : 0;
 }
@@ -1386,23 +1431,23 @@ static bool right_password(const struct miniproxy_config *config, const struct m
     return equal_secrets(password, same_len ? (const void *)clear : password, len) && same_len;
 }
 
-/* The user whose credentials a Proxy-Authorization value holds, or NULL (RFC 7617 section 2). */
-static const struct miniproxy_user *check_login(const struct miniproxy_config *config,
-                                                const struct miniproxy_policy *policy, const unsigned char *value,
-                                                size_t len)
+/* The user whose credentials a Proxy-Authorization value holds, or NULL (RFC 7617 section 2). They are decoded in place,
+ * and wiped afterwards. The salt goes in front: there is room, for the field's name and the scheme are longer. */
+OUTLINED static const struct miniproxy_user *check_login(const struct miniproxy_config *config,
+                                                         const struct miniproxy_policy *policy, unsigned char *value,
+                                                         size_t len)
 {
-    unsigned char credentials[MINIPROXY_SALT_LEN + MINIPROXY_CREDENTIALS_MAX];
-    unsigned char *name = credentials + MINIPROXY_SALT_LEN;
-    const unsigned char *end, *colon, *p = value + 5;
-    const struct miniproxy_user *user;
-    if (len < 6 || !is_word(value, 5, "basic") || *p != ' ') return NULL;
-    while (p < value + len && *p == ' ') p++;
-    end = name + decode_base64(name, MINIPROXY_CREDENTIALS_MAX, p, len - (size_t)(p - value));
-    for (p = name; p < end && *p >= 0x20 && *p != 0x7f; p++) {}
-    colon = p == end ? memchr(name, ':', (size_t)(end - name)) : NULL;
-    user = colon != NULL ? find_user(policy, name, (size_t)(colon - name)) : NULL;
-    if (colon != NULL && !right_password(config, user, credentials, colon + 1, end)) user = NULL;
-    wipe(credentials, sizeof credentials);
+    unsigned char *name = value + 5, *end = value + len, *p;
+    const unsigned char *colon = NULL;
+    const struct miniproxy_user *user = NULL;
+    if (len < 6 || !is_word(value, 5, "basic") || *name != ' ') return NULL;
+    while (name < end && *name == ' ') name++;
+    len = decode_base64(name, (size_t)(end - name));
+    for (p = name; p < name + len && *p >= 0x20 && *p != 0x7f; p++) {}
+    if (len <= MINIPROXY_CREDENTIALS_MAX && p == name + len) colon = memchr(name, ':', len);
+    if (colon != NULL) user = find_user(policy, name, (size_t)(colon - name));
+    if (colon != NULL && !right_password(config, user, name - MINIPROXY_SALT_LEN, colon + 1, p)) user = NULL;
+    wipe(name - MINIPROXY_SALT_LEN, (size_t)(end - name) + MINIPROXY_SALT_LEN);
     return user;
 }
 
@@ -1455,7 +1500,7 @@ static void forget_failures(struct miniproxy *p, const struct miniproxy_addr *cl
 
 /* Who asks with these credentials: *user, or a cause to refuse. */
 static enum miniproxy_cause log_in(struct miniproxy *p, const struct miniproxy_policy *policy,
-                                   const struct miniproxy_addr *client, const unsigned char *value, size_t len,
+                                   const struct miniproxy_addr *client, unsigned char *value, size_t len,
                                    const struct miniproxy_user **user)
 {
     if (throttled(p, client)) return MINIPROXY_CAUSE_LOGIN_THROTTLED;
@@ -1471,7 +1516,7 @@ static enum miniproxy_cause log_in(struct miniproxy *p, const struct miniproxy_p
 #else /* without authentication nobody is known */
 
 static enum miniproxy_cause log_in(struct miniproxy *p, const struct miniproxy_policy *policy,
-                                   const struct miniproxy_addr *client, const unsigned char *value, size_t len,
+                                   const struct miniproxy_addr *client, unsigned char *value, size_t len,
                                    const struct miniproxy_user **user)
 {
     (void)p, (void)policy, (void)client, (void)value, (void)len;
@@ -1483,99 +1528,138 @@ static enum miniproxy_cause log_in(struct miniproxy *p, const struct miniproxy_p
 
 /* ==== 7  Replies =================================================================================== */
 
+/* Texts stand one behind the other: no pointer to each, and a walk only when something goes wrong. */
+static const char *nth_text(const char *texts, unsigned n)
+{
+    while (n-- > 0) texts += strlen(texts) + 1;
+    return texts;
+}
+
+enum error_type {
+    TYPE_none,
+#define X(type) TYPE_##type,
+    MINIPROXY_ERROR_TYPES(X)
+#undef X
+};
+
+enum { NO_STATUS = 399 }; /* a status less this fits in an octet */
+
 static const struct {
-    const char *type, *token, *text;
-    uint16_t status;
+    uint8_t status; /* less NO_STATUS, 0: none */
+    uint8_t type;   /* enum error_type */
 } causes[] = {
-#define X(NAME, status, type, token, text) {type, token, text, status},
+#define X(NAME, status, type, token, text) {(uint8_t)(status > 0 ? status - NO_STATUS : 0), TYPE_##type},
     MINIPROXY_CAUSES(X)
 #undef X
 };
 
 const char *miniproxy_cause_token(enum miniproxy_cause cause)
 {
-    return causes[cause].token;
+    static const char tokens[] =
+#define X(NAME, status, type, token, text) token "\0"
+        MINIPROXY_CAUSES(X);
+#undef X
+    return nth_text(tokens, cause);
 }
 
 const char *miniproxy_cause_type(enum miniproxy_cause cause)
 {
-    return causes[cause].type;
+    static const char types[] = "\0"
+#define X(type) #type "\0"
+        MINIPROXY_ERROR_TYPES(X);
+#undef X
+    return nth_text(types, causes[cause].type);
 }
 
 unsigned miniproxy_cause_status(enum miniproxy_cause cause)
 {
-    return causes[cause].status;
+    return causes[cause].status == 0 ? 0 : causes[cause].status + NO_STATUS;
 }
+
+#if MINIPROXY_WITH_TEXTS
+static const char *cause_text(enum miniproxy_cause cause)
+{
+    static const char texts[] =
+#define X(NAME, status, type, token, text) text "\0"
+        MINIPROXY_CAUSES(X);
+#undef X
+    return nth_text(texts, cause);
+}
+#else
+static const char *cause_text(enum miniproxy_cause cause)
+{
+    (void)cause;
+    return "";
+}
+#endif
 
 static const char *status_phrase(unsigned status)
 {
-    static const struct {
-        uint16_t status;
-        const char *phrase;
-    } phrases[] = {
-        {400, "Bad Request"},           {403, "Forbidden"},
-        {405, "Method Not Allowed"},    {407, "Proxy Authentication Required"},
-        {408, "Request Timeout"},       {413, "Content Too Large"},
-        {414, "URI Too Long"},          {417, "Expectation Failed"},
-        {429, "Too Many Requests"},     {431, "Request Header Fields Too Large"},
-        {500, "Internal Server Error"}, {501, "Not Implemented"},
-        {502, "Bad Gateway"},           {503, "Service Unavailable"},
-        {504, "Gateway Timeout"},       {505, "HTTP Version Not Supported"},
-    };
-    for (size_t i = 0; i < sizeof phrases / sizeof phrases[0]; i++)
-        if (phrases[i].status == status) return phrases[i].phrase;
-    return "OK";
+    static const uint8_t known[] = {400 - NO_STATUS, 403 - NO_STATUS, 405 - NO_STATUS, 407 - NO_STATUS,
+                                    408 - NO_STATUS, 413 - NO_STATUS, 414 - NO_STATUS, 417 - NO_STATUS,
+                                    429 - NO_STATUS, 431 - NO_STATUS, 500 - NO_STATUS, 501 - NO_STATUS,
+                                    502 - NO_STATUS, 503 - NO_STATUS, 504 - NO_STATUS, 505 - NO_STATUS};
+    static const char phrases[] = "Bad Request\0Forbidden\0Method Not Allowed\0Proxy Authentication Required\0"
+                                  "Request Timeout\0Content Too Large\0URI Too Long\0Expectation Failed\0"
+                                  "Too Many Requests\0Request Header Fields Too Large\0Internal Server Error\0"
+                                  "Not Implemented\0Bad Gateway\0Service Unavailable\0Gateway Timeout\0"
+                                  "HTTP Version Not Supported\0OK";
+    unsigned i = 0;
+    while (i < sizeof known && known[i] + NO_STATUS != (int)status) i++;
+    return nth_text(phrases, i);
 }
 
 #define ALLOWED_METHODS "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, CONNECT\r\n"
+
+/* The text at offset *at of several, which stand one behind the other; *at becomes the offset in it. NULL: the end. */
+static const char *text_at(const char *const texts[], size_t count, size_t *at)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t len = strlen(texts[i]);
+        if (*at < len) return texts[i] + *at;
+        *at -= len;
+    }
+    return NULL;
+}
 
 /* Octets of the body of a refusal, from offset `at` on, into out[0..room): the text, then the log's token so that
  * reader and log meet, unless the text is the product's own. Returns how many; with out NULL all that there are. */
 static size_t reply_body(enum miniproxy_cause cause, size_t at, unsigned char *out, size_t room)
 {
-    const char *standard = causes[cause].text, *text = MINIPROXY_BODY(cause, standard);
-    const char *parts[4] = {text, " (", causes[cause].token, ")\n"};
+    const char *standard = cause_text(cause), *text = MINIPROXY_BODY(cause, standard);
+    bool bare = *standard == '\0';
+    const char *parts[4] = {text, bare ? "" : " (", miniproxy_cause_token(cause), bare ? "\n" : ")\n"};
     size_t count = text == standard ? 4 : 1, done = 0;
     if (causes[cause].status == 0) return 0;
-    for (size_t i = 0; i < count; i++) {
-        size_t len = strlen(parts[i]), n;
-        if (at >= len) {
-            at -= len;
-            continue;
-        }
-        n = len - at < room - done || out == NULL ? len - at : room - done;
-        if (out != NULL) memcpy(out + done, parts[i] + at, n);
+    while (done < room) {
+        size_t from = at + done, n;
+        text = text_at(parts, count, &from);
+        if (text == NULL) break;
+        n = strlen(text);
+        if (n > room - done) n = room - done;
+        if (out != NULL) memcpy(out + done, text, n);
         done += n;
-        at = 0;
-        if (out != NULL && done == room) break;
     }
     return done;
 }
 
 /* Everything before the body. */
-static unsigned char *put_reply_head(unsigned char *w, const struct miniproxy_config *config, unsigned status,
-                                     enum miniproxy_cause cause, bool keeps)
+OUTLINED static unsigned char *put_reply_head(unsigned char *w, const struct miniproxy_config *config, unsigned status,
+                                              enum miniproxy_cause cause, bool keeps)
 {
-    w = put(put_number(put(w, "HTTP/1.1 "), status), " ");
-    w = put(put(w, status_phrase(status)), "\r\n");
+    unsigned retry_s = status == 503 ? MINIPROXY_RETRY_AFTER_S : 0;
+    if (status == 429) retry_s = (config->timeout_ms[MINIPROXY_TIMEOUT_THROTTLE] + 999) / 1000;
+    w = put_all(put_number(put(w, "HTTP/1.1 "), status), " ", status_phrase(status), "\r\n");
     if (cause != MINIPROXY_CAUSE_NONE) {
         w = put(w, "Content-Type: " MINIPROXY_BODY_TYPE "\r\nCache-Control: no-store\r\nProxy-Status: ");
-        w = put(put(put(put(w, config->name), "; error="), causes[cause].type), "\r\n");
+        w = put(put_all(w, config->name, "; error=", miniproxy_cause_type(cause)), "\r\n");
     }
-    w = put(put_number(put(w, "Content-Length: "), (unsigned)reply_body(cause, 0, NULL, 0)), "\r\n");
-    if (status == 407) {
-        w = put(put(w, "Proxy-Authenticate: Basic realm=\""), config->realm);
-        w = put(w, "\", charset=\"UTF-8\"\r\n");
-    }
+    w = put(put_number(put(w, "Content-Length: "), (unsigned)reply_body(cause, 0, NULL, SIZE_MAX)), "\r\n");
+    if (status == 407)
+        w = put_all(w, "Proxy-Authenticate: Basic realm=\"", config->realm, "\", charset=\"UTF-8\"\r\n");
     if (status == 405 || status == 200) w = put(w, ALLOWED_METHODS);
-    if (status == 503) w = put(put_number(put(w, "Retry-After: "), MINIPROXY_RETRY_AFTER_S), "\r\n");
-    if (status == 429)
-        w = put(put_number(put(w, "Retry-After: "), (config->timeout_ms[MINIPROXY_TIMEOUT_THROTTLE] + 999) / 1000),
-                "\r\n");
-    if (config->unix_time != NULL) {
-        uint32_t unix_s = config->unix_time(config->app);
-        if (unix_s != 0) w = put_date(w, unix_s);
-    }
+    if (retry_s != 0) w = put(put_number(put(w, "Retry-After: "), retry_s), "\r\n");
+    w = put_date(w, unix_time(config));
     return put(w, keeps ? "\r\n" : "Connection: close\r\n\r\n");
 }
 
@@ -1635,6 +1719,12 @@ static unsigned slot_of(const struct miniproxy *p, const struct miniproxy_sessio
     return (unsigned)(s - p->sessions);
 }
 
+/* How queues and lists name a session. */
+static uint16_t number_of(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    return u16(slot_of(p, s) + 1);
+}
+
 static struct miniproxy_conn *server_of(struct miniproxy_session *s)
 {
     return &s->server[s->server_at];
@@ -1651,13 +1741,13 @@ static void disarm(struct miniproxy *p, struct miniproxy_session *s, unsigned wh
 {
     struct miniproxy_timer *t = &s->timer[which];
     struct miniproxy_list *q;
-    if (t->queue == 0) return;
-    q = &p->timers[t->queue - 1];
+    if (s->timeout[which] == 0) return;
+    q = &p->timers[s->timeout[which] - 1];
     if (t->prev != 0) timer_at(p, t->prev)->next = t->next;
     else q->head = t->next;
     if (t->next != 0) timer_at(p, t->next)->prev = t->prev;
     else q->tail = t->prev;
-    t->queue = 0;
+    s->timeout[which] = 0;
 }
 
 static void arm(struct miniproxy *p, struct miniproxy_session *s, unsigned which, enum miniproxy_timeout kind)
@@ -1668,7 +1758,7 @@ static void arm(struct miniproxy *p, struct miniproxy_session *s, unsigned which
     disarm(p, s, which);
     if (p->config.timeout_ms[kind] == 0) return;
     t->due_ms = p->now_ms + p->config.timeout_ms[kind];
-    t->queue = (uint8_t)(kind + 1);
+    s->timeout[which] = (uint8_t)(kind + 1);
     t->prev = q->tail;
     t->next = 0;
     if (q->tail != 0) timer_at(p, q->tail)->next = number;
@@ -1678,14 +1768,14 @@ static void arm(struct miniproxy *p, struct miniproxy_session *s, unsigned which
 
 static bool is_armed(const struct miniproxy_session *s, unsigned which, enum miniproxy_timeout kind)
 {
-    return s->timer[which].queue == kind + 1;
+    return s->timeout[which] == kind + 1;
 }
 
 /* ---- queues of sessions ---- */
 
 static void push(struct miniproxy *p, struct miniproxy_list *q, struct miniproxy_session *s, bool run)
 {
-    uint16_t number = u16(slot_of(p, s) + 1);
+    uint16_t number = number_of(p, s);
     if (q->tail == 0) q->head = number;
     else if (run) p->sessions[q->tail - 1].run_next = number;
     else p->sessions[q->tail - 1].wait_next = number;
@@ -1713,7 +1803,7 @@ static struct miniproxy_buffer *buffer_of(struct miniproxy *p, const struct mini
 static void leave_wait(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_list *q;
-    uint16_t number = u16(slot_of(p, s) + 1), at, before = 0;
+    uint16_t number = number_of(p, s), at, before = 0;
     if (s->wait_lane == 0) return;
     q = &p->wait[s->wait_lane - 1];
     for (at = q->head; at != number; at = p->sessions[at - 1].wait_next) before = at;
@@ -1738,6 +1828,14 @@ static void grant(struct miniproxy *p)
     }
 }
 
+/* It is not wanted, or taken. */
+static void drop_grant(struct miniproxy *p, struct miniproxy_session *s)
+{
+    if ((s->flags & IS_GRANTED) == 0) return;
+    s->flags &= ~(uint32_t)IS_GRANTED;
+    p->granted--;
+}
+
 static void take_buffer(struct miniproxy *p, struct miniproxy_pipe *pipe)
 {
     struct miniproxy_buffer *b;
@@ -1759,8 +1857,7 @@ static bool borrow(struct miniproxy *p, struct miniproxy_session *s, struct mini
     unsigned keep = lane == FOR_ORIGIN ? BUFFER_RESERVE : 0;
     if (pipe->buffer != 0) return true;
     if ((s->flags & IS_GRANTED) != 0) {
-        s->flags &= ~(uint32_t)IS_GRANTED;
-        p->granted--;
+        drop_grant(p, s);
     } else if (p->wait[FOR_CLIENT].head != 0 || (lane == FOR_ORIGIN && p->wait[FOR_ORIGIN].head != 0) ||
                p->counters.buffers + p->granted + keep >= MINIPROXY_BUFFERS) {
         s->flags |= HAS_WAITED;
@@ -1801,9 +1898,10 @@ static void settle(struct miniproxy_buffer *b, size_t to)
 {
     size_t len = (size_t)(b->in_end - b->in);
     MINIPROXY_ASSERT(b->out == b->out_end);
+    b->out = b->out_end = 0;
+    if (b->in == to) return;
     memmove(b->u.data + to, b->u.data + b->in, len);
     b->scan = u16(b->scan > b->in ? to + (b->scan - b->in) : to);
-    b->out = b->out_end = 0;
     b->in = u16(to);
     b->in_end = u16(to + len);
 }
@@ -1816,7 +1914,7 @@ enum {
     PIPE_NO_TRAILERS = 4,   /* Connection nominated fields, trailers might be among them */
     PIPE_EOF = 8,           /* tunnel: the source has sent its FIN */
     PIPE_FINISHED = 16,     /* tunnel: which was passed on, or cannot be */
-    PIPE_WIDE = 32          /* received bytes may include a next head, which wants its headroom */
+    PIPE_WIDE = 32          /* received bytes may include a head, which wants its headroom */
 };
 
 enum chunk_state {
@@ -1839,6 +1937,16 @@ enum decoded {
     DECODED_TOO_LARGE,
     DECODED_TRAILER_TOO_LARGE
 };
+
+static struct miniproxy_conn *source_of(struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
+{
+    return pipe == &s->up ? &s->client : server_of(s);
+}
+
+static struct miniproxy_conn *sink_of(struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
+{
+    return pipe == &s->up ? server_of(s) : &s->client;
+}
 
 static void start_pipe(struct miniproxy_pipe *pipe, uint8_t source, uint64_t length, unsigned flags)
 {
@@ -2021,64 +2129,70 @@ enum pumped {
     PUMP_TRAILER   /* the source's trailer section is too large */
 };
 
-/* What a visit of a session has done. */
-struct visit {
-    bool up, down; /* bytes moved */
-    bool more;     /* there is more to do at once */
-};
-
-static void count_in(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe, unsigned n,
-                     struct visit *v)
+static void count_in(struct miniproxy *p, struct miniproxy_session *s, bool up, unsigned n)
 {
-    if (pipe == &s->up) {
-        s->bytes_up += n;
-        p->counters.bytes_up += n;
-        v->up = true;
-    } else {
-        v->down = true;
+    if (!up) {
+        p->moved_down = true;
+        return;
     }
+    s->bytes_up += n;
+    p->counters.bytes_up += n;
+    p->moved_up = true;
 }
 
-static void count_out(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe, unsigned n,
-                      struct visit *v)
+static void count_out(struct miniproxy *p, struct miniproxy_session *s, bool up, unsigned n)
 {
-    if (pipe == &s->down) {
-        if (s->state == STATE_RELAY) s->flags |= HAS_ANSWERED;
-        s->bytes_down += n;
-        p->counters.bytes_down += n;
-        v->down = true;
-    } else {
-        v->up = true;
+    if (up) {
+        p->moved_up = true;
+        return;
     }
+    s->bytes_down += n;
+    p->counters.bytes_down += n;
+    p->moved_down = true;
 }
 
-static bool flush(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
-                  struct miniproxy_conn *to, struct visit *v)
+/* Send to one side. Any positive result has been counted. */
+static int transmit(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_conn *to, const void *from,
+                    size_t len)
 {
+    int n = p->config.port->send(p->config.port_data, to, from, len);
+    if (n == MINIPROXY_AGAIN) to->ready &= (uint8_t)~MINIPROXY_WR;
+    if (n <= 0) return n;
+    count_out(p, s, to != &s->client, (unsigned)n);
+    return n;
+}
+
+/* Send what is ready in one direction. False: its sink has failed. */
+static bool flush(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
+{
+    struct miniproxy_conn *to = sink_of(s, pipe);
     struct miniproxy_buffer *b = buffer_of(p, pipe);
     int n;
     if (!has_sendable(b) || (to->ready & MINIPROXY_WR) == 0) return true;
-    n = p->config.port->send(p->config.port_data, to, b->u.data + b->out, (size_t)(b->out_end - b->out));
-    if (n == MINIPROXY_AGAIN) {
-        to->ready &= (uint8_t)~MINIPROXY_WR;
-        return true;
-    }
-    if (n <= 0) return false;
+    n = transmit(p, s, to, b->u.data + b->out, (size_t)(b->out_end - b->out));
+    if (n <= 0) return n == MINIPROXY_AGAIN;
     b->out = u16(b->out + (size_t)n);
-    count_out(p, s, pipe, (unsigned)n, v);
+    if (pipe == &s->down && s->state == STATE_RELAY) s->flags |= HAS_ANSWERED;
     return true;
 }
 
-/* Receive into a direction's empty or partly decoded buffer. A port's result; AGAIN also while there is no buffer. */
-static int fill(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
-                struct miniproxy_conn *from, size_t base, struct visit *v)
+/* Where received bytes begin: room in front for what may have to stand there. */
+static size_t base_of(const struct miniproxy_pipe *pipe)
 {
+    if ((pipe->flags & PIPE_WIDE) != 0) return MINIPROXY_HEADROOM;
+    return (pipe->flags & PIPE_CHUNKED) != 0 ? CHUNK_ROOM : 0;
+}
+
+/* Receive into a direction's empty or partly decoded buffer. A port's result; AGAIN also while there is no buffer. */
+static int fill(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
+{
+    struct miniproxy_conn *from = source_of(s, pipe);
     struct miniproxy_buffer *b;
     size_t room;
     int n;
     if ((from->ready & MINIPROXY_RD) == 0 || !borrow(p, s, pipe)) return MINIPROXY_AGAIN;
     b = buffer_of(p, pipe);
-    settle(b, base);
+    settle(b, base_of(pipe));
     room = (size_t)(MINIPROXY_BUFFER_SIZE - 2 - b->in_end);
     if (pipe->source == SOURCE_LENGTH && room > pipe->left) room = (size_t)pipe->left;
     MINIPROXY_ASSERT(room > 0);
@@ -2086,14 +2200,14 @@ static int fill(struct miniproxy *p, struct miniproxy_session *s, struct minipro
     if (n == MINIPROXY_AGAIN) from->ready &= (uint8_t)~MINIPROXY_RD;
     if (n <= 0) return n;
     b->in_end = u16(b->in_end + (size_t)n);
-    count_in(p, s, pipe, (unsigned)n, v);
+    count_in(p, s, pipe == &s->up, (unsigned)n);
     return n;
 }
 
 /* A buffer has no room for what must be complete before it can be used. */
-static bool is_full(const struct miniproxy_buffer *b, size_t base)
+static bool is_full(const struct miniproxy_pipe *pipe, const struct miniproxy_buffer *b)
 {
-    return b != NULL && (size_t)(b->in_end - b->in) >= MINIPROXY_BUFFER_SIZE - 2 - base;
+    return b != NULL && (size_t)(b->in_end - b->in) >= MINIPROXY_BUFFER_SIZE - 2 - base_of(pipe);
 }
 
 /* The source has closed: right at the end of what is delimited by that, otherwise too early. */
@@ -2123,15 +2237,11 @@ static enum pumped decode(struct miniproxy *p, struct miniproxy_pipe *pipe)
 }
 
 /* Receive and decode once; nothing waits to be sent. */
-static enum pumped pump_in(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
-                           struct miniproxy_conn *from, struct visit *v)
+static enum pumped pump_in(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
 {
-    size_t base = (pipe->flags & PIPE_WIDE) != 0      ? MINIPROXY_HEADROOM
-                  : (pipe->flags & PIPE_CHUNKED) != 0 ? CHUNK_ROOM
-                                                      : 0;
     int n;
-    if (is_full(buffer_of(p, pipe), base)) return PUMP_TRAILER;
-    n = fill(p, s, pipe, from, base, v);
+    if (is_full(pipe, buffer_of(p, pipe))) return PUMP_TRAILER;
+    n = fill(p, s, pipe);
     if (n == MINIPROXY_AGAIN) return PUMP_ON;
     if (n == MINIPROXY_EOF) return pump_eof(p, pipe);
     return n < 0 ? PUMP_LOST : decode(p, pipe);
@@ -2145,17 +2255,17 @@ static bool is_opaque(const struct miniproxy *p, const struct miniproxy_pipe *pi
 }
 
 /* What has arrived waits for room on the other side. */
-static bool is_held_up(struct miniproxy *p, const struct miniproxy_pipe *pipe, const struct miniproxy_conn *from,
-                       const struct miniproxy_conn *to)
+static bool is_held_up(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
 {
-    if (is_opaque(p, pipe)) return (from->ready & MINIPROXY_RD) != 0 && (to->ready & MINIPROXY_WR) == 0;
+    if (is_opaque(p, pipe))
+        return (source_of(s, pipe)->ready & MINIPROXY_RD) != 0 && (sink_of(s, pipe)->ready & MINIPROXY_WR) == 0;
     return has_sendable(buffer_of(p, pipe));
 }
 
 /* Let the port pass on as much as a buffer would hold. */
-static enum pumped relay(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
-                         struct miniproxy_conn *from, struct miniproxy_conn *to, struct visit *v)
+static enum pumped relay(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
 {
+    struct miniproxy_conn *from = source_of(s, pipe), *to = sink_of(s, pipe);
     size_t max = RELAY_MAX;
     int n;
     if ((from->ready & MINIPROXY_RD) == 0 || (to->ready & MINIPROXY_WR) == 0) return PUMP_ON;
@@ -2168,8 +2278,9 @@ static enum pumped relay(struct miniproxy *p, struct miniproxy_session *s, struc
     if (n == MINIPROXY_EOF) return pump_eof(p, pipe);
     if (n == MINIPROXY_ESINK) return PUMP_STUCK;
     if (n < 0) return PUMP_LOST;
-    count_in(p, s, pipe, (unsigned)n, v);
-    count_out(p, s, pipe, (unsigned)n, v);
+    count_in(p, s, pipe == &s->up, (unsigned)n);
+    count_out(p, s, pipe == &s->up, (unsigned)n);
+    if (pipe == &s->down && s->state == STATE_RELAY) s->flags |= HAS_ANSWERED;
     if (pipe->source == SOURCE_LENGTH) {
         pipe->left -= (unsigned)n;
         if (pipe->left == 0) pipe->flags |= PIPE_COMPLETE;
@@ -2177,26 +2288,26 @@ static enum pumped relay(struct miniproxy *p, struct miniproxy_session *s, struc
     return PUMP_ON;
 }
 
-/* Move at most one buffer from one connection to the other. */
-static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
-                        struct miniproxy_conn *from, struct miniproxy_conn *to, struct visit *v)
+/* Move at most one buffer of a direction from its source to its sink. */
+static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
 {
     enum pumped result = decode(p, pipe); /* so that a head and the body behind it leave together */
     if (result != PUMP_ON) return result;
-    if (!flush(p, s, pipe, to, v)) return PUMP_STUCK;
+    if (!flush(p, s, pipe)) return PUMP_STUCK;
     if (is_opaque(p, pipe)) {
-        result = relay(p, s, pipe, from, to, v);
+        result = relay(p, s, pipe);
     } else if (!has_sendable(buffer_of(p, pipe)) && (pipe->flags & PIPE_COMPLETE) == 0) {
-        result = pump_in(p, s, pipe, from, v);
-        if (result == PUMP_ON && !flush(p, s, pipe, to, v)) return PUMP_STUCK;
+        result = pump_in(p, s, pipe);
+        if (result == PUMP_ON && !flush(p, s, pipe)) return PUMP_STUCK;
     }
     if (has_sendable(buffer_of(p, pipe))) {
-        if ((to->ready & MINIPROXY_WR) != 0) v->more = true;
+        if ((sink_of(s, pipe)->ready & MINIPROXY_WR) != 0) p->more = true;
         return result;
     }
     if (result == PUMP_ON && (pipe->flags & PIPE_COMPLETE) != 0) return PUMP_DONE;
-    if (result == PUMP_ON && (from->ready & MINIPROXY_RD) != 0 && s->wait_lane == 0 && !is_held_up(p, pipe, from, to))
-        v->more = true;
+    if (result == PUMP_ON && (source_of(s, pipe)->ready & MINIPROXY_RD) != 0 && s->wait_lane == 0 &&
+        !is_held_up(p, s, pipe))
+        p->more = true;
     if (!has_received(buffer_of(p, pipe))) give_back(p, pipe);
     return result;
 }
@@ -2270,7 +2381,7 @@ static bool same_ip(const struct miniproxy_addr *a, const struct miniproxy_addr 
 
 static void join_peers(struct miniproxy *p, struct miniproxy_session *s)
 {
-    uint16_t *head = peer_bucket(p, &s->client_addr), number = u16(slot_of(p, s) + 1);
+    uint16_t *head = peer_bucket(p, &s->client_addr), number = number_of(p, s);
     s->peer_prev = 0;
     s->peer_next = *head;
     if (*head != 0) p->sessions[*head - 1].peer_prev = number;
@@ -2327,7 +2438,7 @@ static void count_cause(struct miniproxy *p, unsigned cause)
 #endif
 
 /* The end of a transaction: its one event. */
-static void report(struct miniproxy *p, struct miniproxy_session *s)
+OUTLINED static void report(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_event event;
     if ((s->flags & IS_OPEN) == 0) return;
@@ -2344,25 +2455,28 @@ static void report(struct miniproxy *p, struct miniproxy_session *s)
     s->user = NULL;
 }
 
-static void forget_reserved(struct miniproxy *p, struct miniproxy_session *s)
+static void free_slot(struct miniproxy *p, struct miniproxy_session *s)
 {
-    unsigned i = 0;
-    if ((s->flags & IS_RESERVED) == 0) return;
-    s->flags &= ~(uint32_t)IS_RESERVED;
-    while (p->refused[i] != slot_of(p, s) + 1) i++;
-    p->refused[i] = p->refused[--p->reserved];
+    s->run_next = p->slots_free;
+    p->slots_free = number_of(p, s);
 }
 
-static void end_session(struct miniproxy *p, struct miniproxy_session *s, bool hard)
+static void forget_reserved(struct miniproxy *p, struct miniproxy_session *s)
+{
+    uint16_t *at = p->refused;
+    if ((s->flags & IS_RESERVED) == 0) return;
+    s->flags &= ~(uint32_t)IS_RESERVED;
+    while (*at != number_of(p, s)) at++;
+    memmove(at, at + 1, (size_t)(p->refused + --p->reserved - at) * sizeof *at);
+}
+
+static enum next end_session(struct miniproxy *p, struct miniproxy_session *s, bool hard)
 {
     report(p, s);
     close_servers(p, s, hard);
     close_conn(p, &s->client, hard);
     leave_wait(p, s);
-    if ((s->flags & IS_GRANTED) != 0) {
-        s->flags &= ~(uint32_t)IS_GRANTED;
-        p->granted--;
-    }
+    drop_grant(p, s);
     give_back(p, &s->up);
     give_back(p, &s->down);
     grant(p);
@@ -2371,10 +2485,8 @@ static void end_session(struct miniproxy *p, struct miniproxy_session *s, bool h
     leave_peers(p, s);
     enter(p, s, STATE_FREE);
     p->counters.active--;
-    if (s->lane == 0) { /* otherwise when its turn comes */
-        s->run_next = p->slots_free;
-        p->slots_free = u16(slot_of(p, s) + 1);
-    }
+    if (s->lane == 0) free_slot(p, s); /* otherwise when its turn comes */
+    return NEXT_STATE;
 }
 
 /* The exchange cannot be completed and part of a response may be with the client: close, so that what it has does not
@@ -2385,8 +2497,7 @@ static enum next cut(struct miniproxy *p, struct miniproxy_session *s, enum mini
     s->cause = (uint8_t)cause;
     report(p, s);
     close_servers(p, s, true);
-    end_session(p, s, hard);
-    return NEXT_STATE;
+    return end_session(p, s, hard);
 }
 
 /* A transaction begins with its first octet, or with the decision to refuse a connection that has sent none. */
@@ -2403,8 +2514,8 @@ static void open_transaction(struct miniproxy *p, struct miniproxy_session *s)
     s->cause = MINIPROXY_CAUSE_NONE;
     s->source = MINIPROXY_BY_NOBODY;
     s->interim = 0;
-    start_pipe(&s->up, SOURCE_NONE, 0, 0);
-    start_pipe(&s->down, SOURCE_NONE, 0, 0);
+    start_pipe(&s->up, SOURCE_NONE, 0, PIPE_WIDE);
+    start_pipe(&s->down, SOURCE_NONE, 0, PIPE_WIDE);
 }
 
 /* Answer instead of an origin. The connection is kept only where it is certain where the next request begins. */
@@ -2430,7 +2541,7 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
     else give_back(p, &s->down);
     leave_wait(p, s);
     s->cause = (uint8_t)cause;
-    s->status = cause == MINIPROXY_CAUSE_NONE ? 200 : causes[cause].status;
+    s->status = cause == MINIPROXY_CAUSE_NONE ? 200 : (uint16_t)miniproxy_cause_status(cause);
     s->source = MINIPROXY_BY_PROXY;
     s->reply_at = 0;
     enter(p, s, STATE_REPLY);
@@ -2440,8 +2551,9 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
 
 static void start_linger(struct miniproxy *p, struct miniproxy_session *s)
 {
-    s->lingered = 0;
+    s->bytes_up = 0;
     s->flags &= ~(uint32_t)FIN_SENT;
+    start_pipe(&s->up, SOURCE_RAW, 0, 0);
     enter(p, s, STATE_LINGER);
     arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_LINGER);
 }
@@ -2478,59 +2590,43 @@ static enum next refuse_bare(struct miniproxy *p, struct miniproxy_session *s, e
     return NEXT_STATE;
 }
 
-static enum next reply_bare(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+static enum next reply_bare(struct miniproxy *p, struct miniproxy_session *s)
 {
-    const char *parts[] = {bare_reply, p->config.name, "; error=", causes[s->cause].type, "\r\n\r\n"};
-    size_t at = s->reply_at;
+    const char *const parts[] = {bare_reply, p->config.name, "; error=",
+                                 miniproxy_cause_type((enum miniproxy_cause)s->cause), "\r\n\r\n"};
+    const char *text;
     int n;
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0];) {
-        size_t len = strlen(parts[i]);
-        if (at >= len) {
-            at -= len;
-            i++;
-            continue;
-        }
+    for (;;) {
+        size_t at = s->reply_at;
+        text = text_at(parts, sizeof parts / sizeof parts[0], &at);
+        if (text == NULL) return next_request(p, s);
         if ((s->client.ready & MINIPROXY_WR) == 0) return NEXT_WAIT;
-        n = p->config.port->send(p->config.port_data, &s->client, parts[i] + at, len - at);
-        if (n == MINIPROXY_AGAIN) {
-            s->client.ready &= (uint8_t)~MINIPROXY_WR;
-            return NEXT_WAIT;
-        }
-        if (n <= 0) {
-            end_session(p, s, true);
-            return NEXT_STATE;
-        }
-        at += (size_t)n;
+        n = transmit(p, s, &s->client, text, strlen(text));
+        if (n == MINIPROXY_AGAIN) return NEXT_WAIT;
+        if (n <= 0) return end_session(p, s, true);
         s->reply_at = u16(s->reply_at + (size_t)n);
-        s->bytes_down += (unsigned)n;
-        p->counters.bytes_down += (unsigned)n;
-        v->down = true;
     }
-    return next_request(p, s);
 }
 
-static enum next on_reply(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+OUTLINED static enum next on_reply(struct miniproxy *p, struct miniproxy_session *s)
 {
     enum miniproxy_cause cause = (enum miniproxy_cause)s->cause;
     bool headless = (s->flags & IS_HEAD) != 0;
     struct miniproxy_buffer *b;
     unsigned char *w;
-    if ((s->flags & IS_BARE) != 0) return reply_bare(p, s, v);
+    if ((s->flags & IS_BARE) != 0) return reply_bare(p, s);
     if (!borrow(p, s, &s->down)) return NEXT_WAIT;
     b = buffer_of(p, &s->down);
     for (;;) {
         if (has_sendable(b)) {
-            if (!flush(p, s, &s->down, &s->client, v)) {
-                end_session(p, s, true);
-                return NEXT_STATE;
-            }
-            v->more = (s->client.ready & MINIPROXY_WR) != 0;
+            if (!flush(p, s, &s->down)) return end_session(p, s, true);
+            p->more = (s->client.ready & MINIPROXY_WR) != 0;
             if (has_sendable(b)) return NEXT_WAIT;
         }
         w = b->u.data;
         if (s->reply_at == 0)
             w = put_reply_head(w, &p->config, s->status, cause, (s->flags & KEEPS_CLIENT) != 0);
-        else if (headless || s->reply_at > reply_body(cause, 0, NULL, 0))
+        else if (headless || s->reply_at > reply_body(cause, 0, NULL, SIZE_MAX))
             return next_request(p, s);
         if (!headless) {
             size_t at = s->reply_at == 0 ? 0 : (size_t)s->reply_at - 1;
@@ -2548,7 +2644,7 @@ static enum next on_reply(struct miniproxy *p, struct miniproxy_session *s, stru
 /* ---- LINGER: what the client still sends is read and dropped, or a reset would destroy the reply before it is read
  * (RFC 9112 section 9.6) ---- */
 
-static enum next on_linger(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+OUTLINED static enum next on_linger(struct miniproxy *p, struct miniproxy_session *s)
 {
     int n;
     if ((s->flags & FIN_SENT) == 0) {
@@ -2556,15 +2652,10 @@ static enum next on_linger(struct miniproxy *p, struct miniproxy_session *s, str
         if (n == MINIPROXY_AGAIN) s->client.ready &= (uint8_t)~MINIPROXY_WR;
         else s->flags |= FIN_SENT;
     }
-    s->up.source = SOURCE_RAW;
-    n = fill(p, s, &s->up, &s->client, 0, v);
+    n = fill(p, s, &s->up);
     give_back(p, &s->up);
-    if (n > 0) s->lingered += (unsigned)n;
-    if ((n < 0 && n != MINIPROXY_AGAIN) || s->lingered > MINIPROXY_LINGER_BYTES) {
-        end_session(p, s, false);
-        return NEXT_STATE;
-    }
-    v->more = n > 0 && (s->client.ready & MINIPROXY_RD) != 0;
+    if ((n < 0 && n != MINIPROXY_AGAIN) || s->bytes_up > MINIPROXY_LINGER_BYTES) return end_session(p, s, false);
+    p->more = n > 0 && (s->client.ready & MINIPROXY_RD) != 0;
     return NEXT_WAIT;
 }
 
@@ -2588,7 +2679,14 @@ static bool server_is_quiet(struct miniproxy *p, struct miniproxy_session *s)
     return false;
 }
 
-static enum next on_idle(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+/* Look for the first octets of a request. */
+static int fill_idle(struct miniproxy *p, struct miniproxy_session *s)
+{
+    start_pipe(&s->up, SOURCE_RAW, 0, PIPE_WIDE);
+    return fill(p, s, &s->up);
+}
+
+OUTLINED static enum next on_idle(struct miniproxy *p, struct miniproxy_session *s)
 {
     bool waited;
     int n;
@@ -2597,17 +2695,13 @@ static enum next on_idle(struct miniproxy *p, struct miniproxy_session *s, struc
         settle(buffer_of(p, &s->up), MINIPROXY_HEADROOM);
         n = 1;
     } else {
-        s->up.source = SOURCE_RAW;
-        n = fill(p, s, &s->up, &s->client, MINIPROXY_HEADROOM, v);
+        n = fill_idle(p, s);
     }
     if (n == MINIPROXY_AGAIN) {
         if (s->wait_lane == 0) give_back(p, &s->up);
         return NEXT_WAIT;
     }
-    if (n < 0) {
-        end_session(p, s, n != MINIPROXY_EOF);
-        return NEXT_STATE;
-    }
+    if (n < 0) return end_session(p, s, n != MINIPROXY_EOF);
     waited = (s->flags & HAS_WAITED) != 0;
     open_transaction(p, s);
     s->bytes_up = (unsigned)(buffer_of(p, &s->up)->in_end - buffer_of(p, &s->up)->in);
@@ -2623,23 +2717,18 @@ static enum next on_idle(struct miniproxy *p, struct miniproxy_session *s, struc
 /* Keep "METHOD target" for the event. */
 static void keep_line(struct miniproxy_session *s, const struct miniproxy_buffer *b, const struct plan *pl, bool valid)
 {
-    size_t method_len = pl->method.len, target_len = pl->target.len, room = MINIPROXY_LINE_KEEP;
+    size_t len = (size_t)pl->method.len + 1 + pl->target.len, origin_at = (size_t)(pl->authority.at - pl->method.at);
     s->origin_len = 0;
-    if (method_len == 0 || target_len == 0) return;
+    if (pl->method.len == 0 || pl->target.len == 0) return;
     s->flags |= LINE_READ;
     /* A malformed target may hold a password. */
-    if (!valid && memchr(b->u.data + pl->target.at, '@', target_len) != NULL) target_len = 0;
-    if (method_len > room) method_len = room;
-    s->method_len = (uint8_t)method_len;
-    memcpy(s->line, b->u.data + pl->method.at, method_len);
-    if (method_len < room) s->line[method_len] = ' ';
-    room = method_len < room ? room - method_len - 1 : 0;
-    if (target_len > room) target_len = room;
-    memcpy(s->line + method_len + (room > 0), b->u.data + pl->target.at, target_len);
-    s->line_len = u16(method_len + (target_len > 0 ? target_len + 1 : 0));
-    if (!valid || pl->path.at == 0) return;
-    if ((size_t)(pl->authority.at - pl->target.at) + pl->authority.len > target_len) return;
-    s->origin_at = u16(method_len + 1 + (size_t)(pl->authority.at - pl->target.at));
+    if (!valid && memchr(b->u.data + pl->target.at, '@', pl->target.len) != NULL) len = pl->method.len;
+    if (len > MINIPROXY_LINE_KEEP) len = MINIPROXY_LINE_KEEP;
+    memcpy(s->line, b->u.data + pl->method.at, len);
+    s->line_len = u16(len);
+    s->method_len = (uint8_t)(pl->method.len < len ? pl->method.len : len);
+    if (!valid || pl->path.at == 0 || origin_at + pl->authority.len > len) return;
+    s->origin_at = u16(origin_at);
     s->origin_len = pl->authority.len;
 }
 
@@ -2718,7 +2807,7 @@ static enum miniproxy_verdict ask(const struct miniproxy_session *s, const struc
 }
 
 /* May this request go on? */
-static enum miniproxy_cause judge(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b,
+static enum miniproxy_cause judge(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b,
                                   const struct plan *pl)
 {
     enum miniproxy_cause cause;
@@ -2775,7 +2864,7 @@ static bool can_reuse(struct miniproxy *p, struct miniproxy_session *s, const st
     return true;
 }
 
-static enum next decide_request(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+OUTLINED static enum next decide_request(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
 {
     struct plan *pl = plan_of(b);
     enum miniproxy_cause cause = read_head(p, s, b);
@@ -2823,7 +2912,7 @@ static enum miniproxy_cause check_beginning(struct miniproxy_session *s, struct 
     return cause == MINIPROXY_CAUSE_NONE && full ? MINIPROXY_CAUSE_HEAD_SIZE : cause;
 }
 
-static enum next on_head(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+OUTLINED static enum next on_head(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b = buffer_of(p, &s->up);
     enum miniproxy_cause cause;
@@ -2847,20 +2936,10 @@ static enum next on_head(struct miniproxy *p, struct miniproxy_session *s, struc
                 return refuse(p, s, cause);
             }
         }
-        if ((s->client.ready & MINIPROXY_RD) == 0) return NEXT_WAIT;
-        if (b->in > MINIPROXY_HEADROOM) settle(b, MINIPROXY_HEADROOM);
-        n = p->config.port->recv(p->config.port_data, &s->client, b->u.data + b->in_end,
-                                 (size_t)(MINIPROXY_BUFFER_SIZE - 2 - b->in_end));
-        if (n == MINIPROXY_AGAIN) {
-            s->client.ready &= (uint8_t)~MINIPROXY_RD;
-            return NEXT_WAIT;
-        }
+        n = fill(p, s, &s->up);
+        if (n == MINIPROXY_AGAIN) return NEXT_WAIT;
         if (n == MINIPROXY_EOF) return refuse(p, s, MINIPROXY_CAUSE_HEAD_CUT);
         if (n < 0) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
-        b->in_end = u16(b->in_end + (size_t)n);
-        s->bytes_up += (unsigned)n;
-        p->counters.bytes_up += (unsigned)n;
-        v->up = true;
     }
 }
 
@@ -2892,7 +2971,7 @@ static void sort_addresses(struct miniproxy_session *s, const struct miniproxy_b
     }
 }
 
-static enum next on_resolve(struct miniproxy *p, struct miniproxy_session *s)
+OUTLINED static enum next on_resolve(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b = buffer_of(p, &s->up);
     struct plan *pl = plan_of(b);
@@ -2984,7 +3063,7 @@ static unsigned place_for_attempt(struct miniproxy *p, struct miniproxy_session 
     return oldest;
 }
 
-static enum next on_connect(struct miniproxy *p, struct miniproxy_session *s)
+OUTLINED static enum next on_connect(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct plan *pl = plan_of(buffer_of(p, &s->up));
     unsigned i;
@@ -3112,7 +3191,7 @@ static enum miniproxy_cause switch_protocols(struct miniproxy *p, struct minipro
                                              struct miniproxy_buffer *b, struct head *h)
 {
     if ((s->flags & IS_UPGRADE) == 0 || (h->seen & NAMES_WEBSOCKET) == 0) return MINIPROXY_CAUSE_UPGRADE;
-    rewrite_response(b, h, false, p->config.name, 0, "Connection: upgrade\r\nUpgrade: websocket\r\n");
+    rewrite_response(b, h, false, &p->config, "Connection: upgrade\r\nUpgrade: websocket\r\n");
     s->status = 101;
     s->source = MINIPROXY_BY_ORIGIN;
     s->flags |= HAS_ANSWERED;
@@ -3126,14 +3205,12 @@ static void begin_response(struct miniproxy *p, struct miniproxy_session *s, str
     bool whole_request = (s->flags & UP_DONE) != 0;
     bool chunked = (source == SOURCE_CHUNKED || source == SOURCE_EOF) && (s->flags & IS_HTTP10) == 0;
     unsigned flags = (chunked ? PIPE_CHUNKED : 0u) | ((h->seen & NOMINATES) != 0 ? PIPE_NO_TRAILERS : 0u);
-    uint32_t unix_s = p->config.unix_time != NULL ? p->config.unix_time(p->config.app) : 0;
     if (!whole_request || p->draining) s->flags &= ~(uint32_t)KEEPS_CLIENT;
     if ((s->flags & KEEPS_CLIENT) != 0 && s->origin_len > 0 && source != SOURCE_EOF && h->minor > 0 &&
         (h->seen & SAYS_CLOSE) == 0 && (h->seen & (HAS_CODING | HAS_LENGTH)) != (HAS_CODING | HAS_LENGTH))
         s->flags |= KEEPS_SERVER;
     if (!whole_request && (h->status >= 400 || (h->seen & SAYS_CLOSE) != 0)) stop_up(s);
-    rewrite_response(b, h, chunked, p->config.name, unix_s,
-                     (s->flags & KEEPS_CLIENT) != 0 ? "" : "Connection: close\r\n");
+    rewrite_response(b, h, chunked, &p->config, (s->flags & KEEPS_CLIENT) != 0 ? "" : "Connection: close\r\n");
     start_pipe(&s->down, source, h->length, flags);
     s->status = h->status;
     s->source = MINIPROXY_BY_ORIGIN;
@@ -3158,7 +3235,7 @@ static enum miniproxy_cause read_response(struct miniproxy *p, struct miniproxy_
     }
     if (s->interim++ >= MINIPROXY_INTERIM_MAX) return MINIPROXY_CAUSE_RESPONSE_INTERIM;
     if ((s->flags & IS_HTTP10) != 0) b->in = h.end; /* RFC 9110 section 15.2: never to HTTP/1.0 */
-    else rewrite_response(b, &h, false, p->config.name, 0, "");
+    else rewrite_response(b, &h, false, &p->config, "");
     disarm(p, s, MINIPROXY_TIMER_PHASE); /* the final response gets the whole time again */
     return MINIPROXY_CAUSE_NONE;
 }
@@ -3172,12 +3249,13 @@ static enum next origin_failed(struct miniproxy *p, struct miniproxy_session *s,
 }
 
 /* What has been received of a response head that is not complete can be wrong already. */
-static enum miniproxy_cause check_response(const struct miniproxy_buffer *b, enum head_end end)
+static enum miniproxy_cause check_response(const struct miniproxy_session *s, const struct miniproxy_buffer *b,
+                                           enum head_end end)
 {
     size_t len = (size_t)(b->in_end - b->in);
     if (end == HEAD_LONE_LF || memcmp(b->u.data + b->in, "HTTP/1.", len < 7 ? len : 7) != 0)
         return MINIPROXY_CAUSE_RESPONSE_INVALID;
-    return is_full(b, MINIPROXY_HEADROOM) ? MINIPROXY_CAUSE_RESPONSE_HEAD_SIZE : MINIPROXY_CAUSE_NONE;
+    return is_full(&s->down, b) ? MINIPROXY_CAUSE_RESPONSE_HEAD_SIZE : MINIPROXY_CAUSE_NONE;
 }
 
 /* From here on the request must not be repeated. */
@@ -3189,7 +3267,7 @@ static void first_byte(struct miniproxy *p, struct miniproxy_session *s)
 }
 
 /* The response's head. Interim responses leave before the next head is looked at. */
-static enum next await_response(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+OUTLINED static enum next await_response(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b;
     enum miniproxy_cause cause;
@@ -3197,21 +3275,21 @@ static enum next await_response(struct miniproxy *p, struct miniproxy_session *s
     int n;
     s->down.source = SOURCE_RAW;
     for (;;) {
-        if (!flush(p, s, &s->down, &s->client, v)) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
+        if (!flush(p, s, &s->down)) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
         b = buffer_of(p, &s->down);
         if (has_sendable(b)) {
-            v->more |= (s->client.ready & MINIPROXY_WR) != 0;
+            p->more |= (s->client.ready & MINIPROXY_WR) != 0;
             return NEXT_WAIT;
         }
         if (has_received(b)) {
-            if (b->in != MINIPROXY_HEADROOM) settle(b, MINIPROXY_HEADROOM);
+            settle(b, MINIPROXY_HEADROOM);
             end = scan_head(b);
-            cause = end == HEAD_COMPLETE ? read_response(p, s, b) : check_response(b, end);
+            cause = end == HEAD_COMPLETE ? read_response(p, s, b) : check_response(s, b, end);
             if (cause != MINIPROXY_CAUSE_NONE) return refuse(p, s, cause);
             if (s->state != STATE_AWAIT) return NEXT_STATE;
             if (end == HEAD_COMPLETE) continue;
         }
-        n = fill(p, s, &s->down, server_of(s), MINIPROXY_HEADROOM, v);
+        n = fill(p, s, &s->down);
         if (n == MINIPROXY_AGAIN) {
             if (!has_received(buffer_of(p, &s->down))) give_back(p, &s->down);
             return NEXT_WAIT;
@@ -3232,9 +3310,9 @@ static enum miniproxy_cause body_cause(enum pumped pumped)
 }
 
 /* The request on its way to the origin. */
-static enum next send_request(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+OUTLINED static enum next send_request(struct miniproxy *p, struct miniproxy_session *s)
 {
-    enum pumped pumped = pump(p, s, &s->up, &s->client, server_of(s), v);
+    enum pumped pumped = pump(p, s, &s->up);
     switch (pumped) {
     case PUMP_ON:
         return NEXT_WAIT;
@@ -3258,10 +3336,10 @@ static enum next send_request(struct miniproxy *p, struct miniproxy_session *s, 
 }
 
 /* The body of the response. */
-static enum next relay_response(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+OUTLINED static enum next relay_response(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b;
-    switch (pump(p, s, &s->down, server_of(s), &s->client, v)) {
+    switch (pump(p, s, &s->down)) {
     case PUMP_ON:
         return NEXT_WAIT;
     case PUMP_EOF:
@@ -3288,16 +3366,16 @@ static enum next relay_response(struct miniproxy *p, struct miniproxy_session *s
     return next_request(p, s);
 }
 
-static enum next on_exchange(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+static enum next on_exchange(struct miniproxy *p, struct miniproxy_session *s)
 {
     enum state state = (enum state)s->state;
     enum next next;
     if ((s->client.ready & MINIPROXY_BROKEN) != 0) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
     if ((s->flags & UP_DONE) == 0) {
-        next = send_request(p, s, v);
+        next = send_request(p, s);
         if (next == NEXT_STATE) return next;
     }
-    return state == STATE_AWAIT ? await_response(p, s, v) : relay_response(p, s, v);
+    return state == STATE_AWAIT ? await_response(p, s) : relay_response(p, s);
 }
 
 /* ---- TUNNEL ---- */
@@ -3306,15 +3384,13 @@ enum tunnelled { TUNNEL_RUNS, TUNNEL_ENDED, TUNNEL_BROKEN };
 
 /* One direction. What a side had sent before it went is delivered first (RFC 9110 section 9.3.6): a direction that
  * cannot be written any more ends alone, and the other one runs until it comes to its own end. */
-static enum tunnelled tunnel(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe,
-                             struct visit *v)
+static enum tunnelled tunnel(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
 {
-    struct miniproxy_conn *from = pipe == &s->up ? &s->client : server_of(s);
-    struct miniproxy_conn *to = pipe == &s->up ? server_of(s) : &s->client;
+    struct miniproxy_conn *to = sink_of(s, pipe);
     int n;
     if ((pipe->flags & PIPE_FINISHED) != 0) return TUNNEL_ENDED;
     if ((pipe->flags & PIPE_EOF) == 0) {
-        switch (pump(p, s, pipe, from, to, v)) {
+        switch (pump(p, s, pipe)) {
         case PUMP_ON:
             return TUNNEL_RUNS;
         case PUMP_STUCK:
@@ -3350,88 +3426,85 @@ static bool greet(struct miniproxy *p, struct miniproxy_session *s)
     return true;
 }
 
-static enum next on_tunnel(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+OUTLINED static enum next on_tunnel(struct miniproxy *p, struct miniproxy_session *s)
 {
     enum tunnelled up, down;
     if ((s->flags & GREETING_DUE) != 0 && !greet(p, s)) return NEXT_WAIT;
-    up = tunnel(p, s, &s->up, v);
-    down = tunnel(p, s, &s->down, v);
+    up = tunnel(p, s, &s->up);
+    down = tunnel(p, s, &s->down);
     if (up == TUNNEL_ENDED && (s->client.ready & MINIPROXY_BROKEN) != 0)
         down = TUNNEL_BROKEN; /* nobody reads any more */
     if (down == TUNNEL_ENDED && (server_of(s)->ready & MINIPROXY_BROKEN) != 0) up = TUNNEL_BROKEN;
     if (down == TUNNEL_BROKEN && up == TUNNEL_RUNS)
         return next_request(p, s); /* which lingers: the client still sends */
-    if (up == TUNNEL_BROKEN || down == TUNNEL_BROKEN || (up == TUNNEL_ENDED && down == TUNNEL_ENDED)) {
-        end_session(p, s, false);
-        return NEXT_STATE;
-    }
+    if (up == TUNNEL_BROKEN || down == TUNNEL_BROKEN || (up == TUNNEL_ENDED && down == TUNNEL_ENDED)) return end_session(p, s, false);
     return NEXT_WAIT;
 }
 
 /* ==== 10  Scheduler ================================================================================ */
 
 /* Keep the deadlines of an exchange: one for each direction, after whom it waits for. Progress starts them again. */
-static void watch_exchange(struct miniproxy *p, struct miniproxy_session *s, const struct visit *v)
+static void watch_exchange(struct miniproxy *p, struct miniproxy_session *s)
 {
     enum miniproxy_timeout kind;
     if ((s->flags & UP_DONE) == 0 && s->wait_lane == 0) {
-        kind = is_held_up(p, &s->up, &s->client, server_of(s)) ? MINIPROXY_TIMEOUT_WRITE : MINIPROXY_TIMEOUT_BODY;
-        if (v->up || !is_armed(s, MINIPROXY_TIMER_SIDE, kind)) arm(p, s, MINIPROXY_TIMER_SIDE, kind);
+        kind = is_held_up(p, s, &s->up) ? MINIPROXY_TIMEOUT_WRITE : MINIPROXY_TIMEOUT_BODY;
+        if (p->moved_up || !is_armed(s, MINIPROXY_TIMER_SIDE, kind)) arm(p, s, MINIPROXY_TIMER_SIDE, kind);
     }
-    if (is_held_up(p, &s->down, server_of(s), &s->client)) kind = MINIPROXY_TIMEOUT_WRITE;
+    if (is_held_up(p, s, &s->down)) kind = MINIPROXY_TIMEOUT_WRITE;
     else kind = s->state == STATE_RELAY ? MINIPROXY_TIMEOUT_RESPONSE : MINIPROXY_TIMEOUT_FIRST_BYTE;
     if (kind == MINIPROXY_TIMEOUT_FIRST_BYTE && (s->flags & UP_DONE) == 0)
         disarm(p, s, MINIPROXY_TIMER_PHASE);
-    else if (!is_armed(s, MINIPROXY_TIMER_PHASE, kind) || (v->down && kind != MINIPROXY_TIMEOUT_FIRST_BYTE))
+    else if (!is_armed(s, MINIPROXY_TIMER_PHASE, kind) || (p->moved_down && kind != MINIPROXY_TIMEOUT_FIRST_BYTE))
         arm(p, s, MINIPROXY_TIMER_PHASE, kind);
 }
 
 /* A tunnel may idle for long, but where buffers are few nobody may keep one for as long. */
-static void watch_tunnel(struct miniproxy *p, struct miniproxy_session *s, const struct visit *v)
+static void watch_tunnel(struct miniproxy *p, struct miniproxy_session *s)
 {
-    bool half = ((s->up.flags | s->down.flags) & PIPE_FINISHED) != 0, moved = v->up || v->down;
+    bool half = ((s->up.flags | s->down.flags) & PIPE_FINISHED) != 0, moved = p->moved_up || p->moved_down;
     enum miniproxy_timeout kind = half ? MINIPROXY_TIMEOUT_HALF_CLOSED : MINIPROXY_TIMEOUT_TUNNEL;
     bool up_stalls = BUFFER_RESERVE > 0 && has_sendable(buffer_of(p, &s->up));
     bool down_stalls = BUFFER_RESERVE > 0 && has_sendable(buffer_of(p, &s->down));
     if (down_stalls) kind = MINIPROXY_TIMEOUT_WRITE;
-    if ((down_stalls ? v->down : moved) || !is_armed(s, MINIPROXY_TIMER_PHASE, kind))
+    if ((down_stalls ? p->moved_down : moved) || !is_armed(s, MINIPROXY_TIMER_PHASE, kind))
         arm(p, s, MINIPROXY_TIMER_PHASE, kind);
     if (s->wait_lane != 0) return;
     if (!up_stalls) disarm(p, s, MINIPROXY_TIMER_SIDE);
-    else if (v->up || !is_armed(s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_WRITE))
+    else if (p->moved_up || !is_armed(s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_WRITE))
         arm(p, s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_WRITE);
 }
 
-static void watch(struct miniproxy *p, struct miniproxy_session *s, const struct visit *v)
+static void watch(struct miniproxy *p, struct miniproxy_session *s)
 {
     bool waits = s->wait_lane != 0, watched = is_armed(s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_BUFFER);
     if (waits && !watched) arm(p, s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_BUFFER);
     if (!waits && watched) disarm(p, s, MINIPROXY_TIMER_SIDE);
     if (s->state == STATE_AWAIT || s->state == STATE_RELAY) {
         if ((s->flags & UP_DONE) != 0 && !waits) disarm(p, s, MINIPROXY_TIMER_SIDE);
-        watch_exchange(p, s, v);
+        watch_exchange(p, s);
     } else if (s->state == STATE_TUNNEL) {
-        watch_tunnel(p, s, v);
-    } else if (s->state == STATE_REPLY && v->down) {
+        watch_tunnel(p, s);
+    } else if (s->state == STATE_REPLY && p->moved_down) {
         arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_WRITE);
     }
 }
 
-static enum next step(struct miniproxy *p, struct miniproxy_session *s, struct visit *v)
+static enum next step(struct miniproxy *p, struct miniproxy_session *s)
 {
     bool gone = (s->client.ready & MINIPROXY_BROKEN) != 0;
     switch (s->state) {
-    case STATE_IDLE: return on_idle(p, s, v);
-    case STATE_HEAD: return on_head(p, s, v);
+    case STATE_IDLE: return on_idle(p, s);
+    case STATE_HEAD: return on_head(p, s);
     case STATE_RESOLVE: return gone ? cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE) : on_resolve(p, s);
     case STATE_CONNECT:
         if (gone) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
         return (s->flags & IS_WRITTEN) != 0 ? on_reconnect(p, s) : on_connect(p, s);
     case STATE_AWAIT:
-    case STATE_RELAY: return on_exchange(p, s, v);
-    case STATE_TUNNEL: return on_tunnel(p, s, v);
-    case STATE_REPLY: return on_reply(p, s, v);
-    case STATE_LINGER: return on_linger(p, s, v);
+    case STATE_RELAY: return on_exchange(p, s);
+    case STATE_TUNNEL: return on_tunnel(p, s);
+    case STATE_REPLY: return on_reply(p, s);
+    case STATE_LINGER: return on_linger(p, s);
     default: return NEXT_WAIT;
     }
 }
@@ -3439,23 +3512,22 @@ static enum next step(struct miniproxy *p, struct miniproxy_session *s, struct v
 /* Do what can be done for one session, at most one buffer a direction. */
 static void visit(struct miniproxy *p, struct miniproxy_session *s)
 {
-    struct visit v = {false, false, false};
     bool granted = (s->flags & IS_GRANTED) != 0;
     unsigned steps = 0;
-    while (step(p, s, &v) == NEXT_STATE) {
+    p->moved_up = p->moved_down = p->more = false;
+    while (step(p, s) == NEXT_STATE) {
         if (s->state == STATE_FREE) return;
         if (++steps == VISIT_STATES) {
-            v.more = true;
+            p->more = true;
             break;
         }
     }
     if (granted && (s->flags & IS_GRANTED) != 0 && s->lane == 0) { /* it did not want it any more */
-        s->flags &= ~(uint32_t)IS_GRANTED;
-        p->granted--;
+        drop_grant(p, s);
         grant(p);
     }
-    watch(p, s, &v);
-    if (v.more) run_soon(p, s, 1);
+    watch(p, s);
+    if (p->more) run_soon(p, s, 1);
 }
 
 /* Visit everybody who stands in a queue now; who comes meanwhile waits for the next round. */
@@ -3467,71 +3539,71 @@ static void run_lane(struct miniproxy *p, unsigned lane)
         p->run[lane].head = s->run_next;
         if (s->run_next == 0) p->run[lane].tail = 0;
         s->lane = 0;
-        if (s->state == STATE_FREE) {
-            s->run_next = p->slots_free;
-            p->slots_free = number;
-        } else {
-            visit(p, s);
-        }
+        if (s->state == STATE_FREE) free_slot(p, s);
+        else visit(p, s);
         if (number == last) break;
     }
 }
 
 /* ---- deadlines ---- */
 
-static void on_timeout(struct miniproxy *p, struct miniproxy_session *s, unsigned which, enum miniproxy_timeout kind)
+/* Timeouts after which a request is refused, or an exchange that can be no more is cut off. */
+static enum miniproxy_cause timeout_cause(enum miniproxy_timeout kind)
 {
     switch (kind) {
-    case MINIPROXY_TIMEOUT_HEAD:
-        if (s->state == STATE_IDLE) end_session(p, s, false); /* it has asked nothing: nothing to answer */
-        else refuse(p, s, MINIPROXY_CAUSE_HEAD_TIMEOUT);
-        break;
-    case MINIPROXY_TIMEOUT_REFUSE:
-        refuse_bare(p, s, over_client_limit(p, s) ? MINIPROXY_CAUSE_CLIENT_LIMIT : MINIPROXY_CAUSE_SESSIONS_FULL);
-        break;
-    case MINIPROXY_TIMEOUT_BODY:
-        if (s->state == STATE_RELAY) stop_up(s);
-        else refuse(p, s, MINIPROXY_CAUSE_BODY_TIMEOUT);
-        break;
-    case MINIPROXY_TIMEOUT_BUFFER:
-        if (s->state == STATE_IDLE && is_silent(p, &s->client)) leave_wait(p, s); /* it did not need one */
-        else refuse_bare(p, s, MINIPROXY_CAUSE_BUFFERS_FULL);
-        break;
-    case MINIPROXY_TIMEOUT_DNS:
-        refuse(p, s, MINIPROXY_CAUSE_DNS_TIMEOUT);
-        break;
-    case MINIPROXY_TIMEOUT_CONNECT:
-        refuse(p, s, MINIPROXY_CAUSE_CONNECT_TIMEOUT);
-        break;
+    case MINIPROXY_TIMEOUT_HEAD: return MINIPROXY_CAUSE_HEAD_TIMEOUT;
+    case MINIPROXY_TIMEOUT_BODY: return MINIPROXY_CAUSE_BODY_TIMEOUT;
+    case MINIPROXY_TIMEOUT_DNS: return MINIPROXY_CAUSE_DNS_TIMEOUT;
+    case MINIPROXY_TIMEOUT_CONNECT: return MINIPROXY_CAUSE_CONNECT_TIMEOUT;
+    case MINIPROXY_TIMEOUT_FIRST_BYTE: return MINIPROXY_CAUSE_FIRST_BYTE_TIMEOUT;
+    case MINIPROXY_TIMEOUT_RESPONSE: return MINIPROXY_CAUSE_READ_TIMEOUT;
+    case MINIPROXY_TIMEOUT_WRITE: return MINIPROXY_CAUSE_WRITE_TIMEOUT;
+    case MINIPROXY_TIMEOUT_TOTAL: return MINIPROXY_CAUSE_TOTAL_TIMEOUT;
+    default: return MINIPROXY_CAUSE_TUNNEL_TIMEOUT;
+    }
+}
+
+static enum next on_timeout(struct miniproxy *p, struct miniproxy_session *s, unsigned which,
+                            enum miniproxy_timeout kind)
+{
+    enum state state = (enum state)s->state;
+    enum miniproxy_cause cause = timeout_cause(kind);
+    switch (kind) {
     case MINIPROXY_TIMEOUT_ATTEMPT:
         s->flags |= NEXT_ATTEMPT;
+        return NEXT_WAIT;
+    case MINIPROXY_TIMEOUT_REFUSE:
+        return refuse_bare(p, s, over_client_limit(p, s) ? MINIPROXY_CAUSE_CLIENT_LIMIT : MINIPROXY_CAUSE_SESSIONS_FULL);
+    case MINIPROXY_TIMEOUT_BUFFER:
+        if (state != STATE_IDLE || !is_silent(p, &s->client)) return refuse_bare(p, s, MINIPROXY_CAUSE_BUFFERS_FULL);
+        leave_wait(p, s); /* it did not need one */
+        return NEXT_WAIT;
+    case MINIPROXY_TIMEOUT_HEAD:
+        if (state == STATE_IDLE) return end_session(p, s, false); /* it has asked nothing: nothing to answer */
         break;
-    case MINIPROXY_TIMEOUT_FIRST_BYTE:
-        refuse(p, s, MINIPROXY_CAUSE_FIRST_BYTE_TIMEOUT);
-        break;
-    case MINIPROXY_TIMEOUT_RESPONSE:
-        cut(p, s, MINIPROXY_CAUSE_READ_TIMEOUT);
-        break;
+    case MINIPROXY_TIMEOUT_IDLE:
+    case MINIPROXY_TIMEOUT_LINGER:
+        return end_session(p, s, false);
     case MINIPROXY_TIMEOUT_WRITE:
-        if (s->state == STATE_TUNNEL) cut(p, s, MINIPROXY_CAUSE_TUNNEL_TIMEOUT);
-        else if (which == MINIPROXY_TIMER_SIDE && s->state == STATE_RELAY) stop_up(s);
-        else if (which == MINIPROXY_TIMER_SIDE) refuse(p, s, MINIPROXY_CAUSE_WRITE_TIMEOUT);
-        else if (s->state == STATE_REPLY) end_session(p, s, true);
-        else cut(p, s, MINIPROXY_CAUSE_CLIENT_WRITE_TIMEOUT);
-        break;
+        if (state == STATE_TUNNEL) return cut(p, s, MINIPROXY_CAUSE_TUNNEL_TIMEOUT);
+        if (which == MINIPROXY_TIMER_SIDE) break;
+        if (state == STATE_REPLY) return end_session(p, s, true);
+        return cut(p, s, MINIPROXY_CAUSE_CLIENT_WRITE_TIMEOUT);
+    case MINIPROXY_TIMEOUT_TOTAL:
+        if (state == STATE_REPLY) return end_session(p, s, true);
+        return refuse(p, s, cause);
     case MINIPROXY_TIMEOUT_TUNNEL:
     case MINIPROXY_TIMEOUT_HALF_CLOSED:
     case MINIPROXY_TIMEOUT_TUNNEL_TOTAL:
-        cut(p, s, MINIPROXY_CAUSE_TUNNEL_TIMEOUT);
-        break;
-    case MINIPROXY_TIMEOUT_TOTAL:
-        if (s->state == STATE_REPLY) end_session(p, s, true);
-        else refuse(p, s, MINIPROXY_CAUSE_TOTAL_TIMEOUT);
-        break;
-    default: /* IDLE, LINGER */
-        end_session(p, s, false);
+        return cut(p, s, cause);
+    default:
         break;
     }
+    if (state == STATE_RELAY && which == MINIPROXY_TIMER_SIDE) {
+        stop_up(s);
+        return NEXT_WAIT;
+    }
+    return state == STATE_RELAY ? cut(p, s, cause) : refuse(p, s, cause);
 }
 
 static void run_timers(struct miniproxy *p)
@@ -3548,21 +3620,14 @@ static void run_timers(struct miniproxy *p)
     }
 }
 
-static uint32_t next_deadline(const struct miniproxy *p)
+static uint32_t next_deadline(struct miniproxy *p)
 {
-    uint32_t wait_ms = MINIPROXY_FOREVER, left;
+    uint32_t wait_ms = MINIPROXY_FOREVER, left_ms;
+    if (p->accept_paused && !p->draining) wait_ms = time_left(p->now_ms, p->accept_retry_ms);
     for (unsigned kind = 0; kind < MINIPROXY_TIMEOUT_COUNT; kind++) {
-        uint16_t number = p->timers[kind].head;
-        if (number == 0) continue;
-        left = p->sessions[(number - 1) / MINIPROXY_TIMERS_EACH].timer[(number - 1) % MINIPROXY_TIMERS_EACH].due_ms -
-               p->now_ms;
-        if ((int32_t)left < 0) left = 0;
-        if (left < wait_ms) wait_ms = left;
-    }
-    if (p->accept_paused && !p->draining) {
-        left = p->accept_retry_ms - p->now_ms;
-        if ((int32_t)left < 0) left = 0;
-        if (left < wait_ms) wait_ms = left;
+        if (p->timers[kind].head == 0) continue;
+        left_ms = time_left(p->now_ms, timer_at(p, p->timers[kind].head)->due_ms);
+        if (left_ms < wait_ms) wait_ms = left_ms;
     }
     return wait_ms;
 }
@@ -3573,12 +3638,10 @@ static uint32_t next_deadline(const struct miniproxy *p)
  */
 static bool is_quiet(struct miniproxy *p, struct miniproxy_session *s)
 {
-    struct visit v = {false, false, false};
     if (s->state != STATE_IDLE || s->wait_lane != 0 || buffer_of(p, &s->up) != NULL || (s->flags & IS_RESERVED) != 0)
         return false;
     s->client.ready |= MINIPROXY_RD;
-    s->up.source = SOURCE_RAW;
-    if (fill(p, s, &s->up, &s->client, MINIPROXY_HEADROOM, &v) <= 0 && s->wait_lane == 0) return true;
+    if (fill_idle(p, s) <= 0 && s->wait_lane == 0) return true;
     run_soon(p, s, 0);
     return false;
 }
@@ -3631,15 +3694,10 @@ static bool over_client_limit(struct miniproxy *p, const struct miniproxy_sessio
 /* The oldest of those who are to be refused gets its answer now, to make a place for the next. */
 static void hurry_reserved(struct miniproxy *p)
 {
-    struct miniproxy_session *oldest = &p->sessions[p->refused[0] - 1], *s;
-    struct visit v = {false, false, false};
-    for (unsigned i = 1; i < p->reserved && i < MINIPROXY_RESERVED; i++) {
-        s = &p->sessions[p->refused[i] - 1];
-        if ((int32_t)(s->came_ms - oldest->came_ms) < 0) oldest = s;
-    }
+    struct miniproxy_session *oldest = &p->sessions[p->refused[0] - 1];
     if (oldest->state == STATE_IDLE || oldest->state == STATE_HEAD) {
         refuse_bare(p, oldest, MINIPROXY_CAUSE_SESSIONS_FULL);
-        reply_bare(p, oldest, &v);
+        reply_bare(p, oldest);
     }
     if (oldest->state != STATE_FREE) end_session(p, oldest, false);
 }
@@ -3669,7 +3727,6 @@ static bool welcome(struct miniproxy *p, struct miniproxy_session *s)
     p->counters.accepted++;
     if (++p->counters.active > p->counters.active_peak) p->counters.active_peak = p->counters.active;
     s->flags = 0;
-    s->came_ms = p->now_ms;
     s->client.ready |= MINIPROXY_RD | MINIPROXY_WR;
     join_peers(p, s);
     enter(p, s, STATE_IDLE);
@@ -3680,7 +3737,7 @@ static bool welcome(struct miniproxy *p, struct miniproxy_session *s)
     }
     if (p->reserved == MINIPROXY_RESERVED) hurry_reserved(p);
     s->flags |= IS_RESERVED;
-    p->refused[p->reserved++] = u16(slot_of(p, s) + 1);
+    p->refused[p->reserved++] = number_of(p, s);
     arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_REFUSE);
     return false;
 }
@@ -3700,8 +3757,7 @@ static void accept_some(struct miniproxy *p)
             if (!welcome(p, s)) return; /* those who are refused get their turn before more come */
             continue;
         }
-        s->run_next = p->slots_free;
-        p->slots_free = u16(slot_of(p, s) + 1);
+        free_slot(p, s);
         if (result == MINIPROXY_AGAIN) p->accept_ready = 0;
         if (result == MINIPROXY_ERESOURCES) {
             p->accept_paused = 1;

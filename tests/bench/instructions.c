@@ -86,7 +86,7 @@ static void port_close(void *port, struct miniproxy_conn *c, bool hard)
 }
 
 static const struct miniproxy_port memory_port = {port_accept, port_resolve, port_connect, port_recv,
-                                                  port_send,   port_finish,  port_close};
+                                                  port_send,   port_finish,  port_close,  NULL};
 static const struct miniproxy_rule rules[] = {{.verdict = MINIPROXY_ALLOW}};
 static const struct miniproxy_policy policy = {.rules = rules, .rule_count = 1};
 

@@ -27,9 +27,9 @@ def read_causes():
     with open(os.path.join(ROOT, "miniproxy.h"), encoding="utf-8") as f:
         text = f.read()
     table = text[text.index("#define MINIPROXY_CAUSES(X)"):text.index("enum miniproxy_cause {")]
-    rows = re.findall(r'X\((\w+),\s*(\d+),\s*"([^"]*)",\s*"([^"]*)",\s*"([^"]*)"\)', table)
+    rows = re.findall(r'X\((\w+),\s*(\d+),\s*(\w+),\s*"([^"]*)",\s*"([^"]*)"\)', table)
     assert len(rows) == len(re.findall(r"\bX\((?!\))", table)), "a row of MINIPROXY_CAUSES was not understood"
-    return {row[3]: Cause(row[0], int(row[1]), row[2], row[3], row[4]) for row in rows}
+    return {row[3]: Cause(row[0], int(row[1]), row[2].replace("none", ""), row[3], row[4]) for row in rows}
 
 
 CAUSES = read_causes()

@@ -10,7 +10,7 @@ static const struct {
     unsigned status;
     const char *type, *token, *text;
 } table[] = {
-#define X(NAME, status, type, token, text) {#NAME, status, type, token, text},
+#define X(NAME, status, type, token, text) {#NAME, status, TYPE_##type == TYPE_none ? "" : #type, token, text},
     MINIPROXY_CAUSES(X)
 #undef X
 };

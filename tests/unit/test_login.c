@@ -8,6 +8,8 @@
 #undef wipe
 #include "unit.h"
 
+#include <strings.h>
+
 #if !MINIPROXY_WITH_AUTH
 #error "this test needs MINIPROXY_WITH_AUTH"
 #endif
@@ -40,9 +42,27 @@ static void start(void)
     hashes = 0;
 }
 
+/* A value as it stands in a line: something in front of it, and nothing of a secret afterwards. */
+static const struct miniproxy_user *check(const struct miniproxy_config *with, const struct miniproxy_policy *whose,
+                                          const void *value, size_t len)
+{
+    unsigned char *line = malloc(2 + len + 1);
+    const struct miniproxy_user *user;
+    assert_non_null(line);
+    memcpy(line, "n:", 2);
+    memcpy(line + 2, value, len);
+    line[2 + len] = '\r';
+    user = check_login(with, whose, line + 2, len);
+    assert_int_equal(line[2 + len], '\r');
+    if (len >= 6 && strncasecmp(value, "basic ", 6) == 0)
+        for (size_t i = 8; i < 2 + len; i++) assert_true(line[i] == 0 || line[i] == ' ');
+    free(line);
+    return user;
+}
+
 static const struct miniproxy_user *value_login(const char *value)
 {
-    return check_login(&config, &policy, (const unsigned char *)value, strlen(value));
+    return check(&config, &policy, value, strlen(value));
 }
 
 /* An own encoder, so that the decoder is not tested against itself. */
@@ -159,7 +179,7 @@ static void control_characters(const void *data)
     }
     snprintf(value, sizeof value, "Basic ");
     base64(value + 6, (const unsigned char *)"x:a\tb", 5);
-    expect_user(check_login(&config, &with_odd, (const unsigned char *)value, strlen(value)), NULL);
+    expect_user(check(&config, &with_odd, value, strlen(value)), NULL);
     base64(value + 6, (const unsigned char *)"empty:\0", 7); /* a NUL does not end it early */
     expect_user(value_login(value), NULL);
     base64(value + 6, (const unsigned char *)"empty\0:", 7);
@@ -187,8 +207,8 @@ static void no_users(const void *data)
     const struct miniproxy_policy empty = {.user_count = 0};
     (void)data;
     start();
-    expect_user(check_login(&config, NULL, (const unsigned char *)value, strlen(value)), NULL);
-    expect_user(check_login(&config, &empty, (const unsigned char *)value, strlen(value)), NULL);
+    expect_user(check(&config, NULL, value, strlen(value)), NULL);
+    expect_user(check(&config, &empty, value, strlen(value)), NULL);
 }
 
 static void longest(const void *data)
@@ -205,7 +225,7 @@ static void longest(const void *data)
         snprintf(text, sizeof text, "long:%s", password);
         snprintf(value, sizeof value, "Basic ");
         base64(value + 6, (const unsigned char *)text, len);
-        const struct miniproxy_user *found = check_login(&config, &one, (const unsigned char *)value, strlen(value));
+        const struct miniproxy_user *found = check(&config, &one, value, strlen(value));
         expect_user(found, len <= MINIPROXY_CREDENTIALS_MAX ? "long" : NULL);
     }
 }
@@ -235,7 +255,7 @@ static void random_values_log_nobody_in(const void *data)
         for (size_t k = 6; k < len; k++)
             value[k] = unit_random(50) == 0 ? (unsigned char)unit_random(256)
                                             : (unsigned char)letters[unit_random(sizeof letters - 1)];
-        expect_user(check_login(&config, &policy, value, len), NULL);
+        expect_user(check(&config, &policy, value, len), NULL);
     }
 }
 

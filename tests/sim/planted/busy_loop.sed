@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: MIT
 # A refused send is tried again and again.
-/^static bool flush/,/^}/s/to->ready &= (uint8_t)~MINIPROXY_WR;/v->more = true;/
+/^static int transmit/,/^}/s/to->ready &= (uint8_t)~MINIPROXY_WR;/p->more = true;/

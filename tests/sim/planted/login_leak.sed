@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: MIT
 # Proxy-Authorization reaches the origin.
-s/FIELD("proxy-authorization", F_PROXY_AUTHORIZATION, HOP | NO_TRAILER)/FIELD("proxy-authorization", F_PROXY_AUTHORIZATION, NO_TRAILER)/
+s/X("proxy-authorization", F_PROXY_AUTHORIZATION, HOP | NO_TRAILER)/X("proxy-authorization", F_PROXY_AUTHORIZATION, NO_TRAILER)/
