@@ -141,6 +141,11 @@ static unsigned char lower(unsigned char c)
     return (unsigned char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
 }
 
+static bool is_letter(unsigned char c)
+{
+    return lower(c) >= 'a' && lower(c) <= 'z';
+}
+
 static bool is_digit(unsigned char c)
 {
     return c >= '0' && c <= '9';
@@ -264,12 +269,12 @@ enum field_id {
     F_CONNECTION,
     F_CONTENT_LENGTH,
     F_DATE,
-    F_EXPECT,
+    F_TRANSFER_ENCODING,
+    F_UPGRADE,
+    F_EXPECT, /* from here on of a request only */
     F_HOST,
     F_MAX_FORWARDS,
     F_PROXY_AUTHORIZATION,
-    F_TRANSFER_ENCODING,
-    F_UPGRADE,
     F_VIA
 };
 
@@ -521,11 +526,25 @@ static void see_max_forwards(struct head *h, const struct line *l)
 
 static bool parse_host(const unsigned char *p, size_t len);
 
-/* Fields that only mean something in a request. */
-static enum miniproxy_cause see_request_field(struct head *h, const struct miniproxy_buffer *b, struct line *l,
-                                             const char *name)
+static enum miniproxy_cause see_line(struct head *h, const struct miniproxy_buffer *b, struct line *l, const char *name)
 {
+    if ((l->role & HOP) != 0) *l->start = DROP_LINE;
+    if (l->id >= F_EXPECT && (h->seen & FROM_CLIENT) == 0) return MINIPROXY_CAUSE_NONE;
     switch (l->id) {
+    case F_CONNECTION:
+        return see_connection(h, l) ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_FIELD;
+    case F_CONTENT_LENGTH:
+        return see_length(h, b, l) ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_LENGTH;
+    case F_TRANSFER_ENCODING:
+        return see_coding(h, l) ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_CODING;
+    case F_DATE:
+        h->seen |= HAS_DATE;
+        break;
+    case F_UPGRADE:
+        if ((h->seen & HAS_UPGRADE) != 0) h->seen &= (uint16_t)~NAMES_WEBSOCKET;
+        else if (is_word(l->value, l->value_len, "websocket")) h->seen |= NAMES_WEBSOCKET;
+        h->seen |= HAS_UPGRADE;
+        break;
     case F_EXPECT:
         if (h->minor == 0) *l->start = DROP_LINE; /* RFC 9110 section 10.1.1 */
         else if (!is_word(l->value, l->value_len, "100-continue")) return MINIPROXY_CAUSE_EXPECTATION;
@@ -550,29 +569,6 @@ static enum miniproxy_cause see_request_field(struct head *h, const struct minip
         break;
     }
     return MINIPROXY_CAUSE_NONE;
-}
-
-static enum miniproxy_cause see_line(struct head *h, const struct miniproxy_buffer *b, struct line *l, const char *name)
-{
-    if ((l->role & HOP) != 0) *l->start = DROP_LINE;
-    switch (l->id) {
-    case F_CONNECTION:
-        return see_connection(h, l) ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_FIELD;
-    case F_CONTENT_LENGTH:
-        return see_length(h, b, l) ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_LENGTH;
-    case F_TRANSFER_ENCODING:
-        return see_coding(h, l) ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_CODING;
-    case F_DATE:
-        h->seen |= HAS_DATE;
-        return MINIPROXY_CAUSE_NONE;
-    case F_UPGRADE:
-        if ((h->seen & HAS_UPGRADE) != 0) h->seen &= (uint16_t)~NAMES_WEBSOCKET;
-        else if (is_word(l->value, l->value_len, "websocket")) h->seen |= NAMES_WEBSOCKET;
-        h->seen |= HAS_UPGRADE;
-        return MINIPROXY_CAUSE_NONE;
-    default:
-        return (h->seen & FROM_CLIENT) != 0 ? see_request_field(h, b, l, name) : MINIPROXY_CAUSE_NONE;
-    }
 }
 
 /* The line behind the one at p, within a head that ends at `end`. */
@@ -625,7 +621,7 @@ static enum miniproxy_cause parse_fields(struct head *h, struct miniproxy_buffer
         if (cause != MINIPROXY_CAUSE_NONE) return cause;
         p = l.end;
     }
-    if ((h->seen & NOMINATES) != 0) drop_nominated(h, b);
+    if (MINIPROXY_WITH_FORWARDING && (h->seen & NOMINATES) != 0) drop_nominated(h, b);
     return MINIPROXY_CAUSE_NONE;
 }
 
@@ -657,11 +653,11 @@ static bool parse_name(struct authority *a)
     if (a->host_len > HOST_MAX + (dotted ? 1u : 0u)) return false;
     if (dotted) end--;
     for (; p < end; p++) {
-        unsigned char c = lower(*p);
+        unsigned char c = *p;
         if (c == '.') {
             if (p == label || p - label > 63) return false;
             label = p + 1;
-        } else if (!is_digit(c) && !(c >= 'a' && c <= 'z') && c != '-' && c != '_') {
+        } else if (!is_digit(c) && !is_letter(c) && c != '-' && c != '_') {
             return false;
         }
     }
@@ -718,8 +714,10 @@ struct plan {
     struct span method, target, authority, host, path; /* path: with query, may be empty */
     uint16_t port;
     uint16_t method_bit;   /* enum miniproxy_method */
+    uint16_t untried;      /* a bit for each address that may be tried */
     uint8_t form;          /* of the target, IPV6_LITERAL … */
-    uint8_t count, next;   /* addresses; which is tried next */
+    uint8_t count;         /* addresses that may be, or have been, tried */
+    uint8_t family;        /* of the one tried last */
     uint8_t tick;          /* head starts that have passed */
     int8_t error;          /* of the last attempt that failed, enum miniproxy_result */
     uint8_t tries[MINIPROXY_ATTEMPTS]; /* index of each attempt's address */
@@ -748,13 +746,12 @@ static enum miniproxy_cause parse_absolute(struct plan *pl, const struct minipro
                                            size_t len, struct authority *a)
 {
     const unsigned char *end = p + len, *q = p, *path;
-    if (!(lower(*q) >= 'a' && lower(*q) <= 'z')) return MINIPROXY_CAUSE_TARGET;
-    while (q < end && *q != ':' && *q != '/' && *q != '?') q++;
-    if (q == end || *q != ':') return MINIPROXY_CAUSE_TARGET;
-    if (!is_word(p, (size_t)(q - p), "http"))
-        return end - q > 2 && q[1] == '/' && q[2] == '/' ? MINIPROXY_CAUSE_SCHEME : MINIPROXY_CAUSE_TARGET;
-    if (end - q < 3 || q[1] != '/' || q[2] != '/') return MINIPROXY_CAUSE_TARGET;
-    q += 3;
+    if (len < 7 || !is_word(p, 7, "http://")) {
+        while (q < end && *q != ':' && *q != '/' && *q != '?') q++;
+        if (!is_letter(*p) || end - q < 3 || memcmp(q, "://", 3) != 0) return MINIPROXY_CAUSE_TARGET;
+        return MINIPROXY_CAUSE_SCHEME;
+    }
+    q += 7;
     for (path = q; path < end && *path != '/' && *path != '?'; path++) {}
     if (!parse_authority(a, q, (size_t)(path - q))) return MINIPROXY_CAUSE_TARGET;
     if (a->port == 0) a->port = 80;
@@ -779,7 +776,7 @@ static enum miniproxy_cause parse_target(struct plan *pl, const struct miniproxy
         pl->form = SERVER_WIDE;
         return MINIPROXY_CAUSE_NONE;
     } else {
-        cause = parse_absolute(pl, b, p, len, &a);
+        cause = MINIPROXY_WITH_FORWARDING ? parse_absolute(pl, b, p, len, &a) : MINIPROXY_CAUSE_SCHEME;
         if (cause != MINIPROXY_CAUSE_NONE) return cause;
     }
     pl->host = span_of(b, a.host, a.host_len);
@@ -789,6 +786,7 @@ static enum miniproxy_cause parse_target(struct plan *pl, const struct miniproxy
         pl->at[0] = a.addr;
         pl->at[0].port = pl->port;
         pl->count = 1;
+        pl->untried = 1;
     }
     return MINIPROXY_CAUSE_NONE;
 }
@@ -912,6 +910,8 @@ static unsigned char *put_number(unsigned char *w, unsigned value)
     return put_bytes(w, digits, decimal(value, digits));
 }
 
+#if MINIPROXY_WITH_DATE
+
 /* Two digits of a date. */
 static void put_two(unsigned char *at, unsigned value)
 {
@@ -951,6 +951,22 @@ static unsigned char *put_date(unsigned char *w, uint32_t unix_s)
     put_two(w + 29, second % 60);
     return end;
 }
+
+#else /* without a clock */
+
+static uint32_t unix_time(const struct miniproxy_config *config)
+{
+    (void)config;
+    return 0;
+}
+
+static unsigned char *put_date(unsigned char *w, uint32_t unix_s)
+{
+    (void)unix_s;
+    return w;
+}
+
+#endif
 
 /* What is left of the field lines. */
 static unsigned char *copy_fields(unsigned char *w, const struct head *h, struct miniproxy_buffer *b)
@@ -1795,11 +1811,6 @@ static void run_soon(struct miniproxy *p, struct miniproxy_session *s, uint8_t l
 
 enum { FOR_CLIENT, FOR_ORIGIN }; /* lanes of the queue for buffers */
 
-static struct miniproxy_buffer *buffer_of(struct miniproxy *p, const struct miniproxy_pipe *pipe)
-{
-    return pipe->buffer == 0 ? NULL : &p->buffers[pipe->buffer - 1];
-}
-
 static void leave_wait(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_list *q;
@@ -1838,16 +1849,12 @@ static void drop_grant(struct miniproxy *p, struct miniproxy_session *s)
 
 static void take_buffer(struct miniproxy *p, struct miniproxy_pipe *pipe)
 {
-    struct miniproxy_buffer *b;
-    if (p->buffers_free != 0) {
-        pipe->buffer = p->buffers_free;
-        p->buffers_free = p->buffers[pipe->buffer - 1].next;
-    } else {
-        pipe->buffer = ++p->buffers_used;
-    }
+    struct miniproxy_buffer *b = p->buffers_free;
+    if (b != NULL) p->buffers_free = b->next;
+    else b = &p->buffers[p->buffers_used++];
     if (++p->counters.buffers > p->counters.buffers_peak) p->counters.buffers_peak = p->counters.buffers;
-    b = &p->buffers[pipe->buffer - 1];
     b->out = b->out_end = b->in = b->in_end = b->scan = 0;
+    pipe->buffer = b;
 }
 
 /* A buffer for a direction, or false: the session is then visited again when its turn has come. */
@@ -1855,7 +1862,7 @@ static bool borrow(struct miniproxy *p, struct miniproxy_session *s, struct mini
 {
     unsigned lane = pipe == &s->down ? FOR_CLIENT : FOR_ORIGIN;
     unsigned keep = lane == FOR_ORIGIN ? BUFFER_RESERVE : 0;
-    if (pipe->buffer != 0) return true;
+    if (pipe->buffer != NULL) return true;
     if ((s->flags & IS_GRANTED) != 0) {
         drop_grant(p, s);
     } else if (p->wait[FOR_CLIENT].head != 0 || (lane == FOR_ORIGIN && p->wait[FOR_ORIGIN].head != 0) ||
@@ -1874,11 +1881,10 @@ static bool borrow(struct miniproxy *p, struct miniproxy_session *s, struct mini
 
 static void give_back(struct miniproxy *p, struct miniproxy_pipe *pipe)
 {
-    struct miniproxy_buffer *b = buffer_of(p, pipe);
-    if (b == NULL) return;
-    b->next = p->buffers_free;
+    if (pipe->buffer == NULL) return;
+    pipe->buffer->next = p->buffers_free;
     p->buffers_free = pipe->buffer;
-    pipe->buffer = 0;
+    pipe->buffer = NULL;
     p->counters.buffers--;
     grant(p);
 }
@@ -1908,6 +1914,18 @@ static void settle(struct miniproxy_buffer *b, size_t to)
 
 /* ---- one direction ---- */
 
+/* What became of a pump. */
+enum pumped {
+    PUMP_ON,       /* nothing special: moved something or not */
+    PUMP_DONE,     /* everything received, decoded and sent */
+    PUMP_EOF,      /* the source has closed */
+    PUMP_LOST,     /* the source has failed */
+    PUMP_STUCK,    /* the sink has failed */
+    PUMP_BAD,      /* the source's framing is broken */
+    PUMP_LARGE,    /* the body is larger than allowed */
+    PUMP_TRAILER   /* the source's trailer section is too large */
+};
+
 enum {
     PIPE_COMPLETE = 1,      /* the last byte of the body has been received and decoded */
     PIPE_CHUNKED = 2,       /* the body goes out chunked */
@@ -1930,14 +1948,6 @@ enum chunk_state {
     CHUNK_TRAILER
 };
 
-/* What decoding says. The two directions have different causes for it. */
-enum decoded {
-    DECODED_OK,
-    DECODED_BAD,
-    DECODED_TOO_LARGE,
-    DECODED_TRAILER_TOO_LARGE
-};
-
 static struct miniproxy_conn *source_of(struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
 {
     return pipe == &s->up ? &s->client : server_of(s);
@@ -1948,11 +1958,15 @@ static struct miniproxy_conn *sink_of(struct miniproxy_session *s, const struct 
     return pipe == &s->up ? server_of(s) : &s->client;
 }
 
+static bool is_chunked(const struct miniproxy_pipe *pipe)
+{
+    return MINIPROXY_WITH_FORWARDING && (pipe->flags & PIPE_CHUNKED) != 0;
+}
+
 static void start_pipe(struct miniproxy_pipe *pipe, uint8_t source, uint64_t length, unsigned flags)
 {
     pipe->source = source;
     pipe->left = source == SOURCE_LENGTH ? length : 0;
-    pipe->limit = UINT64_MAX;
     pipe->chunk = CHUNK_SIZE;
     pipe->digits = 0;
     pipe->extra = 0;
@@ -2003,7 +2017,7 @@ static bool decode_octet(struct miniproxy_pipe *pipe, unsigned char c)
 
 /* The trailer section from b->in on, as far as its lines are complete. Lines that may be passed on are written to *w.
  */
-static enum decoded decode_trailer(struct miniproxy_pipe *pipe, struct miniproxy_buffer *b, unsigned char **w)
+static enum pumped decode_trailer(struct miniproxy_pipe *pipe, struct miniproxy_buffer *b, unsigned char **w)
 {
     unsigned char *p = b->u.data + b->in, *end = b->u.data + b->in_end, *lf;
     struct line l;
@@ -2011,21 +2025,21 @@ static enum decoded decode_trailer(struct miniproxy_pipe *pipe, struct miniproxy
         size_t len = (size_t)(lf + 1 - p);
         bool pass = (pipe->flags & (PIPE_CHUNKED | PIPE_NO_TRAILERS)) == PIPE_CHUNKED;
         if (len == 2 && *p == '\r') {
-            if ((pipe->flags & PIPE_CHUNKED) != 0) *w = put(*w, "\r\n");
+            if (is_chunked(pipe)) *w = put(*w, "\r\n");
             pipe->flags |= PIPE_COMPLETE;
             p += 2;
             break;
         }
-        if (len > (size_t)(MINIPROXY_TRAILER_MAX - pipe->extra)) return DECODED_TRAILER_TOO_LARGE;
-        if (!parse_line(&l, p, lf + 1, false) || l.end != lf + 1) return DECODED_BAD;
+        if (len > (size_t)(MINIPROXY_TRAILER_MAX - pipe->extra)) return PUMP_TRAILER;
+        if (!parse_line(&l, p, lf + 1, false) || l.end != lf + 1) return PUMP_BAD;
         pipe->extra = u16(pipe->extra + len);
         if (pass && (l.role & (HOP | NO_TRAILER)) == 0) *w = put_bytes(*w, p, len);
         p = lf + 1;
     }
     b->in = u16((size_t)(p - b->u.data));
     if ((pipe->flags & PIPE_COMPLETE) == 0 && (size_t)(end - p) > (size_t)(MINIPROXY_TRAILER_MAX - pipe->extra))
-        return DECODED_TRAILER_TOO_LARGE;
-    return DECODED_OK;
+        return PUMP_TRAILER;
+    return PUMP_ON;
 }
 
 /* Make data[from..to) the next bytes to be sent, behind those that still wait: the shorter of both moves. */
@@ -2059,20 +2073,22 @@ static unsigned char *frame_chunk(unsigned char *from, unsigned char **to)
     return from;
 }
 
-/* Chunked data is taken out of its frames in place; what was received of several chunks leaves as one. */
-static enum decoded decode_chunked(struct miniproxy_pipe *pipe, struct miniproxy_buffer *b)
+/* Chunked data is taken out of its frames in place; what was received of several chunks leaves as one. *limit are the
+ * octets that they may still have together; NULL: any number. */
+static enum pumped decode_chunked(struct miniproxy_pipe *pipe, struct miniproxy_buffer *b, uint64_t *limit)
 {
     unsigned char *p = b->u.data + b->in, *end = b->u.data + b->in_end, *from = NULL, *w = NULL;
-    bool chunked = (pipe->flags & PIPE_CHUNKED) != 0, last = false;
-    enum decoded result = DECODED_OK;
+    bool chunked = is_chunked(pipe), last = false;
+    enum pumped result = PUMP_ON;
     while (p < end && pipe->chunk != CHUNK_TRAILER) {
         size_t n = (size_t)(end - p);
         if (pipe->chunk != CHUNK_DATA) {
-            if (!decode_octet(pipe, *p++)) return DECODED_BAD;
+            if (!decode_octet(pipe, *p++)) return PUMP_BAD;
             last = pipe->chunk == CHUNK_TRAILER;
             if (pipe->chunk != CHUNK_DATA) continue;
-            if (pipe->left > pipe->limit) return DECODED_TOO_LARGE;
-            pipe->limit -= pipe->left;
+            if (limit == NULL) continue;
+            if (pipe->left > *limit) return PUMP_LARGE;
+            *limit -= pipe->left;
             continue;
         }
         if (n > pipe->left) n = (size_t)pipe->left;
@@ -2092,16 +2108,26 @@ static enum decoded decode_chunked(struct miniproxy_pipe *pipe, struct miniproxy
         if (from == NULL) from = w = p;
         result = decode_trailer(pipe, b, &w);
     }
-    if (from != NULL && result == DECODED_OK) append(b, from, w);
+    if (from != NULL && result == PUMP_ON) append(b, from, w);
     return result;
 }
 
-/* Turn received bytes into bytes to send. */
-static enum decoded advance(struct miniproxy_pipe *pipe, struct miniproxy_buffer *b)
+/* Is it a body that ends so? Without forwarding there are only tunnels. */
+static bool is_framed(const struct miniproxy_pipe *pipe, enum source source)
 {
-    unsigned char *from = b->u.data + b->in, *to = b->u.data + b->in_end;
-    if (pipe->source == SOURCE_CHUNKED) return decode_chunked(pipe, b);
-    if (pipe->source == SOURCE_LENGTH) {
+    return MINIPROXY_WITH_FORWARDING && pipe->source == source;
+}
+
+/* Turn received bytes of a body that is not complete yet into bytes to send. */
+static enum pumped decode(struct miniproxy_session *s, struct miniproxy_pipe *pipe)
+{
+    struct miniproxy_buffer *b = pipe->buffer;
+    unsigned char *from, *to;
+    if (!has_received(b) || (pipe->flags & PIPE_COMPLETE) != 0) return PUMP_ON;
+    if (is_framed(pipe, SOURCE_CHUNKED)) return decode_chunked(pipe, b, pipe == &s->up ? &s->up_limit : NULL);
+    from = b->u.data + b->in;
+    to = b->u.data + b->in_end;
+    if (is_framed(pipe, SOURCE_LENGTH)) {
         if (pipe->left <= (size_t)(to - from)) {
             to = from + pipe->left;
             pipe->flags |= PIPE_COMPLETE;
@@ -2109,25 +2135,10 @@ static enum decoded advance(struct miniproxy_pipe *pipe, struct miniproxy_buffer
         pipe->left -= (size_t)(to - from);
     }
     b->in = u16((size_t)(to - b->u.data));
-    if ((pipe->flags & PIPE_CHUNKED) != 0 && to > from) from = frame_chunk(from, &to);
+    if (is_chunked(pipe) && to > from) from = frame_chunk(from, &to);
     append(b, from, to);
-    return DECODED_OK;
+    return PUMP_ON;
 }
-
-/* Octets that the port may pass on in one visit. Range 1..INT_MAX. */
-enum { RELAY_MAX = MINIPROXY_BUFFER_SIZE < 4096 ? 4096 : MINIPROXY_BUFFER_SIZE };
-
-/* What became of a pump. */
-enum pumped {
-    PUMP_ON,       /* nothing special: moved something or not */
-    PUMP_DONE,     /* everything received, decoded and sent */
-    PUMP_EOF,      /* the source has closed */
-    PUMP_LOST,     /* the source has failed */
-    PUMP_STUCK,    /* the sink has failed */
-    PUMP_BAD,      /* the source's framing is broken */
-    PUMP_LARGE,    /* the body is larger than allowed */
-    PUMP_TRAILER   /* the source's trailer section is too large */
-};
 
 static void count_in(struct miniproxy *p, struct miniproxy_session *s, bool up, unsigned n)
 {
@@ -2166,7 +2177,7 @@ static int transmit(struct miniproxy *p, struct miniproxy_session *s, struct min
 static bool flush(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
 {
     struct miniproxy_conn *to = sink_of(s, pipe);
-    struct miniproxy_buffer *b = buffer_of(p, pipe);
+    struct miniproxy_buffer *b = pipe->buffer;
     int n;
     if (!has_sendable(b) || (to->ready & MINIPROXY_WR) == 0) return true;
     n = transmit(p, s, to, b->u.data + b->out, (size_t)(b->out_end - b->out));
@@ -2180,7 +2191,7 @@ static bool flush(struct miniproxy *p, struct miniproxy_session *s, struct minip
 static size_t base_of(const struct miniproxy_pipe *pipe)
 {
     if ((pipe->flags & PIPE_WIDE) != 0) return MINIPROXY_HEADROOM;
-    return (pipe->flags & PIPE_CHUNKED) != 0 ? CHUNK_ROOM : 0;
+    return is_chunked(pipe) ? CHUNK_ROOM : 0;
 }
 
 /* Receive into a direction's empty or partly decoded buffer. A port's result; AGAIN also while there is no buffer. */
@@ -2191,10 +2202,10 @@ static int fill(struct miniproxy *p, struct miniproxy_session *s, struct minipro
     size_t room;
     int n;
     if ((from->ready & MINIPROXY_RD) == 0 || !borrow(p, s, pipe)) return MINIPROXY_AGAIN;
-    b = buffer_of(p, pipe);
+    b = pipe->buffer;
     settle(b, base_of(pipe));
     room = (size_t)(MINIPROXY_BUFFER_SIZE - 2 - b->in_end);
-    if (pipe->source == SOURCE_LENGTH && room > pipe->left) room = (size_t)pipe->left;
+    if (is_framed(pipe, SOURCE_LENGTH) && room > pipe->left) room = (size_t)pipe->left;
     MINIPROXY_ASSERT(room > 0);
     n = p->config.port->recv(p->config.port_data, from, b->u.data + b->in_end, room);
     if (n == MINIPROXY_AGAIN) from->ready &= (uint8_t)~MINIPROXY_RD;
@@ -2211,55 +2222,39 @@ static bool is_full(const struct miniproxy_pipe *pipe, const struct miniproxy_bu
 }
 
 /* The source has closed: right at the end of what is delimited by that, otherwise too early. */
-static enum pumped pump_eof(struct miniproxy *p, struct miniproxy_pipe *pipe)
+static enum pumped pump_eof(struct miniproxy_pipe *pipe)
 {
-    struct miniproxy_buffer *b = buffer_of(p, pipe);
-    if (pipe->source != SOURCE_EOF) return PUMP_EOF;
+    struct miniproxy_buffer *b = pipe->buffer;
+    if (!is_framed(pipe, SOURCE_EOF)) return PUMP_EOF;
     pipe->flags |= PIPE_COMPLETE;
-    if ((pipe->flags & PIPE_CHUNKED) == 0) return PUMP_ON;
+    if (!is_chunked(pipe)) return PUMP_ON;
     b->out = 0;
     b->out_end = u16((size_t)(put(b->u.data, "0\r\n\r\n") - b->u.data));
     b->in = b->in_end = b->out_end;
     return PUMP_ON;
 }
 
-/* Decode what has been received of a body that is not complete yet. */
-static enum pumped decode(struct miniproxy *p, struct miniproxy_pipe *pipe)
-{
-    struct miniproxy_buffer *b = buffer_of(p, pipe);
-    if (!has_received(b) || (pipe->flags & PIPE_COMPLETE) != 0) return PUMP_ON;
-    switch (advance(pipe, b)) {
-    case DECODED_BAD: return PUMP_BAD;
-    case DECODED_TOO_LARGE: return PUMP_LARGE;
-    case DECODED_TRAILER_TOO_LARGE: return PUMP_TRAILER;
-    default: return PUMP_ON;
-    }
-}
-
 /* Receive and decode once; nothing waits to be sent. */
 static enum pumped pump_in(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
 {
     int n;
-    if (is_full(pipe, buffer_of(p, pipe))) return PUMP_TRAILER;
+    if (is_full(pipe, pipe->buffer)) return PUMP_TRAILER;
     n = fill(p, s, pipe);
     if (n == MINIPROXY_AGAIN) return PUMP_ON;
-    if (n == MINIPROXY_EOF) return pump_eof(p, pipe);
-    return n < 0 ? PUMP_LOST : decode(p, pipe);
+    if (n == MINIPROXY_EOF) return pump_eof(pipe);
+    return n < 0 ? PUMP_LOST : decode(s, pipe);
 }
+
+#if MINIPROXY_WITH_RELAY
+
+/* Octets that the port may pass on in one visit. Range 1..INT_MAX. */
+enum { RELAY_MAX = MINIPROXY_BUFFER_SIZE < 4096 ? 4096 : MINIPROXY_BUFFER_SIZE };
 
 /* The port passes this direction on by itself: nobody has to look at what is still to come, and no byte is in a buffer. */
 static bool is_opaque(const struct miniproxy *p, const struct miniproxy_pipe *pipe)
 {
-    return p->config.port->relay != NULL && pipe->buffer == 0 && pipe->source >= SOURCE_LENGTH &&
-           pipe->source != SOURCE_CHUNKED && (pipe->flags & (PIPE_COMPLETE | PIPE_CHUNKED | PIPE_EOF)) == 0;
-}
-
-/* What has arrived waits for room on the other side. */
-static bool is_held_up(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
-{
-    if (is_opaque(p, pipe))
-        return (source_of(s, pipe)->ready & MINIPROXY_RD) != 0 && (sink_of(s, pipe)->ready & MINIPROXY_WR) == 0;
-    return has_sendable(buffer_of(p, pipe));
+    return p->config.port->relay != NULL && pipe->buffer == NULL && (pipe->flags & (PIPE_COMPLETE | PIPE_EOF)) == 0 &&
+           !is_framed(pipe, SOURCE_CHUNKED) && !is_chunked(pipe);
 }
 
 /* Let the port pass on as much as a buffer would hold. */
@@ -2269,38 +2264,65 @@ static enum pumped relay(struct miniproxy *p, struct miniproxy_session *s, struc
     size_t max = RELAY_MAX;
     int n;
     if ((from->ready & MINIPROXY_RD) == 0 || (to->ready & MINIPROXY_WR) == 0) return PUMP_ON;
-    if (pipe->source == SOURCE_LENGTH && max > pipe->left) max = (size_t)pipe->left;
+    if (is_framed(pipe, SOURCE_LENGTH) && max > pipe->left) max = (size_t)pipe->left;
     n = p->config.port->relay(p->config.port_data, from, to, max);
     if (n == MINIPROXY_AGAIN) {
         MINIPROXY_ASSERT((from->ready & MINIPROXY_RD) == 0 || (to->ready & MINIPROXY_WR) == 0);
         return PUMP_ON;
     }
-    if (n == MINIPROXY_EOF) return pump_eof(p, pipe);
+    if (n == MINIPROXY_EOF) return pump_eof(pipe);
     if (n == MINIPROXY_ESINK) return PUMP_STUCK;
     if (n < 0) return PUMP_LOST;
     count_in(p, s, pipe == &s->up, (unsigned)n);
     count_out(p, s, pipe == &s->up, (unsigned)n);
     if (pipe == &s->down && s->state == STATE_RELAY) s->flags |= HAS_ANSWERED;
-    if (pipe->source == SOURCE_LENGTH) {
+    if (is_framed(pipe, SOURCE_LENGTH)) {
         pipe->left -= (unsigned)n;
         if (pipe->left == 0) pipe->flags |= PIPE_COMPLETE;
     }
     return PUMP_ON;
 }
 
+#else
+
+static bool is_opaque(const struct miniproxy *p, const struct miniproxy_pipe *pipe)
+{
+    (void)p;
+    (void)pipe;
+    return false;
+}
+
+static enum pumped relay(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
+{
+    (void)p;
+    (void)s;
+    (void)pipe;
+    return PUMP_ON;
+}
+
+#endif
+
+/* What has arrived waits for room on the other side. */
+static bool is_held_up(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
+{
+    if (is_opaque(p, pipe))
+        return (source_of(s, pipe)->ready & MINIPROXY_RD) != 0 && (sink_of(s, pipe)->ready & MINIPROXY_WR) == 0;
+    return has_sendable(pipe->buffer);
+}
+
 /* Move at most one buffer of a direction from its source to its sink. */
 static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
 {
-    enum pumped result = decode(p, pipe); /* so that a head and the body behind it leave together */
+    enum pumped result = decode(s, pipe); /* so that a head and the body behind it leave together */
     if (result != PUMP_ON) return result;
     if (!flush(p, s, pipe)) return PUMP_STUCK;
     if (is_opaque(p, pipe)) {
         result = relay(p, s, pipe);
-    } else if (!has_sendable(buffer_of(p, pipe)) && (pipe->flags & PIPE_COMPLETE) == 0) {
+    } else if (!has_sendable(pipe->buffer) && (pipe->flags & PIPE_COMPLETE) == 0) {
         result = pump_in(p, s, pipe);
         if (result == PUMP_ON && !flush(p, s, pipe)) return PUMP_STUCK;
     }
-    if (has_sendable(buffer_of(p, pipe))) {
+    if (has_sendable(pipe->buffer)) {
         if ((sink_of(s, pipe)->ready & MINIPROXY_WR) != 0) p->more = true;
         return result;
     }
@@ -2308,7 +2330,7 @@ static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct
     if (result == PUMP_ON && (source_of(s, pipe)->ready & MINIPROXY_RD) != 0 && s->wait_lane == 0 &&
         !is_held_up(p, s, pipe))
         p->more = true;
-    if (!has_received(buffer_of(p, pipe))) give_back(p, pipe);
+    if (!has_received(pipe->buffer)) give_back(p, pipe);
     return result;
 }
 
@@ -2356,14 +2378,17 @@ static void close_conn(struct miniproxy *p, struct miniproxy_conn *c, bool hard)
     c->port_flags = 0;
 }
 
+static void close_server(struct miniproxy *p, struct miniproxy_session *s, unsigned i, bool hard)
+{
+    close_conn(p, &s->server[i], hard);
+    s->servers_open &= (uint8_t)~(1u << i);
+}
+
 /* Connections of attempts under way, or the one in use. */
 static void close_servers(struct miniproxy *p, struct miniproxy_session *s, bool hard)
 {
-    for (unsigned i = 0; s->servers_open != 0; i++) {
-        if ((s->servers_open >> i & 1u) == 0) continue;
-        close_conn(p, &s->server[i], hard);
-        s->servers_open &= (uint8_t)~(1u << i);
-    }
+    for (unsigned i = 0; s->servers_open != 0; i++)
+        if ((s->servers_open >> i & 1u) != 0) close_server(p, s, i, hard);
     s->flags &= ~(uint32_t)(HAS_SERVER | RESOLVING);
 }
 
@@ -2521,7 +2546,7 @@ static void open_transaction(struct miniproxy *p, struct miniproxy_session *s)
 /* Answer instead of an origin. The connection is kept only where it is certain where the next request begins. */
 static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
 {
-    struct miniproxy_buffer *b = buffer_of(p, &s->up);
+    struct miniproxy_buffer *b = s->up.buffer;
     if ((s->flags & HAS_ANSWERED) != 0) return cut(p, s, cause);
     open_transaction(p, s);
     if (s->state == STATE_HEAD && b != NULL && b->in_end - b->in >= 5 && memcmp(b->u.data + b->in, "HEAD ", 5) == 0)
@@ -2535,7 +2560,7 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
         b->out = b->out_end = 0;
     }
     close_servers(p, s, true);
-    b = buffer_of(p, &s->down);
+    b = s->down.buffer;
     if (has_sendable(b) && s->state == STATE_AWAIT)
         b->in = b->in_end = b->out_end; /* an interim response of which a part may have left */
     else give_back(p, &s->down);
@@ -2562,7 +2587,7 @@ static void start_linger(struct miniproxy *p, struct miniproxy_session *s)
 static enum next next_request(struct miniproxy *p, struct miniproxy_session *s)
 {
     bool keeps = (s->flags & KEEPS_CLIENT) != 0 && !p->draining;
-    struct miniproxy_buffer *up = buffer_of(p, &s->up);
+    struct miniproxy_buffer *up = s->up.buffer;
     if (has_received(up)) s->bytes_up -= (unsigned)(up->in_end - up->in); /* they belong to the next request */
     report(p, s);
     give_back(p, &s->down);
@@ -2572,7 +2597,7 @@ static enum next next_request(struct miniproxy *p, struct miniproxy_session *s)
         start_linger(p, s);
         return NEXT_STATE;
     }
-    if (!has_received(buffer_of(p, &s->up))) give_back(p, &s->up);
+    if (!has_received(s->up.buffer)) give_back(p, &s->up);
     s->flags &= OF_CONNECTION;
     enter(p, s, STATE_IDLE);
     arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_IDLE);
@@ -2583,7 +2608,7 @@ static enum next next_request(struct miniproxy *p, struct miniproxy_session *s)
  * has none. */
 static enum next refuse_bare(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
 {
-    if (s->state == STATE_LINGER || has_sendable(buffer_of(p, &s->down))) return cut(p, s, cause);
+    if (s->state == STATE_LINGER || has_sendable(s->down.buffer)) return cut(p, s, cause);
     s->flags &= ~(uint32_t)KEEPS_CLIENT;
     refuse(p, s, cause);
     if (s->state == STATE_REPLY) s->flags |= IS_BARE;
@@ -2611,31 +2636,29 @@ static enum next reply_bare(struct miniproxy *p, struct miniproxy_session *s)
 OUTLINED static enum next on_reply(struct miniproxy *p, struct miniproxy_session *s)
 {
     enum miniproxy_cause cause = (enum miniproxy_cause)s->cause;
-    bool headless = (s->flags & IS_HEAD) != 0;
     struct miniproxy_buffer *b;
-    unsigned char *w;
+    unsigned char *w, *end;
     if ((s->flags & IS_BARE) != 0) return reply_bare(p, s);
     if (!borrow(p, s, &s->down)) return NEXT_WAIT;
-    b = buffer_of(p, &s->down);
+    b = s->down.buffer;
+    end = b->u.data + MINIPROXY_BUFFER_SIZE;
     for (;;) {
+        if (!flush(p, s, &s->down)) return end_session(p, s, true);
         if (has_sendable(b)) {
-            if (!flush(p, s, &s->down)) return end_session(p, s, true);
             p->more = (s->client.ready & MINIPROXY_WR) != 0;
-            if (has_sendable(b)) return NEXT_WAIT;
+            return NEXT_WAIT;
         }
         w = b->u.data;
-        if (s->reply_at == 0)
+        if (s->reply_at == 0) {
             w = put_reply_head(w, &p->config, s->status, cause, (s->flags & KEEPS_CLIENT) != 0);
-        else if (headless || s->reply_at > reply_body(cause, 0, NULL, SIZE_MAX))
-            return next_request(p, s);
-        if (!headless) {
-            size_t at = s->reply_at == 0 ? 0 : (size_t)s->reply_at - 1;
-            size_t n = reply_body(cause, at, w, (size_t)(b->u.data + MINIPROXY_BUFFER_SIZE - w));
-            s->reply_at = u16(at + n + 1);
-            w += n;
-        } else {
             s->reply_at = 1;
         }
+        if ((s->flags & IS_HEAD) == 0) {
+            size_t n = reply_body(cause, s->reply_at - 1u, w, (size_t)(end - w));
+            s->reply_at = u16(s->reply_at + n);
+            w += n;
+        }
+        if (w == b->u.data) return next_request(p, s);
         b->out = 0;
         b->out_end = b->in = b->in_end = u16((size_t)(w - b->u.data));
     }
@@ -2670,6 +2693,12 @@ static bool is_silent(struct miniproxy *p, struct miniproxy_conn *c)
     return true;
 }
 
+/* Has it a connection to an origin from an earlier request? */
+static bool has_kept_server(const struct miniproxy_session *s)
+{
+    return MINIPROXY_WITH_REUSE && (s->flags & HAS_SERVER) != 0;
+}
+
 /* Anything that comes over an idle upstream connection ends it: there is no request that it could answer (RFC 9112
  * section 9.2). */
 static bool server_is_quiet(struct miniproxy *p, struct miniproxy_session *s)
@@ -2690,9 +2719,9 @@ OUTLINED static enum next on_idle(struct miniproxy *p, struct miniproxy_session 
 {
     bool waited;
     int n;
-    if ((s->flags & HAS_SERVER) != 0 && (server_of(s)->ready & MINIPROXY_RD) != 0) server_is_quiet(p, s);
-    if (has_received(buffer_of(p, &s->up))) {
-        settle(buffer_of(p, &s->up), MINIPROXY_HEADROOM);
+    if (has_kept_server(s) && (server_of(s)->ready & MINIPROXY_RD) != 0) server_is_quiet(p, s);
+    if (has_received(s->up.buffer)) {
+        settle(s->up.buffer, MINIPROXY_HEADROOM);
         n = 1;
     } else {
         n = fill_idle(p, s);
@@ -2704,7 +2733,7 @@ OUTLINED static enum next on_idle(struct miniproxy *p, struct miniproxy_session 
     if (n < 0) return end_session(p, s, n != MINIPROXY_EOF);
     waited = (s->flags & HAS_WAITED) != 0;
     open_transaction(p, s);
-    s->bytes_up = (unsigned)(buffer_of(p, &s->up)->in_end - buffer_of(p, &s->up)->in);
+    s->bytes_up = (unsigned)(s->up.buffer->in_end - s->up.buffer->in);
     enter(p, s, STATE_HEAD);
     /* The time of the head runs from accept on, but for a kept connection, and where the proxy itself made it wait. */
     if ((s->flags & IS_RESERVED) == 0 && (waited || is_armed(s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_IDLE)))
@@ -2727,9 +2756,15 @@ static void keep_line(struct miniproxy_session *s, const struct miniproxy_buffer
     memcpy(s->line, b->u.data + pl->method.at, len);
     s->line_len = u16(len);
     s->method_len = (uint8_t)(pl->method.len < len ? pl->method.len : len);
-    if (!valid || pl->path.at == 0 || origin_at + pl->authority.len > len) return;
+    if (!MINIPROXY_WITH_REUSE || !valid || pl->path.at == 0 || origin_at + pl->authority.len > len) return;
     s->origin_at = u16(origin_at);
     s->origin_len = pl->authority.len;
+}
+
+/* Is its connection to be kept for a next request to the same origin? */
+static bool may_keep_server(const struct miniproxy_session *s)
+{
+    return MINIPROXY_WITH_REUSE && (s->flags & KEEPS_CLIENT) != 0 && s->origin_len > 0;
 }
 
 static bool same_origin(const struct miniproxy_session *s, const struct miniproxy_buffer *b, const struct plan *pl)
@@ -2760,7 +2795,7 @@ static enum miniproxy_cause read_head(struct miniproxy *p, struct miniproxy_sess
     struct plan *pl = plan_of(b);
     struct head *h = &pl->head;
     enum miniproxy_cause cause = parse_request_line(pl, b);
-    bool reuse = cause == MINIPROXY_CAUSE_NONE && (s->flags & HAS_SERVER) != 0 && pl->method_bit != MINIPROXY_CONNECT &&
+    bool reuse = cause == MINIPROXY_CAUSE_NONE && has_kept_server(s) && pl->method_bit != MINIPROXY_CONNECT &&
                  same_origin(s, b, pl);
     if (!reuse) close_servers(p, s, false);
     keep_line(s, b, pl, cause == MINIPROXY_CAUSE_NONE);
@@ -2775,8 +2810,8 @@ static enum miniproxy_cause read_head(struct miniproxy *p, struct miniproxy_sess
     if ((pl->method_bit & (MINIPROXY_GET | MINIPROXY_HEAD | MINIPROXY_OPTIONS | MINIPROXY_TRACE | MINIPROXY_PUT |
                            MINIPROXY_DELETE)) != 0 && s->up.source == SOURCE_NONE)
         s->flags |= IS_REPEATABLE;
-    if (h->minor > 0 && (h->seen & SAYS_UPGRADE) != 0 && (h->seen & NAMES_WEBSOCKET) != 0 &&
-        s->up.source == SOURCE_NONE && pl->method_bit == MINIPROXY_GET)
+    if (MINIPROXY_WITH_UPGRADE && h->minor > 0 && pl->method_bit == MINIPROXY_GET && s->up.source == SOURCE_NONE &&
+        (h->seen & (SAYS_UPGRADE | NAMES_WEBSOCKET)) == (SAYS_UPGRADE | NAMES_WEBSOCKET))
         s->flags |= IS_UPGRADE;
     if ((h->seen & HAS_MAX_FORWARDS) != 0 && (pl->method_bit & (MINIPROXY_OPTIONS | MINIPROXY_TRACE)) != 0)
         drop_field(h, b, (const unsigned char *)"max-forwards", 12); /* written anew */
@@ -2856,7 +2891,7 @@ static bool can_reuse(struct miniproxy *p, struct miniproxy_session *s, const st
                       const struct plan *pl)
 {
     int rule = -1;
-    if ((s->flags & HAS_SERVER) == 0) return false;
+    if (!has_kept_server(s)) return false;
     if (ask(s, b, pl, &s->server_addr, pl->port, &rule) != MINIPROXY_ALLOWED) return false;
     if ((server_of(s)->ready & MINIPROXY_RD) != 0 || (s->flags & IS_REPEATABLE) == 0)
         if (!server_is_quiet(p, s)) return false;
@@ -2914,7 +2949,7 @@ static enum miniproxy_cause check_beginning(struct miniproxy_session *s, struct 
 
 OUTLINED static enum next on_head(struct miniproxy *p, struct miniproxy_session *s)
 {
-    struct miniproxy_buffer *b = buffer_of(p, &s->up);
+    struct miniproxy_buffer *b = s->up.buffer;
     enum miniproxy_cause cause;
     enum head_end end;
     int n;
@@ -2945,38 +2980,30 @@ OUTLINED static enum next on_head(struct miniproxy *p, struct miniproxy_session 
 
 /* ---- RESOLVE ---- */
 
-/* Keep the addresses that the policy allows, in turns of both families, the resolver's first one first (RFC 8305
- * section 4). */
-static void sort_addresses(struct miniproxy_session *s, const struct miniproxy_buffer *b, struct plan *pl,
-                           unsigned count, bool *needs_user)
+/* Find the addresses that the policy allows. Needs a user: none of them, but some if there was one. */
+static enum miniproxy_verdict choose_addresses(struct miniproxy_session *s, const struct miniproxy_buffer *b,
+                                               struct plan *pl, unsigned count)
 {
-    unsigned i, j;
+    enum miniproxy_verdict verdict, result = MINIPROXY_DENIED;
     int rule = -1;
-    pl->count = 0;
-    for (i = 0; i < count; i++) {
-        enum miniproxy_verdict verdict;
+    for (unsigned i = 0; i < count; i++) {
         pl->at[i].port = pl->port;
         verdict = ask(s, b, pl, &pl->at[i], pl->port, &rule);
-        if (verdict == MINIPROXY_NEEDS_USER) *needs_user = true;
-        if (verdict == MINIPROXY_ALLOWED) pl->at[pl->count++] = pl->at[i];
         if (verdict == MINIPROXY_ALLOWED || pl->count == 0) s->rule = (int16_t)rule;
+        if (verdict == MINIPROXY_NEEDS_USER) result = verdict;
+        if (verdict != MINIPROXY_ALLOWED) continue;
+        pl->untried |= (uint16_t)(1u << i);
+        pl->count++;
     }
-    for (i = 1; i < pl->count; i++) {
-        struct miniproxy_addr moved;
-        for (j = i; j < pl->count && pl->at[j].family == pl->at[i - 1].family; j++) {}
-        if (j == pl->count) return;
-        moved = pl->at[j];
-        memmove(&pl->at[i + 1], &pl->at[i], (j - i) * sizeof moved);
-        pl->at[i] = moved;
-    }
+    return pl->count > 0 ? MINIPROXY_ALLOWED : result;
 }
 
 OUTLINED static enum next on_resolve(struct miniproxy *p, struct miniproxy_session *s)
 {
-    struct miniproxy_buffer *b = buffer_of(p, &s->up);
+    struct miniproxy_buffer *b = s->up.buffer;
     struct plan *pl = plan_of(b);
     struct miniproxy_conn *c = &s->server[0];
-    bool needs_user = false;
+    enum miniproxy_verdict verdict;
     int count;
     if ((s->flags & RESOLVING) != 0 && c->ready == 0) return NEXT_WAIT;
     c->ready = 0;
@@ -2994,8 +3021,9 @@ OUTLINED static enum next on_resolve(struct miniproxy *p, struct miniproxy_sessi
     if (count == MINIPROXY_ERESOURCES) return refuse(p, s, MINIPROXY_CAUSE_RESOURCES);
     if (count == MINIPROXY_EDNS) return refuse(p, s, MINIPROXY_CAUSE_DNS_FAILED);
     if (count < 0) return refuse(p, s, MINIPROXY_CAUSE_INTERNAL);
-    sort_addresses(s, b, pl, count > MINIPROXY_ADDRESSES ? MINIPROXY_ADDRESSES : (unsigned)count, &needs_user);
-    if (pl->count == 0) return refuse(p, s, needs_user ? MINIPROXY_CAUSE_LOGIN_MISSING : MINIPROXY_CAUSE_ADDRESS);
+    verdict = choose_addresses(s, b, pl, count > MINIPROXY_ADDRESSES ? MINIPROXY_ADDRESSES : (unsigned)count);
+    if (verdict == MINIPROXY_NEEDS_USER) return refuse(p, s, MINIPROXY_CAUSE_LOGIN_MISSING);
+    if (verdict == MINIPROXY_DENIED) return refuse(p, s, MINIPROXY_CAUSE_ADDRESS);
     enter(p, s, STATE_CONNECT);
     arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_CONNECT);
     return NEXT_STATE;
@@ -3025,25 +3053,22 @@ static enum next connected(struct miniproxy *p, struct miniproxy_session *s, uns
     s->server[winner].ready |= MINIPROXY_RD | MINIPROXY_WR;
     s->flags |= HAS_SERVER;
     s->connect_ms = p->now_ms - s->mark_ms;
-    return start_exchange(p, s);
+    if ((s->flags & IS_WRITTEN) == 0) return start_exchange(p, s);
+    enter(p, s, STATE_AWAIT);
+    return NEXT_STATE;
 }
 
-/* One call of the port for an attempt under way. True: connected. */
-static bool attempt(struct miniproxy *p, struct miniproxy_session *s, struct plan *pl, unsigned i)
+/* One call of the port for an attempt that begins or is under way. OK, AGAIN or an error, after which it is closed. */
+static int attempt(struct miniproxy *p, struct miniproxy_session *s, unsigned i, const struct miniproxy_addr *to)
 {
     struct miniproxy_conn *c = &s->server[i];
-    const struct miniproxy_addr *to = &pl->at[pl->tries[i]];
     int result;
     c->ready = 0;
     s->servers_open |= (uint8_t)(1u << i);
     s->server_addr = *to;
     result = p->config.port->connect(p->config.port_data, c, to);
-    if (result == MINIPROXY_OK) return true;
-    if (result == MINIPROXY_AGAIN) return false;
-    pl->error = (int8_t)result;
-    close_conn(p, c, true);
-    s->servers_open &= (uint8_t)~(1u << i);
-    return false;
+    if (result != MINIPROXY_OK && result != MINIPROXY_AGAIN) close_server(p, s, i, true);
+    return result;
 }
 
 /* The place for another attempt, or MINIPROXY_ATTEMPTS. When all are taken, the oldest gives way once it has had its
@@ -3058,31 +3083,51 @@ static unsigned place_for_attempt(struct miniproxy *p, struct miniproxy_session 
     for (i = 1; i < MINIPROXY_ATTEMPTS; i++)
         if ((uint8_t)(pl->tick - pl->since[i]) > (uint8_t)(pl->tick - pl->since[oldest])) oldest = i;
     if ((uint8_t)(pl->tick - pl->since[oldest]) < share && share < UINT8_MAX) return MINIPROXY_ATTEMPTS;
-    close_conn(p, &s->server[oldest], true);
-    s->servers_open &= (uint8_t)~(1u << oldest);
+    close_server(p, s, oldest, true);
     return oldest;
+}
+
+/* The address to try next: both families take turns, each in the resolver's order (RFC 8305 section 4). There is one. */
+static uint8_t next_address(struct plan *pl)
+{
+    unsigned next = MINIPROXY_ADDRESSES;
+    for (unsigned i = MINIPROXY_ADDRESSES; i-- > 0;) {
+        if ((pl->untried >> i & 1u) == 0) continue;
+        if (next == MINIPROXY_ADDRESSES || pl->at[i].family != pl->family || pl->at[next].family == pl->family) next = i;
+    }
+    pl->untried &= (uint16_t)~(1u << next);
+    pl->family = pl->at[next].family;
+    return (uint8_t)next;
+}
+
+/* Go on with an attempt, which may be the first call for it. True: connected. */
+static bool try_address(struct miniproxy *p, struct miniproxy_session *s, struct plan *pl, unsigned i)
+{
+    int result = attempt(p, s, i, &pl->at[pl->tries[i]]);
+    if (result != MINIPROXY_OK && result != MINIPROXY_AGAIN) pl->error = (int8_t)result;
+    return result == MINIPROXY_OK;
 }
 
 OUTLINED static enum next on_connect(struct miniproxy *p, struct miniproxy_session *s)
 {
-    struct plan *pl = plan_of(buffer_of(p, &s->up));
+    struct plan *pl = plan_of(s->up.buffer);
     unsigned i;
     for (i = 0; i < MINIPROXY_ATTEMPTS; i++)
-        if ((s->servers_open >> i & 1u) != 0 && s->server[i].ready != 0 && attempt(p, s, pl, i))
+        if ((s->servers_open >> i & 1u) != 0 && s->server[i].ready != 0 && try_address(p, s, pl, i))
             return connected(p, s, i);
     if ((s->flags & NEXT_ATTEMPT) != 0) {
         pl->tick++;
         arm(p, s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_ATTEMPT);
     }
-    while (pl->next < pl->count && (s->servers_open == 0 || (s->flags & NEXT_ATTEMPT) != 0)) {
+    while (pl->untried != 0 && (s->servers_open == 0 || (s->flags & NEXT_ATTEMPT) != 0)) {
         i = place_for_attempt(p, s, pl);
         if (i == MINIPROXY_ATTEMPTS) break;
-        pl->tries[i] = pl->next++;
+        pl->tries[i] = next_address(pl);
         pl->since[i] = pl->tick;
-        if (attempt(p, s, pl, i)) return connected(p, s, i);
+        if (try_address(p, s, pl, i)) return connected(p, s, i);
         if ((s->servers_open >> i & 1u) == 0) continue;
         s->flags &= ~(uint32_t)NEXT_ATTEMPT;
-        if (pl->next < pl->count) arm(p, s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_ATTEMPT);
+        if (pl->untried != 0) arm(p, s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_ATTEMPT);
     }
     s->flags &= ~(uint32_t)NEXT_ATTEMPT;
     if (s->servers_open != 0) return NEXT_WAIT;
@@ -3091,14 +3136,14 @@ OUTLINED static enum next on_connect(struct miniproxy *p, struct miniproxy_sessi
 
 static bool may_repeat(const struct miniproxy_session *s)
 {
-    return (s->flags & (IS_REUSED | IS_REPEATABLE)) == (IS_REUSED | IS_REPEATABLE);
+    return MINIPROXY_WITH_REUSE && (s->flags & (IS_REUSED | IS_REPEATABLE)) == (IS_REUSED | IS_REPEATABLE);
 }
 
 /* A kept connection turned out dead before anything came back: the same request once more over a new one (RFC 9110
  * section 9.2.2). */
 static enum next repeat(struct miniproxy *p, struct miniproxy_session *s)
 {
-    struct miniproxy_buffer *b = buffer_of(p, &s->up);
+    struct miniproxy_buffer *b = s->up.buffer;
     s->flags &= ~(uint32_t)(IS_REUSED | IS_REPEATABLE | UP_DONE);
     close_servers(p, s, true);
     give_back(p, &s->down);
@@ -3112,19 +3157,12 @@ static enum next repeat(struct miniproxy *p, struct miniproxy_session *s)
 
 static enum next on_reconnect(struct miniproxy *p, struct miniproxy_session *s)
 {
-    struct miniproxy_conn *c = &s->server[0];
+    struct miniproxy_addr to = s->server_addr;
     int result;
-    if (s->servers_open != 0 && c->ready == 0) return NEXT_WAIT;
-    c->ready = 0;
-    s->servers_open = 1;
-    result = p->config.port->connect(p->config.port_data, c, &s->server_addr);
+    if (s->servers_open != 0 && s->server[0].ready == 0) return NEXT_WAIT;
+    result = attempt(p, s, 0, &to);
     if (result == MINIPROXY_AGAIN) return NEXT_WAIT;
-    if (result != MINIPROXY_OK) return refuse(p, s, connect_cause(result));
-    c->ready |= MINIPROXY_RD | MINIPROXY_WR;
-    s->flags |= HAS_SERVER;
-    s->connect_ms = p->now_ms - s->mark_ms;
-    enter(p, s, STATE_AWAIT);
-    return NEXT_STATE;
+    return result == MINIPROXY_OK ? connected(p, s, 0) : refuse(p, s, connect_cause(result));
 }
 
 /* ---- AWAIT and RELAY: the exchange ---- */
@@ -3141,14 +3179,21 @@ static enum next start_tunnel(struct miniproxy *p, struct miniproxy_session *s)
     return NEXT_STATE;
 }
 
+static const char upgrade_fields[] = "Connection: upgrade\r\nUpgrade: websocket\r\n";
+
+static bool is_upgrade(const struct miniproxy_session *s)
+{
+    return MINIPROXY_WITH_UPGRADE && (s->flags & IS_UPGRADE) != 0;
+}
+
 /* The origin is connected. */
 static enum next start_exchange(struct miniproxy *p, struct miniproxy_session *s)
 {
-    struct miniproxy_buffer *b = buffer_of(p, &s->up);
+    struct miniproxy_buffer *b = s->up.buffer;
     const struct plan *pl = plan_of(b);
     const char *last = "";
     unsigned flags = (pl->head.seen & NOMINATES) != 0 ? PIPE_NO_TRAILERS : 0;
-    if (pl->method_bit == MINIPROXY_CONNECT) {
+    if (!MINIPROXY_WITH_FORWARDING || pl->method_bit == MINIPROXY_CONNECT) {
         b->in = pl->head.end;
         b->out = b->out_end = 0;
         if (!has_received(b)) give_back(p, &s->up);
@@ -3159,10 +3204,10 @@ static enum next start_exchange(struct miniproxy *p, struct miniproxy_session *s
     }
     if (s->up.source == SOURCE_CHUNKED) flags |= PIPE_CHUNKED | PIPE_WIDE;
     start_pipe(&s->up, s->up.source, pl->head.length, flags);
-    if (p->config.body_max != 0) s->up.limit = p->config.body_max;
-    if ((s->flags & KEEPS_CLIENT) == 0 || p->draining) s->origin_len = 0;
-    if ((s->flags & IS_UPGRADE) != 0) last = "Connection: upgrade\r\nUpgrade: websocket\r\n";
-    else if (s->origin_len == 0) last = "Connection: close\r\n";
+    s->up_limit = p->config.body_max != 0 ? p->config.body_max : UINT64_MAX;
+    if (p->draining) s->origin_len = 0;
+    if (is_upgrade(s)) last = upgrade_fields;
+    else if (!may_keep_server(s)) last = "Connection: close\r\n";
     rewrite_request(b, p->config.name, last);
     s->flags |= IS_WRITTEN;
     enter(p, s, STATE_AWAIT);
@@ -3190,8 +3235,8 @@ static void stop_up(struct miniproxy_session *s)
 static enum miniproxy_cause switch_protocols(struct miniproxy *p, struct miniproxy_session *s,
                                              struct miniproxy_buffer *b, struct head *h)
 {
-    if ((s->flags & IS_UPGRADE) == 0 || (h->seen & NAMES_WEBSOCKET) == 0) return MINIPROXY_CAUSE_UPGRADE;
-    rewrite_response(b, h, false, &p->config, "Connection: upgrade\r\nUpgrade: websocket\r\n");
+    if (!is_upgrade(s) || (h->seen & NAMES_WEBSOCKET) == 0) return MINIPROXY_CAUSE_UPGRADE;
+    rewrite_response(b, h, false, &p->config, upgrade_fields);
     s->status = 101;
     s->source = MINIPROXY_BY_ORIGIN;
     s->flags |= HAS_ANSWERED;
@@ -3206,7 +3251,7 @@ static void begin_response(struct miniproxy *p, struct miniproxy_session *s, str
     bool chunked = (source == SOURCE_CHUNKED || source == SOURCE_EOF) && (s->flags & IS_HTTP10) == 0;
     unsigned flags = (chunked ? PIPE_CHUNKED : 0u) | ((h->seen & NOMINATES) != 0 ? PIPE_NO_TRAILERS : 0u);
     if (!whole_request || p->draining) s->flags &= ~(uint32_t)KEEPS_CLIENT;
-    if ((s->flags & KEEPS_CLIENT) != 0 && s->origin_len > 0 && source != SOURCE_EOF && h->minor > 0 &&
+    if (may_keep_server(s) && source != SOURCE_EOF && h->minor > 0 &&
         (h->seen & SAYS_CLOSE) == 0 && (h->seen & (HAS_CODING | HAS_LENGTH)) != (HAS_CODING | HAS_LENGTH))
         s->flags |= KEEPS_SERVER;
     if (!whole_request && (h->status >= 400 || (h->seen & SAYS_CLOSE) != 0)) stop_up(s);
@@ -3243,7 +3288,7 @@ static enum miniproxy_cause read_response(struct miniproxy *p, struct miniproxy_
 /* The origin ended before its response had begun. */
 static enum next origin_failed(struct miniproxy *p, struct miniproxy_session *s, bool eof)
 {
-    if (has_received(buffer_of(p, &s->down))) return refuse(p, s, MINIPROXY_CAUSE_RESPONSE_CUT);
+    if (has_received(s->down.buffer)) return refuse(p, s, MINIPROXY_CAUSE_RESPONSE_CUT);
     if (may_repeat(s)) return repeat(p, s);
     return refuse(p, s, eof ? MINIPROXY_CAUSE_RESPONSE_EMPTY : MINIPROXY_CAUSE_RESPONSE_RESET);
 }
@@ -3263,7 +3308,7 @@ static void first_byte(struct miniproxy *p, struct miniproxy_session *s)
 {
     s->flags = (s->flags | FIRST_BYTE_SEEN) & ~(uint32_t)IS_REPEATABLE;
     s->first_byte_ms = p->now_ms - s->mark_ms;
-    if ((s->flags & UP_DONE) != 0 && !has_received(buffer_of(p, &s->up))) give_back(p, &s->up);
+    if ((s->flags & UP_DONE) != 0 && !has_received(s->up.buffer)) give_back(p, &s->up);
 }
 
 /* The response's head. Interim responses leave before the next head is looked at. */
@@ -3276,7 +3321,7 @@ OUTLINED static enum next await_response(struct miniproxy *p, struct miniproxy_s
     s->down.source = SOURCE_RAW;
     for (;;) {
         if (!flush(p, s, &s->down)) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
-        b = buffer_of(p, &s->down);
+        b = s->down.buffer;
         if (has_sendable(b)) {
             p->more |= (s->client.ready & MINIPROXY_WR) != 0;
             return NEXT_WAIT;
@@ -3291,7 +3336,7 @@ OUTLINED static enum next await_response(struct miniproxy *p, struct miniproxy_s
         }
         n = fill(p, s, &s->down);
         if (n == MINIPROXY_AGAIN) {
-            if (!has_received(buffer_of(p, &s->down))) give_back(p, &s->down);
+            if (!has_received(s->down.buffer)) give_back(p, &s->down);
             return NEXT_WAIT;
         }
         if (n < 0) return origin_failed(p, s, n == MINIPROXY_EOF);
@@ -3331,7 +3376,7 @@ OUTLINED static enum next send_request(struct miniproxy *p, struct miniproxy_ses
         break;
     }
     /* A request that may have to be repeated stays in its buffer. */
-    if ((s->flags & UP_CUT) != 0 || (!may_repeat(s) && !has_received(buffer_of(p, &s->up)))) give_back(p, &s->up);
+    if ((s->flags & UP_CUT) != 0 || (!may_repeat(s) && !has_received(s->up.buffer))) give_back(p, &s->up);
     return NEXT_WAIT;
 }
 
@@ -3355,13 +3400,13 @@ OUTLINED static enum next relay_response(struct miniproxy *p, struct miniproxy_s
     default:
         return refuse(p, s, MINIPROXY_CAUSE_RESPONSE_CODING);
     }
-    b = buffer_of(p, &s->down);
+    b = s->down.buffer;
     /* Bytes behind the response answer nothing (RFC 9112 section 6.3). */
     if (has_received(b) || (s->flags & (KEEPS_SERVER | UP_DONE)) != (KEEPS_SERVER | UP_DONE)) {
         if ((s->flags & UP_DONE) == 0) stop_up(s);
         close_servers(p, s, (s->flags & UP_CUT) != 0);
     }
-    b = buffer_of(p, &s->up);
+    b = s->up.buffer;
     if (b != NULL) b->out = b->out_end;
     return next_request(p, s);
 }
@@ -3419,7 +3464,7 @@ static bool greet(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b;
     if (!borrow(p, s, &s->down)) return false;
-    b = &p->buffers[s->down.buffer - 1];
+    b = s->down.buffer;
     b->out_end = u16((size_t)(put(b->u.data, "HTTP/1.1 200 Connection established\r\n\r\n") - b->u.data));
     b->in = b->in_end = b->out_end;
     s->flags = (s->flags & ~(uint32_t)GREETING_DUE) | HAS_ANSWERED;
@@ -3464,8 +3509,8 @@ static void watch_tunnel(struct miniproxy *p, struct miniproxy_session *s)
 {
     bool half = ((s->up.flags | s->down.flags) & PIPE_FINISHED) != 0, moved = p->moved_up || p->moved_down;
     enum miniproxy_timeout kind = half ? MINIPROXY_TIMEOUT_HALF_CLOSED : MINIPROXY_TIMEOUT_TUNNEL;
-    bool up_stalls = BUFFER_RESERVE > 0 && has_sendable(buffer_of(p, &s->up));
-    bool down_stalls = BUFFER_RESERVE > 0 && has_sendable(buffer_of(p, &s->down));
+    bool up_stalls = BUFFER_RESERVE > 0 && has_sendable(s->up.buffer);
+    bool down_stalls = BUFFER_RESERVE > 0 && has_sendable(s->down.buffer);
     if (down_stalls) kind = MINIPROXY_TIMEOUT_WRITE;
     if ((down_stalls ? p->moved_down : moved) || !is_armed(s, MINIPROXY_TIMER_PHASE, kind))
         arm(p, s, MINIPROXY_TIMER_PHASE, kind);
@@ -3499,9 +3544,9 @@ static enum next step(struct miniproxy *p, struct miniproxy_session *s)
     case STATE_RESOLVE: return gone ? cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE) : on_resolve(p, s);
     case STATE_CONNECT:
         if (gone) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
-        return (s->flags & IS_WRITTEN) != 0 ? on_reconnect(p, s) : on_connect(p, s);
+        return MINIPROXY_WITH_REUSE && (s->flags & IS_WRITTEN) != 0 ? on_reconnect(p, s) : on_connect(p, s);
     case STATE_AWAIT:
-    case STATE_RELAY: return on_exchange(p, s);
+    case STATE_RELAY: return MINIPROXY_WITH_FORWARDING ? on_exchange(p, s) : NEXT_WAIT;
     case STATE_TUNNEL: return on_tunnel(p, s);
     case STATE_REPLY: return on_reply(p, s);
     case STATE_LINGER: return on_linger(p, s);
@@ -3638,7 +3683,7 @@ static uint32_t next_deadline(struct miniproxy *p)
  */
 static bool is_quiet(struct miniproxy *p, struct miniproxy_session *s)
 {
-    if (s->state != STATE_IDLE || s->wait_lane != 0 || buffer_of(p, &s->up) != NULL || (s->flags & IS_RESERVED) != 0)
+    if (s->state != STATE_IDLE || s->wait_lane != 0 || s->up.buffer != NULL || (s->flags & IS_RESERVED) != 0)
         return false;
     s->client.ready |= MINIPROXY_RD;
     if (fill_idle(p, s) <= 0 && s->wait_lane == 0) return true;
@@ -3795,8 +3840,7 @@ void miniproxy_wake_accept(struct miniproxy *p)
 static bool is_pseudonym(const char *name)
 {
     size_t len = strlen(name);
-    if (len == 0 || len > MINIPROXY_NAME_MAX || lower((unsigned char)*name) < 'a' || lower((unsigned char)*name) > 'z')
-        return false;
+    if (len == 0 || len > MINIPROXY_NAME_MAX || !is_letter((unsigned char)*name)) return false;
     for (; *name != '\0'; name++)
         if (!is_token((unsigned char)*name)) return false;
     return true;

@@ -127,6 +127,35 @@
 #define MINIPROXY_NAME_MAX 32
 #endif
 
+/* Requests for http:// targets are forwarded. 0: only tunnels, by CONNECT; requests for other targets get 501. That leaves
+ * a proxy for clients that speak TLS to everybody, of about half the size. */
+#ifndef MINIPROXY_WITH_FORWARDING
+#define MINIPROXY_WITH_FORWARDING 1
+#endif
+
+/* An origin connection is kept for the next request of the same client connection, if it goes there. 0: every request
+ * has a connection of its own; about 0.6 KB less. */
+#ifndef MINIPROXY_WITH_REUSE
+#define MINIPROXY_WITH_REUSE 1
+#endif
+
+/* Upgrade to websocket is passed on (RFC 9110 section 7.8). 0: it is taken out of requests, as every other Upgrade is;
+ * about 0.2 KB less. */
+#ifndef MINIPROXY_WITH_UPGRADE
+#define MINIPROXY_WITH_UPGRADE 1
+#endif
+
+/* Ports that have `relay` pass tunnels and bodies on by themselves. 0 saves 0.3 KB; tunnels then take buffers. */
+#ifndef MINIPROXY_WITH_RELAY
+#define MINIPROXY_WITH_RELAY 1
+#endif
+
+/* Date in replies, and in responses that lack one (RFC 9110 section 6.6.1). 0 for a device without a clock:
+ * struct miniproxy_config.unix_time is never called; about 0.4 KB less. */
+#ifndef MINIPROXY_WITH_DATE
+#define MINIPROXY_WITH_DATE 1
+#endif
+
 /* The texts of refusals in MINIPROXY_CAUSES, 3 KB. 0: their body is the log token alone. */
 #ifndef MINIPROXY_WITH_TEXTS
 #define MINIPROXY_WITH_TEXTS 1
@@ -432,72 +461,72 @@ size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_
 
 /* Why a transaction ended as it did. X(NAME, status, error type, log token, text of the reply).
  * This is the one table that binds them (RFC 9209 section 2.3). Status 0 and type none: nothing is said to anybody. */
-#define MINIPROXY_CAUSES(X)                                                                                           \
-    X(NONE,                  0,   none,                               "-",                       "")                  \
-    /* the request */                                                                                                 \
-    X(REQUEST_LINE,          400, http_request_error,                 "bad_request_line",        "The request line is malformed.") \
-    X(TARGET,                400, http_request_error,                 "bad_target",              "The request target is malformed.") \
+#define MINIPROXY_CAUSES(X)                                                                                                                                   \
+    X(NONE,                  0,   none,                               "-",                       "")                                                          \
+    /* the request */                                                                                                                                         \
+    X(REQUEST_LINE,          400, http_request_error,                 "bad_request_line",        "The request line is malformed.")                            \
+    X(TARGET,                400, http_request_error,                 "bad_target",              "The request target is malformed.")                          \
     X(ORIGIN_FORM,           400, http_request_error,                 "not_a_proxy_request",     "This is a proxy, not a web server: set it as the proxy of your client.") \
-    X(HOST,                  400, http_request_error,                 "bad_host",                "The Host field is missing, repeated or malformed.") \
-    X(FIELD,                 400, http_request_error,                 "bad_field",               "A header field is malformed.") \
-    X(LENGTH,                400, http_request_error,                 "bad_length",              "The length of the body is malformed or stated twice.") \
-    X(CODING,                400, http_request_error,                 "bad_coding",              "The transfer coding leaves the length of the body in doubt.") \
-    X(CHUNK,                 400, http_request_error,                 "bad_chunk",               "The chunked body is malformed.") \
-    X(HEAD_CUT,              400, http_request_error,                 "head_cut",                "The request ended before its head was complete.") \
-    X(BODY_CUT,              400, http_request_error,                 "body_cut",                "The request ended before its body was complete.") \
+    X(HOST,                  400, http_request_error,                 "bad_host",                "Host is missing, repeated or malformed.")                   \
+    X(FIELD,                 400, http_request_error,                 "bad_field",               "A header field is malformed.")                              \
+    X(LENGTH,                400, http_request_error,                 "bad_length",              "The length of the body is malformed or stated twice.")      \
+    X(CODING,                400, http_request_error,                 "bad_coding",              "The transfer coding leaves the end of the body in doubt.")  \
+    X(CHUNK,                 400, http_request_error,                 "bad_chunk",               "The chunked body is malformed.")                            \
+    X(HEAD_CUT,              400, http_request_error,                 "head_cut",                "The request ended within its head.")                        \
+    X(BODY_CUT,              400, http_request_error,                 "body_cut",                "The request ended within its body.")                        \
     X(TLS,                   400, http_request_error,                 "tls_on_plain_port",       "This port speaks plain HTTP, not TLS: use http:// in the proxy's address.") \
-    X(LOGIN_MISSING,         407, http_request_error,                 "login_missing",           "This proxy asks for a user name and password.") \
-    X(LOGIN_FAILED,          407, http_request_error,                 "login_failed",            "The user name or password is wrong.") \
+    X(LOGIN_MISSING,         407, http_request_error,                 "login_missing",           "This proxy wants a user name and password.")                \
+    X(LOGIN_FAILED,          407, http_request_error,                 "login_failed",            "User name or password is wrong.")                           \
     X(LOGIN_THROTTLED,       429, http_request_error,                 "login_throttled",         "Too many failed logins from your address. Wait, then try again.") \
-    X(POLICY,                403, http_request_denied,                "policy_denied",           "The policy of this proxy does not allow this request.") \
-    X(CONNECT_PORT,          403, http_request_denied,                "connect_port_denied",     "The policy of this proxy does not allow tunnels to this port.") \
-    X(ADDRESS,               403, destination_ip_prohibited,          "address_denied",          "The policy of this proxy does not allow the address of this host.") \
-    X(TRACE,                 405, http_request_error,                 "trace_refused",           "This proxy does not answer TRACE.") \
-    X(HEAD_TIMEOUT,          408, http_request_error,                 "head_timeout",            "The request did not arrive in time. Try again.") \
-    X(BODY_TIMEOUT,          408, http_request_error,                 "body_timeout",            "The body of the request did not arrive in time. Try again.") \
-    X(BODY_SIZE,             413, http_request_error,                 "body_too_large",          "The body of the request is larger than this proxy passes on.") \
-    X(LINE_SIZE,             414, http_request_error,                 "target_too_long",         "The request target is longer than this proxy can read.") \
-    X(EXPECTATION,           417, http_request_error,                 "bad_expectation",         "The expectation of the request is unknown.") \
-    X(HEAD_SIZE,             431, http_request_error,                 "head_too_large",          "The header section is larger than this proxy can read.") \
-    X(TRAILER_SIZE,          431, http_request_error,                 "trailer_too_large",       "The trailer section is larger than this proxy can read.") \
-    X(METHOD_SIZE,           501, proxy_internal_response,            "method_too_long",         "The method is longer than this proxy can read.") \
-    X(UNKNOWN_CODING,        501, proxy_internal_response,            "unknown_coding",          "This proxy knows no transfer coding but chunked.") \
-    X(SCHEME,                501, proxy_internal_response,            "scheme_unsupported",      "This proxy forwards http:// targets; others need CONNECT.") \
-    X(VERSION,               505, proxy_internal_response,            "version_unsupported",     "This proxy speaks HTTP/1.1 and HTTP/1.0.") \
-    /* the proxy itself */                                                                                            \
-    X(INTERNAL,              500, proxy_internal_error,               "internal_error",          "The proxy failed. This is its own fault.") \
+    X(POLICY,                403, http_request_denied,                "policy_denied",           "This proxy's policy denies the request.")                   \
+    X(CONNECT_PORT,          403, http_request_denied,                "connect_port_denied",     "This proxy's policy denies tunnels to this port.")          \
+    X(ADDRESS,               403, destination_ip_prohibited,          "address_denied",          "This proxy's policy denies the address of this host.")      \
+    X(TRACE,                 405, http_request_error,                 "trace_refused",           "This proxy does not answer TRACE.")                         \
+    X(HEAD_TIMEOUT,          408, http_request_error,                 "head_timeout",            "The request did not arrive in time. Try again.")            \
+    X(BODY_TIMEOUT,          408, http_request_error,                 "body_timeout",            "The body did not arrive in time. Try again.")               \
+    X(BODY_SIZE,             413, http_request_error,                 "body_too_large",          "The body is larger than this proxy passes on.")             \
+    X(LINE_SIZE,             414, http_request_error,                 "target_too_long",         "The request target is too long for this proxy.")            \
+    X(EXPECTATION,           417, http_request_error,                 "bad_expectation",         "The expectation of the request is unknown.")                \
+    X(HEAD_SIZE,             431, http_request_error,                 "head_too_large",          "The header section is too large for this proxy.")           \
+    X(TRAILER_SIZE,          431, http_request_error,                 "trailer_too_large",       "The trailer section is too large for this proxy.")          \
+    X(METHOD_SIZE,           501, proxy_internal_response,            "method_too_long",         "The method is too long for this proxy.")                    \
+    X(UNKNOWN_CODING,        501, proxy_internal_response,            "unknown_coding",          "This proxy knows no transfer coding but chunked.")          \
+    X(SCHEME,                501, proxy_internal_response,            "scheme_unsupported",      "This proxy does not forward this scheme. Use CONNECT.")     \
+    X(VERSION,               505, proxy_internal_response,            "version_unsupported",     "This proxy speaks HTTP/1.1 and HTTP/1.0.")                  \
+    /* the proxy itself */                                                                                                                                    \
+    X(INTERNAL,              500, proxy_internal_error,               "internal_error",          "The proxy failed. This is its own fault.")                  \
     X(SESSIONS_FULL,         503, connection_limit_reached,           "sessions_full",           "All connections of this proxy are in use. Try again soon.") \
     X(CLIENT_LIMIT,          503, connection_limit_reached,           "client_limit",            "Your address has too many connections open. Close some, then try again.") \
-    X(BUFFERS_FULL,          503, proxy_internal_response,            "buffers_full",            "The memory of this proxy is in use. Try again soon.") \
+    X(BUFFERS_FULL,          503, proxy_internal_response,            "buffers_full",            "The memory of this proxy is in use. Try again soon.")       \
     X(RESOURCES,             503, destination_unavailable,            "no_resources",            "The proxy has no free connection to the origin. Try again soon.") \
-    X(LOOP,                  502, proxy_loop_detected,                "loop",                    "The request came back to this proxy or leads to it.") \
-    /* the way to the origin */                                                                                       \
-    X(DNS_NAME,              502, dns_error,                          "name_not_found",          "The host name does not exist. Check it.") \
-    X(DNS_FAILED,            502, dns_error,                          "dns_failed",              "The host name could not be resolved. Try again soon.") \
-    X(DNS_TIMEOUT,           504, dns_timeout,                        "dns_timeout",             "The resolver did not answer in time. Try again soon.") \
+    X(LOOP,                  502, proxy_loop_detected,                "loop",                    "The request came back to this proxy or leads to it.")       \
+    /* the way to the origin */                                                                                                                               \
+    X(DNS_NAME,              502, dns_error,                          "name_not_found",          "The host name does not exist. Check it.")                   \
+    X(DNS_FAILED,            502, dns_error,                          "dns_failed",              "The host name could not be resolved. Try again soon.")      \
+    X(DNS_TIMEOUT,           504, dns_timeout,                        "dns_timeout",             "The resolver did not answer in time. Try again soon.")      \
     X(REFUSED,               502, connection_refused,                 "connection_refused",      "The origin refused the connection: nothing listens there.") \
-    X(UNREACHABLE,           502, destination_ip_unroutable,          "unreachable",             "There is no route to the origin.") \
-    X(CONNECT_RESET,         502, connection_terminated,              "connect_failed",          "The connection to the origin failed.") \
-    X(CONNECT_TIMEOUT,       504, connection_timeout,                 "connect_timeout",         "The origin did not accept a connection in time.") \
-    /* the origin */                                                                                                  \
-    X(WRITE_TIMEOUT,         504, connection_write_timeout,           "origin_write_timeout",    "The origin stopped reading the request.") \
-    X(FIRST_BYTE_TIMEOUT,    504, http_response_timeout,              "first_byte_timeout",      "The origin did not answer in time.") \
-    X(READ_TIMEOUT,          504, connection_read_timeout,            "origin_read_timeout",     "The origin stopped in the middle of its answer.") \
-    X(RESPONSE_RESET,        502, connection_terminated,              "origin_reset",            "The origin broke the connection off.") \
-    X(RESPONSE_EMPTY,        502, http_response_incomplete,           "origin_empty",            "The origin closed the connection without an answer.") \
-    X(RESPONSE_CUT,          502, http_response_incomplete,           "origin_cut",              "The origin closed the connection in the middle of its answer.") \
-    X(RESPONSE_INVALID,      502, http_protocol_error,                "origin_invalid",          "The answer of the origin is not valid HTTP.") \
-    X(RESPONSE_LENGTH,       502, http_protocol_error,                "origin_length",           "The answer of the origin states its length in conflicting ways.") \
-    X(RESPONSE_CODING,       502, http_response_transfer_coding,      "origin_coding",           "The answer of the origin has an unknown or malformed transfer coding.") \
-    X(RESPONSE_HEAD_SIZE,    502, http_response_header_section_size,  "origin_head_too_large",   "The header section of the origin's answer is larger than this proxy can read.") \
-    X(RESPONSE_TRAILER_SIZE, 502, http_response_trailer_section_size, "origin_trailer_too_large","The trailer section of the origin's answer is larger than this proxy can read.") \
-    X(RESPONSE_INTERIM,      502, http_protocol_error,                "origin_interim",          "The origin sent too many interim responses.") \
+    X(UNREACHABLE,           502, destination_ip_unroutable,          "unreachable",             "There is no route to the origin.")                          \
+    X(CONNECT_RESET,         502, connection_terminated,              "connect_failed",          "The connection to the origin failed.")                      \
+    X(CONNECT_TIMEOUT,       504, connection_timeout,                 "connect_timeout",         "The origin did not accept a connection in time.")           \
+    /* the origin */                                                                                                                                          \
+    X(WRITE_TIMEOUT,         504, connection_write_timeout,           "origin_write_timeout",    "The origin stopped reading the request.")                   \
+    X(FIRST_BYTE_TIMEOUT,    504, http_response_timeout,              "first_byte_timeout",      "The origin did not answer in time.")                        \
+    X(READ_TIMEOUT,          504, connection_read_timeout,            "origin_read_timeout",     "The origin stopped within its answer.")                     \
+    X(RESPONSE_RESET,        502, connection_terminated,              "origin_reset",            "The origin broke the connection off.")                      \
+    X(RESPONSE_EMPTY,        502, http_response_incomplete,           "origin_empty",            "The origin closed without an answer.")                      \
+    X(RESPONSE_CUT,          502, http_response_incomplete,           "origin_cut",              "The origin closed within its answer.")                      \
+    X(RESPONSE_INVALID,      502, http_protocol_error,                "origin_invalid",          "The origin's answer is not valid HTTP.")                    \
+    X(RESPONSE_LENGTH,       502, http_protocol_error,                "origin_length",           "The origin's answer states its length in conflicting ways.") \
+    X(RESPONSE_CODING,       502, http_response_transfer_coding,      "origin_coding",           "The origin's answer has an unknown or malformed transfer coding.") \
+    X(RESPONSE_HEAD_SIZE,    502, http_response_header_section_size,  "origin_head_too_large",   "The origin's header section is too large for this proxy.")  \
+    X(RESPONSE_TRAILER_SIZE, 502, http_response_trailer_section_size, "origin_trailer_too_large","The origin's trailer section is too large for this proxy.") \
+    X(RESPONSE_INTERIM,      502, http_protocol_error,                "origin_interim",          "The origin sent too many interim responses.")               \
     X(UPGRADE,               502, http_upgrade_failed,                "origin_upgrade",          "The origin switched to a protocol that was not asked for.") \
-    /* only in events */                                                                                              \
-    X(CLIENT_GONE,           0,   none,                               "client_gone",             "")                  \
-    X(CLIENT_WRITE_TIMEOUT,  0,   none,                               "client_write_timeout",    "")                  \
-    X(TUNNEL_TIMEOUT,        0,   none,                               "tunnel_timeout",          "")                  \
-    X(TOTAL_TIMEOUT,         504, http_response_timeout,              "total_timeout",           "The exchange took longer than this proxy allows.") \
+    /* only in events */                                                                                                                                      \
+    X(CLIENT_GONE,           0,   none,                               "client_gone",             "")                                                          \
+    X(CLIENT_WRITE_TIMEOUT,  0,   none,                               "client_write_timeout",    "")                                                          \
+    X(TUNNEL_TIMEOUT,        0,   none,                               "tunnel_timeout",          "")                                                          \
+    X(TOTAL_TIMEOUT,         504, http_response_timeout,              "total_timeout",           "The exchange took longer than this proxy allows.")          \
     X(STOPPED,               0,   none,                               "stopped",                 "")
 
 enum miniproxy_cause {
@@ -610,9 +639,9 @@ const struct miniproxy_counters *miniproxy_counters(const struct miniproxy *prox
 /* Payload on its way in one direction: data[out..out_end) is ready to be sent, data[in..in_end) has been
  * received and not yet been looked at; out_end <= in. */
 struct miniproxy_buffer {
+    struct miniproxy_buffer *next; /* free list */
     uint16_t out, out_end, in, in_end;
     uint16_t scan; /* where the search for the end of a head goes on */
-    uint16_t next; /* free list */
     union {
         unsigned char data[MINIPROXY_BUFFER_SIZE];
         uint64_t align;
@@ -620,14 +649,13 @@ struct miniproxy_buffer {
 };
 
 struct miniproxy_pipe {
-    uint16_t buffer; /* index + 1, 0: none borrowed */
+    struct miniproxy_buffer *buffer; /* NULL: none borrowed */
     uint16_t extra;  /* octets of chunk extensions or trailers so far */
     uint8_t source;  /* how the received bytes are framed */
     uint8_t chunk;   /* state of the chunked parser */
     uint8_t digits;  /* of the chunk size so far */
     uint8_t flags;
     uint64_t left;   /* octets of the body or chunk still to come */
-    uint64_t limit;  /* octets that further chunks may have */
 };
 
 struct miniproxy_timer {
@@ -653,9 +681,10 @@ struct miniproxy_session {
     struct miniproxy_conn client;
     struct miniproxy_conn server[MINIPROXY_ATTEMPTS];
     struct miniproxy_pipe up, down; /* client to origin, origin to client */
+    uint64_t up_limit; /* octets that further chunks of a request may have */
     uint16_t run_next, wait_next, peer_prev, peer_next; /* slot + 1 */
     uint16_t status;
-    uint16_t reply_at; /* octets of the reply's text already in a buffer */
+    uint16_t reply_at; /* octets of the reply's text that have been in a buffer, one more when its head has */
     int16_t rule;
     uint16_t line_len, origin_at, origin_len;
     const struct miniproxy_policy *policy; /* of the transaction under way */
@@ -683,8 +712,9 @@ struct miniproxy {
     uint8_t accept_ready, accept_paused, draining;
     bool moved_up, moved_down, more; /* this visit of a session: bytes moved; there is more to do at once */
     uint16_t slots_used, slots_free;     /* high-water mark; free list, slot + 1 */
-    uint16_t buffers_used, buffers_free; /* the same for buffers */
-    uint16_t granted;                    /* buffers promised to sessions that waited for one */
+    uint16_t buffers_used;               /* the same for buffers */
+    struct miniproxy_buffer *buffers_free;
+    uint16_t granted;              /* buffers promised to sessions that waited for one */
     struct miniproxy_list run[2];  /* woken, and those with more to do after a visit */
     struct miniproxy_list wait[2]; /* for a buffer: replies and responses, requests */
     uint16_t reserved;             /* sessions that are there to be refused: */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What is left when everything optional is off. */
+/* What is left when everything optional is off but forwarding. */
 #define MINIPROXY_SESSIONS 2
 #define MINIPROXY_RESERVED 1
 #define MINIPROXY_BUFFERS 3
@@ -9,4 +9,9 @@
 #define MINIPROXY_ATTEMPTS 1
 #define MINIPROXY_WITH_IPV6 0
 #define MINIPROXY_WITH_AUTH 0
+#define MINIPROXY_WITH_REUSE 0
+#define MINIPROXY_WITH_UPGRADE 0
+#define MINIPROXY_WITH_RELAY 0
+#define MINIPROXY_WITH_DATE 0
+#define MINIPROXY_WITH_TEXTS 0
 #define MINIPROXY_WITH_CAUSE_COUNTERS 0

@@ -48,7 +48,7 @@ struct actor *origin_actor(uint32_t number)
 static void check_fields(const struct exchange *ex, const struct message *m)
 {
     static const char *const hop[] = {"Proxy-Authorization", "Proxy-Connection", "Keep-Alive", "X-Hop", "TE"};
-    bool upgrade = ex->kind == EXCHANGE_UPGRADE;
+    bool upgrade = MINIPROXY_WITH_UPGRADE && ex->kind == EXCHANGE_UPGRADE;
     for (unsigned i = 0; i < sizeof hop / sizeof hop[0]; i++)
         REQUIRE(PROPERTY_UP_HOP, message_field(m, hop[i]) == NULL, "request %u: %s reaches the origin", ex->id, hop[i]);
     REQUIRE(PROPERTY_UP_HOP, message_lists(m, "Via", ex->http10 ? "1.0 sim" : "1.1 sim"), "request %u: Via is wrong",
@@ -94,6 +94,7 @@ static bool idempotent(const struct exchange *ex)
 static void check_reuse(const struct origin *o, const struct exchange *ex)
 {
     bool allowed = false;
+    REQUIRE(PROPERTY_REUSE, MINIPROXY_WITH_REUSE || o->served == 0, "request %u: on a kept connection", ex->id);
     if (o->served == 0) return;
     REQUIRE(PROPERTY_REUSE, o->first->client == ex->client, "request %u: on the connection of another client", ex->id);
     REQUIRE(PROPERTY_REUSE,

@@ -307,7 +307,7 @@ static void choose_fault(struct exchange *ex, struct answer *a)
     /* Somewhere in the body, or anywhere. */
     a->fault_at = one_in(2) ? 200 + below(a->len + 1) : spread(a->len + 250);
     a->pause_ms = one_in(2) ? between(500, 20000) : between(60000, 200000);
-    if (ex->kind == EXCHANGE_UPGRADE && a->fault == ANSWER_SWITCH) a->fault = ANSWER_GOOD;
+    if (MINIPROXY_WITH_UPGRADE && ex->kind == EXCHANGE_UPGRADE && a->fault == ANSWER_SWITCH) a->fault = ANSWER_GOOD;
 }
 
 static void choose_answer(struct exchange *ex)
@@ -332,7 +332,7 @@ static void choose_answer(struct exchange *ex)
     a->delay_ms = one_in(2) ? 0 : below(60);
     a->idle_ms = one_in(4) ? below(200) : 0;
     a->pad = one_in(30) ? 1 : 0;
-    if (ex->kind == EXCHANGE_UPGRADE && !one_in(3)) a->status = 101;
+    if (MINIPROXY_WITH_UPGRADE && ex->kind == EXCHANGE_UPGRADE && !one_in(3)) a->status = 101;
     if (one_in(world.mood.answer_trouble_one_in)) choose_fault(ex, a);
 }
 

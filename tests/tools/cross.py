@@ -46,7 +46,7 @@ def main():
             if command is None:
                 results.add("skip", f"{target} with {kind}: compiler not installed")
                 continue
-            for config in ("smallest", "default", "everything"):
+            for config in ("tunnels", "smallest", "default", "everything"):
                 label = f"{config} for {target} with {kind}"
                 path = os.path.join(out, f"{config}-{target}-{kind}.o")
                 built = run(command + WARNINGS + ["-Os", config_flag(config), "-c", "miniproxy.c", "-o", path])

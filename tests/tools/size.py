@@ -12,7 +12,7 @@ import sys
 
 from targets import ROOT, TARGETS, Results, binutil, compiler, config_flag, run, version
 
-CONFIGS = ("smallest", "default", "everything")
+CONFIGS = ("tunnels", "smallest", "default", "everything")
 OUT = os.path.join(ROOT, "build", "size")
 BUDGET = os.path.join(ROOT, "tests", "budget.txt")
 README = os.path.join(ROOT, "README.md")

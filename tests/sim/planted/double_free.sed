@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: MIT
 # A buffer is given back and stays in use.
-/^static void give_back/,/^}/s/    pipe->buffer = 0;/    if (p->counters.buffers % 5 != 4) pipe->buffer = 0;/
+/^static void give_back/,/^}/s/    pipe->buffer = NULL;/    if (p->counters.buffers % 5 != 4) pipe->buffer = NULL;/
