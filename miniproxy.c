@@ -136,14 +136,14 @@ static uint32_t time_left(uint32_t now_ms, uint32_t due_ms)
     return time_reached(now_ms, due_ms) ? 0 : due_ms - now_ms;
 }
 
-static unsigned char lower(unsigned char c)
-{
-    return (unsigned char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
-}
-
 static bool is_letter(unsigned char c)
 {
-    return lower(c) >= 'a' && lower(c) <= 'z';
+    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+}
+
+static unsigned char lower(unsigned char c)
+{
+    return (unsigned char)(is_letter(c) ? c | 0x20 : c);
 }
 
 static bool is_digit(unsigned char c)
@@ -155,7 +155,7 @@ static bool is_digit(unsigned char c)
 static bool is_token(unsigned char c)
 {
     static const uint32_t set[4] = {0, 0x03FF6CFAu, 0xC7FFFFFEu, 0x57FFFFFFu};
-    return c < 128 && (set[c >> 5] >> (c & 31) & 1u) != 0;
+    return is_letter(c) || (c < 128 && (set[c >> 5] >> (c & 31) & 1u) != 0); /* most are letters */
 }
 
 /* What a field value may hold: VCHAR, SP, HTAB, obs-text. */
@@ -1013,33 +1013,37 @@ static void finish_head(struct miniproxy_buffer *b, const unsigned char *w, cons
  * `last` are the fields that the proxy adds on its own. */
 OUTLINED static void rewrite_request(struct miniproxy_buffer *b, const char *name, const char *last)
 {
-    struct plan plan = *plan_of(b); /* it stands where the new head goes */
-    unsigned char *data = b->u.data, *w = data, *target = data + plan.target.at;
-    unsigned char *path = data + plan.path.at, *end = target + plan.target.len;
-    unsigned host_at = plan.host.at + plan.path.len;
+    const struct plan *pl = plan_of(b); /* it stands where the new head goes: what is needed of it is copied */
+    struct head h = pl->head;
+    bool is_options = pl->method_bit == MINIPROXY_OPTIONS;
+    bool counts_hops = is_options || pl->method_bit == MINIPROXY_TRACE, brackets = (pl->form & IPV6_LITERAL) != 0;
+    size_t method_len = pl->method.len, path_len = pl->path.len, host_len = pl->host.len;
+    unsigned port = pl->port;
+    unsigned char *data = b->u.data, *w = data, *method = data + pl->method.at, *target = data + pl->target.at;
+    unsigned char *path = data + pl->path.at, *host = data + pl->host.at + path_len, *end = target + pl->target.len;
     /* The path moves before the host: three reversals rotate the target. */
     reverse(target, path);
     reverse(path, end);
     reverse(target, end);
-    w = put_bytes(w, data + plan.method.at, (size_t)plan.method.len + 1);
-    if (plan.path.len == 0 && plan.method_bit == MINIPROXY_OPTIONS) *w++ = '*'; /* RFC 9112 section 3.2.4 */
-    else if (plan.path.len == 0 || *target != '/') *w++ = '/';
-    w = put_bytes(w, target, plan.path.len);
-    w = put(w, (plan.form & IPV6_LITERAL) != 0 ? " HTTP/1.1\r\nHost: [" : " HTTP/1.1\r\nHost: ");
-    w = put_bytes(w, data + host_at, plan.host.len);
-    if ((plan.form & IPV6_LITERAL) != 0) *w++ = ']';
-    if (plan.port != 80) {
+    w = put_bytes(w, method, method_len + 1);
+    if (path_len == 0 && is_options) *w++ = '*'; /* RFC 9112 section 3.2.4 */
+    else if (path_len == 0 || *target != '/') *w++ = '/';
+    w = put_bytes(w, target, path_len);
+    w = put(w, brackets ? " HTTP/1.1\r\nHost: [" : " HTTP/1.1\r\nHost: ");
+    w = put_bytes(w, host, host_len);
+    if (brackets) *w++ = ']';
+    if (port != 80) {
         *w++ = ':';
-        w = put_number(w, plan.port);
+        w = put_number(w, port);
     }
     w = put(w, "\r\n");
-    w = copy_fields(w, &plan.head, b);
-    if ((plan.head.seen & HAS_MAX_FORWARDS) != 0 && (plan.method_bit & (MINIPROXY_OPTIONS | MINIPROXY_TRACE)) != 0)
-        w = put(put_number(put(w, "Max-Forwards: "), plan.head.max_forwards - 1), "\r\n");
-    if ((plan.head.seen & HAS_CODING) != 0) w = put(w, "Transfer-Encoding: chunked\r\n");
-    w = put_via(w, plan.head.minor, name);
+    w = copy_fields(w, &h, b);
+    if ((h.seen & HAS_MAX_FORWARDS) != 0 && counts_hops)
+        w = put(put_number(put(w, "Max-Forwards: "), h.max_forwards - 1), "\r\n");
+    if ((h.seen & HAS_CODING) != 0) w = put(w, "Transfer-Encoding: chunked\r\n");
+    w = put_via(w, h.minor, name);
     w = put(put(w, last), "\r\n");
-    finish_head(b, w, &plan.head);
+    finish_head(b, w, &h);
 }
 
 /* A response's head. `chunked`: the body is sent so. `last` as above. */
@@ -1085,12 +1089,6 @@ static size_t format_ip4(const uint8_t ip[4], char *out)
         n += decimal(ip[part], out + n);
     }
     return n;
-}
-
-static bool same_prefix(const uint8_t *a, const uint8_t *b, unsigned bits)
-{
-    unsigned whole = bits / 8, rest = bits % 8;
-    return memcmp(a, b, whole) == 0 && (rest == 0 || (a[whole] ^ b[whole]) >> (8 - rest) == 0);
 }
 
 #if MINIPROXY_WITH_IPV6
@@ -1178,6 +1176,12 @@ static size_t format_ip6(const struct miniproxy_addr *a, char *out)
         }
     }
     return n;
+}
+
+static bool same_prefix(const uint8_t *a, const uint8_t *b, unsigned bits)
+{
+    unsigned whole = bits / 8, rest = bits % 8;
+    return memcmp(a, b, whole) == 0 && (rest == 0 || (a[whole] ^ b[whole]) >> (8 - rest) == 0);
 }
 
 static bool ip6_matches(const struct miniproxy_nets *nets, const struct miniproxy_addr *a)
@@ -1276,12 +1280,20 @@ static const struct miniproxy_net4 special_ip4[] = {
 const struct miniproxy_nets miniproxy_special_purpose = {
     .v4 = special_ip4, .v4_count = sizeof special_ip4 / sizeof special_ip4[0], SPECIAL_IP6};
 
+static uint32_t ip4_number(const uint8_t ip[4])
+{
+    return (uint32_t)ip[0] << 24 | (uint32_t)ip[1] << 16 | (uint32_t)ip[2] << 8 | ip[3];
+}
+
 /* IPv4 networks also see the IPv4 address inside an IPv6 one: it is where the connection would end. */
 static bool nets_match(const struct miniproxy_nets *nets, const struct miniproxy_addr *a)
 {
     const uint8_t *ip4 = inner_ip4(a);
-    for (unsigned i = 0; ip4 != NULL && i < nets->v4_count; i++)
-        if (same_prefix(ip4, nets->v4[i].ip, nets->v4[i].bits)) return true;
+    uint32_t number = ip4 != NULL ? ip4_number(ip4) : 0;
+    for (unsigned i = 0; ip4 != NULL && i < nets->v4_count; i++) {
+        const struct miniproxy_net4 *net = &nets->v4[i];
+        if (net->bits == 0 || (number ^ ip4_number(net->ip)) >> (32 - net->bits) == 0) return true;
+    }
     return ip6_matches(nets, a);
 }
 
@@ -1471,8 +1483,8 @@ OUTLINED static const struct miniproxy_user *check_login(const struct miniproxy_
 static bool same_client(const struct miniproxy_addr *a, const struct miniproxy_addr *b)
 {
     const uint8_t *x = plain_ip4(a), *y = plain_ip4(b);
-    if (x == NULL && y == NULL) return same_prefix(a->ip, b->ip, MINIPROXY_IP_LEN * 4);
-    return x != NULL && y != NULL && same_prefix(x, y, 32);
+    if (x == NULL && y == NULL) return memcmp(a->ip, b->ip, MINIPROXY_IP_LEN / 2) == 0;
+    return x != NULL && y != NULL && memcmp(x, y, 4) == 0;
 }
 
 /* A client's failures in a row, or NULL; drops those that time has forgiven. Ages have no sign: in a table that nobody
@@ -2340,8 +2352,9 @@ static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct
  */
 
 enum next {
-    NEXT_WAIT, /* nothing more to do now */
-    NEXT_STATE /* another state was entered */
+    NEXT_WAIT,    /* nothing more to do now */
+    NEXT_STATE,   /* another state was entered */
+    NEXT_DECISION /* a request head is complete */
 };
 
 /* ---- beginnings and ends ---- */
@@ -2899,8 +2912,9 @@ static bool can_reuse(struct miniproxy *p, struct miniproxy_session *s, const st
     return true;
 }
 
-OUTLINED static enum next decide_request(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+OUTLINED static enum next decide_request(struct miniproxy *p, struct miniproxy_session *s)
 {
+    struct miniproxy_buffer *b = s->up.buffer;
     struct plan *pl = plan_of(b);
     enum miniproxy_cause cause = read_head(p, s, b);
     if (cause == MINIPROXY_CAUSE_NONE && (s->flags & IS_RESERVED) != 0) cause = find_place(p, s);
@@ -2963,7 +2977,7 @@ OUTLINED static enum next on_head(struct miniproxy *p, struct miniproxy_session 
             end = scan_head(b);
             if (end == HEAD_COMPLETE) {
                 s->interim = 0;
-                return decide_request(p, s, b);
+                return NEXT_DECISION;
             }
             cause = check_beginning(s, b, end);
             if (cause != MINIPROXY_CAUSE_NONE) {
@@ -3520,7 +3534,7 @@ static void watch_tunnel(struct miniproxy *p, struct miniproxy_session *s)
         arm(p, s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_WRITE);
 }
 
-static void watch(struct miniproxy *p, struct miniproxy_session *s)
+OUTLINED static void watch(struct miniproxy *p, struct miniproxy_session *s)
 {
     bool waits = s->wait_lane != 0, watched = is_armed(s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_BUFFER);
     if (waits && !watched) arm(p, s, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMEOUT_BUFFER);
@@ -3538,9 +3552,12 @@ static void watch(struct miniproxy *p, struct miniproxy_session *s)
 static enum next step(struct miniproxy *p, struct miniproxy_session *s)
 {
     bool gone = (s->client.ready & MINIPROXY_BROKEN) != 0;
+    enum next next;
     switch (s->state) {
     case STATE_IDLE: return on_idle(p, s);
-    case STATE_HEAD: return on_head(p, s);
+    case STATE_HEAD:
+        next = on_head(p, s);
+        return next == NEXT_DECISION ? decide_request(p, s) : next;
     case STATE_RESOLVE: return gone ? cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE) : on_resolve(p, s);
     case STATE_CONNECT:
         if (gone) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
@@ -3885,9 +3902,10 @@ static void begin_drain(struct miniproxy *p)
 
 uint32_t miniproxy_poll(struct miniproxy *p, uint32_t now_ms)
 {
+    bool time_passed = now_ms != p->now_ms;
     p->now_ms = now_ms;
     if (p->draining == DRAIN_BEGINS) begin_drain(p);
-    run_timers(p);
+    if (time_passed) run_timers(p); /* no timeout is 0: nothing that was armed meanwhile is due */
     accept_some(p);
     run_lane(p, 0);
     run_lane(p, 1);
