@@ -169,6 +169,11 @@ $(TOOLS:%=run-%): run-%:
 
 run-readme: build/miniproxy
 
+include tests/lwip/lwip.mk
+include tests/lwip/e2e.mk
+include examples/firmware/firmware.mk
+include tests/firmware/e2e.mk
+
 unit: $(UNIT:%=run-unit_%)
 port-test: $(PORT_TESTS:%=run-%) run-port-sim run-sha256
 e2e: run-e2e-epoll
@@ -187,7 +192,7 @@ test:
 
 JOBS ?= 2
 
-bench: build/miniproxy build/bench/load build/bench/instructions
+bench: build/miniproxy build/bench/load
 	@sh tests/tools/deps.sh bench
 	@$(PYTHON) tests/bench/instructions.py
 	@$(PYTHON) tests/bench/bench.py
@@ -198,10 +203,6 @@ tunnels: build/miniproxy build/bench/load
 build/bench/load: tests/bench/load.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -pthread $< -o $@
-
-build/bench/instructions: tests/bench/instructions.c $(CORE) Makefile
-	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $< miniproxy.c -o $@
 
 size:
 	@$(PYTHON) tests/tools/size.py $(if $(UPDATE),--update)

@@ -8,22 +8,111 @@
 
 #include "miniproxy.h"
 
+#include "lwip/ip_addr.h"
+#include "lwip/opt.h"
+
+/* Addresses an instance may listen on. Range 1..16. */
+#ifndef MINIPROXY_LWIP_RAW_LISTENERS
+#define MINIPROXY_LWIP_RAW_LISTENERS 2
+#endif
+
+/* Connections of one listener that may wait to be accepted; each takes a PCB. More SYNs are ignored, and clients repeat
+ * them. Range 1..255. */
+#ifndef MINIPROXY_LWIP_RAW_BACKLOG
+#define MINIPROXY_LWIP_RAW_BACKLOG 4
+#endif
+
+/* Records, one a connection: those of the core, those that wait to be accepted, and those that the core has closed
+ * while lwIP still delivers. Range 1..254. */
+#ifndef MINIPROXY_LWIP_RAW_RECORDS
+#define MINIPROXY_LWIP_RAW_RECORDS MEMP_NUM_TCP_PCB
+#endif
+
+/* Names that are looked up at the same time; lwIP itself has no more than DNS_TABLE_SIZE. Range 1..255. */
+#ifndef MINIPROXY_LWIP_RAW_LOOKUPS
+#define MINIPROXY_LWIP_RAW_LOOKUPS DNS_TABLE_SIZE
+#endif
+
+/* Seconds without progress after which a closed connection is reset that still has octets to deliver. Range 1..120. */
+#ifndef MINIPROXY_LWIP_RAW_LINGER_S
+#define MINIPROXY_LWIP_RAW_LINGER_S 60
+#endif
+
+/* Octets of lwIP's heap that sending leaves alone, so that acknowledgements can be received and sent. */
+#ifndef MINIPROXY_LWIP_RAW_SPARE
+#define MINIPROXY_LWIP_RAW_SPARE 192
+#endif
+
+/* 1: pass payload on without copying it (struct miniproxy_port.relay). Needs a netif that has done with a pbuf when its
+ * linkoutput returns, or that copies. */
+#ifndef MINIPROXY_LWIP_RAW_RELAY
+#define MINIPROXY_LWIP_RAW_RELAY 1
+#endif
+
+/* Receive windows that the pbuf pool must be able to hold at once: one a connection and, where payload is passed on
+ * without copying, a third one a session, of an origin that is gone while the client has not acknowledged what it sent.
+ * With less, clients that stop reading can keep the pool from others until MINIPROXY_TIMEOUT_WRITE ends them, and the
+ * netif's driver must take small frames from the heap (PBUF_RAM) when the pool is empty, or lwIP comes to a standstill.
+ * At least 1. */
+#ifndef MINIPROXY_LWIP_RAW_HOLDERS
+#define MINIPROXY_LWIP_RAW_HOLDERS (MINIPROXY_LWIP_RAW_RECORDS + (MINIPROXY_LWIP_RAW_RELAY ? MINIPROXY_SESSIONS : 0))
+#endif
+
+/* Pbufs of the pool beyond those: what the driver's receive ring holds, and one to receive into. */
+#ifndef MINIPROXY_LWIP_RAW_POOL_SPARE
+#define MINIPROXY_LWIP_RAW_POOL_SPARE 2
+#endif
+
 struct miniproxy_lwip_raw;
 
 /* The table for struct miniproxy_config.port; port_data is the struct miniproxy_lwip_raw. */
 extern const struct miniproxy_port miniproxy_lwip_raw_port;
 
-/* Prepare, after lwip_init and before miniproxy_init. *raw must be zeroed; it belongs to the caller (static storage). */
+/* Prepare, after lwip_init and before miniproxy_init. *raw must be zeroed; it is the caller's (static storage). */
 void miniproxy_lwip_raw_init(struct miniproxy_lwip_raw *raw, struct miniproxy *proxy);
 
 /* Listen on an address of this device, or with family 0 on all of them. The port that was bound (of interest when 0 was
  * asked for), or -1: no PCB is left, or the address is in use. */
 int miniproxy_lwip_raw_listen(struct miniproxy_lwip_raw *raw, const struct miniproxy_addr *at);
 
-/* Close the listeners: for a drain. */
+/* Close the listeners, and reset what has not been accepted: for a drain. */
 void miniproxy_lwip_raw_stop_listening(struct miniproxy_lwip_raw *raw);
 
-/* After miniproxy_stop. */
+/* After miniproxy_stop. Resets what is still being delivered. *raw stays in use until the lookups under way have ended:
+ * some seconds. */
 void miniproxy_lwip_raw_end(struct miniproxy_lwip_raw *raw);
+
+/* ---- Private ---- */
+
+/* One connection as lwIP sees it. */
+struct miniproxy_lwip_raw_record {
+    struct miniproxy_conn *conn; /* NULL: not accepted yet, or closed */
+    struct tcp_pcb *pcb;         /* NULL: lwIP has let go of it */
+    struct pbuf *in;             /* received and not read; lengths are those of single pbufs, tot_len means nothing */
+    struct pbuf *kept;           /* passed on to this connection and not acknowledged */
+    uint16_t acked;              /* octets acknowledged, modulo 2^16; until accepted: when it came */
+    uint16_t taken;              /* octets of the first pbuf in `in` that have been read */
+    uint8_t state : 4;
+    uint8_t eof : 1;
+    uint8_t starved : 1; /* waits for memory of lwIP */
+    uint8_t index;       /* in records */
+    int8_t error;        /* enum miniproxy_result once the connection is lost */
+    uint8_t idle;        /* half seconds without progress, when closed */
+};
+
+struct miniproxy_lwip_raw_lookup {
+    struct miniproxy_conn *conn; /* NULL: nobody waits any more */
+    ip_addr_t answer;
+    int8_t result; /* 0: free; AGAIN: lwIP holds a pointer to this; 1: answered; or an error */
+};
+
+struct miniproxy_lwip_raw {
+    struct miniproxy *proxy;
+    struct tcp_pcb *listeners[MINIPROXY_LWIP_RAW_LISTENERS];
+    struct miniproxy_lwip_raw_record records[MINIPROXY_LWIP_RAW_RECORDS];
+    struct miniproxy_lwip_raw_lookup lookups[MINIPROXY_LWIP_RAW_LOOKUPS];
+    uint16_t arrivals; /* counts connections that came */
+    bool starved;      /* some record is */
+};
 
 #endif

@@ -13,10 +13,21 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+/* Networks of one family in one list. */
+#ifndef NETS_MAX
+#define NETS_MAX 256
+#endif
+
+/* Ranges of --connect-ports. */
+#ifndef PORTS_MAX
+#define PORTS_MAX 32
+#endif
+
+#ifndef USERS_MAX
+#define USERS_MAX 10000
+#endif
+
 enum {
-    NETS_MAX = 256,  /* networks of one family in one list */
-    PORTS_MAX = 32,  /* ranges of --connect-ports */
-    USERS_MAX = 10000,
     WORKERS_MAX = 64,
     TEXT_MAX = MINIPROXY_ADDR_TEXT + 8 /* "[address]:port" */
 };
@@ -108,8 +119,10 @@ void tables_describe(const struct tables *t, const struct options *o, FILE *out)
 
 /* ---- log.c */
 
-/* Octets of the longest line: everything escaped as \u00XX. */
+/* Octets of the longest line: everything escaped as \u00XX. Where this is less, what has no room is left out. */
+#ifndef LOG_LINE_MAX
 #define LOG_LINE_MAX (6 * (MINIPROXY_BUFFER_SIZE + MINIPROXY_METHOD_MAX + MINIPROXY_CREDENTIALS_MAX) + 1024)
+#endif
 
 struct log {
     const char *file;

@@ -91,7 +91,7 @@ static const char *set_nets(struct net_list *list, const char *text)
     for (size_t len; ; text += len + 1) {
         len = strcspn(text, ",");
         if (!parse_net(list, text, len))
-            return "expected networks as 192.168.1.0/24,10.0.0.7,fd00::/8, at most 256 of a family";
+            return "expected networks as 192.168.1.0/24,10.0.0.7,fd00::/8, at most " NUMBER(NETS_MAX) " of a family";
         if (text[len] == '\0') return NULL;
     }
 }
@@ -176,7 +176,8 @@ static const char *set_insecure_auth(struct options *o, char *value)
 
 static const char *set_connect_ports(struct options *o, char *value)
 {
-    static const char expected[] = "expected ports and ranges as 443,8443,9000-9100, at most 32 of them, or any";
+    static const char expected[] = "expected ports and ranges as 443,8443,9000-9100, at most " NUMBER(PORTS_MAX)
+                                   " of them, or any";
     const char *text = strcmp(value, "any") == 0 ? "1-65535" : value;
     o->port_count = 0;
     for (size_t len, first_len; ; text += len + 1) {

@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import not_applicable  # noqa: E402
 import peers  # noqa: E402
 import proxy as proxies  # noqa: E402
 import world  # noqa: E402
@@ -18,6 +19,7 @@ SUITE = os.environ.get("MINIPROXY_SUITE", "e2e-posix")
 PART = os.environ.get("MINIPROXY_PART", "")  # when several processes share the work
 SECONDS_EACH = int(os.environ.get("MINIPROXY_TEST_SECONDS", "90"))
 results = {}
+left_out = {}  # reason -> tests that do not apply to this stack
 
 
 def known_rules():
@@ -29,7 +31,32 @@ def rules_of(item):
     return sorted({rule for mark in item.iter_markers("req") for rule in mark.args})
 
 
-def pytest_collection_modifyitems(items):
+def leave_out(config, items):
+    """Deselect what does not apply to the stack under test; nothing runs where the stack cannot be connected."""
+    if not world.STACK:
+        return
+    kept = []
+    for item in items:
+        why = not_applicable.reason(item.nodeid, world.STACK) if world.cables else world.why_no_cables
+        if why:
+            left_out.setdefault(why, []).append(item)
+        else:
+            kept.append(item)
+    config.hook.pytest_deselected(items=[item for some in left_out.values() for item in some])
+    items[:] = kept
+
+
+def pytest_terminal_summary(terminalreporter):
+    for why, items in left_out.items():
+        terminalreporter.write_line(f"not applicable to {world.STACK}: {why}:")
+        for item in items[:20]:
+            terminalreporter.write_line(f"    {item.nodeid}")
+        if len(items) > 20:
+            terminalreporter.write_line(f"    and {len(items) - 20} more")
+
+
+def pytest_collection_modifyitems(config, items):
+    leave_out(config, items)
     known = known_rules()
     for item in items:
         if item.get_closest_marker("xfail"):
@@ -65,7 +92,10 @@ def pytest_runtest_protocol(item):
     signal.alarm(0)
 
 
-def pytest_sessionfinish():
+def pytest_sessionfinish(session):
+    if world.STACK and not world.cables:
+        results[world.why_no_cables] = "skip", []
+        session.exitstatus = pytest.ExitCode.OK
     directory = os.path.join(proxies.ROOT, "build", "results")
     os.makedirs(directory, exist_ok=True)
     with open(os.path.join(directory, SUITE + PART + ".tsv"), "w", encoding="utf-8") as f:

@@ -13,6 +13,8 @@ import struct
 import threading
 import time
 
+import world
+
 PATIENCE = float(os.environ.get("MINIPROXY_PATIENCE",
                                 "10"))  # seconds within which a thing that must happen has to happen
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -282,7 +284,7 @@ class Client(Wire):
     """A client of the proxy. Each has a loopback address of its own, by which its log events are found."""
     numbers = itertools.count(1)
 
-    def __init__(self, proxy, source=None, receive_buffer=None):
+    def __init__(self, proxy, source=None, receive_buffer=None, patience=PATIENCE):
         if source is None and proxy.host == "127.0.0.1":
             n = next(Client.numbers) + (os.getpid() % 200) * 256
             source = f"127.{1 + (n >> 16) % 200}.{(n >> 8) & 255}.{n & 255}"
@@ -292,10 +294,10 @@ class Client(Wire):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         if source:
             sock.bind((source, 0))
-        sock.settimeout(PATIENCE)
-        sock.connect((proxy.host, proxy.port))
+        sock.settimeout(patience)
+        sock.connect(proxy.at)
         super().__init__(sock)
-        self.address = sock.getsockname()
+        self.address = proxy.seen(sock.getsockname())
         self.proxy = proxy
 
     def response(self, method="GET", patience=PATIENCE, whole=True):
@@ -348,7 +350,8 @@ class Origin:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.sock.bind((host, port))
+        self.sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1) if ":" in host else None
+        self.sock.bind((world.server_address(host), port))
         self.sock.listen(512)
         self.host, self.port = host, self.sock.getsockname()[1]
         self.authority = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
@@ -429,7 +432,8 @@ class Silent:
     def __init__(self, host="127.0.0.1", port=0):
         self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.sock.bind((host, port))
+        self.sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1) if ":" in host else None
+        self.sock.bind((world.server_address(host), port))
         self.sock.listen(0)
         self.host, self.port = host, self.sock.getsockname()[1]
         self.fill = []

@@ -11,6 +11,7 @@ import threading
 import time
 
 import peers
+import world
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BINARY = os.environ.get("MINIPROXY_BIN", os.path.join(ROOT, "build", "miniproxy"))
@@ -47,8 +48,13 @@ class Proxy:
             if descriptors:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
+        environment, self.cable = None, None
+        if world.STACK:
+            self.cable = world.cables.pop(0)
+            environment = dict(os.environ, MINIPROXY_NET=self.cable.environment(connections=descriptors))
+            descriptors = None  # what takes descriptors there are connections of the stack
         self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.PIPE, preexec_fn=limit)
+                                        stderr=subprocess.PIPE, preexec_fn=limit, env=environment)
         self.lines, self.clients, self.log_records, self.log_read = [], [], [], 0
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -81,8 +87,20 @@ class Proxy:
         return match[1].strip("[]").replace("0.0.0.0", "127.0.0.1"), int(match[2])
 
     @property
+    def at(self):
+        """Where clients connect."""
+        return (self.cable.reach(self.host) if self.cable else self.host), self.port
+
+    @property
     def url(self):
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+        host, port = self.at
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def seen(self, address):
+        """A client's address as the program sees it."""
+        if self.cable and address[0] == self.cable.here6:
+            return "::1", *address[1:]
+        return address
 
     def client(self, source=None, **kind):
         client = peers.Client(self, source, **kind)
@@ -152,12 +170,19 @@ class Proxy:
     def wait(self, patience=peers.PATIENCE):
         code = self.process.wait(patience)
         self.reader.join(patience)
+        self._unplug()
         return code
 
     def kill(self):
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        self._unplug()
+
+    def _unplug(self):
+        """The cable is free for the next program."""
+        if self.cable and self.cable not in world.cables:
+            world.cables.append(self.cable)
 
     def stop(self):
         """Close what the test left open, drain, and expect a clean end: no session may be left over."""
@@ -172,6 +197,14 @@ class Proxy:
             raise AssertionError(f"SIGTERM did not end the proxy:\n{self.stderr()}") from None
         assert code == 0, f"exit status {code}:\n{self.stderr()}"
         assert "ERROR: " not in self.stderr() and "runtime error" not in self.stderr(), self.stderr()
+        if self.cable:
+            self.nothing_left_in_the_stack()
+
+    def nothing_left_in_the_stack(self):
+        """Its account at the end: what the port was given it has given back."""
+        account = self.line(r"lwip: .*")[0]
+        left = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", account) if name != "refused"}
+        assert left and not any(left.values()), account
 
 
 def refused(proxy, client, *tokens, method="GET", closes=True):

@@ -206,7 +206,7 @@ def test_losing_attempts_carry_no_request(start, origin, names):
 
 @pytest.mark.req("D08")
 def test_names_are_remembered_until_told_otherwise(start, origin, names):
-    names.zone["known.example.test"] = ["127.0.0.1"]
+    names.zone["known.example.test"] = ["127.0.0.1", "::1"]  # of both families: that one is missing is another matter
     o, proxy = origin(), start("--allow-private")
     url = f"http://known.example.test:{o.port}/"
     for _ in range(5):

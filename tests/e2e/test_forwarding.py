@@ -165,7 +165,7 @@ def test_two_proxies_in_a_circle(start, origin):
 
     def script(peer):
         message = peer.request()
-        with socket.create_connection((proxy.host, proxy.port)) as back:
+        with socket.create_connection(proxy.at) as back:
             fields = b"".join(k + b": " + v + b"\r\n" for k, v in message.fields if k.lower() != b"connection")
             line = b"GET " + peer.origin.url.encode() + message.target + b" HTTP/1.1\r\n"
             back.sendall(line + fields + b"Connection: close\r\n\r\n")

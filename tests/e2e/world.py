@@ -29,7 +29,14 @@ FILES = {
     "/etc/nsswitch.conf": "hosts: files dns\n",
 }
 
+# The network stack of the program under test: "" is the kernel's, so is the tests'. Any other one ("lwip-raw", ...) is
+# another host, at the end of a tap device. MINIPROXY_NET tells the program which; see tests/lwip/desktop/stack.h.
+STACK = os.environ.get("MINIPROXY_STACK", "")
+CABLES = 24
+
 isolated = False  # set by enter()
+cables = []       # those that are not in use
+why_no_cables = "NO NETWORK NAMESPACE: this system lets the tests have none of their own"
 
 
 def _mount(libc, source, target, flags):
@@ -57,6 +64,8 @@ def enter():
     if os.environ.get("MINIPROXY_ISOLATE") == "no" or not _unshare(libc):
         return False
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    with open("/proc/sys/net/ipv4/conf/all/rp_filter", "w", encoding="ascii") as f:
+        f.write("0")
     for address in ADDRESSES:
         subprocess.run(["ip", "addr", "add", address, "dev", "lo"], check=True)
     _mount(libc, "none", "/", MS_REC | MS_PRIVATE)
@@ -67,7 +76,50 @@ def enter():
         _mount(libc, f.name, path, MS_BIND)
         os.unlink(f.name)  # the mount keeps it
     isolated = True
+    if STACK:
+        lay_cables()
     return True
+
+
+def lay_cables():
+    global why_no_cables
+    try:
+        cables.extend(Cable(n) for n in range(CABLES))
+    except (OSError, subprocess.CalledProcessError) as error:
+        why_no_cables = f"NO TAP DEVICE: {error}"
+
+
+class Cable:
+    """A tap device: at this end the kernel with all the addresses of the tests, at the other one a program that brings
+    its own stack. Clients keep their addresses of 127.0.0.0/8, and so do servers; Linux lets that pass where it is told
+    to. ::1 it never does: the program takes the address of this end for it."""
+
+    def __init__(self, n):
+        self.tap, self.here4, self.there4 = f"mp{n}", f"198.51.100.{4 * n + 1}", f"198.51.100.{4 * n + 2}"
+        self.here6, self.there6 = f"fd00:6d70:0:{n:x}::1", f"fd00:6d70:0:{n:x}::2"
+        for command in (f"tuntap add dev {self.tap} mode tap", f"addr add {self.here4}/30 dev {self.tap}",
+                        f"link set {self.tap} txqueuelen 20000 up",
+                        f"route replace {self.there4}/32 dev {self.tap} src 127.0.0.1",
+                        f"-6 addr add {self.here6}/64 dev {self.tap} nodad"):
+            subprocess.run(["ip", *command.split()], check=True)
+        for key, value in (("rp_filter", 0), ("route_localnet", 1)):
+            with open(f"/proc/sys/net/ipv4/conf/{self.tap}/{key}", "w", encoding="ascii") as f:
+                f.write(str(value))
+
+    def environment(self, connections=None):
+        routes = ["127.0.0.0/8"] + [a for a in ADDRESSES if ":" not in a]
+        words = [f"tap={self.tap}", f"ip4={self.there4}/30", f"gw4={self.here4}", f"ip6={self.there6}",
+                 f"gw6={self.here6}", "dns=127.0.0.1", "routes=" + ",".join(routes)]
+        return " ".join(words + ([f"pcbs={connections}"] if connections else []))
+
+    def reach(self, host):
+        """Where a client finds the listener that the program says is at `host`."""
+        return self.there6 if ":" in host else self.there4
+
+
+def server_address(host):
+    """What a server binds that the program under test is to find at `host`."""
+    return "::" if STACK and host == "::1" else host
 
 
 class Names(threading.Thread):

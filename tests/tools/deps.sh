@@ -19,6 +19,11 @@ ip iproute2
 /usr/sbin/nginx nginx-light
 arm-none-eabi-gcc gcc-arm-none-eabi
 riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf
+/usr/lib/arm-none-eabi/newlib/nano.specs libnewlib-arm-none-eabi
+/usr/lib/picolibc/riscv64-unknown-elf/picolibc.specs picolibc-riscv64-unknown-elf
+qemu-system-arm qemu-system-arm
+chromium chromium
+valgrind valgrind
 '
 mode=$1
 [ "$mode" = bench ] && needs='
@@ -38,7 +43,13 @@ missing() {
     echo "$needs" | while read -r what package; do
         [ -z "$what" ] || present "$what" || echo "$package"
     done
-    [ "$mode" = bench ] || missing_fuzzer
+    [ "$mode" = bench ] || { missing_fuzzer; missing_riscv; }
+}
+
+# the emulator of RISC-V has a package of its own in newer releases
+missing_riscv() {
+    command -v qemu-system-riscv32 >/dev/null && return
+    if apt-cache show qemu-system-riscv >/dev/null 2>&1; then echo qemu-system-riscv; else echo qemu-system-misc; fi
 }
 
 # clang's fuzzer is in a package that is named by clang's version

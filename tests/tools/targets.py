@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Compilers and targets for which the core is built and measured."""
+import functools
 import os
 import shutil
 import subprocess
@@ -20,6 +21,15 @@ def run(command):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+def must(command):
+    """Output of a command that has to succeed."""
+    done = run(command)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}\nexit status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+@functools.lru_cache(None)
 def find_clang():
     for name in ["clang"] + [f"clang-{n}" for n in range(25, 12, -1)]:
         if shutil.which(name):
@@ -27,6 +37,7 @@ def find_clang():
     return None
 
 
+@functools.lru_cache(None)
 def compiler(target, kind):
     """Command of gcc or clang for a target, with no libc but tests/tools/freestanding; None if it is not installed."""
     gcc, flags, triple = TARGETS[target]
@@ -49,6 +60,7 @@ def binutil(target, tool):
     return TARGETS[target][0].replace("gcc", tool)
 
 
+@functools.lru_cache(None)
 def version(target):
     return run([TARGETS[target][0], "-dumpfullversion"]).stdout.strip()
 

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What lwIP wants to know about compiler and platform.
+ */
+#ifndef ARCH_CC_H
+#define ARCH_CC_H
+
+#include <stdint.h>
+#include <sys/time.h>
+
+#include "random.h"
+
+/* No stdio: lwIP's formats are those of console_printf. */
+#define LWIP_NO_INTTYPES_H 1
+#define X8_F "x"
+#define U16_F "u"
+#define S16_F "d"
+#define X16_F "x"
+#define U32_F "u"
+#define S32_F "d"
+#define X32_F "x"
+#define SZT_F "u"
+#define LWIP_NO_CTYPE_H 1
+#define LWIP_NO_UNISTD_H 1
+#define LWIP_ERRNO_STDINCLUDE 1
+#define LWIP_TIMEVAL_PRIVATE 0
+
+void console_printf(const char *format, ...);
+_Noreturn void cpu_panic(const char *why);
+
+#define LWIP_PLATFORM_DIAG(message) \
+    do {                            \
+        console_printf message;     \
+    } while (0)
+#define LWIP_PLATFORM_ASSERT(message) cpu_panic("lwIP: " message)
+
+#define LWIP_RAND() random_u32()
+
+typedef int sys_prot_t;
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The product's configuration of miniproxy, and its size: lwipopts.h derives lwIP's pools from the same numbers.
+ * -D wins over what stands in #ifndef.
+ */
+#ifndef FIRMWARE_CONFIG_H
+#define FIRMWARE_CONFIG_H
+
+/* 1: as little RAM as carries the traffic. Heads of up to 454 octets (MINIPROXY_HEAD_MAX), and bulk data is slower. */
+#ifndef FIRMWARE_TIGHT
+#define FIRMWARE_TIGHT 0
+#endif
+
+#ifndef MINIPROXY_SESSIONS
+#define MINIPROXY_SESSIONS 8
+#endif
+
+/* lwIP here is built without IPv6. */
+#define MINIPROXY_WITH_IPV6 0
+
+/* A browser opens six connections and more, and may be the only client there is: no limit but that of all. */
+#define MINIPROXY_SESSIONS_PER_CLIENT (MINIPROXY_SESSIONS + MINIPROXY_RESERVED)
+
+/* A browser's connections come all at once. Each takes a PCB while it waits. */
+#define MINIPROXY_LWIP_RAW_BACKLOG (MINIPROXY_SESSIONS + 1)
+
+/* A bug stops the device, and the watchdog starts it again. The texts take some KB of flash. */
+#ifndef MINIPROXY_ASSERT
+_Noreturn void cpu_panic(const char *why);
+#define MINIPROXY_ASSERT(condition) ((condition) ? (void)0 : cpu_panic("miniproxy: " #condition))
+#endif
+
+#if FIRMWARE_TIGHT
+
+#ifndef MINIPROXY_BUFFERS
+#define MINIPROXY_BUFFERS (2 + MINIPROXY_SESSIONS / 4)
+#endif
+#ifndef MINIPROXY_BUFFER_SIZE
+#define MINIPROXY_BUFFER_SIZE 640
+#endif
+#define MINIPROXY_ATTEMPTS 1
+#define MINIPROXY_ADDRESSES 2
+#define MINIPROXY_LINE_KEEP 32
+#define MINIPROXY_NAME_MAX 16
+#define MINIPROXY_THROTTLE_CLIENTS 2
+#define MINIPROXY_WITH_CAUSE_COUNTERS 0
+
+#else
+
+/* Browsers send heads of a kilobyte and more, with cookies two. */
+#ifndef MINIPROXY_BUFFER_SIZE
+#define MINIPROXY_BUFFER_SIZE 2560
+#endif
+/* Fewer than two a session: a buffer is held only while octets are in it. */
+#ifndef MINIPROXY_BUFFERS
+#define MINIPROXY_BUFFERS (2 + MINIPROXY_SESSIONS / 2)
+#endif
+
+#endif
+
+#endif

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+#
+# Included by Makefile. Firmware for two boards that qemu-system-arm emulates, on lwIP's raw API and on its sockets:
+#
+#   make firmware       four images, build/firmware/BOARD-API.elf, and their flash and RAM
+#   make firmware-run   one of them in the emulator: its proxy at 127.0.0.1:3128 (PORT=), its console on the terminal
+#   make firmware-ram   images for 4, 8 and 16 sessions in little RAM, and what takes it
+#   make firmware-bench   throughput, side by side with a bare echo and a bare relay on the same image
+#
+# LWIP_DIR= names another lwIP, CROSS= another toolchain, FIRMWARE_FLAGS= further flags (-DFIRMWARE_ADDRESS='"…"').
+
+.PHONY: firmware firmware-tools firmware-run firmware-ram firmware-bench
+
+FIRMWARE = examples/firmware
+FIRMWARE_OUT = build/firmware
+CROSS ?= arm-none-eabi-
+QEMU ?= qemu-system-arm
+PORT ?= 3128
+
+FIRMWARE_IMAGES = lm3s6965-raw lm3s6965-sockets mps2_an385-raw mps2_an385-sockets
+FIRMWARE_TIGHT_IMAGES = lm3s6965-raw-4 lm3s6965-raw-8 lm3s6965-raw-16
+# with console commands that make it fail
+FIRMWARE_TEST_IMAGES = lm3s6965-raw-test mps2_an385-raw-test
+FIRMWARE_BENCH_IMAGES = lm3s6965-raw-bench mps2_an385-raw-bench
+
+# ---- Sources
+
+FIRMWARE_OWN = $(addprefix $(FIRMWARE)/,startup.c cpu.c console.c random.c net.c log.c policy.c) miniproxy.c \
+    port/miniproxy_sha256.c
+FIRMWARE_OWN_raw = $(FIRMWARE)/main.c port/miniproxy_lwip_raw.c
+FIRMWARE_OWN_sockets = $(addprefix $(FIRMWARE)/,main_sockets.c sys_arch.c) port/miniproxy_lwip_sockets.c
+FIRMWARE_OWN_board = $(addprefix $(FIRMWARE)/boards/,$1/board.c $1/ethernet.c)
+FIRMWARE_LWIP = $(addprefix core/,def.c dns.c inet_chksum.c init.c ip.c mem.c memp.c netif.c pbuf.c stats.c sys.c \
+    tcp.c tcp_in.c tcp_out.c timeouts.c udp.c ipv4/dhcp.c ipv4/etharp.c ipv4/icmp.c ipv4/ip4.c ipv4/ip4_addr.c) \
+    netif/ethernet.c
+FIRMWARE_LWIP_sockets = $(addprefix api/,api_lib.c api_msg.c err.c netbuf.c netdb.c sockets.c tcpip.c)
+
+# ---- Flags
+
+FIRMWARE_CFLAGS = -std=c11 -mcpu=cortex-m3 -mthumb -Os -g -ffunction-sections -fdata-sections -fno-common \
+    --specs=nano.specs -I. -I$(FIRMWARE) -isystem $(LWIP_DIR)/src/include -DMINIPROXY_CONFIG='"config.h"' \
+    -DFIRMWARE_SEMIHOSTING=0 $(FIRMWARE_FLAGS)
+FIRMWARE_CFLAGS_raw = -DNO_SYS=1
+FIRMWARE_CFLAGS_sockets = -DNO_SYS=0
+FIRMWARE_CFLAGS_test = -UFIRMWARE_SEMIHOSTING -DFIRMWARE_SEMIHOSTING=1 -DFIRMWARE_TEST=1
+FIRMWARE_CFLAGS_4 = -DFIRMWARE_TIGHT=1 -DMINIPROXY_SESSIONS=4
+FIRMWARE_CFLAGS_8 = -DFIRMWARE_TIGHT=1 -DMINIPROXY_SESSIONS=8
+FIRMWARE_CFLAGS_16 = -DFIRMWARE_TIGHT=1 -DMINIPROXY_SESSIONS=16
+# with an echo and a relay beside the proxy, to compare with
+FIRMWARE_OWN_bench = tests/bench/firmware/bare.c
+FIRMWARE_CFLAGS_bench = -DMEMP_NUM_TCP_PCB_LISTEN=3
+FIRMWARE_LDFLAGS_bench = -Wl,--wrap=lwip_init
+# Octets of stack: the deepest use that was measured and a third more, which also covers an interrupt at that moment
+# (72). tests/firmware/boot.py fails if less is left.
+FIRMWARE_STACK = 1536
+$(foreach n,4 8 16,$(eval FIRMWARE_STACK_$n = 1216))
+
+# ---- An image: $1 name, $2 board, $3 API, $4 variant or nothing
+
+define FIRMWARE_IMAGE
+FIRMWARE_OBJECTS_$1 = $$(patsubst %.c,$(FIRMWARE_OUT)/$1/%.o,$(FIRMWARE_OWN) $(FIRMWARE_OWN_$3) $(FIRMWARE_OWN_$4) \
+    $(call FIRMWARE_OWN_board,$2) $(addprefix lwip/,$(FIRMWARE_LWIP) $(FIRMWARE_LWIP_$3)))
+$(FIRMWARE_OUT)/$1/lwip/%.o: $(LWIP_DIR)/src/%.c
+	@mkdir -p $$(@D)
+	@$(CROSS)gcc $$(FIRMWARE_CFLAGS) $$(FIRMWARE_CFLAGS_$3) $$(FIRMWARE_CFLAGS_$4) -MD -c $$< -o $$@
+$(FIRMWARE_OUT)/$1/%.o: %.c $(FIRMWARE)/firmware.mk
+	@mkdir -p $$(@D)
+	@$(CROSS)gcc $$(FIRMWARE_CFLAGS) $$(WARNINGS) $$(FIRMWARE_CFLAGS_$3) $$(FIRMWARE_CFLAGS_$4) -MD -c $$< -o $$@
+$(FIRMWARE_OUT)/$1.elf: $$(FIRMWARE_OBJECTS_$1) $(FIRMWARE)/common.ld $(FIRMWARE)/boards/$2/memory.ld
+	@$(CROSS)gcc -mcpu=cortex-m3 -mthumb --specs=nano.specs -nostartfiles -L$(FIRMWARE) -Wl,--gc-sections \
+	    -Wl,-Map=$(FIRMWARE_OUT)/$1.map -Wl,--defsym=STACK_SIZE=$$(or $$(FIRMWARE_STACK_$4),$$(FIRMWARE_STACK)) \
+	    -T $(FIRMWARE)/boards/$2/memory.ld $$(FIRMWARE_LDFLAGS_$4) $$(FIRMWARE_OBJECTS_$1) -o $$@
+-include $$(FIRMWARE_OBJECTS_$1:%.o=%.d)
+$$(FIRMWARE_OBJECTS_$1): | firmware-tools $(LWIP_FETCHED)
+endef
+FIRMWARE_PART = $(word $2,$(subst -, ,$1))
+$(foreach i,$(FIRMWARE_IMAGES) $(FIRMWARE_TIGHT_IMAGES) $(FIRMWARE_TEST_IMAGES) \
+    $(FIRMWARE_BENCH_IMAGES),$(eval $(call \
+    FIRMWARE_IMAGE,$i,$(call FIRMWARE_PART,$i,1),$(call FIRMWARE_PART,$i,2),$(call FIRMWARE_PART,$i,3))))
+
+$(FIRMWARE_OUT)/%.d: ;
+
+# lwIP's sources exist once they have been fetched
+$(LWIP_DIR)/src/%.c: $(LWIP_FETCHED)
+	@:
+
+firmware-tools:
+	@command -v $(CROSS)gcc >/dev/null || \
+	    { echo "firmware: $(CROSS)gcc is missing: apt install gcc-arm-none-eabi" >&2; exit 1; }
+	@echo '#include <string.h>' | $(CROSS)gcc --specs=nano.specs -E - >/dev/null 2>&1 || { \
+	    echo "firmware: newlib is missing: apt install libnewlib-arm-none-eabi" >&2; exit 1; }
+
+firmware: $(FIRMWARE_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
+	@$(PYTHON) tests/firmware/memory.py $^
+
+firmware-ram: $(FIRMWARE_TIGHT_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
+	@$(PYTHON) tests/firmware/memory.py --parts $^
+
+firmware-run: $(FIRMWARE_OUT)/lm3s6965-raw.elf
+	@sh $(FIRMWARE)/run.sh $< $(PORT)
+
+firmware-bench: $(FIRMWARE_BENCH_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
+	@$(PYTHON) tests/bench/firmware.py $(FIRMWARE_BENCH_IMAGES)
+
+# ---- Tests
+
+SUITES += firmware-boot firmware-chromium
+
+run-firmware-boot: $(FIRMWARE_IMAGES:%=$(FIRMWARE_OUT)/%.elf) $(FIRMWARE_TIGHT_IMAGES:%=$(FIRMWARE_OUT)/%.elf) \
+        $(FIRMWARE_TEST_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
+	@$(SUITE) firmware-boot 1500 $(PYTHON) tests/firmware/boot.py
+
+run-firmware-chromium: $(FIRMWARE_OUT)/lm3s6965-raw.elf
+	@$(SUITE) firmware-chromium 300 $(PYTHON) tests/firmware/chromium.py

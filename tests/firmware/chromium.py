@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: MIT
+"""A browser behind the firmware: headless Chromium logs in at the proxy of the emulated board and loads a page full of
+images, over HTTP and through a tunnel. Writes build/results/firmware-chromium.tsv and build/firmware-chromium.png.
+
+Chromium is driven by its DevTools protocol over a pair of pipes: JSON messages that end with a NUL.
+"""
+import base64
+import fcntl
+import http.server
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zlib
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
+sys.path.insert(0, HERE)
+
+import world  # noqa: E402
+from board import HOST, ROOT, Board  # noqa: E402
+from boot import Server, certificate  # noqa: E402
+
+IMAGES = 24
+USER, PASSWORD = "operator", "swordfish"
+PATIENCE = 90
+# Nothing but what the test asks for goes over the network.
+QUIET = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--no-default-browser-check",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
+         "--disable-default-apps", "--disable-domain-reliability",
+         "--disable-features=OptimizationHints,MediaRouter,NetworkTimeServiceQuerying", "--disable-dev-shm-usage",
+         "--hide-scrollbars", "--window-size=820,640",
+         "--ignore-certificate-errors", "--remote-debugging-pipe")
+
+
+# ---- The page
+
+def png(number):
+    """A picture of its own for every number: 90 by 60, with noise, so that it does not compress away."""
+    width, height = 90 + number, 60
+    rows = b"".join(b"\0" + b"".join(bytes(((number * 40 + x) & 255, (y * 4) & 255, os.urandom(1)[0]))
+                                     for x in range(width)) for y in range(height))
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) +
+            chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+FILES = {f"/{i}.png": ("image/png", png(i)) for i in range(IMAGES)}
+FILES["/"] = ("text/html", ("<!doctype html><title>images</title><h1>Through the proxy of a microcontroller</h1>" +
+                            "".join(f'<img src="/{i}.png">' for i in range(IMAGES))).encode())
+
+
+class Origin(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    leaked = []
+
+    def do_GET(self):
+        if "Proxy-Authorization" in self.headers:
+            Origin.leaked.append(self.path)
+        kind, body = FILES.get(self.path, ("text/plain", b""))
+        self.send_response(200 if self.path in FILES else 404)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def serve(context=None):
+    server = Server(("127.0.0.1", 0), Origin)
+    if context:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_address[1]
+
+
+# ---- The browser
+
+class Browser:
+    def __init__(self, directory, proxy):
+        to_read, self.to_write = os.pipe()
+        self.from_read, from_write = os.pipe()
+        # out of the way of 3 and 4, where Chromium expects its ends
+        high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20) for fd in (to_read, from_write)]
+
+        def place():
+            os.dup2(high[0], 3)
+            os.dup2(high[1], 4)
+
+        command = ["chromium", *QUIET, f"--user-data-dir={directory}/profile", f"--proxy-server=http://{proxy}",
+                   "about:blank"]
+        environment = dict(os.environ, HOME=directory, XDG_CONFIG_HOME=directory, XDG_CACHE_HOME=directory)
+        with open(os.path.join(ROOT, "build", "log", "chromium.log"), "wb") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=False,
+                                            preexec_fn=place, env=environment, start_new_session=True)
+        for fd in (to_read, from_write, *high):
+            os.close(fd)
+        self.number, self.buffer, self.logins, self.session, self.events = 0, b"", 0, None, []
+
+    def message(self, deadline):
+        while b"\0" not in self.buffer:
+            if time.monotonic() > deadline:
+                raise AssertionError("the browser does not answer in time")
+            data = os.read(self.from_read, 1 << 20)
+            if not data:
+                raise AssertionError("the browser has ended: see build/log/chromium.log")
+            self.buffer += data
+        text, self.buffer = self.buffer.split(b"\0", 1)
+        return json.loads(text)
+
+    def post(self, method, **parameters):
+        self.number += 1
+        message = {"id": self.number, "method": method, "params": parameters}
+        if self.session:
+            message["sessionId"] = self.session
+        os.write(self.to_write, json.dumps(message).encode() + b"\0")
+        return self.number
+
+    def call(self, method, **parameters):
+        return self.until(lambda m: m.get("id") == number, number := self.post(method, **parameters))["result"]
+
+    def until(self, wanted, _=None):
+        """The next message that is wanted. Requests go on meanwhile, and who is asked for a login gets it."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            m = self.message(deadline)
+            if m.get("method") == "Fetch.requestPaused":
+                self.post("Fetch.continueRequest", requestId=m["params"]["requestId"])
+            elif m.get("method") == "Fetch.authRequired":
+                assert m["params"]["authChallenge"]["source"] == "Proxy", m
+                self.logins += 1
+                login = {"response": "ProvideCredentials", "username": USER, "password": PASSWORD}
+                self.post("Fetch.continueWithAuth", requestId=m["params"]["requestId"], authChallengeResponse=login)
+            if wanted(m):
+                assert "error" not in m, m
+                return m
+
+    def open_page(self):
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.call("Page.enable")
+        self.call("Fetch.enable", handleAuthRequests=True)
+
+    def load(self, url):
+        """Navigate; the images that were decoded, as [[path, width]]."""
+        self.post("Page.navigate", url=url)
+        self.until(lambda m: m.get("method") == "Page.loadEventFired")
+        found = self.call("Runtime.evaluate", returnByValue=True, expression="JSON.stringify([...document.images].map("
+                          "i => [new URL(i.src).pathname, i.complete ? i.naturalWidth : -1]))")
+        return json.loads(found["result"]["value"])
+
+    def screenshot(self, path):
+        data = self.call("Page.captureScreenshot", format="png")["data"]
+        with open(path, "wb") as f:
+            f.write(base64.b64decode(data))
+
+    def stop(self):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, 15)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, 9)
+            self.process.wait()
+
+
+# ---- Tests
+
+def check_page(browser, url):
+    found = dict(browser.load(url))
+    wanted = {f"/{i}.png": 90 + i for i in range(IMAGES)}
+    assert found == wanted, f"images and their widths: {found}"
+
+
+def check_log(board, port, tls_port):
+    text = board.console()
+    for i in range(IMAGES):
+        assert re.search(rf"{USER} GET http://{HOST}:{port}/{i}\.png 200 - origin rule=5 ", text), (i, text)
+    assert re.search(rf" - GET http://{HOST}:{port}/ 407 login_missing ", text), text
+    # tunnels may still be open: what is logged is what has ended
+    assert board.counters()["tunnels"] >= 1 and not re.search(rf"CONNECT {HOST}:{tls_port} [45]", text), text
+    assert not re.search("PANIC|FAULT", text), text
+
+
+def check_foreign(board, port, tls_port):
+    """What the browser asks for by itself was answered, by a refusal: no name resolves in this world."""
+    asked = re.findall(r" (?:GET|POST|CONNECT|HEAD) (\S+) (\d+) ", board.console())
+    foreign = {(t, status) for t, status in asked if not re.match(rf"(http://)?{HOST}:({port}|{tls_port})(/|$)", t)}
+    print("asked for by the browser itself:", foreign)
+    assert all(status in ("403", "407", "502") for _, status in foreign), foreign
+
+
+def main():
+    if shutil.which("chromium") is None:
+        write([("skip", "chromium is installed")])
+        return 0
+    if not world.enter():
+        write([("skip", "needs a network namespace, or the browser would reach the network")])
+        return 0
+    results = []
+
+    def run(name, function, *arguments):
+        try:
+            function(*arguments)
+            results.append(("pass", name))
+        except Exception as e:  # pylint: disable=broad-except
+            print(f"FAILED {name}: {e!r}")
+            results.append(("fail", name))
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory, Board("lm3s6965-raw") as board:
+        port, tls_port = serve(), serve(certificate(directory))
+        board.ready()
+        browser = Browser(directory, f"127.0.0.1:{board.port}")
+        try:
+            run("Chromium starts", browser.open_page)
+            run(f"a page with {IMAGES} images", check_page, browser, f"http://{HOST}:{port}/")
+            run("Chromium was asked for the login, and once is enough", lambda: expect(browser.logins == 1))
+            run("a screenshot of it", browser.screenshot, os.path.join(ROOT, "build", "firmware-chromium.png"))
+            run("the same page through a tunnel", check_page, browser, f"https://{HOST}:{tls_port}/")
+            run("the console names user and request of every image", check_log, board, port, tls_port)
+            run("the origin sees no Proxy-Authorization", lambda: expect(not Origin.leaked))
+            run("what the browser asks for by itself is refused", check_foreign, board, port, tls_port)
+        finally:
+            browser.stop()
+        print(board.console())
+    write(results)
+    return 1 if any(verdict == "fail" for verdict, _ in results) else 0
+
+
+def expect(condition):
+    assert condition
+
+
+def write(results):
+    directory = os.path.join(ROOT, os.environ.get("MINIPROXY_RESULTS", "build/results"))
+    os.makedirs(directory, exist_ok=True)
+    with open(os.path.join(directory, "firmware-chromium.tsv"), "w", encoding="utf-8") as f:
+        for verdict, name in results:
+            f.write(f"{verdict}\tfirmware-chromium\t{name}\t-\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * miniproxy in the image under test. IMAGE_TINY 1: for 64 KB of RAM; 0: the desktop's limits, with fewer sessions.
+ * IMAGE_SMALL 1: few sessions and buffers, as in build/miniproxy-small.
+ */
+#ifndef IMAGE_CONFIG_H
+#define IMAGE_CONFIG_H
+
+/* in place of the product's */
+#define FIRMWARE_CONFIG_H
+#define FIRMWARE_TIGHT 0
+
+#define MINIPROXY_LWIP_RAW_LISTENERS 4
+#define MINIPROXY_LWIP_SOCKETS_LISTENERS 4
+
+#define MINIPROXY_ASSERT(condition) ((condition) ? (void)0 : cpu_panic("ERROR: miniproxy: " #condition))
+_Noreturn void cpu_panic(const char *why);
+
+#if IMAGE_TINY
+
+#define NETS_MAX 4
+#define PORTS_MAX 4
+#define USERS_MAX 8
+#define LOG_LINE_MAX 2560
+#define MINIPROXY_ADDRESSES 4
+#define MINIPROXY_CLIENT_BUCKETS 1
+#define MINIPROXY_FIELDS_MAX 64
+#define MINIPROXY_THROTTLE_CLIENTS 8
+
+#if IMAGE_SMALL
+#define MINIPROXY_SESSIONS 4
+#define MINIPROXY_BUFFERS 5
+#define MINIPROXY_BUFFER_SIZE 1024
+#define MINIPROXY_SESSIONS_PER_CLIENT 4
+#else
+#define MINIPROXY_SESSIONS 6
+#define MINIPROXY_BUFFERS 5
+#define MINIPROXY_BUFFER_SIZE (NO_SYS ? 1536 : 1280)
+#endif
+#define MINIPROXY_RESERVED 1
+
+#define IMAGE_WORKER_STACK 3072
+#define IMAGE_HEAP 6656
+#define IMAGE_COMMAND_LINE 1024
+#define IMAGE_LARGE
+
+#else
+
+#if IMAGE_SMALL
+#define MINIPROXY_SESSIONS 4
+#define MINIPROXY_RESERVED 1
+#define MINIPROXY_SESSIONS_PER_CLIENT 4
+#define MINIPROXY_BUFFERS 5
+#define MINIPROXY_BUFFER_SIZE 1024
+#else
+#define MINIPROXY_SESSIONS 100
+#define MINIPROXY_RESERVED 8
+#endif
+
+#define IMAGE_WORKER_STACK 16384
+#define IMAGE_HEAP 1048576
+#define IMAGE_COMMAND_LINE 65536
+#define IMAGE_LARGE __attribute__((section(".psram")))
+
+#endif
+
+#include "examples/desktop/config.h"
+
+#endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lwIP's hooks: those of the product, and routes as the host build of the tests has them.
+ */
+#ifndef IMAGE_HOOKS_H
+#define IMAGE_HOOKS_H
+
+#include "random.h"
+
+#include "../../lwip/desktop/hooks.h"
+
+#endif

@@ -1,0 +1,1060 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What is the raw port's own: memory that runs out, and comes back; a bad network; everything at once. Arguments: the
+ * suite's name, the results file.
+ */
+#include "raw_world.h"
+
+#include "lwip/mem.h"
+#include "lwip/memp.h"
+#include "lwip/pbuf.h"
+#include "lwip/stats.h"
+#include "lwip/tcp.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct miniproxy_port *const port = &miniproxy_lwip_raw_port;
+
+enum {
+    RECORDS = MINIPROXY_LWIP_RAW_RECORDS,
+    FULL = LWIP_IPV6 && TCP_MSS > 1440 ? 1440 : TCP_MSS,
+    HOLD_MAX = (TCP_WND + FULL - 1) / FULL,
+    LIMITED = !MEMP_MEM_MALLOC, /* else memory does not run out */
+    PEER_WND = 4 * 1460
+};
+
+static mem_size_t heap_used; /* before anything happened */
+static uint8_t bytes[70000];
+
+static bool check(bool condition, const char *expected)
+{
+    return conformance_check(condition, expected);
+}
+
+static void run_ms(uint32_t ms)
+{
+    wire_run_us(ms * 1000u);
+}
+
+static int port_recv(struct miniproxy_conn *c, void *data, size_t len)
+{
+    int n = port->recv(&raw, c, data, len);
+
+    if (n == MINIPROXY_AGAIN) c->ready &= (uint8_t)~MINIPROXY_RD;
+    return n;
+}
+
+static int port_send(struct miniproxy_conn *c, const void *data, size_t len)
+{
+    int n = port->send(&raw, c, data, len);
+
+    if (n == MINIPROXY_AGAIN) c->ready &= (uint8_t)~MINIPROXY_WR;
+    return n;
+}
+
+static struct pbuf *kept_by(const struct miniproxy_conn *c)
+{
+    return ((struct miniproxy_lwip_raw_record *)c->handle)->kept;
+}
+
+static unsigned used(memp_t pool)
+{
+    return (unsigned)lwip_stats.memp[pool]->used;
+}
+
+static unsigned records_used(void)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < RECORDS; i++) n += raw.records[i].state != 0;
+    return n;
+}
+
+/* After every test: nothing is left behind in lwIP or in the port. */
+static bool all_given_back(void)
+{
+    run_ms(30000);
+    check(records_used() == 0, "all records are free again");
+    check(used(MEMP_TCP_PCB) == 0, "all PCBs are free again");
+    check(used(MEMP_TCP_SEG) == 0, "all segments are free again");
+    check(used(MEMP_PBUF_POOL) == 0 && used(MEMP_PBUF) == 0, "all pbufs are free again");
+    return check(lwip_stats.mem.used == heap_used, "the heap is as before");
+}
+
+/* ---- Streams whose octets can be checked at both ends ---- */
+
+struct stream {
+    uint8_t data[16384];
+    size_t at, end;
+};
+
+static void stream_put(struct stream *s, const void *data, size_t len)
+{
+    memmove(s->data, s->data + s->at, s->end - s->at);
+    s->end -= s->at;
+    s->at = 0;
+    if (s->end + len > sizeof s->data) abort();
+    memcpy(s->data + s->end, data, len);
+    s->end += len;
+}
+
+static size_t stream_len(const struct stream *s)
+{
+    return s->end - s->at;
+}
+
+static bool stream_take(struct stream *s, const void *data, size_t len)
+{
+    if (len > stream_len(s) || memcmp(s->data + s->at, data, len) != 0)
+        return check(false, "octets arrive as they were sent");
+    s->at += len;
+    return true;
+}
+
+static void random_bytes(size_t len)
+{
+    for (size_t i = 0; i < len; i++) bytes[i] = (uint8_t)wire_rand(256);
+}
+
+/* ---- A connection with its peer, and what is on the way ---- */
+
+struct end {
+    struct miniproxy_conn *c;
+    int peer;
+    struct stream in, out;              /* peer to port, port to peer */
+    bool peer_finished, finished, gone; /* gone: some reset; only what comes is compared no more */
+};
+
+static bool open_end(struct end *e, enum conformance_kind kind)
+{
+    struct conformance_pair p;
+
+    memset(e, 0, sizeof *e);
+    if (!conformance_pair(&p, kind)) return false;
+    e->c = p.c;
+    e->peer = p.peer;
+    return true;
+}
+
+static size_t peer_sends(struct end *e, size_t len)
+{
+    int n;
+
+    if (len > sizeof e->in.data - stream_len(&e->in)) len = sizeof e->in.data - stream_len(&e->in);
+    random_bytes(len);
+    n = len > 0 ? peer_send(e->peer, bytes, len) : 0;
+    if (n > 0) stream_put(&e->in, bytes, (size_t)n);
+    return n > 0 ? (size_t)n : 0;
+}
+
+static int peer_gets(struct end *e, size_t len)
+{
+    int n = peer_recv(e->peer, bytes, len);
+
+    if (n > 0) stream_take(&e->out, bytes, (size_t)n);
+    return n;
+}
+
+static int sends(struct end *e, size_t len)
+{
+    int n;
+
+    random_bytes(len);
+    n = port_send(e->c, bytes, len);
+    if (n > 0) stream_put(&e->out, bytes, (size_t)n);
+    return n;
+}
+
+static int gets(struct end *e, size_t len)
+{
+    int n = port_recv(e->c, bytes, len);
+
+    if (n > 0) stream_take(&e->in, bytes, (size_t)n);
+    return n;
+}
+
+static int relays(struct end *from, struct end *to, size_t max)
+{
+    int n;
+
+    if (port->relay == NULL) {
+        /* as the core would; what cannot be sent would be lost here, so ask before */
+        size_t room = tcp_sndbuf(((struct miniproxy_lwip_raw_record *)to->c->handle)->pcb);
+
+        if (room > max) room = max;
+        n = room > 0 ? port_recv(from->c, bytes, room) : MINIPROXY_AGAIN;
+        for (int sent = 0, part; sent < n; sent += part) {
+            part = port_send(to->c, bytes + sent, (size_t)(n - sent));
+            if (!check(part > 0, "what has room is taken")) return MINIPROXY_EFAIL;
+        }
+    } else {
+        n = port->relay(&raw, from->c, to->c, max);
+    }
+    if (n <= 0) return n;
+    if (!check((size_t)n <= max && (size_t)n <= stream_len(&from->in), "relay takes what has come, max at most"))
+        return MINIPROXY_EFAIL;
+    stream_put(&to->out, from->in.data + from->in.at, (size_t)n);
+    from->in.at += (size_t)n;
+    return n;
+}
+
+/* The peer reads until the end, which must be `result` after all octets that are due. */
+static bool peer_reads_out(struct end *e, int result)
+{
+    int n = 0;
+
+    for (int i = 0; i < 200000 && (n >= 0 || n == MINIPROXY_AGAIN); i++) {
+        n = peer_gets(e, sizeof bytes / 2);
+        if (n == MINIPROXY_AGAIN) run_ms(1);
+    }
+    return check(n == result, "the peer sees how it ends") &&
+           check(result != MINIPROXY_EOF || stream_len(&e->out) == 0, "everything is delivered");
+}
+
+/* Send more than a peer that does not read can take. */
+static void overfill(struct end *e, size_t extra)
+{
+    size_t left = PEER_WND + extra;
+
+    for (int i = 0; i < 5000 && left > TCP_MSS; i++) {
+        int n = e->c->ready & MINIPROXY_WR ? sends(e, left < 1000 ? left : 1000) : 0;
+
+        if (n > 0) left -= (size_t)n;
+        run_ms(1);
+    }
+    check(left <= TCP_MSS, "send takes octets");
+}
+
+/* ---- Pbufs ---- */
+
+/* Connections of all records; half of them accepted. */
+static unsigned open_many(struct end *ends, unsigned count)
+{
+    unsigned n = 0;
+
+    while (n < count && open_end(&ends[n], n % 2 == 0 ? CONFORMANCE_ACCEPTED_4 : CONFORMANCE_CONNECTED_4)) n++;
+    check(n == count, "connections open");
+    return n;
+}
+
+static struct end ends[RECORDS];
+
+static bool test_single_octets(void)
+{
+    unsigned count = open_many(ends, RECORDS);
+
+    for (int round = 0; round < 2 * TCP_WND; round++) {
+        for (unsigned i = 0; i < count; i++) peer_sends(&ends[i], 1);
+        if (round % 8 == 0) wire_run_us(200);
+    }
+    run_ms(3000);
+    check(wire_counts.no_pbuf == 0 && wire_counts.small_spared == 0, "the pool never runs out");
+    if (LIMITED) check(lwip_stats.memp[MEMP_PBUF_POOL]->max <= RECORDS * HOLD_MAX + 2, "octets share pbufs");
+    for (unsigned i = 0; i < count; i++) {
+        check(stream_len(&ends[i].in) >= TCP_WND, "a window full has been sent");
+        for (int idle = 0; idle < 500 && stream_len(&ends[i].in) > 0;) {
+            if (gets(&ends[i], 1 + wire_rand(300)) > 0) idle = 0;
+            else run_ms(1), idle++;
+        }
+        if (!check(stream_len(&ends[i].in) == 0, "all of it arrives")) return false;
+    }
+    return true;
+}
+
+/* The same, passed on to sinks that do not read. */
+static bool test_single_octets_relayed(void)
+{
+    unsigned count = open_many(ends, 6);
+
+    if (port->relay == NULL) return true;
+    for (unsigned i = 1; i < count; i += 2) overfill(&ends[i], TCP_MSS);
+    for (int round = 0; round < 300; round++) {
+        for (unsigned i = 0; i + 1 < count; i += 2) {
+            peer_sends(&ends[i], 1);
+            if (ends[i + 1].c->ready & MINIPROXY_WR) relays(&ends[i], &ends[i + 1], 5000);
+        }
+        wire_run_us(200);
+    }
+    for (unsigned i = 1; i < count; i += 2) {
+        unsigned kept = 0;
+
+        for (const struct pbuf *p = kept_by(ends[i].c); p != NULL; p = p->next) kept++;
+        check(kept <= HOLD_MAX, "no more pbufs are kept than a window fills");
+    }
+    if (LIMITED) check(lwip_stats.memp[MEMP_PBUF_POOL]->max <= RECORDS * HOLD_MAX + 2, "octets share pbufs");
+    return check(wire_counts.no_pbuf == 0 && wire_counts.small_spared == 0, "the pool never runs out");
+}
+
+/* Odd sizes, read in odd pieces, so that pbufs are half read when more comes. */
+static bool test_odd_sizes(void)
+{
+    if (!open_end(&ends[0], CONFORMANCE_ACCEPTED_4)) return false;
+    for (int round = 0; round < 20000; round++) {
+        if (wire_rand(2) == 0) peer_sends(&ends[0], 1 + wire_rand(wire_rand(4) == 0 ? 2000 : 40));
+        wire_run_us(100 + wire_rand(500));
+        if (wire_rand(3) == 0) gets(&ends[0], 1 + wire_rand(wire_rand(3) == 0 ? 3000 : 50));
+    }
+    return true;
+}
+
+static struct pbuf *take_pool(void)
+{
+    struct pbuf *all = NULL, *p;
+
+    while ((p = pbuf_alloc(PBUF_RAW, 1, PBUF_POOL)) != NULL) {
+        p->next = all;
+        all = p;
+    }
+    return all;
+}
+
+static void give_pool(struct pbuf *all)
+{
+    while (all != NULL) {
+        struct pbuf *next = all->next;
+
+        all->next = NULL;
+        pbuf_free(all);
+        all = next;
+    }
+}
+
+/* With the pool empty nothing can be received but small frames, by grace of the driver. Sending goes on. */
+static bool test_pool_gone(void)
+{
+    struct pbuf *all;
+    size_t total = 0;
+
+    if (!LIMITED) return true;
+    if (!open_end(&ends[0], CONFORMANCE_ACCEPTED_4) || !open_end(&ends[1], CONFORMANCE_CONNECTED_4)) return false;
+    all = take_pool();
+    for (int round = 0; round < 20000 && total < 50000; round++) {
+        int n = ends[0].c->ready & MINIPROXY_WR ? sends(&ends[0], 1000) : 0;
+
+        if (n > 0) total += (size_t)n;
+        wire_run_us(200);
+        peer_gets(&ends[0], 3000);
+    }
+    check(total >= 50000, "sending goes on without the pool");
+    check(wire_counts.small_spared > 0, "the test empties the pool");
+    peer_sends(&ends[1], 1000);
+    run_ms(500);
+    check(gets(&ends[1], 1000) == MINIPROXY_AGAIN, "the test empties the pool");
+    give_pool(all);
+    for (int i = 0; i < 20000 && stream_len(&ends[1].in) > 0; i++) {
+        gets(&ends[1], 1000);
+        run_ms(1);
+    }
+    return check(stream_len(&ends[1].in) == 0, "receiving goes on once there are pbufs again");
+}
+
+/* Sinks that do not read: what waits for them must not take the pool from the others. */
+static bool test_stalled_sinks(void)
+{
+    unsigned stalled = RECORDS - 2;
+    size_t total = 0;
+
+    if (open_many(ends, RECORDS) < RECORDS) return false;
+    for (int round = 0; round < 3000; round++) {
+        for (unsigned i = 0; i + 1 < stalled; i += 2) {
+            peer_sends(&ends[i], 1000);
+            if ((ends[i].c->ready & MINIPROXY_RD) && (ends[i + 1].c->ready & MINIPROXY_WR))
+                relays(&ends[i], &ends[i + 1], 5000);
+        }
+        wire_run_us(100);
+    }
+    for (unsigned i = 0; i + 1 < stalled; i += 2)
+        check(stream_len(&ends[i].in) + stream_len(&ends[i + 1].out) <=
+                  2 * (size_t)PEER_WND + TCP_SND_BUF + TCP_WND + 1000,
+              "a window opens only as octets are acknowledged");
+    for (int round = 0; round < 20000 && total < 100000; round++) {
+        int n;
+
+        peer_sends(&ends[stalled], 1000);
+        n = relays(&ends[stalled], &ends[stalled + 1], 5000);
+        if (n > 0) total += (size_t)n;
+        peer_gets(&ends[stalled + 1], 3000);
+        wire_run_us(200);
+    }
+    check(total >= 100000, "one that reads is served beside");
+    return check(wire_counts.no_pbuf == 0, "the pool never runs out");
+}
+
+/* ---- PCBs ---- */
+
+static unsigned take_pcbs(struct tcp_pcb *taken[MEMP_NUM_TCP_PCB])
+{
+    unsigned n = 0;
+
+    while (n < MEMP_NUM_TCP_PCB && (taken[n] = tcp_new()) != NULL) n++;
+    return n;
+}
+
+static bool test_pcbs_gone(void)
+{
+    const struct miniproxy_addr to = raw_world_peer_at(4, 9);
+    struct tcp_pcb *taken[MEMP_NUM_TCP_PCB];
+    unsigned n;
+
+    if (!LIMITED) return true;
+    n = take_pcbs(taken);
+    for (int i = 0; i < 3; i++) {
+        struct miniproxy_conn *c = conformance_take();
+
+        check(port->connect(&raw, c, &to) == MINIPROXY_ERESOURCES, "ERESOURCES");
+        conformance_give(c, false);
+    }
+    peer_connect(4, raw_world_port());
+    run_ms(1000);
+    check(!conformance_accept_woken(), "the test takes all PCBs");
+    while (n > 0) tcp_close(taken[--n]);
+    run_ms(10000);
+    check(conformance_accept_woken(), "a client that repeats its SYN is served");
+    return open_end(&ends[0], CONFORMANCE_CONNECTED_4);
+}
+
+/* Closed connections whose peers do not read give way to new ones. */
+static bool test_closed_give_way(void)
+{
+    unsigned count = MEMP_NUM_TCP_PCB;
+
+    if (!LIMITED || MEM_SIZE < 30000 || open_many(ends, count) < count) return true;
+    for (unsigned i = 0; i < count; i++) {
+        overfill(&ends[i], TCP_SND_BUF);
+        conformance_give(ends[i].c, false);
+    }
+    run_ms(20000);
+    check(used(MEMP_TCP_PCB) == count, "they are still to be delivered");
+    return open_end(&ends[0], CONFORMANCE_CONNECTED_4) && open_end(&ends[1], CONFORMANCE_ACCEPTED_4);
+}
+
+/* Nobody keeps a closed connection for ever. */
+static bool test_closed_for_long(void)
+{
+    if (!open_end(&ends[0], CONFORMANCE_ACCEPTED_4)) return false;
+    overfill(&ends[0], TCP_SND_BUF);
+    conformance_give(ends[0].c, false);
+    run_ms(MINIPROXY_LWIP_RAW_LINGER_S * 1000u - 5000u);
+    check(records_used() == 1, "it is kept for a while");
+    run_ms(10000);
+    check(records_used() == 0, "but not for ever");
+    return peer_reads_out(&ends[0], MINIPROXY_ERESET);
+}
+
+/* ---- Heap and segments ---- */
+
+static void *take_heap(void)
+{
+    void *all = NULL;
+
+    for (mem_size_t size = 4096; size >= 16; size /= 2) {
+        void *p;
+
+        while ((p = mem_malloc(size)) != NULL) {
+            memcpy(p, &all, sizeof all);
+            all = p;
+        }
+    }
+    return all;
+}
+
+static void *take_segments(void)
+{
+    void *all = NULL, *p;
+
+    while ((p = memp_malloc(MEMP_TCP_SEG)) != NULL) {
+        memcpy(p, &all, sizeof all);
+        all = p;
+    }
+    return all;
+}
+
+static void give(void *all, bool heap)
+{
+    while (all != NULL) {
+        void *next;
+
+        memcpy(&next, all, sizeof next);
+        if (heap) mem_free(all);
+        else memp_free(MEMP_TCP_SEG, all);
+        all = next;
+    }
+}
+
+static bool without_memory(bool heap)
+{
+    const struct miniproxy_addr to = raw_world_peer_at(4, 9);
+    struct miniproxy_conn *c;
+    void *all;
+
+    if (!LIMITED) return true;
+    for (int i = 0; i < 3; i++)
+        if (!open_end(&ends[i], CONFORMANCE_ACCEPTED_4)) return false;
+    if (!open_end(&ends[3], CONFORMANCE_CONNECTED_4)) return false;
+    for (int i = 0; i < 3; i++) check(sends(&ends[i], 100) == 100, "sent before");
+    peer_sends(&ends[3], 2 * TCP_MSS);
+    run_ms(600); /* all of it acknowledged */
+    all = heap ? take_heap() : take_segments();
+    check(sends(&ends[0], 100) == MINIPROXY_AGAIN, "send says AGAIN without memory");
+    if (port->relay != NULL) {
+        check(relays(&ends[3], &ends[0], 1000) == MINIPROXY_AGAIN, "relay says AGAIN without memory");
+        check((ends[0].c->ready & MINIPROXY_WR) == 0, "and that it waits for the sink");
+    }
+    ends[0].c->ready = 0;
+    run_ms(1200);
+    ends[0].c->ready &= (uint8_t)~MINIPROXY_WR;
+    check(sends(&ends[0], 100) == MINIPROXY_AGAIN, "AGAIN without memory");
+    check(port->finish(&raw, ends[1].c) == MINIPROXY_OK, "finish is accepted without memory");
+    conformance_give(ends[2].c, false);
+    c = conformance_take();
+    check(port->connect(&raw, c, &to) == MINIPROXY_ERESOURCES, "ERESOURCES");
+    conformance_give(c, false);
+    run_ms(500);
+    check(peer_gets(&ends[1], 1000) == 100 && peer_gets(&ends[1], 1000) == MINIPROXY_AGAIN, "no FIN without memory");
+    give(all, heap);
+    check(conformance_await(ends[0].c, MINIPROXY_WR), "a wake when there is memory again");
+    check(sends(&ends[0], 100) == 100, "and send takes octets");
+    while (stream_len(&ends[3].in) > 0 && check(relays(&ends[3], &ends[0], 1000) > 0, "relay goes on")) run_ms(1);
+    conformance_give(ends[0].c, false);
+    return peer_reads_out(&ends[0], MINIPROXY_EOF) && peer_reads_out(&ends[1], MINIPROXY_EOF) &&
+           peer_reads_out(&ends[2], MINIPROXY_EOF);
+}
+
+static bool test_heap_gone(void)
+{
+    return without_memory(true);
+}
+
+static bool test_segments_gone(void)
+{
+    return without_memory(false);
+}
+
+/* Many send at once, more than the heap can hold: all get on, and acknowledgements always come in. */
+static bool test_heap_shared(void)
+{
+    unsigned count = open_many(ends, RECORDS);
+    size_t done = 0, want = (size_t)count * 20000;
+
+    for (int round = 0; round < 200000 && done < want; round++) {
+        for (unsigned i = 0; i < count; i++) {
+            int n = ends[i].c->ready & MINIPROXY_WR ? sends(&ends[i], 1000) : 0;
+
+            if (n > 0) done += (size_t)n;
+            if (wire_rand(4) == 0) peer_gets(&ends[i], 3000);
+        }
+        wire_run_us(300);
+    }
+    return check(done >= want, "all get on");
+}
+
+/* ---- Relay ---- */
+
+static bool test_relay_much(void)
+{
+    size_t total = 0;
+
+    if (!open_end(&ends[0], CONFORMANCE_CONNECTED_4) || !open_end(&ends[1], CONFORMANCE_ACCEPTED_4)) return false;
+    for (int round = 0; round < 400000 && total < 3000000; round++) {
+        int n = 0;
+
+        peer_sends(&ends[0], 1 + wire_rand(4000));
+        if ((ends[0].c->ready & MINIPROXY_RD) && (ends[1].c->ready & MINIPROXY_WR))
+            n = relays(&ends[0], &ends[1], 1 + wire_rand(wire_rand(2) == 0 ? 100000 : 700));
+        else if ((ends[1].c->ready & MINIPROXY_WR) && wire_rand(50) == 0) n = sends(&ends[1], 1 + wire_rand(200));
+        if (wire_rand(100) == 0 && gets(&ends[0], 1 + wire_rand(700)) == MINIPROXY_EOF) return false;
+        if (n > 0) total += (size_t)n;
+        if (wire_rand(3) > 0) peer_gets(&ends[1], 1 + wire_rand(6000));
+        wire_run_us(wire_rand(300));
+        if (conformance_why() != NULL) return false;
+    }
+    check(total >= 3000000, "it gets on");
+    conformance_give(ends[1].c, false);
+    return peer_reads_out(&ends[1], MINIPROXY_EOF);
+}
+
+/* A full pbuf is not copied. */
+static bool test_relay_keeps(void)
+{
+    bool kept = false;
+
+    if (port->relay == NULL) return true;
+    if (!open_end(&ends[0], CONFORMANCE_CONNECTED_4) || !open_end(&ends[1], CONFORMANCE_ACCEPTED_4)) return false;
+    peer_sends(&ends[0], TCP_MSS + 100);
+    run_ms(100);
+    for (int n = 1; n > 0;) {
+        n = relays(&ends[0], &ends[1], 10000);
+        kept = kept || kept_by(ends[1].c) != NULL;
+        run_ms(1);
+    }
+    check(kept, "a full pbuf is passed on as it is");
+    run_ms(100);
+    check(kept_by(ends[1].c) == NULL, "until it has been acknowledged");
+    conformance_give(ends[1].c, false);
+    return peer_reads_out(&ends[1], MINIPROXY_EOF);
+}
+
+/* Full sinks; then one side goes away in each way there is. */
+static bool relay_ends(bool source_first, bool hard, bool peer_resets)
+{
+    struct end *from = &ends[0], *to = &ends[1];
+
+    if (!open_end(from, CONFORMANCE_CONNECTED_4) || !open_end(to, CONFORMANCE_ACCEPTED_4)) return false;
+    for (int round = 0; round < 500; round++) {
+        peer_sends(from, 1000);
+        if (relays(from, to, 5000) < 0) wire_run_us(200);
+    }
+    if (source_first) {
+        if (peer_resets) peer_reset(from->peer);
+        else conformance_give(from->c, hard);
+        run_ms(50);
+        conformance_give(to->c, false);
+        return peer_reads_out(to, MINIPROXY_EOF);
+    }
+    if (peer_resets) peer_reset(to->peer);
+    else conformance_give(to->c, hard);
+    run_ms(50);
+    if (!peer_resets && !peer_reads_out(to, hard ? MINIPROXY_ERESET : MINIPROXY_EOF)) return false;
+    if (peer_resets && port->relay != NULL) check(relays(from, to, 1) == MINIPROXY_ESINK, "ESINK");
+    /* The window opens again: the source goes on. */
+    for (size_t total = 0; total < 20000;) {
+        int n;
+
+        peer_sends(from, 1000);
+        n = gets(from, 1000);
+        if (n > 0) total += (size_t)n;
+        if (!check(n > 0 || n == MINIPROXY_AGAIN, "the source goes on")) return false;
+        run_ms(1);
+    }
+    return true;
+}
+
+static bool test_relay_ends(void)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        if (!relay_ends((i & 1) != 0, (i & 2) != 0, (i & 4) != 0)) return false;
+        if (!conformance_end()) return false;
+        conformance_begin(&raw_world);
+    }
+    return true;
+}
+
+/* What a connection keeps of one source is acknowledged before another's is kept. */
+static bool test_relay_second_source(void)
+{
+    if (port->relay == NULL) return true;
+    for (unsigned i = 0; i < 3; i++)
+        if (!open_end(&ends[i], i == 0 ? CONFORMANCE_ACCEPTED_4 : CONFORMANCE_CONNECTED_4)) return false;
+    for (unsigned i = 1; i < 3; i++) {
+        unsigned n = 0;
+
+        for (int round = 0; round < 300; round++) {
+            peer_sends(&ends[i], 1000);
+            relays(&ends[i], &ends[0], 5000);
+            wire_run_us(200);
+        }
+        for (const struct pbuf *p = kept_by(ends[0].c); p != NULL; p = p->next) n++;
+        check(n <= HOLD_MAX, "what is kept is bounded by one window");
+        conformance_give(ends[i].c, false);
+        if (i == 1) peer_gets(&ends[0], 2 * TCP_MSS);
+        run_ms(20);
+    }
+    conformance_give(ends[0].c, false);
+    return peer_reads_out(&ends[0], MINIPROXY_EOF);
+}
+
+/* ---- Ends ---- */
+
+/* lwIP would reset a connection that is closed while octets are unread. */
+static bool test_close_unread(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        if (!open_end(&ends[i], CONFORMANCE_ACCEPTED_4)) return false;
+        peer_sends(&ends[i], 1500);
+        for (int round = 0; round < 50; round++) {
+            if (ends[i].c->ready & MINIPROXY_WR) sends(&ends[i], 1000);
+            run_ms(1);
+        }
+        if (i == 1) check(gets(&ends[i], 100) == 100, "something has come");
+        conformance_give(ends[i].c, false);
+        for (int round = 0; round < 20; round++) {
+            peer_sends(&ends[i], 700); /* and goes on sending */
+            run_ms(5);
+        }
+        if (!peer_reads_out(&ends[i], MINIPROXY_EOF)) return false;
+    }
+    return true;
+}
+
+/* lwIP forgets a PCB without a word once both sides have sent their FIN. */
+static bool test_both_finish(void)
+{
+    for (unsigned i = 0; i < 12; i++) {
+        struct end *e = &ends[0];
+        int n;
+
+        if (!open_end(e, i % 2 == 0 ? CONFORMANCE_ACCEPTED_4 : CONFORMANCE_CONNECTED_4)) return false;
+        sends(e, 900);
+        peer_sends(e, 800);
+        if (i % 3 != 0) run_ms(30);
+        if (i % 4 < 2) {
+            peer_finish(e->peer);
+            if (i % 4 == 0) run_ms(30);
+            check(port->finish(&raw, e->c) == MINIPROXY_OK, "finish");
+        } else {
+            check(port->finish(&raw, e->c) == MINIPROXY_OK, "finish");
+            /* what the peer says is lost, until its FIN acknowledges everything at once */
+            if (i % 4 == 3) wire_faults.loss = 1000;
+            run_ms(30);
+            wire_faults.loss = 0;
+            peer_finish(e->peer);
+        }
+        if (!peer_reads_out(e, MINIPROXY_EOF)) return false;
+        run_ms(i % 2 == 0 ? 10 : 12000); /* by now it is gone */
+        while ((n = gets(e, 300)) > 0) continue;
+        check(n == MINIPROXY_EOF && stream_len(&e->in) == 0, "all octets, then EOF");
+        check(port_send(e->c, bytes, 10) == MINIPROXY_ERESET, "send after the end is an error");
+        conformance_give(e->c, i % 3 == 0);
+    }
+    return true;
+}
+
+static bool test_broken_hint(void)
+{
+    if (!open_end(&ends[0], CONFORMANCE_ACCEPTED_4)) return false;
+    peer_sends(&ends[0], 500);
+    run_ms(20);
+    peer_reset(ends[0].peer);
+    run_ms(20);
+    check((ends[0].c->ready & MINIPROXY_BROKEN) != 0, "a reset is told, though octets are unread");
+    return check(gets(&ends[0], 1000) == 500, "which are still there") &&
+           check(gets(&ends[0], 1000) == MINIPROXY_ERESET, "ERESET");
+}
+
+/* ---- accept ---- */
+
+static bool test_pending(void)
+{
+    struct miniproxy_addr from;
+    struct miniproxy_conn *c = conformance_take();
+    int peers[MINIPROXY_LWIP_RAW_BACKLOG + 3];
+    unsigned waiting = 0;
+
+    for (unsigned i = 0; i < MINIPROXY_LWIP_RAW_BACKLOG + 3u; i++) peers[i] = peer_connect(4, raw_world_port());
+    run_ms(50);
+    check(records_used() == MINIPROXY_LWIP_RAW_BACKLOG, "no more wait than the backlog allows");
+    peer_send(peers[1], "hello", 5);
+    peer_finish(peers[1]);
+    peer_reset(peers[0]);
+    run_ms(50);
+    check(records_used() < MINIPROXY_LWIP_RAW_BACKLOG, "one that is reset vanishes");
+    check(port->accept(&raw, c, &from) == MINIPROXY_OK && from.port == peer_port(peers[1]), "first come, first served");
+    check((c->ready & MINIPROXY_RD) != 0, "what came before is there");
+    check(port_recv(c, bytes, 100) == 5 && port_recv(c, bytes, 100) == MINIPROXY_EOF, "what came before is there");
+    run_ms(20000); /* the others repeat their SYN */
+    while (port->accept(&raw, conformance_take(), &from) == MINIPROXY_OK) waiting++;
+    return check(waiting >= MINIPROXY_LWIP_RAW_BACKLOG - 1, "those who waited are served");
+}
+
+static bool test_stop_listening(void)
+{
+    const struct miniproxy_addr any = {.family = 0}, four = {.family = 4},
+                                foreign = {.ip = {10, 0, 0, 77}, .family = 4};
+    int waiting = peer_connect(4, raw_world_port()), listening;
+
+    if (!open_end(&ends[0], CONFORMANCE_CONNECTED_4)) return false;
+    run_ms(50);
+    miniproxy_lwip_raw_stop_listening(&raw);
+    run_ms(50);
+    check(peer_is_reset(waiting), "who waits is reset");
+    check(sends(&ends[0], 100) == 100, "what is open stays");
+    conformance_give(ends[0].c, false);
+    if (!peer_reads_out(&ends[0], MINIPROXY_EOF)) return false;
+    for (int i = 0; i < MINIPROXY_LWIP_RAW_LISTENERS; i++)
+        check(miniproxy_lwip_raw_listen(&raw, i == 0 ? &any : i == 1 ? &foreign : &four) > 0, "listens");
+    check(miniproxy_lwip_raw_listen(&raw, &four) == -1, "no more than there is room for");
+    miniproxy_lwip_raw_stop_listening(&raw);
+    listening = miniproxy_lwip_raw_listen(&raw, &(struct miniproxy_addr){.family = 0, .port = raw_world_port()});
+    return check(listening == raw_world_port(), "listens again at the same port");
+}
+
+/* ---- Names ---- */
+
+static bool test_names_run_out(void)
+{
+    struct miniproxy_conn *c[MINIPROXY_LWIP_RAW_LOOKUPS];
+    struct miniproxy_addr out;
+    bool ok = true;
+
+    peer_hold_names(true);
+    for (int i = 0; i < MINIPROXY_LWIP_RAW_LOOKUPS; i++) {
+        c[i] = conformance_take();
+        ok = ok && check(port->resolve(&raw, c[i], "slow.test", &out, 1) == MINIPROXY_AGAIN, "AGAIN");
+    }
+    ok = ok && check(port->resolve(&raw, conformance_take(), "n1.test", &out, 1) == MINIPROXY_ERESOURCES, "ERESOURCES");
+    for (int i = 0; i < MINIPROXY_LWIP_RAW_LOOKUPS; i++) conformance_give(c[i], i % 2 == 0);
+    ok = ok && check(port->resolve(&raw, conformance_take(), "n1.test", &out, 1) == MINIPROXY_ERESOURCES,
+                     "lwIP still holds them");
+    peer_hold_names(false);
+    run_ms(50);
+    return ok && check(conformance_resolve(conformance_take(), "n1.test", &out, 1) == 1, "they are free again") &&
+           check(out.family == 4 && out.ip[3] == 1, "the address of the name that was asked for");
+}
+
+static bool test_names(void)
+{
+    static char name[400];
+    struct miniproxy_addr out = {.family = 0};
+
+    memset(name, 'a', sizeof name - 1);
+    check(conformance_resolve(conformance_take(), name, &out, 1) == MINIPROXY_ENAME, "too long: ENAME");
+    check(conformance_resolve(conformance_take(), "broken.test", &out, 1) == MINIPROXY_ENAME,
+          "lwIP does not tell SERVFAIL from NXDOMAIN");
+    if (LWIP_IPV6) {
+        check(conformance_resolve(conformance_take(), "six.test", &out, 1) == 1 && out.family == 6,
+              "IPv6 where there is no IPv4");
+    }
+    return check(conformance_resolve(conformance_take(), "n7.test", &out, 1) == 1 && out.ip[3] == 7, "answered") &&
+           check(conformance_resolve(conformance_take(), "n7.test", &out, 1) == 1 && out.ip[3] == 7, "from the cache");
+}
+
+/* The connection is gone, and the port has been told to end, when the answer comes. */
+static bool test_names_late(void)
+{
+    struct miniproxy_conn *c = conformance_take();
+    struct miniproxy_addr out;
+
+    peer_hold_names(true);
+    check(port->resolve(&raw, c, "slow.test", &out, 1) == MINIPROXY_AGAIN, "AGAIN");
+    conformance_give(c, true);
+    if (!open_end(&ends[0], CONFORMANCE_ACCEPTED_4)) return false;
+    sends(&ends[0], 100);
+    conformance_give(ends[0].c, false);
+    miniproxy_lwip_raw_end(&raw);
+    check(records_used() == 0, "end frees everything");
+    peer_hold_names(false);
+    run_ms(100);
+    for (int i = 0; i < MINIPROXY_LWIP_RAW_LOOKUPS; i++) check(raw.lookups[i].result == 0, "lookups end");
+    return check(miniproxy_lwip_raw_listen(&raw, &(struct miniproxy_addr){.family = 0, .port = raw_world_port()}) > 0,
+                 "listens again");
+}
+
+/* ---- A bad network ---- */
+
+static bool exchange(size_t want)
+{
+    struct end *a = &ends[0], *b = &ends[1];
+    size_t down = 0, up = 0;
+
+    if (!open_end(a, CONFORMANCE_CONNECTED_4) || !open_end(b, CONFORMANCE_ACCEPTED_4)) return false;
+    for (int round = 0; round < 2000000 && (down < want || up < want); round++) {
+        int n;
+
+        peer_sends(a, 1 + wire_rand(2000));
+        peer_sends(b, 1 + wire_rand(2000));
+        n = relays(a, b, 1 + wire_rand(5000));
+        if (!check(n > 0 || n == MINIPROXY_AGAIN, "relay")) return false;
+        if (n > 0) down += (size_t)n;
+        n = gets(b, 1 + wire_rand(2000));
+        if (!check(n > 0 || n == MINIPROXY_AGAIN, "recv")) return false;
+        if (n > 0) up += (size_t)n;
+        if (wire_rand(2) == 0) sends(a, 1 + wire_rand(1000));
+        if (wire_rand(2) == 0) peer_gets(a, 1 + wire_rand(3000));
+        if (wire_rand(2) == 0) peer_gets(b, 1 + wire_rand(3000));
+        wire_run_us(2000);
+        if (conformance_why() != NULL) return false;
+    }
+    check(down >= want && up >= want, "it gets on");
+    conformance_give(a->c, false);
+    conformance_give(b->c, false);
+    return peer_reads_out(a, MINIPROXY_EOF) && peer_reads_out(b, MINIPROXY_EOF);
+}
+
+static bool test_bad_network(void)
+{
+    for (uint32_t seed = 1; seed <= 6; seed++) {
+        wire_seed(seed);
+        wire_faults = (struct wire_faults){.loss = 5 * seed, .copies = 20, .delay_us = 1000, .jitter_us = 1500};
+        if (!exchange(120000)) return false;
+        wire_faults = (struct wire_faults){0};
+        if (!conformance_end()) return false;
+        conformance_begin(&raw_world);
+    }
+    return check(wire_counts.lost > 100, "the wire loses");
+}
+
+/* ---- Everything ---- */
+
+static bool may_open(struct end *e)
+{
+    static const enum conformance_kind kinds[4] = {CONFORMANCE_ACCEPTED_4, CONFORMANCE_CONNECTED_4,
+                                                   CONFORMANCE_ACCEPTED_6, CONFORMANCE_CONNECTED_6};
+
+    return open_end(e, kinds[wire_rand(LWIP_IPV6 ? 4 : 2)]);
+}
+
+/* An end of e that the port reported. */
+static void note(struct end *e, int n)
+{
+    if (n > 0 || n == MINIPROXY_AGAIN) return;
+    if (n == MINIPROXY_EOF) {
+        check(e->peer_finished || e->gone, "EOF comes after a FIN");
+        check(stream_len(&e->in) == 0 || e->gone, "EOF comes after all octets");
+    } else {
+        check(e->gone || e->peer_finished || e->finished, "errors have a reason");
+        e->gone = true;
+    }
+}
+
+static void step(struct end *e, struct end *other)
+{
+    int n;
+
+    switch (wire_rand(12)) {
+    case 0:
+    case 1:
+        if (!e->peer_finished && !e->gone) peer_sends(e, 1 + wire_rand(3000));
+        break;
+    case 2:
+    case 3:
+        if (!e->gone) peer_gets(e, 1 + wire_rand(4000));
+        break;
+    case 4:
+        if (e->c->ready & MINIPROXY_RD) note(e, gets(e, 1 + wire_rand(2000)));
+        break;
+    case 5:
+        n = (e->c->ready & MINIPROXY_WR) && !e->finished && stream_len(&e->out) < 8000 ? sends(e, 1 + wire_rand(1500))
+                                                                                       : 1;
+        if (n < 0) note(e, n);
+        break;
+    case 6:
+    case 7:
+    case 8:
+        if (other == e || other->finished || stream_len(&other->out) >= 8000) break;
+        if (!(e->c->ready & MINIPROXY_RD) || !(other->c->ready & MINIPROXY_WR) || port->relay == NULL) break;
+        n = relays(e, other, 1 + wire_rand(4000));
+        if (n == MINIPROXY_ESINK) note(other, MINIPROXY_ERESET);
+        else note(e, n);
+        break;
+    case 9:
+        if (wire_rand(40) > 0) break;
+        if (!e->gone) peer_finish(e->peer);
+        e->peer_finished = true;
+        break;
+    case 10:
+        if (wire_rand(60) > 0) break;
+        if (!e->finished) {
+            n = port->finish(&raw, e->c);
+            check(n == MINIPROXY_OK || e->gone, "finish");
+        }
+        e->finished = true;
+        break;
+    default:
+        if (wire_rand(80) > 0) break;
+        peer_reset(e->peer);
+        e->gone = true;
+    }
+}
+
+static bool soak(uint32_t seed)
+{
+    unsigned count = RECORDS / 3;
+
+    wire_seed(seed);
+    if (seed % 3 == 1) wire_faults = (struct wire_faults){.loss = 10, .copies = 5, .jitter_us = 400};
+    for (unsigned i = 0; i < count; i++)
+        if (!may_open(&ends[i])) return false;
+    for (int round = 0; round < 4000; round++) {
+        unsigned at = wire_rand(count), beside = wire_rand(10) == 0 ? wire_rand(count) : at ^ 1u;
+        struct end *e = &ends[at];
+
+        step(e, &ends[beside < count ? beside : 0]);
+        if (wire_rand(2) == 0) wire_run_us(wire_rand(800));
+        if (wire_rand(150) == 0) {
+            bool hard = wire_rand(2) == 0;
+
+            conformance_give(e->c, hard);
+            if (!hard && !e->gone && !peer_reads_out(e, MINIPROXY_EOF)) return false;
+            if (!may_open(e)) return false;
+        }
+        if (conformance_why() != NULL) return false;
+    }
+    wire_faults = (struct wire_faults){0};
+    return true;
+}
+
+static bool test_soak(void)
+{
+    for (uint32_t seed = 1; seed <= 40; seed++) {
+        if (!soak(seed)) {
+            printf("seed %u\n", seed);
+            return false;
+        }
+        if (!conformance_end() || !all_given_back()) return false;
+        conformance_begin(&raw_world);
+    }
+    return true;
+}
+
+/* ---- All of them ---- */
+
+static const struct {
+    const char *name, *ids;
+    bool (*run)(void);
+} tests[] = {
+    {"single octets share pbufs", "-", test_single_octets},
+    {"single octets are not kept", "-", test_single_octets_relayed},
+    {"odd sizes", "-", test_odd_sizes},
+    {"an empty pbuf pool", "-", test_pool_gone},
+    {"sinks that do not read leave the pool to others", "-", test_stalled_sinks},
+    {"no PCB is left", "Z08", test_pcbs_gone},
+    {"closed connections give way to new ones", "-", test_closed_give_way},
+    {"a closed connection is not kept for ever", "-", test_closed_for_long},
+    {"an exhausted heap", "-", test_heap_gone},
+    {"exhausted segments", "-", test_segments_gone},
+    {"a heap too small for all", "-", test_heap_shared},
+    {"relay of much, mixed with send and recv", "-", test_relay_much},
+    {"relay does not copy full pbufs", "-", test_relay_keeps},
+    {"relay, and one side goes away", "-", test_relay_ends},
+    {"relay from a second source", "-", test_relay_second_source},
+    {"soft close with unread octets delivers", "P11", test_close_unread},
+    {"both sides finish", "P12", test_both_finish},
+    {"a reset is told before it is read", "-", test_broken_hint},
+    {"connections that wait", "-", test_pending},
+    {"listeners close and open", "-", test_stop_listening},
+    {"names: lookups run out", "D01", test_names_run_out},
+    {"names: answers and errors", "D01", test_names},
+    {"names: answers after the end", "D01", test_names_late},
+    {"loss, copies and disorder", "-", test_bad_network},
+    {"everything at random", "-", test_soak},
+};
+
+int main(int argc, char **argv)
+{
+    const char *suite = argc > 1 ? argv[1] : "lwip-raw-own";
+    FILE *results = argc > 2 ? fopen(argv[2], "w") : stdout;
+    bool all = true;
+
+    if (results == NULL || !raw_world_begin(1)) return 2;
+    heap_used = lwip_stats.mem.used;
+    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
+        bool ok;
+
+        if (argc > 3 && strcmp(argv[3], tests[i].name) != 0) continue;
+        wire_counts = (struct wire_counts){0};
+        wire_faults = (struct wire_faults){0};
+        lwip_stats.memp[MEMP_PBUF_POOL]->max = lwip_stats.memp[MEMP_PBUF_POOL]->used;
+        conformance_begin(&raw_world);
+        ok = tests[i].run();
+        wire_faults = (struct wire_faults){0};
+        ok = conformance_end() && all_given_back() && ok;
+        printf("%s: %s%s%s\n", ok ? "pass" : "fail", tests[i].name, ok ? "" : ": ", ok ? "" : conformance_why());
+        fprintf(results, "%s\t%s\t%s\t%s\n", ok ? "pass" : "fail", suite, tests[i].name, tests[i].ids);
+        fflush(results);
+        fflush(stdout);
+        all = all && ok;
+    }
+    return all ? 0 : 1;
+}
