@@ -58,6 +58,10 @@ $(PROGRAMS:%=build/asan/%): build/asan/%: $(DESKTOP) $(DESKTOP_HEADERS) Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(SANITIZE) $(DESKTOP_FLAGS) $(FLAGS_$*) $(DESKTOP) -o $@ $(LDFLAGS)
 
+build/musl/miniproxy build/musl/miniproxy-small: build/musl/%: $(DESKTOP) $(DESKTOP_HEADERS) Makefile
+	@mkdir -p $(@D)
+	musl-gcc $(ALL_CFLAGS) $(DESKTOP_FLAGS) $(FLAGS_$*) $(DESKTOP) -static -o $@ $(LDFLAGS)
+
 run: build/miniproxy
 	build/miniproxy
 
@@ -131,17 +135,20 @@ run-sim-split: build/sim/sim-default
 run-sim-planted: $(SIM_DEPENDS) $(wildcard tests/sim/planted*)
 	@CC="$(CC)" $(SUITE) sim-planted 1800 sh tests/sim/planted.sh build/results/sim-planted.tsv
 
-# The same tests over epoll, over poll, and with the sanitizers watching.
-E2E = e2e-epoll e2e-poll e2e-asan
+# The same tests over epoll, over poll, with the sanitizers watching, and with musl, the libc of OpenWrt.
+E2E = e2e-epoll e2e-poll e2e-asan e2e-musl
 SUITES += $(E2E)
 BUILD_e2e-epoll = build/miniproxy
 BUILD_e2e-poll = build/miniproxy-poll
 BUILD_e2e-asan = build/asan/miniproxy
 SMALL_e2e-asan = build/asan/miniproxy-small
+BUILD_e2e-musl = build/musl/miniproxy
+SMALL_e2e-musl = build/musl/miniproxy-small
 
 run-e2e-epoll: build/miniproxy build/miniproxy-small
 run-e2e-poll: build/miniproxy-poll build/miniproxy-small
 run-e2e-asan: build/asan/miniproxy build/asan/miniproxy-small
+run-e2e-musl: build/musl/miniproxy build/musl/miniproxy-small
 $(E2E:%=run-%): run-%:
 	@MINIPROXY_SUITE=$* MINIPROXY_BIN=$(CURDIR)/$(BUILD_$*) \
 	    MINIPROXY_SMALL_BIN=$(CURDIR)/$(or $(SMALL_$*),build/miniproxy-small) \
@@ -168,6 +175,7 @@ $(TOOLS:%=run-%): run-%:
 	@$(SUITE) $* 900 $(PYTHON) tests/tools/$*.py
 
 run-readme: build/miniproxy
+run-size: firmware-images
 
 include tests/lwip/lwip.mk
 include tests/lwip/e2e.mk
@@ -187,6 +195,7 @@ sim:
 test:
 	@rm -f $(SUITES:%=build/results/%.tsv)
 	@sh tests/tools/deps.sh || true
+	@$(if $(LWIP_FETCHED),$(MAKE) -s --no-print-directory $(LWIP_FETCHED) || true)
 	@$(MAKE) -s --no-print-directory -k -j$(JOBS) $(SUITES:%=run-%) || true
 	@sh tests/tools/summary.sh deps $(SUITES)
 
@@ -204,7 +213,7 @@ build/bench/load: tests/bench/load.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -pthread $< -o $@
 
-size:
+size: firmware-images
 	@$(PYTHON) tests/tools/size.py $(if $(UPDATE),--update)
 
 requirements:

@@ -450,7 +450,7 @@ static void take_answers(struct miniproxy_posix *posix)
     pthread_mutex_unlock(&resolver.lock);
 }
 
-static int posix_resolve(void *port, struct miniproxy_conn *c, const char *host, struct miniproxy_addr *out, int max)
+static int port_resolve(void *port, struct miniproxy_conn *c, const char *host, struct miniproxy_addr *out, int max)
 {
     struct miniproxy_posix *posix = port;
     char key[HOST_MAX];
@@ -793,7 +793,7 @@ static int accept_error(int error)
 }
 
 /* The listeners take turns. */
-static int posix_accept(void *port, struct miniproxy_conn *c, struct miniproxy_addr *peer)
+static int port_accept(void *port, struct miniproxy_conn *c, struct miniproxy_addr *peer)
 {
     struct miniproxy_posix *posix = port;
 
@@ -844,7 +844,7 @@ static int connect_begin(struct miniproxy_posix *posix, struct miniproxy_conn *c
     return under_way ? MINIPROXY_AGAIN : MINIPROXY_OK;
 }
 
-static int posix_connect(void *port, struct miniproxy_conn *c, const struct miniproxy_addr *to)
+static int port_connect(void *port, struct miniproxy_conn *c, const struct miniproxy_addr *to)
 {
     int error = 0;
     socklen_t len = sizeof error;
@@ -857,7 +857,7 @@ static int posix_connect(void *port, struct miniproxy_conn *c, const struct mini
     return error_of(error);
 }
 
-static int posix_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len)
+static int port_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len)
 {
     ssize_t got;
 
@@ -874,7 +874,7 @@ static int posix_recv(void *port, struct miniproxy_conn *c, void *buf, size_t le
     return errno == ETIMEDOUT ? MINIPROXY_ETIMEDOUT : MINIPROXY_ERESET;
 }
 
-static int posix_send(void *port, struct miniproxy_conn *c, const void *buf, size_t len)
+static int port_send(void *port, struct miniproxy_conn *c, const void *buf, size_t len)
 {
     ssize_t sent;
 
@@ -891,13 +891,13 @@ static int posix_send(void *port, struct miniproxy_conn *c, const void *buf, siz
     return errno == ETIMEDOUT ? MINIPROXY_ETIMEDOUT : MINIPROXY_ERESET;
 }
 
-static int posix_finish(void *port, struct miniproxy_conn *c)
+static int port_finish(void *port, struct miniproxy_conn *c)
 {
     (void)port;
     return shutdown(fd_of(c), SHUT_WR) == 0 ? MINIPROXY_OK : MINIPROXY_ERESET;
 }
 
-static void posix_close(void *port, struct miniproxy_conn *c, bool hard)
+static void port_close(void *port, struct miniproxy_conn *c, bool hard)
 {
     struct miniproxy_posix *posix = port;
     static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
@@ -913,13 +913,13 @@ static void posix_close(void *port, struct miniproxy_conn *c, bool hard)
 }
 
 const struct miniproxy_port miniproxy_posix_port = {
-    .accept = posix_accept,
-    .resolve = posix_resolve,
-    .connect = posix_connect,
-    .recv = posix_recv,
-    .send = posix_send,
-    .finish = posix_finish,
-    .close = posix_close,
+    .accept = port_accept,
+    .resolve = port_resolve,
+    .connect = port_connect,
+    .recv = port_recv,
+    .send = port_send,
+    .finish = port_finish,
+    .close = port_close,
 };
 
 /* ==== 5  API ======================================================================================= */

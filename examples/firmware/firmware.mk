@@ -9,7 +9,7 @@
 #
 # LWIP_DIR= names another lwIP, CROSS= another toolchain, FIRMWARE_FLAGS= further flags (-DFIRMWARE_ADDRESS='"…"').
 
-.PHONY: firmware firmware-tools firmware-run firmware-ram firmware-bench
+.PHONY: firmware firmware-images firmware-tools firmware-run firmware-ram firmware-bench
 
 FIRMWARE = examples/firmware
 FIRMWARE_OUT = build/firmware
@@ -38,7 +38,7 @@ FIRMWARE_LWIP_sockets = $(addprefix api/,api_lib.c api_msg.c err.c netbuf.c netd
 # ---- Flags
 
 FIRMWARE_CFLAGS = -std=c11 -mcpu=cortex-m3 -mthumb -Os -g -ffunction-sections -fdata-sections -fno-common \
-    --specs=nano.specs -I. -I$(FIRMWARE) -isystem $(LWIP_DIR)/src/include -DMINIPROXY_CONFIG='"config.h"' \
+    -fcallgraph-info=su --specs=nano.specs -I. -I$(FIRMWARE) -isystem $(LWIP_DIR)/src/include -DMINIPROXY_CONFIG='"config.h"' \
     -DFIRMWARE_SEMIHOSTING=0 $(FIRMWARE_FLAGS)
 FIRMWARE_CFLAGS_raw = -DNO_SYS=1
 FIRMWARE_CFLAGS_sockets = -DNO_SYS=0
@@ -89,6 +89,9 @@ firmware-tools:
 	    { echo "firmware: $(CROSS)gcc is missing: apt install gcc-arm-none-eabi" >&2; exit 1; }
 	@echo '#include <string.h>' | $(CROSS)gcc --specs=nano.specs -E - >/dev/null 2>&1 || { \
 	    echo "firmware: newlib is missing: apt install libnewlib-arm-none-eabi" >&2; exit 1; }
+
+# make size looks at these
+firmware-images: $(patsubst %,$(FIRMWARE_OUT)/%.elf,$(FIRMWARE_IMAGES) $(FIRMWARE_TIGHT_IMAGES))
 
 firmware: $(FIRMWARE_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 	@$(PYTHON) tests/firmware/memory.py $^

@@ -24,6 +24,7 @@ riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf
 qemu-system-arm qemu-system-arm
 chromium chromium
 valgrind valgrind
+musl-gcc musl-tools
 '
 mode=$1
 [ "$mode" = bench ] && needs='

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * lwIP under the desktop program, for the end-to-end tests: as generous as the desktop's configuration is. STACK_SOCKETS
- * 1: with threads and sockets; 0: raw API alone, no operating system. STACK_SMALL 1: what a small device would have.
+ * lwIP under the desktop program, for the end-to-end tests: as generous as the desktop's configuration is.
+ * STACK_SOCKETS 1: with threads and sockets; 0: raw API alone, no operating system. STACK_SMALL 1: what a small device
+ * would have.
  */
 #ifndef LWIPOPTS_H
 #define LWIPOPTS_H
@@ -49,7 +50,10 @@
 #define IPV6_FRAG_COPYHEADER 1
 
 #define DNS_LOCAL_HOSTLIST 1
-#define DNS_LOCAL_HOSTLIST_INIT {DNS_LOCAL_HOSTLIST_ELEM("localhost", IPADDR4_INIT_BYTES(127, 0, 0, 1))}
+#define DNS_LOCAL_HOSTLIST_INIT                                                \
+    {                                                                          \
+        DNS_LOCAL_HOSTLIST_ELEM("localhost", IPADDR4_INIT_BYTES(127, 0, 0, 1)) \
+    }
 #define LWIP_DNS_SECURE (LWIP_DNS_SECURE_RAND_XID | LWIP_DNS_SECURE_RAND_SRC_PORT)
 
 #define LWIP_HOOK_FILENAME "hooks.h"
@@ -81,6 +85,7 @@ void stack_assertion(const char *what, const char *file, int line);
 #define LWIP_ND6_QUEUEING 1
 #define DNS_TABLE_SIZE 100
 #define DNS_MAX_SERVERS 1
+#define MEMP_NUM_SYS_TIMEOUT (LWIP_NUM_SYS_TIMEOUT_INTERNAL + DNS_TABLE_SIZE / 2) /* names wait by a timer */
 
 #if STACK_SMALL
 #define MEMP_NUM_TCP_PCB 40

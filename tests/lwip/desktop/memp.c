@@ -50,7 +50,9 @@ static struct {
 static unsigned refused;
 static atomic_uint blocks;
 
-void memp_init(void) {}
+void memp_init(void)
+{
+}
 
 void *memp_malloc(memp_t type)
 {

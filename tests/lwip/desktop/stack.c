@@ -24,8 +24,8 @@
 #include <unistd.h>
 
 enum {
-    NAME_TTL_S = 600,   /* no answer of the tests' name server is valid for longer */
-    DELIVER_MS = 1500   /* how long the end waits for peers to take what was sent to them */
+    NAME_TTL_S = 600, /* no answer of the tests' name server is valid for longer */
+    DELIVER_MS = 1500 /* how long the end waits for peers to take what was sent to them */
 };
 
 static struct netif cable;

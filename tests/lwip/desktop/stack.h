@@ -67,8 +67,8 @@ void pools_limit_connections(unsigned limit);
 
 struct pools_use {
     unsigned connections, listeners, segments, pbufs, sockets;
-    unsigned blocks;    /* of the heap, pbufs with octets to send among them */
-    unsigned refused;   /* how often a pool was empty */
+    unsigned blocks;  /* of the heap, pbufs with octets to send among them */
+    unsigned refused; /* how often a pool was empty */
 };
 
 struct pools_use pools_use(void);

@@ -62,7 +62,8 @@ void stack_wait(uint32_t wait_ms)
 {
     sleep_until_something_comes(wait_ms);
     if (atomic_exchange(&flush_asked, false)) stack_age_names();
-    for (int i = 0; i < FRAMES_AT_ONCE && stack_take_frame(); i++) {}
+    for (int i = 0; i < FRAMES_AT_ONCE && stack_take_frame(); i++) {
+    }
     sys_check_timeouts();
 }
 

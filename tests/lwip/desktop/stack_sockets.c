@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The sockets port: lwIP's thread, a thread that brings frames, and the thread of the proxy. contrib's sys_arch.c is the
- * operating system.
+ * The sockets port: lwIP's thread, a thread that brings frames, and the thread of the proxy. contrib's sys_arch.c is
+ * the operating system.
  */
 #define _DEFAULT_SOURCE
 #include "stack_lwip.h"
@@ -32,7 +32,8 @@ static void *receive(void *unused)
     for (;;) {
         if (poll(polled, 2, -1) < 0) continue;
         if (polled[1].revents != 0) return unused;
-        while (stack_take_frame()) {}
+        while (stack_take_frame()) {
+        }
     }
 }
 
