@@ -22,8 +22,10 @@
  *        0        out        out_end      in         in_end      size
  *        |  free  |  may be sent  |  gap  |  received  |   free   |
  *
- * received bytes become sendable in place: heads by rewriting, bodies by their framing (advance()). Rewriting
- * works in place because a head is received MINIPROXY_HEADROOM behind the start and grows by less.
+ * received bytes become sendable in place: heads by rewriting, bodies by their framing (decode()). Rewriting
+ * works in place because a head is received MINIPROXY_HEADROOM behind the start and grows by less. Once a direction
+ * needs no looking at (tunnels, bodies with a known end) and its buffer is empty, a port that has `relay` passes it on
+ * without any.
  *
  * Decisions. A head is searched for its end as it arrives, then parsed once; lines that must not be copied are marked
  * on the way. What is learnt (`struct plan`: host, fields, addresses) stands in that free room in front of the head
@@ -1924,6 +1926,9 @@ static void settle(struct miniproxy_buffer *b, size_t to)
 
 /* ---- one direction ---- */
 
+/* Octets that the port may pass on in one visit. Range 1..INT_MAX. */
+enum { RELAY_MAX = MINIPROXY_BUFFER_SIZE < 4096 ? 4096 : MINIPROXY_BUFFER_SIZE };
+
 /* What became of a pump. */
 enum pumped {
     PUMP_ON,       /* nothing special: moved something or not */
@@ -2150,20 +2155,36 @@ static enum pumped decode(struct miniproxy_session *s, struct miniproxy_pipe *pi
     return PUMP_ON;
 }
 
-/* Send to one side. Any positive result has been counted. */
+static void count_in(struct miniproxy *p, struct miniproxy_session *s, bool from_client, unsigned n)
+{
+    if (from_client) {
+        s->bytes_up += n;
+        p->counters.bytes_up += n;
+        p->moved_up = true;
+    } else {
+        p->moved_down = true;
+    }
+}
+
+static void count_out(struct miniproxy *p, struct miniproxy_session *s, bool to_client, unsigned n)
+{
+    if (to_client) {
+        if (s->state == STATE_RELAY) s->flags |= HAS_ANSWERED;
+        s->bytes_down += n;
+        p->counters.bytes_down += n;
+        p->moved_down = true;
+    } else {
+        p->moved_up = true;
+    }
+}
+
+/* Send to one side. */
 static int transmit(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_conn *to, const void *from,
                     size_t len)
 {
     int n = p->config.port->send(p->config.port_data, to, from, len);
     if (n == MINIPROXY_AGAIN) to->ready &= (uint8_t)~MINIPROXY_WR;
-    if (n <= 0) return n;
-    if (to != &s->client) {
-        p->moved_up = true;
-        return n;
-    }
-    s->bytes_down += (unsigned)n;
-    p->counters.bytes_down += (unsigned)n;
-    p->moved_down = true;
+    if (n > 0) count_out(p, s, to == &s->client, (unsigned)n);
     return n;
 }
 
@@ -2177,7 +2198,6 @@ static bool flush(struct miniproxy *p, struct miniproxy_session *s, struct minip
     n = transmit(p, s, to, b->u.data + b->out, (size_t)(b->out_end - b->out));
     if (n <= 0) return n == MINIPROXY_AGAIN;
     b->out = u16(b->out + (size_t)n);
-    if (pipe == &s->down && s->state == STATE_RELAY) s->flags |= HAS_ANSWERED;
     return true;
 }
 
@@ -2205,13 +2225,7 @@ static int fill(struct miniproxy *p, struct miniproxy_session *s, struct minipro
     if (n == MINIPROXY_AGAIN) from->ready &= (uint8_t)~MINIPROXY_RD;
     if (n <= 0) return n;
     b->in_end = u16(b->in_end + (size_t)n);
-    if (pipe != &s->up) {
-        p->moved_down = true;
-        return n;
-    }
-    s->bytes_up += (unsigned)n;
-    p->counters.bytes_up += (unsigned)n;
-    p->moved_up = true;
+    count_in(p, s, pipe == &s->up, (unsigned)n);
     return n;
 }
 
@@ -2245,13 +2259,55 @@ static enum pumped pump_in(struct miniproxy *p, struct miniproxy_session *s, str
     return n < 0 ? PUMP_LOST : decode(s, pipe);
 }
 
+/* The port passes this direction on by itself: nobody has to look at what is still to come, and no byte is in a buffer. */
+static bool is_opaque(const struct miniproxy *p, const struct miniproxy_pipe *pipe)
+{
+    return MINIPROXY_WITH_RELAY && p->config.port->relay != NULL && pipe->buffer == NULL &&
+           pipe->source >= SOURCE_LENGTH && pipe->source != SOURCE_CHUNKED &&
+           (pipe->flags & (PIPE_COMPLETE | PIPE_CHUNKED | PIPE_EOF)) == 0;
+}
+
+/* What has arrived waits for room on the other side. */
+static bool is_held_up(const struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
+{
+    if (!is_opaque(p, pipe)) return has_sendable(pipe->buffer);
+    return (source_of(s, pipe)->ready & MINIPROXY_RD) != 0 && (sink_of(s, pipe)->ready & MINIPROXY_WR) == 0;
+}
+
+/* Let the port pass on as much as a buffer would hold. */
+static enum pumped relay(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
+{
+    struct miniproxy_conn *from = source_of(s, pipe), *to = sink_of(s, pipe);
+    size_t max = RELAY_MAX;
+    int n;
+    if ((from->ready & MINIPROXY_RD) == 0 || (to->ready & MINIPROXY_WR) == 0) return PUMP_ON;
+    if (is_framed(pipe, SOURCE_LENGTH) && max > pipe->left) max = (size_t)pipe->left;
+    n = p->config.port->relay(p->config.port_data, from, to, max);
+    if (n == MINIPROXY_AGAIN) {
+        MINIPROXY_ASSERT((from->ready & MINIPROXY_RD) == 0 || (to->ready & MINIPROXY_WR) == 0);
+        return PUMP_ON;
+    }
+    if (n == MINIPROXY_EOF) return pump_eof(pipe);
+    if (n == MINIPROXY_ESINK) return PUMP_STUCK;
+    if (n < 0) return PUMP_LOST;
+    count_in(p, s, pipe == &s->up, (unsigned)n);
+    count_out(p, s, pipe == &s->down, (unsigned)n);
+    if (is_framed(pipe, SOURCE_LENGTH)) {
+        pipe->left -= (unsigned)n;
+        if (pipe->left == 0) pipe->flags |= PIPE_COMPLETE;
+    }
+    return PUMP_ON;
+}
+
 /* Move at most one buffer of a direction from its source to its sink. */
 static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
 {
     enum pumped result = decode(s, pipe); /* so that a head and the body behind it leave together */
     if (result != PUMP_ON) return result;
     if (!flush(p, s, pipe)) return PUMP_STUCK;
-    if (!has_sendable(pipe->buffer) && (pipe->flags & PIPE_COMPLETE) == 0) {
+    if (is_opaque(p, pipe)) {
+        result = relay(p, s, pipe);
+    } else if (!has_sendable(pipe->buffer) && (pipe->flags & PIPE_COMPLETE) == 0) {
         result = pump_in(p, s, pipe);
         if (result == PUMP_ON && !flush(p, s, pipe)) return PUMP_STUCK;
     }
@@ -2260,7 +2316,9 @@ static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct
         return result;
     }
     if (result == PUMP_ON && (pipe->flags & PIPE_COMPLETE) != 0) return PUMP_DONE;
-    if (result == PUMP_ON && (source_of(s, pipe)->ready & MINIPROXY_RD) != 0 && s->wait_lane == 0) p->more = true;
+    if (result == PUMP_ON && (source_of(s, pipe)->ready & MINIPROXY_RD) != 0 && s->wait_lane == 0 &&
+        !is_held_up(p, s, pipe))
+        p->more = true;
     if (!has_received(pipe->buffer)) give_back(p, pipe);
     return result;
 }
@@ -3426,10 +3484,10 @@ static void watch_exchange(struct miniproxy *p, struct miniproxy_session *s)
 {
     enum miniproxy_timeout kind;
     if ((s->flags & UP_DONE) == 0 && s->wait_lane == 0) {
-        kind = has_sendable(s->up.buffer) ? MINIPROXY_TIMEOUT_WRITE : MINIPROXY_TIMEOUT_BODY;
+        kind = is_held_up(p, s, &s->up) ? MINIPROXY_TIMEOUT_WRITE : MINIPROXY_TIMEOUT_BODY;
         if (p->moved_up || !is_armed(s, MINIPROXY_TIMER_SIDE, kind)) arm(p, s, MINIPROXY_TIMER_SIDE, kind);
     }
-    if (has_sendable(s->down.buffer)) kind = MINIPROXY_TIMEOUT_WRITE;
+    if (is_held_up(p, s, &s->down)) kind = MINIPROXY_TIMEOUT_WRITE;
     else kind = s->state == STATE_RELAY ? MINIPROXY_TIMEOUT_RESPONSE : MINIPROXY_TIMEOUT_FIRST_BYTE;
     if (kind == MINIPROXY_TIMEOUT_FIRST_BYTE && (s->flags & UP_DONE) == 0)
         disarm(p, s, MINIPROXY_TIMER_PHASE);

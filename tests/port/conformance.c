@@ -613,6 +613,223 @@ static bool test_close_at_once(struct conformance_pair *p, enum conformance_kind
     return peer_ends(p->peer, MINIPROXY_EOF, "FIN") && conformance_pair(p, kind);
 }
 
+/* ---- Tests of relay: between a connection that was accepted and one that was connected ---- */
+
+struct relayed {
+    struct conformance_pair from, to; /* from.peer sends, to.peer gets */
+    uint32_t sent;
+};
+
+static bool relayed_begin(struct relayed *r, int family, bool backwards)
+{
+    struct conformance_pair accepted, connected;
+
+    if (!conformance_pair(&accepted, family == 4 ? CONFORMANCE_ACCEPTED_4 : CONFORMANCE_ACCEPTED_6) ||
+        !conformance_pair(&connected, connected_by(family)))
+        return false;
+    r->from = backwards ? connected : accepted;
+    r->to = backwards ? accepted : connected;
+    return true;
+}
+
+/* Once, where both are ready; what AGAIN must have cleared is checked. */
+static int try_relay(struct relayed *r, size_t max)
+{
+    struct miniproxy_conn *from = r->from.c, *to = r->to.c;
+    int n;
+
+    if ((from->ready & MINIPROXY_RD) == 0 || (to->ready & MINIPROXY_WR) == 0) return MINIPROXY_AGAIN;
+    n = world->port->relay(world->port_data, from, to, max);
+    check(n != 0 && n <= (int)max, "relay returns 1..max or a negative result");
+    if (n == MINIPROXY_AGAIN)
+        check((from->ready & MINIPROXY_RD) == 0 || (to->ready & MINIPROXY_WR) == 0,
+              "relay clears what it waits for when it says AGAIN");
+    return n;
+}
+
+static int wait_relay(struct relayed *r, size_t max)
+{
+    uint32_t start_ms = world->now_ms(world);
+    int n;
+
+    while ((n = try_relay(r, max)) == MINIPROXY_AGAIN) {
+        if (world->now_ms(world) - start_ms > CONFORMANCE_LIMIT_MS) return CONFORMANCE_NO_WAKE;
+        world->wait(world, 5);
+    }
+    return n;
+}
+
+/* Pass on exactly len octets, at most max at once. */
+static bool relays(struct relayed *r, uint32_t len, size_t max)
+{
+    while (len > 0) {
+        int n = wait_relay(r, len < max ? len : max);
+
+        if (!check(n > 0, "relay passes on what has come")) return false;
+        len -= (uint32_t)n;
+    }
+    return true;
+}
+
+static bool test_relay(int family)
+{
+    struct relayed r;
+
+    return relayed_begin(&r, family, false) && peer_sends(r.from.peer, 40, 0, 1000) && relays(&r, 1, 1) &&
+           relays(&r, 299, 7) && relays(&r, 700, 4096) && peer_gets(r.to.peer, 40, 0, 1000);
+}
+
+/* What was sent before and after by the core keeps its place. */
+static bool test_relay_mixed(int family)
+{
+    struct relayed r;
+
+    if (!relayed_begin(&r, family, true)) return false;
+    for (uint32_t at = 0; at < 3000; at += 300)
+        if (!peer_sends(r.from.peer, 41, at + 50, 200) || !port_sends(r.to.c, 41, at, 50) ||
+            !port_gets(r.from.c, 41, at + 50, 70, 70) || !port_sends(r.to.c, 41, at + 50, 70) || !relays(&r, 130, 64) ||
+            !port_sends(r.to.c, 41, at + 250, 50))
+            return false;
+    return peer_gets(r.to.peer, 41, 0, 3000);
+}
+
+/* Both directions at once, much, each peer reading and sending as it can; then the ends. */
+static bool test_relay_bulk(int family)
+{
+    uint32_t total = world->room_max < 200000 ? world->room_max : 200000, start_ms = world->now_ms(world);
+    uint32_t sent[2] = {0, 0}, come[2] = {0, 0}, moved[2] = {0, 0};
+    struct relayed r[2];
+
+    if (!relayed_begin(&r[0], family, false)) return false;
+    r[1] = (struct relayed){.from = r[0].to, .to = r[0].from};
+    while (come[0] < total || come[1] < total) {
+        if (!check(world->now_ms(world) - start_ms < 6 * CONFORMANCE_LIMIT_MS, "bulk goes on")) return false;
+        for (unsigned i = 0; i < 2; i++) {
+            uint32_t part = total - sent[i] < sizeof chunk ? total - sent[i] : (uint32_t)sizeof chunk;
+            int n;
+
+            fill(chunk, part, 42 + i, sent[i]);
+            n = part > 0 ? world->peer_send(world, r[i].from.peer, chunk, part) : 0;
+            if (n > 0) sent[i] += (uint32_t)n;
+            n = try_relay(&r[i], 100 + moved[i] % 3000);
+            if (n > 0) moved[i] += (uint32_t)n;
+            else if (!check(n == MINIPROXY_AGAIN, "relay takes octets or says AGAIN")) return false;
+            n = come[i] < moved[i] ? world->peer_recv(world, r[i].to.peer, got, 3000) : 0;
+            if (n > 0 && !matches(got, n, 42 + i, come[i])) return false;
+            if (n > 0) come[i] += (uint32_t)n;
+        }
+        world->wait(world, 0);
+    }
+    world->peer_finish(world, r[0].from.peer);
+    world->peer_finish(world, r[1].from.peer);
+    return check(wait_relay(&r[0], 100) == MINIPROXY_EOF, "relay says EOF after the last octet") &&
+           check(wait_relay(&r[1], 100) == MINIPROXY_EOF, "relay says EOF after the last octet") &&
+           check(moved[0] == total && moved[1] == total, "no octet more");
+}
+
+/* Pass on until the sink is full. The number of octets. */
+static uint32_t relay_until_full(struct relayed *r, unsigned key)
+{
+    uint32_t moved = 0, quiet_ms = world->now_ms(world);
+
+    r->sent = 0;
+    while (world->now_ms(world) - quiet_ms < 300) {
+        int n;
+
+        fill(chunk, sizeof chunk, key, r->sent);
+        n = r->sent < 2 * world->room_max ? world->peer_send(world, r->from.peer, chunk, sizeof chunk) : 0;
+        if (n > 0) r->sent += (uint32_t)n;
+        n = try_relay(r, 5000);
+        if (n > 0) {
+            moved += (uint32_t)n;
+            quiet_ms = world->now_ms(world);
+        }
+        world->wait(world, n > 0 ? 0 : 1);
+    }
+    check(try_relay(r, 1) == MINIPROXY_AGAIN, "a sink that does not read stops the relay");
+    return moved;
+}
+
+static bool test_relay_full(int family)
+{
+    struct relayed r;
+    uint32_t moved, read = 0;
+    int n = MINIPROXY_AGAIN;
+
+    if (!relayed_begin(&r, family, false)) return false;
+    moved = relay_until_full(&r, 44);
+    while (n == MINIPROXY_AGAIN && read < moved) {
+        uint32_t part = moved - read < 1000 ? moved - read : 1000;
+
+        if (!peer_gets(r.to.peer, 44, read, part)) return false;
+        read += part;
+        n = try_relay(&r, 3000);
+    }
+    if (n == MINIPROXY_AGAIN) n = wait_relay(&r, 3000);
+    return check(n > 0, "a wake once the sink has room") && peer_gets(r.to.peer, 44, read, moved - read + (uint32_t)n);
+}
+
+/* What was taken is delivered, whatever becomes of where it came from. */
+static bool test_relay_source_closed(int family)
+{
+    struct relayed r;
+    uint32_t moved;
+
+    if (!relayed_begin(&r, family, true)) return false;
+    moved = relay_until_full(&r, 45);
+    conformance_give(r.from.c, true);
+    if (!peer_gets(r.to.peer, 45, 0, moved) || !port_sends(r.to.c, 45, moved, 100)) return false;
+    conformance_give(r.to.c, false);
+    return peer_gets(r.to.peer, 45, moved, 100) && peer_ends(r.to.peer, MINIPROXY_EOF, "FIN follows the last octet");
+}
+
+static bool test_relay_sink_closed(int family)
+{
+    struct relayed r;
+    uint32_t moved;
+
+    if (!relayed_begin(&r, family, false)) return false;
+    moved = relay_until_full(&r, 46);
+    conformance_give(r.to.c, false);
+    pass_time(20);
+    return peer_gets(r.to.peer, 46, 0, moved) && peer_ends(r.to.peer, MINIPROXY_EOF, "FIN follows the last octet");
+}
+
+/* What a dead sink still held is given back: the source goes on, to another sink. */
+static bool test_relay_sink_reset(int family)
+{
+    struct conformance_pair next;
+    struct relayed r;
+    uint32_t moved;
+    int n;
+
+    if (!relayed_begin(&r, family, false)) return false;
+    moved = relay_until_full(&r, 47);
+    world->peer_reset(world, r.to.peer);
+    if (!check(conformance_await(r.to.c, MINIPROXY_WR), "a wake when the sink is reset") ||
+        !check(wait_relay(&r, 100) == MINIPROXY_ESINK, "relay says ESINK") || !conformance_pair(&next, connected_by(family)))
+        return false;
+    conformance_give(r.to.c, true);
+    r.to = next;
+    if (r.sent == moved && !peer_sends(r.from.peer, 47, moved, 100)) return false;
+    n = wait_relay(&r, 100);
+    return check(n > 0, "the source goes on") && peer_gets(r.to.peer, 47, moved, (uint32_t)n);
+}
+
+static bool test_relay_source_reset(int family)
+{
+    struct relayed r;
+
+    if (!relayed_begin(&r, family, false) || !peer_sends(r.from.peer, 48, 0, 500) ||
+        !check(conformance_await(r.from.c, MINIPROXY_RD), "a wake"))
+        return false;
+    pass_time(20);
+    world->peer_reset(world, r.from.peer);
+    pass_time(20);
+    return relays(&r, 500, 200) && check(wait_relay(&r, 200) == MINIPROXY_ERESET, "ERESET follows the last octet") &&
+           peer_gets(r.to.peer, 48, 0, 500);
+}
+
 /* ---- Tests of accept and connect ---- */
 
 static bool test_accept_wakes(int family)
@@ -932,7 +1149,7 @@ static const struct {
 };
 
 enum need { NEED_NONE, NEED_REFUSING, NEED_SILENT, NEED_OWN, NEED_STARVE, NEED_NAMES, NEED_MISSING, NEED_FAILING,
-            NEED_BOTH, NEED_HOLD };
+            NEED_BOTH, NEED_HOLD, NEED_RELAY };
 
 static const struct {
     const char *name, *ids;
@@ -958,6 +1175,14 @@ static const struct {
     {"a late answer is not taken for another name's", "D01", test_resolve_cancelled, NEED_HOLD, true},
     {"a late answer wakes nobody", "D01", test_resolve_left, NEED_HOLD, true},
     {"many wait for one name", "D01", test_resolve_many, NEED_HOLD, true},
+    {"relay passes on", "-", test_relay, NEED_RELAY, false},
+    {"relay keeps the order among send and recv", "-", test_relay_mixed, NEED_RELAY, false},
+    {"relay of much, both ways, then EOF", "P12", test_relay_bulk, NEED_RELAY, false},
+    {"relay to a full connection wakes, and loses nothing", "-", test_relay_full, NEED_RELAY, false},
+    {"relayed octets arrive although their source is closed", "-", test_relay_source_closed, NEED_RELAY, false},
+    {"relayed octets arrive although their sink is closed", "-", test_relay_sink_closed, NEED_RELAY, false},
+    {"relay to a reset connection says ESINK, its source goes on", "-", test_relay_sink_reset, NEED_RELAY, false},
+    {"relay hands over octets before a reset", "-", test_relay_source_reset, NEED_RELAY, false},
 };
 
 static bool has(const struct conformance_world *w, enum need need)
@@ -1033,6 +1258,7 @@ static bool run_tests(struct conformance_world *w)
             bool ok;
 
             if (!(family == 4 ? w->ipv4 : w->ipv6)) continue;
+            if (tests[i].need == NEED_RELAY && w->port->relay == NULL) continue; /* it is not asked for */
             if (!has(w, tests[i].need)) {
                 w->report(w, "skip", title, tests[i].ids, NULL);
             } else {

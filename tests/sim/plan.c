@@ -26,6 +26,7 @@ static void make_mood(void)
     m->resources_one_in = one_in(8) ? between(3, 20) : 0;
     m->edge_wakes = one_in(2);
     m->clears_rd = one_in(2);
+    m->relays = one_in(2);
     m->broken_hint = one_in(2);
     m->reset_drops = one_in(2);
     m->host_trouble_one_in = one_in(3) ? 0 : between(2, 6);

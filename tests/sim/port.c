@@ -370,6 +370,49 @@ static int port_send(void *port, struct miniproxy_conn *c, const void *buf, size
     return (int)n;
 }
 
+/* The call that is to fail does so on either side. */
+static int break_relay(struct conn *from, struct conn *to, int error)
+{
+    if (one_in(2)) return break_now(from, error);
+    break_now(to, error);
+    return MINIPROXY_ESINK;
+}
+
+static int port_relay(void *port, struct miniproxy_conn *from, struct miniproxy_conn *to, size_t max)
+{
+    static uint8_t data[65536];
+    struct conn *f = enter_open(from, "relay")->v, *t = enter_open(to, "relay")->v;
+    uint32_t n = conn_readable(f), room = conn_room(t);
+    int error;
+    (void)port;
+    REQUIRE(PROPERTY_CONTRACT, max > 0, "relay of 0 octets");
+    REQUIRE(PROPERTY_CONTRACT, !t->finished && !t->finish_again, "relay after finish on connection %u", to->id);
+    REQUIRE(PROPERTY_SEND_REPEATS, t->refused_len == 0,
+            "connection %u: a send that got AGAIN is followed by relay", to->id);
+    whim(f);
+    whim(t);
+    if (injected(&error)) return break_relay(f, t, error);
+    if (t->broken) return ended(t, "relay to", MINIPROXY_ESINK);
+    if (n == 0 && f->broken) return ended(f, "relay", MINIPROXY_ERESET);
+    if (n == 0 && f->in.fin_arrived && f->in.arrived == f->in.written) return ended(f, "relay", MINIPROXY_EOF);
+    if (n == 0 || whimsical_again(f, MINIPROXY_RD)) {
+        f->wanted |= MINIPROXY_RD;
+        from->ready &= (uint8_t)~MINIPROXY_RD;
+    }
+    if (room == 0 || whimsical_again(t, MINIPROXY_WR)) {
+        t->wanted |= MINIPROXY_WR;
+        to->ready &= (uint8_t)~MINIPROXY_WR;
+    }
+    if ((from->ready & MINIPROXY_RD) == 0 || (to->ready & MINIPROXY_WR) == 0) return MINIPROXY_AGAIN;
+    if (n > max) n = (uint32_t)max;
+    if (n > room) n = room;
+    n = amount(n < sizeof data ? n : (uint32_t)sizeof data);
+    link_take(f, data, n);
+    link_put(t, data, n);
+    trace("relay %u -> %u: %u", from->id, to->id, n);
+    return (int)n;
+}
+
 static int port_finish(void *port, struct miniproxy_conn *c)
 {
     struct conn *v = enter_open(c, "finish")->v;
@@ -413,4 +456,16 @@ const struct miniproxy_port sim_port = {
     .send = port_send,
     .finish = port_finish,
     .close = port_close,
+};
+
+/* The same, passing on by itself what needs no looking at. */
+const struct miniproxy_port sim_port_relay = {
+    .accept = port_accept,
+    .resolve = port_resolve,
+    .connect = port_connect,
+    .recv = port_recv,
+    .send = port_send,
+    .finish = port_finish,
+    .close = port_close,
+    .relay = port_relay,
 };

@@ -369,7 +369,7 @@ struct mood {
     uint32_t fail_at_call; /* 0: never */
     int fail_with;
     uint32_t resources_one_in; /* of accept, resolve, connect */
-    bool edge_wakes, clears_rd, broken_hint, reset_drops, small;
+    bool edge_wakes, clears_rd, relays, broken_hint, reset_drops, small;
     uint32_t host_trouble_one_in, client_trouble_one_in, answer_trouble_one_in;
 };
 
@@ -404,7 +404,7 @@ struct world {
 };
 
 extern struct world world;
-extern const struct miniproxy_port sim_port;
+extern const struct miniproxy_port sim_port, sim_port_relay;
 
 enum event_kind {
     EVENT_ARRIVE_IN,

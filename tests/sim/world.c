@@ -69,7 +69,7 @@ static void play(const struct event *e)
 void start_core(void (*begin)(void *, const struct miniproxy_event *),
                 void (*event)(void *, const struct miniproxy_event *))
 {
-    world.config.port = &sim_port;
+    world.config.port = world.mood.relays ? &sim_port_relay : &sim_port;
     world.config.policy = world.policy;
     world.config.name = "sim";
     world.config.event = event;

@@ -474,7 +474,7 @@ int main(int argc, char **argv)
 {
     static const char rules[] = "no call breaks a rule that the port checks";
 
-    called = sim_port;
+    called = sim_port_relay;
     called.accept = call_accept;
     called.resolve = call_resolve;
     called.connect = call_connect;
