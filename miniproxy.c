@@ -22,7 +22,7 @@
  *        0        out        out_end      in         in_end      size
  *        |  free  |  may be sent  |  gap  |  received  |   free   |
  *
- * received bytes become sendable in place: heads by rewriting, bodies by their framing (advance()). Rewriting
+ * received bytes become sendable in place: heads by rewriting, bodies by their framing (decode()). Rewriting
  * works in place because a head is received MINIPROXY_HEADROOM behind the start and grows by less. Once a direction
  * needs no looking at (tunnels, bodies with a known end) and its buffer is empty, a port that has `relay` passes it on
  * without any.
@@ -1926,6 +1926,9 @@ static void settle(struct miniproxy_buffer *b, size_t to)
 
 /* ---- one direction ---- */
 
+/* Octets that the port may pass on in one visit. Range 1..INT_MAX. */
+enum { RELAY_MAX = MINIPROXY_BUFFER_SIZE < 4096 ? 4096 : MINIPROXY_BUFFER_SIZE };
+
 /* What became of a pump. */
 enum pumped {
     PUMP_ON,       /* nothing special: moved something or not */
@@ -2152,36 +2155,36 @@ static enum pumped decode(struct miniproxy_session *s, struct miniproxy_pipe *pi
     return PUMP_ON;
 }
 
-static void count_in(struct miniproxy *p, struct miniproxy_session *s, bool up, unsigned n)
+static void count_in(struct miniproxy *p, struct miniproxy_session *s, bool from_client, unsigned n)
 {
-    if (!up) {
-        p->moved_down = true;
-        return;
-    }
-    s->bytes_up += n;
-    p->counters.bytes_up += n;
-    p->moved_up = true;
-}
-
-static void count_out(struct miniproxy *p, struct miniproxy_session *s, bool up, unsigned n)
-{
-    if (up) {
+    if (from_client) {
+        s->bytes_up += n;
+        p->counters.bytes_up += n;
         p->moved_up = true;
-        return;
+    } else {
+        p->moved_down = true;
     }
-    s->bytes_down += n;
-    p->counters.bytes_down += n;
-    p->moved_down = true;
 }
 
-/* Send to one side. Any positive result has been counted. */
+static void count_out(struct miniproxy *p, struct miniproxy_session *s, bool to_client, unsigned n)
+{
+    if (to_client) {
+        if (s->state == STATE_RELAY) s->flags |= HAS_ANSWERED;
+        s->bytes_down += n;
+        p->counters.bytes_down += n;
+        p->moved_down = true;
+    } else {
+        p->moved_up = true;
+    }
+}
+
+/* Send to one side. */
 static int transmit(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_conn *to, const void *from,
                     size_t len)
 {
     int n = p->config.port->send(p->config.port_data, to, from, len);
     if (n == MINIPROXY_AGAIN) to->ready &= (uint8_t)~MINIPROXY_WR;
-    if (n <= 0) return n;
-    count_out(p, s, to != &s->client, (unsigned)n);
+    if (n > 0) count_out(p, s, to == &s->client, (unsigned)n);
     return n;
 }
 
@@ -2195,7 +2198,6 @@ static bool flush(struct miniproxy *p, struct miniproxy_session *s, struct minip
     n = transmit(p, s, to, b->u.data + b->out, (size_t)(b->out_end - b->out));
     if (n <= 0) return n == MINIPROXY_AGAIN;
     b->out = u16(b->out + (size_t)n);
-    if (pipe == &s->down && s->state == STATE_RELAY) s->flags |= HAS_ANSWERED;
     return true;
 }
 
@@ -2257,16 +2259,19 @@ static enum pumped pump_in(struct miniproxy *p, struct miniproxy_session *s, str
     return n < 0 ? PUMP_LOST : decode(s, pipe);
 }
 
-#if MINIPROXY_WITH_RELAY
-
-/* Octets that the port may pass on in one visit. Range 1..INT_MAX. */
-enum { RELAY_MAX = MINIPROXY_BUFFER_SIZE < 4096 ? 4096 : MINIPROXY_BUFFER_SIZE };
-
 /* The port passes this direction on by itself: nobody has to look at what is still to come, and no byte is in a buffer. */
 static bool is_opaque(const struct miniproxy *p, const struct miniproxy_pipe *pipe)
 {
-    return p->config.port->relay != NULL && pipe->buffer == NULL && (pipe->flags & (PIPE_COMPLETE | PIPE_EOF)) == 0 &&
-           !is_framed(pipe, SOURCE_CHUNKED) && !is_chunked(pipe);
+    return MINIPROXY_WITH_RELAY && p->config.port->relay != NULL && pipe->buffer == NULL &&
+           pipe->source >= SOURCE_LENGTH && pipe->source != SOURCE_CHUNKED &&
+           (pipe->flags & (PIPE_COMPLETE | PIPE_CHUNKED | PIPE_EOF)) == 0;
+}
+
+/* What has arrived waits for room on the other side. */
+static bool is_held_up(const struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
+{
+    if (!is_opaque(p, pipe)) return has_sendable(pipe->buffer);
+    return (source_of(s, pipe)->ready & MINIPROXY_RD) != 0 && (sink_of(s, pipe)->ready & MINIPROXY_WR) == 0;
 }
 
 /* Let the port pass on as much as a buffer would hold. */
@@ -2286,40 +2291,12 @@ static enum pumped relay(struct miniproxy *p, struct miniproxy_session *s, struc
     if (n == MINIPROXY_ESINK) return PUMP_STUCK;
     if (n < 0) return PUMP_LOST;
     count_in(p, s, pipe == &s->up, (unsigned)n);
-    count_out(p, s, pipe == &s->up, (unsigned)n);
-    if (pipe == &s->down && s->state == STATE_RELAY) s->flags |= HAS_ANSWERED;
+    count_out(p, s, pipe == &s->down, (unsigned)n);
     if (is_framed(pipe, SOURCE_LENGTH)) {
         pipe->left -= (unsigned)n;
         if (pipe->left == 0) pipe->flags |= PIPE_COMPLETE;
     }
     return PUMP_ON;
-}
-
-#else
-
-static bool is_opaque(const struct miniproxy *p, const struct miniproxy_pipe *pipe)
-{
-    (void)p;
-    (void)pipe;
-    return false;
-}
-
-static enum pumped relay(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
-{
-    (void)p;
-    (void)s;
-    (void)pipe;
-    return PUMP_ON;
-}
-
-#endif
-
-/* What has arrived waits for room on the other side. */
-static bool is_held_up(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
-{
-    if (is_opaque(p, pipe))
-        return (source_of(s, pipe)->ready & MINIPROXY_RD) != 0 && (sink_of(s, pipe)->ready & MINIPROXY_WR) == 0;
-    return has_sendable(pipe->buffer);
 }
 
 /* Move at most one buffer of a direction from its source to its sink. */

@@ -145,7 +145,7 @@
 #define MINIPROXY_WITH_UPGRADE 1
 #endif
 
-/* Ports that have `relay` pass tunnels and bodies on by themselves. 0 saves 0.3 KB; tunnels then take buffers. */
+/* The port's relay is used if it has one. 0: never; about 0.3 KB less. */
 #ifndef MINIPROXY_WITH_RELAY
 #define MINIPROXY_WITH_RELAY 1
 #endif
