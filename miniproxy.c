@@ -97,8 +97,8 @@ enum {
     VISIT_STATES = 16    /* states one visit passes through before others have their turn */
 };
 
-/* For functions that a compiler should not build into their only caller: the frame of one function made of everything is
- * the sum of all, whichever way is taken, and it has too few registers. */
+/* For functions that a compiler should not build into their only caller: the frame of one function made of everything
+ * is the sum of all, whichever way is taken, and it has too few registers. */
 #ifdef __has_attribute
 #if __has_attribute(noinline)
 #define OUTLINED __attribute__((noinline))
@@ -1411,8 +1411,8 @@ static int base64_value(unsigned char c)
     return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
-/* Decode in place. Strict: complete groups, padding, no stray bits (RFC 4648 section 3.5), so that there is one text for
- * one secret. Returns the number of octets, 0 when the text is malformed. */
+/* Decode in place. Strict: complete groups, padding, no stray bits (RFC 4648 section 3.5), so that there is one text
+ * for one secret. Returns the number of octets, 0 when the text is malformed. */
 static size_t decode_base64(unsigned char *text, size_t len)
 {
     size_t n = 0, pad = 0;
@@ -1459,8 +1459,8 @@ static bool right_password(const struct miniproxy_config *config, const struct m
     return equal_secrets(password, same_len ? (const void *)clear : password, len) && same_len;
 }
 
-/* The user whose credentials a Proxy-Authorization value holds, or NULL (RFC 7617 section 2). They are decoded in place,
- * and wiped afterwards. The salt goes in front: there is room, for the field's name and the scheme are longer. */
+/* The user whose credentials a Proxy-Authorization value holds, or NULL (RFC 7617 section 2). They are decoded in
+ * place, and wiped afterwards. The salt goes in front: there is room, for the field's name and the scheme are longer. */
 OUTLINED static const struct miniproxy_user *check_login(const struct miniproxy_config *config,
                                                          const struct miniproxy_policy *policy, unsigned char *value,
                                                          size_t len)
@@ -2259,7 +2259,8 @@ static enum pumped pump_in(struct miniproxy *p, struct miniproxy_session *s, str
     return n < 0 ? PUMP_LOST : decode(s, pipe);
 }
 
-/* The port passes this direction on by itself: nobody has to look at what is still to come, and no byte is in a buffer. */
+/* The port passes this direction on by itself: nobody has to look at what is still to come, and no byte is in a
+ * buffer. */
 static bool is_opaque(const struct miniproxy *p, const struct miniproxy_pipe *pipe)
 {
     return MINIPROXY_WITH_RELAY && p->config.port->relay != NULL && pipe->buffer == NULL &&
@@ -3078,13 +3079,15 @@ static unsigned place_for_attempt(struct miniproxy *p, struct miniproxy_session 
     return oldest;
 }
 
-/* The address to try next: both families take turns, each in the resolver's order (RFC 8305 section 4). There is one. */
+/* The address to try next: both families take turns, each in the resolver's order (RFC 8305 section 4). There is
+ * one. */
 static uint8_t next_address(struct plan *pl)
 {
     unsigned next = MINIPROXY_ADDRESSES;
     for (unsigned i = MINIPROXY_ADDRESSES; i-- > 0;) {
         if ((pl->untried >> i & 1u) == 0) continue;
-        if (next == MINIPROXY_ADDRESSES || pl->at[i].family != pl->family || pl->at[next].family == pl->family) next = i;
+        if (next == MINIPROXY_ADDRESSES || pl->at[i].family != pl->family || pl->at[next].family == pl->family)
+            next = i;
     }
     pl->untried &= (uint16_t)~(1u << next);
     pl->family = pl->at[next].family;
@@ -3473,7 +3476,8 @@ OUTLINED static enum next on_tunnel(struct miniproxy *p, struct miniproxy_sessio
     if (down == TUNNEL_ENDED && (server_of(s)->ready & MINIPROXY_BROKEN) != 0) up = TUNNEL_BROKEN;
     if (down == TUNNEL_BROKEN && up == TUNNEL_RUNS)
         return next_request(p, s); /* which lingers: the client still sends */
-    if (up == TUNNEL_BROKEN || down == TUNNEL_BROKEN || (up == TUNNEL_ENDED && down == TUNNEL_ENDED)) return end_session(p, s, false);
+    if (up == TUNNEL_BROKEN || down == TUNNEL_BROKEN || (up == TUNNEL_ENDED && down == TUNNEL_ENDED))
+        return end_session(p, s, false);
     return NEXT_WAIT;
 }
 
@@ -3612,7 +3616,8 @@ static enum next on_timeout(struct miniproxy *p, struct miniproxy_session *s, un
         s->flags |= NEXT_ATTEMPT;
         return NEXT_WAIT;
     case MINIPROXY_TIMEOUT_REFUSE:
-        return refuse_bare(p, s, over_client_limit(p, s) ? MINIPROXY_CAUSE_CLIENT_LIMIT : MINIPROXY_CAUSE_SESSIONS_FULL);
+        cause = over_client_limit(p, s) ? MINIPROXY_CAUSE_CLIENT_LIMIT : MINIPROXY_CAUSE_SESSIONS_FULL;
+        return refuse_bare(p, s, cause);
     case MINIPROXY_TIMEOUT_BUFFER:
         if (state != STATE_IDLE || !is_silent(p, &s->client)) return refuse_bare(p, s, MINIPROXY_CAUSE_BUFFERS_FULL);
         leave_wait(p, s); /* it did not need one */
