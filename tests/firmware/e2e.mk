@@ -80,3 +80,17 @@ $(IMAGE_SUITES:%=run-%): run-e2e-%:
 	@MINIPROXY_SUITE=e2e-$* MINIPROXY_STACK=$* MINIPROXY_BIN=$(CURDIR)/$(IMAGE_OUT)/bin/$* MINIPROXY_PATIENCE=20 \
 	    MINIPROXY_SMALL_BIN=$(CURDIR)/$(IMAGE_OUT)/bin/$*-small \
 	    $(SUITE) e2e-$* 1800 $(PYTHON) -m pytest -q tests/e2e
+
+# Small pools, a bad cable, attackers: a minute of it among the tests, and for an hour or 100,000 connections.
+SUITES += abuse
+.PHONY: abuse
+ABUSE_IMAGES = $(IMAGE_OUT)/bin/lm3s-raw $(IMAGE_OUT)/bin/lm3s-sockets
+ABUSE_SECONDS ?= 60
+
+run-abuse: $(ABUSE_IMAGES)
+	@MINIPROXY_SUITE=abuse $(SUITE) abuse $$(($(ABUSE_SECONDS) + 300)) $(PYTHON) tests/firmware/abuse.py $(ABUSE_SECONDS) 0 \
+	    $(SEED)
+
+abuse: $(ABUSE_IMAGES)
+	@MINIPROXY_SUITE=abuse-long $(SUITE) abuse-long 20000 $(PYTHON) tests/firmware/abuse.py $(or $(LONG_SECONDS),3600) \
+	    $(or $(CONNECTIONS),100000) $(SEED)

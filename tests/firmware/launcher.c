@@ -110,10 +110,24 @@ static void build(char *arguments[ARGUMENTS_MAX], char **argv)
     static char image[4096], nic[256], semihosting[TEXT_MAX + 64];
     bool lm3s = strstr(strrchr(argv[0], '/') != NULL ? strrchr(argv[0], '/') : argv[0], "lm3s") != NULL;
     const char *qemu = getenv("QEMU");
-    char *fixed[] = {(char *)(uintptr_t)(qemu != NULL ? qemu : "qemu-system-arm"), "-M",
-                     lm3s ? "lm3s6965evb" : "mps2-an385", "-display", "none", "-monitor", "none", "-chardev",
-                     "stdio,id=uart,signal=off", "-serial", "chardev:uart", "-kernel", image, "-nic", nic,
-                     "-semihosting-config", semihosting, NULL};
+    char *fixed[] = {(char *)(uintptr_t)(qemu != NULL ? qemu : "qemu-system-arm"),
+                     "-M",
+                     lm3s ? "lm3s6965evb" : "mps2-an385",
+                     "-display",
+                     "none",
+                     "-monitor",
+                     "none",
+                     "-chardev",
+                     "stdio,id=uart,signal=off",
+                     "-serial",
+                     "chardev:uart",
+                     "-kernel",
+                     image,
+                     "-nic",
+                     nic,
+                     "-semihosting-config",
+                     semihosting,
+                     NULL};
 
     snprintf(image, sizeof image, "%s.elf", argv[0]);
     name_nic(nic, sizeof nic, lm3s);

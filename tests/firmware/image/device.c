@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * tests/lwip/desktop/stack.h for the device: one lwIP on the board's Ethernet chip, one of the ports, and the account at
- * the end.
+ * tests/lwip/desktop/stack.h for the device: one lwIP on the board's Ethernet chip, one of the ports, and the account
+ * at the end.
  */
 #include "tests/lwip/desktop/stack.h"
 
+#include "board.h"
 #include "console.h"
 #include "cpu.h"
 #include "hooks.h"
@@ -79,12 +80,24 @@ const ip6_addr_t *stack_router6(const ip6_addr_t *to)
     return given->gw6.family == 6 ? &router6 : NULL;
 }
 
+/* IPv6 finds its neighbours by multicasts, which the product's driver for this chip has no use for. */
+static void accept_multicasts(void)
+{
+#if !IMAGE_TINY
+    enum { DATA = 0xA8, COMMAND = 0xA4, MAC_CONTROL = 1, ALL_MULTICASTS = 0x80000 };
+
+    REGISTER(0x40200000 + DATA) = 0x0010000C | ALL_MULTICASTS;
+    REGISTER(0x40200000 + COMMAND) = 0x80000000u | MAC_CONTROL;
+#endif
+}
+
 static void set_ip6(void)
 {
     s8_t index = -1;
     ip6_addr_t ip = {0};
 
     cable->output_ip6 = ethip6_output;
+    accept_multicasts();
     if (given->ip6.family != 6) return;
     memcpy(ip.addr, given->ip6.ip, 16);
     memcpy(router6.addr, given->gw6.ip, 16);
@@ -220,10 +233,11 @@ void image_print_pools(void)
         const struct stats_mem *s = lwip_stats.memp[i];
         console_printf(" %s=%u/%u/%u", names[i], (unsigned)s->used, (unsigned)s->max, (unsigned)s->avail);
     }
-    console_printf(" heap=%u/%u/%u received=%u dropped=%u reserve=%u refused=%u lost_in=%u lost_out=%u twice=%u late=%u\n", (unsigned)lwip_stats.mem.used,
-                   (unsigned)lwip_stats.mem.max, (unsigned)lwip_stats.mem.avail, net_counters.received,
-                   net_counters.dropped, net_counters.reserve, refused_by_pools(), link_counters.lost_in,
-                   link_counters.lost_out, link_counters.twice, link_counters.late);
+    console_printf(
+        " heap=%u/%u/%u received=%u dropped=%u reserve=%u refused=%u lost_in=%u lost_out=%u twice=%u late=%u\n",
+        (unsigned)lwip_stats.mem.used, (unsigned)lwip_stats.mem.max, (unsigned)lwip_stats.mem.avail,
+        net_counters.received, net_counters.dropped, net_counters.reserve, refused_by_pools(), link_counters.lost_in,
+        link_counters.lost_out, link_counters.twice, link_counters.late);
 }
 
 /* ---- The raw port */

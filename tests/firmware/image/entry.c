@@ -2,8 +2,8 @@
  *
  * From startup.c to the main of examples/desktop: the command line and the environment come by semihosting.
  *
- * The launcher gives words with blanks between them: NAME=VALUE for the environment, a word "--", the arguments. In each
- * of them an octet that is no letter, digit or one of ./:_-= is %HH.
+ * The launcher gives words with blanks between them: NAME=VALUE for the environment, a word "--", the arguments. In
+ * each of them an octet that is no letter, digit or one of ./:_-= is %HH.
  */
 #include "cpu.h"
 #include "miniproxy.h"

@@ -26,7 +26,14 @@
 #define LWIP_HOOK_FILENAME "hooks.h"
 
 #define DNS_LOCAL_HOSTLIST 1
-#define DNS_LOCAL_HOSTLIST_INIT {DNS_LOCAL_HOSTLIST_ELEM("localhost", IPADDR4_INIT_BYTES(127, 0, 0, 1))}
+#define DNS_LOCAL_HOSTLIST_INIT                                                \
+    {                                                                          \
+        DNS_LOCAL_HOSTLIST_ELEM("localhost", IPADDR4_INIT_BYTES(127, 0, 0, 1)) \
+    }
+
+/* names wait for their second address by a timer */
+#undef MEMP_NUM_SYS_TIMEOUT
+#define MEMP_NUM_SYS_TIMEOUT (LWIP_NUM_SYS_TIMEOUT_INTERNAL + DNS_TABLE_SIZE / 2)
 
 /* ---- Sizes do not depend on IMAGE_SMALL. The tests' listeners are several. */
 #undef MEMP_NUM_TCP_PCB_LISTEN

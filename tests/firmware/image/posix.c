@@ -4,8 +4,8 @@
  * the image as they are.
  *
  * There are two stacks: main's, which waits in sigwait, and the worker's, which runs until it waits for the network. It
- * then looks at the UART, and gives way to main when a signal has come. Signals are octets: T, I, H, 1 for SIGTERM, SIGINT,
- * SIGHUP and SIGUSR1; P prints lwIP's pools.
+ * then looks at the UART, and gives way to main when a signal has come. Signals are octets: T, I, H, 1 for SIGTERM,
+ * SIGINT, SIGHUP and SIGUSR1; P prints lwIP's pools.
  */
 #define _GNU_SOURCE
 #include "desktop.h"
@@ -32,13 +32,13 @@ static struct {
 } worker;
 
 static uint32_t pending; /* a bit a signal */
-static int octet = -1; /* received and not yet understood */
+static int octet = -1;   /* received and not yet understood */
 
 /* ---- Two stacks */
 
 /* Push what a function must preserve, change stacks, pop. */
 __attribute__((naked, noinline)) static void switch_stack(uint32_t **save __attribute__((unused)),
-                                                         uint32_t *load __attribute__((unused)))
+                                                          uint32_t *load __attribute__((unused)))
 {
     __asm volatile("push {r3-r11, lr}\n"
                    "str sp, [r0]\n"

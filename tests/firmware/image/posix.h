@@ -10,8 +10,8 @@
 /* An octet that means a signal has come by the UART. For cpu_sleep. */
 bool posix_signal_waits(void);
 
-/* Called by the worker, where a real one could be interrupted: let the main thread answer what has come. True: something
- * had come, and the worker may have to look at what main has left for it. */
+/* Called by the worker, where a real one could be interrupted: let the main thread answer what has come. True:
+ * something had come, and the worker may have to look at what main has left for it. */
 bool posix_take_signals(void);
 
 /* Octets of the worker's stack that have never been used. */
