@@ -2,8 +2,9 @@
  *
  * 1 addresses · 2 records · 3 what lwIP calls · 4 accept and connect · 5 names · 6 octets · 7 relay · 8 close · 9 API.
  *
- * A connection's handle is its record, while it resolves its lookup. lwIP's callbacks store and wake; the core works
- * later, in miniproxy_poll. A record outlives the core's connection while lwIP may still need what it keeps.
+ * A connection's handle is its record, while it resolves its lookup if one is enough. lwIP's callbacks store and wake;
+ * the core works later, in miniproxy_poll. A record outlives the core's connection while lwIP may still need what it
+ * keeps.
  */
 #include "miniproxy_lwip_raw.h"
 
@@ -12,6 +13,10 @@
 #include "lwip/netif.h"
 #include "lwip/pbuf.h"
 #include "lwip/tcp.h"
+#if MINIPROXY_LWIP_RAW_BOTH_FAMILIES
+#include "lwip/timeouts.h"
+#include "netif/ppp/ppp_opts.h" /* lwIP counts its timers with it */
+#endif
 
 #include <string.h>
 
@@ -21,7 +26,13 @@
 /* States of a record. */
 enum { FREE, PENDING, CONNECTING, OPEN, LINGER };
 
-enum { FLAG_LOOKUP = 1 }; /* port_flags: the handle is a lookup */
+/* port_flags, of a name that is looked up. */
+enum {
+    FLAG_LOOKUP = 1,
+    FLAG_SHORT = 2, /* no lookup was free for one of its families */
+    FLAG_TIMER = 4, /* has an address, and waits for the other family's */
+    FLAG_LATE = 8   /* has waited long enough */
+};
 
 enum {
     NO_SOURCE = 255, /* instead of a record's index */
@@ -534,11 +545,6 @@ static int raw_connect(void *port, struct miniproxy_conn *c, const struct minipr
  *
  * lwIP cannot take a question back, so a lookup stays in use until it has been answered or given up.
  */
-#if LWIP_IPV4 && LWIP_IPV6 && !MINIPROXY_WITH_IPV6
-#define ADDRESS_TYPE LWIP_DNS_ADDRTYPE_IPV4
-#else
-#define ADDRESS_TYPE LWIP_DNS_ADDRTYPE_DEFAULT
-#endif
 
 /* lwIP does not say why there is no address. But while it works on an answer there is a current netif, and while it
  * gives up there is none. */
@@ -553,50 +559,173 @@ static void on_found(const char *name, const ip_addr_t *ip, void *arg)
     else l->result = 0;
 }
 
-static int take_answer(struct lookup *l, struct miniproxy_addr *out)
+/* Begin a lookup, in `first` or one of those behind it. NULL: none is free. */
+static struct lookup *ask(struct miniproxy_lwip_raw *raw, struct miniproxy_conn *c, const char *host,
+                          struct lookup *first, uint8_t type)
 {
-    int result = l->result;
-
-    l->conn = NULL;
-    l->result = 0;
-    if (result < 0) return result;
-    *out = addr_of(&l->answer, 0);
-    return out->family != 0 ? 1 : MINIPROXY_ENAME;
-}
-
-static int resolve_begin(struct miniproxy_lwip_raw *raw, struct miniproxy_conn *c, const char *host,
-                         struct miniproxy_addr *out)
-{
-    struct lookup *l = raw->lookups;
+    struct lookup *l = first;
     err_t err;
 
     while (l < raw->lookups + MINIPROXY_LWIP_RAW_LOOKUPS && l->result != 0) l++;
-    if (l == raw->lookups + MINIPROXY_LWIP_RAW_LOOKUPS) return MINIPROXY_ERESOURCES;
+    if (l == raw->lookups + MINIPROXY_LWIP_RAW_LOOKUPS) return NULL;
     l->conn = c;
     l->result = MINIPROXY_AGAIN;
-    err = dns_gethostbyname_addrtype(host, &l->answer, on_found, l, ADDRESS_TYPE);
-    if (err == ERR_INPROGRESS) {
-        c->handle = (intptr_t)l;
-        c->port_flags = FLAG_LOOKUP;
-        return MINIPROXY_AGAIN;
-    }
+    err = dns_gethostbyname_addrtype(host, &l->answer, on_found, l, type);
+    if (err == ERR_INPROGRESS) return l;
     if (err == ERR_OK) l->result = 1;
     else if (err == ERR_ARG) l->result = MINIPROXY_ENAME; /* too long for lwIP's table */
     else l->result = err == ERR_MEM ? MINIPROXY_ERESOURCES : MINIPROXY_EDNS;
-    return take_answer(l, out);
+    return l;
+}
+
+/* Nobody waits for it any more. */
+static void leave_lookup(struct lookup *l)
+{
+    l->conn = NULL;
+    if (l->result != MINIPROXY_AGAIN) l->result = 0;
+}
+
+#if MINIPROXY_LWIP_RAW_BOTH_FAMILIES
+
+/* lwIP tells one address of one family, so a name takes two lookups, found by their connection. Both are handed over
+ * when both are there; a second one that is late is left. */
+
+REQUIRE(LWIP_TIMERS && !LWIP_TIMERS_CUSTOM,
+        "the raw port needs LWIP_TIMERS 1, and not LWIP_TIMERS_CUSTOM, to look up IPv4 and IPv6 together");
+/* A name with a timer has two lookups. */
+REQUIRE(MEMP_MEM_MALLOC || MEMP_NUM_SYS_TIMEOUT >= LWIP_NUM_SYS_TIMEOUT_INTERNAL + MINIPROXY_LWIP_RAW_LOOKUPS / 2,
+        "names wait for their second address by a timer: MEMP_NUM_SYS_TIMEOUT must be "
+        "LWIP_NUM_SYS_TIMEOUT_INTERNAL + MINIPROXY_LWIP_RAW_LOOKUPS / 2 at least");
+_Static_assert(MINIPROXY_LWIP_RAW_LOOKUPS >= 2,
+               "MINIPROXY_LWIP_RAW_LOOKUPS (DNS_TABLE_SIZE) must be 2..255: with IPv4 and IPv6 a name takes two");
+
+/* How long a name's second family is waited for (RFC 8305 section 3). */
+#define SECOND_ANSWER_MS 50u
+
+/* Without an IPv6 address that leads anywhere, such addresses of others are of no use. */
+static bool has_ipv6(void)
+{
+    const struct netif *netif;
+
+    NETIF_FOREACH(netif)
+    for (int i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++)
+        if (ip6_addr_isvalid(netif_ip6_addr_state(netif, i)) && !ip6_addr_islinklocal(netif_ip6_addr(netif, i)) &&
+            !ip6_addr_isloopback(netif_ip6_addr(netif, i)))
+            return true;
+    return false;
+}
+
+/* IPv6 has half of the lookups at most: some name servers never answer for it, and what waits for them must leave room
+ * to ask for IPv4. */
+static void ask_both(struct miniproxy_lwip_raw *raw, struct miniproxy_conn *c, const char *host)
+{
+    struct lookup *half = raw->lookups + (MINIPROXY_LWIP_RAW_LOOKUPS + 1) / 2;
+
+    c->port_flags = FLAG_LOOKUP;
+    if (ask(raw, c, host, raw->lookups, LWIP_DNS_ADDRTYPE_IPV4) == NULL) c->port_flags |= FLAG_SHORT;
+    if (has_ipv6() && ask(raw, c, host, half, LWIP_DNS_ADDRTYPE_IPV6) == NULL) c->port_flags |= FLAG_SHORT;
+}
+
+static void on_late(void *arg)
+{
+    struct miniproxy_conn *c = arg;
+
+    c->port_flags = (uint8_t)((c->port_flags & ~FLAG_TIMER) | FLAG_LATE);
+    miniproxy_wake(c, MINIPROXY_WR);
+}
+
+/* The addresses that are there, IPv6 first, or why there is none. */
+static int answers(struct miniproxy_lwip_raw *raw, const struct miniproxy_conn *c, struct miniproxy_addr *out, int max)
+{
+    struct miniproxy_addr list[2] = {{.family = 0}};
+    int count = 0, error = c->port_flags & FLAG_SHORT ? MINIPROXY_ERESOURCES : MINIPROXY_ENAME;
+
+    for (const struct lookup *l = raw->lookups; l < raw->lookups + MINIPROXY_LWIP_RAW_LOOKUPS; l++) {
+        if (l->conn != c || l->result == MINIPROXY_AGAIN) continue;
+        if (l->result == 1) {
+            struct miniproxy_addr found = addr_of(&l->answer, 0);
+
+            if (found.family == 6) list[1] = list[0];
+            list[found.family == 6 ? 0 : count] = found;
+            count++;
+        } else if (l->result != MINIPROXY_ENAME) {
+            error = l->result; /* the name may exist */
+        }
+    }
+    if (count > max) count = max;
+    memcpy(out, list, (size_t)count * sizeof list[0]);
+    return count > 0 ? count : error;
+}
+
+static bool is_waiting(struct miniproxy_lwip_raw *raw, const struct miniproxy_conn *c)
+{
+    for (const struct lookup *l = raw->lookups; l < raw->lookups + MINIPROXY_LWIP_RAW_LOOKUPS; l++)
+        if (l->conn == c && l->result == MINIPROXY_AGAIN) return true;
+    return false;
+}
+
+static void forget(struct miniproxy_lwip_raw *raw, struct miniproxy_conn *c)
+{
+    for (struct lookup *l = raw->lookups; l < raw->lookups + MINIPROXY_LWIP_RAW_LOOKUPS; l++)
+        if (l->conn == c) leave_lookup(l);
+    if (c->port_flags & FLAG_TIMER) sys_untimeout(on_late, c);
+    c->port_flags = 0;
 }
 
 static int raw_resolve(void *port, struct miniproxy_conn *c, const char *host, struct miniproxy_addr *out, int max)
 {
+    int result;
+
+    if (!(c->port_flags & FLAG_LOOKUP)) ask_both(port, c, host);
+    result = answers(port, c, out, max);
+    if (is_waiting(port, c) && (result < 0 || !(c->port_flags & FLAG_LATE))) {
+        if (result > 0 && !(c->port_flags & FLAG_TIMER)) {
+            c->port_flags |= FLAG_TIMER;
+            sys_timeout(SECOND_ANSWER_MS, on_late, c);
+        }
+        return MINIPROXY_AGAIN;
+    }
+    forget(port, c);
+    return result;
+}
+
+#else
+
+/* lwIP may find either where both are of use, but there is room for one. */
+#if LWIP_IPV4 && LWIP_IPV6 && !MINIPROXY_WITH_IPV6
+#define ADDRESS_TYPE LWIP_DNS_ADDRTYPE_IPV4
+#else
+#define ADDRESS_TYPE LWIP_DNS_ADDRTYPE_DEFAULT
+#endif
+
+static void forget(struct miniproxy_lwip_raw *raw, struct miniproxy_conn *c)
+{
+    (void)raw;
+    leave_lookup((struct lookup *)c->handle);
+    c->port_flags = 0;
+}
+
+static int raw_resolve(void *port, struct miniproxy_conn *c, const char *host, struct miniproxy_addr *out, int max)
+{
+    struct miniproxy_lwip_raw *raw = port;
     struct lookup *l = (struct lookup *)c->handle;
+    int result;
 
     (void)max; /* lwIP knows one address of a name */
-    if (l == NULL) return resolve_begin(port, c, host, out);
-    if (l->result == MINIPROXY_AGAIN) return MINIPROXY_AGAIN;
+    if (l == NULL) l = ask(raw, c, host, raw->lookups, ADDRESS_TYPE);
+    if (l == NULL) return MINIPROXY_ERESOURCES;
+    c->handle = (intptr_t)l;
+    c->port_flags = FLAG_LOOKUP;
+    result = l->result;
+    if (result == MINIPROXY_AGAIN) return result;
+    if (result > 0) *out = addr_of(&l->answer, 0);
+    if (result > 0 && out->family == 0) result = MINIPROXY_ENAME;
+    forget(raw, c);
     c->handle = 0;
-    c->port_flags = 0;
-    return take_answer(l, out);
+    return result;
 }
+
+#endif
 
 /* ==== 6  Octets ==================================================================================== */
 
@@ -730,6 +859,13 @@ static int relay_first(struct record *from, struct record *to, size_t max)
     return n;
 }
 
+/* The source's window is used up by what the sink has not acknowledged: it is the sink that is waited for. */
+static bool fills(const struct record *sink, const struct record *source)
+{
+    return sink->kept != NULL && sink->kept->if_idx == source->index && source->pcb != NULL &&
+           source->pcb->rcv_wnd < source->pcb->mss;
+}
+
 static int raw_relay(void *port, struct miniproxy_conn *from, struct miniproxy_conn *to, size_t max)
 {
     struct record *source = record_of(from), *sink = record_of(to);
@@ -746,7 +882,10 @@ static int raw_relay(void *port, struct miniproxy_conn *from, struct miniproxy_c
         passed += (size_t)n;
     }
     if (passed > 0) tcp_output(sink->pcb);
-    if (source->in == NULL && end_of(source) == MINIPROXY_AGAIN) from->ready &= (uint8_t)~MINIPROXY_RD;
+    if (source->in == NULL && end_of(source) == MINIPROXY_AGAIN) {
+        if (fills(sink, source)) to->ready &= (uint8_t)~MINIPROXY_WR;
+        else from->ready &= (uint8_t)~MINIPROXY_RD;
+    }
     if (n == MINIPROXY_AGAIN && source->in != NULL) to->ready &= (uint8_t)~MINIPROXY_WR;
     return passed > 0 ? (int)passed : n;
 }
@@ -773,12 +912,8 @@ static void raw_close(void *port, struct miniproxy_conn *c, bool hard)
 {
     struct record *r = record_of(c);
 
-    (void)port;
     if (c->port_flags & FLAG_LOOKUP) {
-        struct lookup *l = (struct lookup *)c->handle;
-
-        l->conn = NULL;
-        if (l->result != MINIPROXY_AGAIN) l->result = 0;
+        forget(port, c);
     } else if (r != NULL) {
         r->conn = NULL;
         if (r->pcb == NULL) {
@@ -791,7 +926,6 @@ static void raw_close(void *port, struct miniproxy_conn *c, bool hard)
         }
     }
     c->handle = 0;
-    c->port_flags = 0;
 }
 
 const struct miniproxy_port miniproxy_lwip_raw_port = {

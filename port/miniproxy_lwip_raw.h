@@ -28,9 +28,14 @@
 #define MINIPROXY_LWIP_RAW_RECORDS MEMP_NUM_TCP_PCB
 #endif
 
-/* Names that are looked up at the same time; lwIP itself has no more than DNS_TABLE_SIZE. Range 1..255. */
+/* Lookups at the same time; more than lwIP can hold are of no use. A name takes one, or two where both families are
+ * asked for. Range 1..255, with both families 2..255. */
 #ifndef MINIPROXY_LWIP_RAW_LOOKUPS
+#if defined DNS_MAX_REQUESTS && DNS_MAX_REQUESTS < DNS_TABLE_SIZE
+#define MINIPROXY_LWIP_RAW_LOOKUPS DNS_MAX_REQUESTS
+#else
 #define MINIPROXY_LWIP_RAW_LOOKUPS DNS_TABLE_SIZE
+#endif
 #endif
 
 /* Seconds without progress after which a closed connection is reset that still has octets to deliver. Range 1..120. */
@@ -83,6 +88,9 @@ void miniproxy_lwip_raw_stop_listening(struct miniproxy_lwip_raw *raw);
 void miniproxy_lwip_raw_end(struct miniproxy_lwip_raw *raw);
 
 /* ---- Private ---- */
+
+/* Are names looked up in both families? */
+#define MINIPROXY_LWIP_RAW_BOTH_FAMILIES (LWIP_IPV4 && LWIP_IPV6 && MINIPROXY_WITH_IPV6 && MINIPROXY_ADDRESSES > 1)
 
 /* One connection as lwIP sees it. */
 struct miniproxy_lwip_raw_record {

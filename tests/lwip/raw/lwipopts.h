@@ -38,8 +38,9 @@
 
 #define MEM_ALIGNMENT 8
 #ifndef DNS_TABLE_SIZE
-#define DNS_TABLE_SIZE 9
+#define DNS_TABLE_SIZE 18 /* two for each of nine names */
 #endif
+#define MEMP_NUM_SYS_TIMEOUT (LWIP_NUM_SYS_TIMEOUT_INTERNAL + (LWIP_IPV6 ? DNS_TABLE_SIZE / 2 : 0))
 #ifndef MEM_SIZE
 #define MEM_SIZE 65536
 #endif

@@ -7,6 +7,7 @@
 
 #include "lwip/mem.h"
 #include "lwip/memp.h"
+#include "lwip/netif.h"
 #include "lwip/pbuf.h"
 #include "lwip/stats.h"
 #include "lwip/tcp.h"
@@ -26,6 +27,7 @@ enum {
 };
 
 static mem_size_t heap_used; /* before anything happened */
+static unsigned timers_used; /* when nothing is under way */
 static uint8_t bytes[70000];
 
 static bool check(bool condition, const char *expected)
@@ -72,11 +74,20 @@ static unsigned records_used(void)
     return n;
 }
 
+static unsigned lookups_used(void)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < MINIPROXY_LWIP_RAW_LOOKUPS; i++) n += raw.lookups[i].result != 0;
+    return n;
+}
+
 /* After every test: nothing is left behind in lwIP or in the port. */
 static bool all_given_back(void)
 {
     run_ms(30000);
     check(records_used() == 0, "all records are free again");
+    check(lookups_used() == 0, "all lookups are free again");
     check(used(MEMP_TCP_PCB) == 0, "all PCBs are free again");
     check(used(MEMP_TCP_SEG) == 0, "all segments are free again");
     check(used(MEMP_PBUF_POOL) == 0 && used(MEMP_PBUF) == 0, "all pbufs are free again");
@@ -784,17 +795,18 @@ static bool test_stop_listening(void)
 
 static bool test_names_run_out(void)
 {
-    struct miniproxy_conn *c[MINIPROXY_LWIP_RAW_LOOKUPS];
+    enum { NAMES = MINIPROXY_LWIP_RAW_LOOKUPS / (MINIPROXY_LWIP_RAW_BOTH_FAMILIES ? 2 : 1) };
+    struct miniproxy_conn *c[NAMES];
     struct miniproxy_addr out;
     bool ok = true;
 
     peer_hold_names(true);
-    for (int i = 0; i < MINIPROXY_LWIP_RAW_LOOKUPS; i++) {
+    for (int i = 0; i < NAMES; i++) {
         c[i] = conformance_take();
         ok = ok && check(port->resolve(&raw, c[i], "slow.test", &out, 1) == MINIPROXY_AGAIN, "AGAIN");
     }
     ok = ok && check(port->resolve(&raw, conformance_take(), "n1.test", &out, 1) == MINIPROXY_ERESOURCES, "ERESOURCES");
-    for (int i = 0; i < MINIPROXY_LWIP_RAW_LOOKUPS; i++) conformance_give(c[i], i % 2 == 0);
+    for (int i = 0; i < NAMES; i++) conformance_give(c[i], i % 2 == 0);
     ok = ok && check(port->resolve(&raw, conformance_take(), "n1.test", &out, 1) == MINIPROXY_ERESOURCES,
                      "lwIP still holds them");
     peer_hold_names(false);
@@ -836,10 +848,206 @@ static bool test_names_late(void)
     check(records_used() == 0, "end frees everything");
     peer_hold_names(false);
     run_ms(100);
-    for (int i = 0; i < MINIPROXY_LWIP_RAW_LOOKUPS; i++) check(raw.lookups[i].result == 0, "lookups end");
+    check(lookups_used() == 0, "lookups end");
     return check(miniproxy_lwip_raw_listen(&raw, &(struct miniproxy_addr){.family = 0, .port = raw_world_port()}) > 0,
                  "listens again");
 }
+
+#if MINIPROXY_LWIP_RAW_BOTH_FAMILIES
+
+enum {
+    SECOND_ANSWER_MS = 50,
+    AT_ONCE_MS = 25 /* conformance_resolve looks every 10 */,
+    NAMES_AT_ONCE = MINIPROXY_LWIP_RAW_LOOKUPS / 2
+};
+
+static struct miniproxy_addr found[2];
+static uint32_t took_ms;
+
+static int look_up(const char *host)
+{
+    uint32_t begin_ms = wire_now_ms();
+    struct miniproxy_conn *c = conformance_take();
+    int n = conformance_resolve(c, host, found, 2);
+
+    took_ms = wire_now_ms() - begin_ms;
+    conformance_give(c, true);
+    return n;
+}
+
+static bool finds_one(const char *host, int family, uint8_t last)
+{
+    return look_up(host) == 1 && found[0].family == family && found[0].ip[family == 6 ? 15 : 3] == last;
+}
+
+static bool test_families(void)
+{
+    unsigned asked = peer_questions();
+
+    check(look_up("both.test") == 2 && took_ms < AT_ONCE_MS, "both answers, at once");
+    check(found[0].family == 6 && found[0].ip[15] == 8, "IPv6 is first");
+    check(found[1].family == 4 && found[1].ip[3] == 8, "IPv4 is second");
+    check(peer_questions() == asked + 2, "each family has been asked for");
+    check(look_up("both.test") == 2 && took_ms < AT_ONCE_MS && peer_questions() == asked + 2, "lwIP remembers both");
+    check(finds_one("n9.test", 4, 9) && took_ms < AT_ONCE_MS, "IPv4 alone, at once");
+    check(finds_one("six.test", 6, 2) && took_ms < AT_ONCE_MS, "IPv6 alone, at once");
+    return check(lookups_used() == 0, "lookups are free");
+}
+
+/* An IPv6 address of this device that is link-local does not count. */
+static bool test_families_without_ipv6(void)
+{
+    unsigned asked = peer_questions();
+    ip6_addr_t was = *netif_ip6_addr(netif_default, 0), local = was;
+
+    local.addr[0] = PP_HTONL(0xfe800000);
+    netif_ip6_addr_set(netif_default, 0, &local);
+    check(finds_one("slow6.test", 4, 7) && took_ms < AT_ONCE_MS, "IPv4 is found");
+    netif_ip6_addr_set_state(netif_default, 0, IP6_ADDR_INVALID);
+    check(finds_one("slow6.test", 4, 7) && took_ms < AT_ONCE_MS, "IPv4 is found");
+    check(peer_questions() == asked + 2, "IPv6 is not asked for");
+    peer_hold_names(true);
+    for (int i = 0; i < MINIPROXY_LWIP_RAW_LOOKUPS; i++) {
+        struct miniproxy_conn *c = conformance_take();
+
+        check(port->resolve(&raw, c, "slow.test", found, 2) == MINIPROXY_AGAIN, "AGAIN");
+        conformance_give(c, true);
+    }
+    check(look_up("n4.test") == MINIPROXY_ERESOURCES, "no lookup is free");
+    peer_hold_names(false);
+    run_ms(50);
+    netif_ip6_addr_set(netif_default, 0, &was);
+    netif_ip6_addr_set_state(netif_default, 0, IP6_ADDR_PREFERRED);
+    return check(look_up("slow6.test") == 2, "both are found again");
+}
+
+static bool test_one_family_silent(void)
+{
+    peer_hold_names(true);
+    check(finds_one("slow4.test", 6, 6), "IPv6 without IPv4");
+    check(took_ms >= SECOND_ANSWER_MS && took_ms < SECOND_ANSWER_MS + AT_ONCE_MS, "the other is waited for 50 ms");
+    check(lookups_used() == 1, "the other is still lwIP's");
+    check(finds_one("slow6.test", 4, 7), "IPv4 without IPv6");
+    check(took_ms >= SECOND_ANSWER_MS && took_ms < SECOND_ANSWER_MS + AT_ONCE_MS, "the other is waited for 50 ms");
+    check(lookups_used() == 2, "the other is still lwIP's");
+    run_ms(10000);
+    check(lookups_used() == 0, "until it gives up");
+    check(look_up("sole6.test") == MINIPROXY_EDNS && took_ms > 1000, "no address and silence: the name may exist");
+    return true;
+}
+
+/* A name whose first answer is "none" waits for as long as lwIP does. */
+static bool test_second_answer(void)
+{
+    struct miniproxy_conn *c = conformance_take();
+
+    peer_hold_names(true);
+    check(port->resolve(&raw, c, "sole6.test", found, 2) == MINIPROXY_AGAIN, "AGAIN");
+    run_ms(500);
+    check(port->resolve(&raw, c, "sole6.test", found, 2) == MINIPROXY_AGAIN, "AGAIN, still");
+    peer_hold_names(false);
+    check(conformance_resolve(c, "sole6.test", found, 2) == 1 && found[0].family == 6, "the only address");
+
+    peer_hold_names(true);
+    check(port->resolve(&raw, c, "slow4.test", found, 2) == MINIPROXY_AGAIN, "AGAIN");
+    run_ms(5);
+    check(port->resolve(&raw, c, "slow4.test", found, 2) == MINIPROXY_AGAIN, "AGAIN, with one answer");
+    run_ms(SECOND_ANSWER_MS - 10);
+    check(port->resolve(&raw, c, "slow4.test", found, 2) == MINIPROXY_AGAIN, "AGAIN, still");
+    peer_hold_names(false);
+    check(conformance_resolve(c, "slow4.test", found, 2) == 2 && found[0].family == 6, "just in time, IPv6 first");
+    check(c->handle == 0 && c->port_flags == 0, "it has ended");
+    if (LIMITED) check(used(MEMP_SYS_TIMEOUT) == timers_used, "no timer is left");
+    return check(lookups_used() == 0, "lookups are free");
+}
+
+/* conformance_end notices a wake of a connection that is not in use. */
+static bool test_second_answer_late(void)
+{
+    struct miniproxy_conn *c = conformance_take();
+
+    peer_hold_names(true);
+    check(conformance_resolve(c, "slow6.test", found, 2) == 1 && found[0].family == 4, "one address");
+    check(port->resolve(&raw, c, "n3.test", found, 2) == MINIPROXY_AGAIN, "the slot asks for another name");
+    peer_hold_names(false);
+    check(conformance_resolve(c, "n3.test", found, 2) == 1 && found[0].ip[3] == 3, "and gets that one's address");
+    check(lookups_used() == 0, "a late answer frees its lookup");
+
+    peer_hold_names(true);
+    check(finds_one("slow4.test", 6, 6), "one address");
+    peer_hold_names(false);
+    run_ms(100);
+    return check(lookups_used() == 0, "a late answer frees its lookup");
+}
+
+static bool test_close_between_answers(void)
+{
+    struct miniproxy_conn *c[NAMES_AT_ONCE];
+
+    peer_hold_names(true);
+    for (int i = 0; i < NAMES_AT_ONCE; i++) {
+        c[i] = conformance_take();
+        check(port->resolve(&raw, c[i], i % 2 == 0 ? "slow4.test" : "slow6.test", found, 2) == MINIPROXY_AGAIN,
+              "AGAIN");
+    }
+    conformance_give(c[0], true); /* before the first answer */
+    run_ms(5);
+    conformance_give(c[1], false); /* after it, but resolve has not been called again */
+    for (int i = 2; i < NAMES_AT_ONCE; i++)
+        check(port->resolve(&raw, c[i], i % 2 == 0 ? "slow4.test" : "slow6.test", found, 2) == MINIPROXY_AGAIN,
+              "AGAIN");
+    if (LIMITED) check(used(MEMP_SYS_TIMEOUT) == timers_used + NAMES_AT_ONCE - 2, "each has a timer");
+    for (int i = 2; i < NAMES_AT_ONCE; i++) conformance_give(c[i], i % 3 == 0);
+    if (LIMITED) check(used(MEMP_SYS_TIMEOUT) == timers_used, "timers are cancelled");
+    check(lookups_used() == NAMES_AT_ONCE, "lwIP still holds one of each");
+    run_ms(200);
+    peer_hold_names(false);
+    run_ms(100);
+    return check(lookups_used() == 0, "until they are answered");
+}
+
+/* As many timers as there can be. */
+static bool test_all_wait_for_second(void)
+{
+    struct miniproxy_conn *c[NAMES_AT_ONCE];
+
+    peer_hold_names(true);
+    for (int i = 0; i < NAMES_AT_ONCE; i++) {
+        c[i] = conformance_take();
+        check(port->resolve(&raw, c[i], "slow6.test", found, 2) == MINIPROXY_AGAIN, "AGAIN");
+    }
+    run_ms(5);
+    for (int i = 0; i < NAMES_AT_ONCE; i++)
+        check(port->resolve(&raw, c[i], "slow6.test", found, 2) == MINIPROXY_AGAIN, "AGAIN");
+    if (LIMITED) check(used(MEMP_SYS_TIMEOUT) == timers_used + NAMES_AT_ONCE, "each has a timer");
+    for (int i = 0; i < NAMES_AT_ONCE; i++)
+        check(conformance_resolve(c[i], "slow6.test", found, 2) == 1 && found[0].family == 4, "one address");
+    return true;
+}
+
+/* A name server that never answers for IPv6 does not use up the lookups. */
+static bool test_silence_leaves_room(void)
+{
+    struct miniproxy_conn *c[NAMES_AT_ONCE];
+
+    peer_hold_names(true);
+    for (int i = 0; i < 3 * MINIPROXY_LWIP_RAW_LOOKUPS; i++) {
+        if (!check(finds_one("slow6.test", 4, 7), "IPv4 is found")) return false;
+        check(took_ms < SECOND_ANSWER_MS + AT_ONCE_MS, "soon");
+    }
+    check(look_up("six.test") == MINIPROXY_ERESOURCES, "IPv6 alone could not be asked for: ERESOURCES, not ENAME");
+    for (int i = 0; i < NAMES_AT_ONCE; i++) {
+        c[i] = conformance_take();
+        check(port->resolve(&raw, c[i], "slow.test", found, 2) == MINIPROXY_AGAIN,
+              "several names are looked up at once");
+    }
+    for (int i = 0; i < NAMES_AT_ONCE; i++) conformance_give(c[i], true);
+    peer_hold_names(false);
+    run_ms(100);
+    return check(finds_one("six.test", 6, 2), "now it can");
+}
+
+#endif
 
 /* ---- A bad network ---- */
 
@@ -1027,6 +1235,16 @@ static const struct {
     {"names: lookups run out", "D01", test_names_run_out},
     {"names: answers and errors", "D01", test_names},
     {"names: answers after the end", "D01", test_names_late},
+#if MINIPROXY_LWIP_RAW_BOTH_FAMILIES
+    {"both families of a name", "D02,D03", test_families},
+    {"both families, but no IPv6 address here", "D02", test_families_without_ipv6},
+    {"one family is silent", "D02,D03", test_one_family_silent},
+    {"the second answer comes in time", "D02,D03", test_second_answer},
+    {"the second answer comes too late", "D02,D03", test_second_answer_late},
+    {"close between two answers", "D01", test_close_between_answers},
+    {"all names wait for a second answer", "D02", test_all_wait_for_second},
+    {"silence about IPv6 leaves room for others", "D02", test_silence_leaves_room},
+#endif
     {"loss, copies and disorder", "-", test_bad_network},
     {"everything at random", "-", test_soak},
 };
@@ -1046,6 +1264,7 @@ int main(int argc, char **argv)
         wire_counts = (struct wire_counts){0};
         wire_faults = (struct wire_faults){0};
         lwip_stats.memp[MEMP_PBUF_POOL]->max = lwip_stats.memp[MEMP_PBUF_POOL]->used;
+        timers_used = used(MEMP_SYS_TIMEOUT);
         conformance_begin(&raw_world);
         ok = tests[i].run();
         wire_faults = (struct wire_faults){0};

@@ -164,6 +164,7 @@ struct conformance_world raw_world = {
     .other = {.host = "other.test", .address = {.ip = {10, 0, 0, 4}, .family = 4}},
     .missing = "missing.test",
     .failing = "failing.test",
+    .both = MINIPROXY_LWIP_RAW_BOTH_FAMILIES ? "both.test" : NULL,
     .hold_names = hold_names,
     .slow = {.host = "slow.test", .address = {.ip = {10, 0, 0, 5}, .family = 4}},
 };

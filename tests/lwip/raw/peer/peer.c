@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PEERS_MAX = 400, QUEUE_MAX = 64, HELD_MAX = 32, QUESTION_MAX = 300 };
+enum { PEERS_MAX = 400, QUEUE_MAX = 64, HELD_MAX = 128, QUESTION_MAX = 300 };
 
 struct peer {
     bool used, eof, lost;
@@ -281,20 +281,46 @@ static size_t name_of(const uint8_t *question, size_t len, char name[QUESTION_MA
     return at + 1;
 }
 
+static const struct {
+    const char *name;
+    uint8_t four, six; /* last octet of its addresses, 0: none */
+    uint8_t slow;      /* families that can be held: 4, 6, or 10 for both */
+} names[] = {
+    {"known.test", 2, 0, 0}, {"other.test", 4, 0, 0}, {"six.test", 0, 2, 0},   {"both.test", 8, 8, 0},
+    {"slow.test", 5, 0, 10}, {"slow4.test", 6, 6, 4}, {"slow6.test", 7, 7, 6}, {"sole6.test", 0, 10, 6},
+};
+
+enum { NAMES = sizeof names / sizeof names[0] };
+
+static unsigned name_index(const char *name)
+{
+    unsigned i = 0;
+
+    while (i < NAMES && strcmp(names[i].name, name) != 0) i++;
+    return i;
+}
+
 /* Octets of the address, 0: none of this type, -1: no such name. */
 static int look_up(const char *name, bool six, uint8_t ip[16])
 {
-    unsigned number;
+    unsigned number, i = name_index(name);
+    uint8_t last = i == NAMES ? 0 : six ? names[i].six : names[i].four;
 
     memset(ip, 0, 16);
     ip[0] = six ? 0xfd : 10;
-    if (strcmp(name, "six.test") == 0) ip[15] = 2;
-    else if (strcmp(name, "known.test") == 0) ip[3] = 2;
-    else if (strcmp(name, "other.test") == 0) ip[3] = 4;
-    else if (strcmp(name, "slow.test") == 0) ip[3] = 5;
-    else if (sscanf(name, "n%u.test", &number) == 1) ip[2] = 1, ip[3] = (uint8_t)number;
-    else return -1;
-    return six != (ip[15] == 2) ? 0 : six ? 16 : 4;
+    ip[six ? 15 : 3] = last;
+    if (i < NAMES) return last == 0 ? 0 : six ? 16 : 4;
+    if (sscanf(name, "n%u.test", &number) != 1) return -1;
+    ip[2] = 1;
+    ip[3] = (uint8_t)number;
+    return six ? 0 : 4;
+}
+
+static bool is_held(const char *name, bool six)
+{
+    unsigned i = name_index(name);
+
+    return holding && i < NAMES && (names[i].slow == 10 || names[i].slow == (six ? 6 : 4));
 }
 
 static void answer(const uint8_t *question, size_t len, uint16_t to_port)
@@ -312,14 +338,15 @@ static void answer(const uint8_t *question, size_t len, uint16_t to_port)
     reply[3] = 0x80;
     if (strcmp(name, "broken.test") == 0) reply[3] |= 2;
     else if (found < 0) reply[3] |= 3;
-    if (found > 0) {
+    for (int i = 0; found > 0 && i < (!six && strcmp(name, "both.test") == 0 ? 2 : 1); i++) {
         const uint8_t record[12] = {0xc0,          12, 0, six ? 28 : 1, 0, 1, 0, 0, 0, name[0] == 's' ? 0 : 60, 0,
                                     (uint8_t)found};
 
-        reply[7] = 1;
+        reply[7]++;
         memcpy(reply + end, record, 12);
         memcpy(reply + end + 12, ip, (size_t)found);
         end += 12 + (size_t)found;
+        ip[3]++;
     }
     p = pbuf_alloc(PBUF_TRANSPORT, (u16_t)end, PBUF_RAM);
     pbuf_take(p, reply, (u16_t)end);
@@ -331,6 +358,7 @@ static void on_question(void *arg, struct udp_pcb *pcb, struct pbuf *p, const ip
 {
     struct held q = {.len = p->tot_len, .port = port};
     char name[QUESTION_MAX];
+    size_t end;
 
     (void)arg;
     (void)pcb;
@@ -339,9 +367,9 @@ static void on_question(void *arg, struct udp_pcb *pcb, struct pbuf *p, const ip
     pbuf_copy_partial(p, q.question, p->tot_len, 0);
     pbuf_free(p);
     questions++;
-    name_of(q.question, q.len, name);
+    end = name_of(q.question, q.len, name);
     if (strcmp(name, "failing.test") == 0) return;
-    if (strcmp(name, "slow.test") != 0 || !holding) answer(q.question, q.len, q.port);
+    if (!is_held(name, q.question[end + 1] == 28)) answer(q.question, q.len, q.port);
     else if (held_count < HELD_MAX) held[held_count++] = q;
 }
 

@@ -32,9 +32,10 @@ bool peer_is_reset(int peer);
 /* All peers are gone, by reset; held names are answered. */
 void peer_clear(void);
 
-/* Names: known.test 10.0.0.2, other.test 10.0.0.4, six.test fd00::2 alone, slow.test 10.0.0.5 (never kept in a cache,
- * and not answered while held), nN.test 10.0.1.N; failing.test is never answered, broken.test with SERVFAIL, all others
- * with NXDOMAIN. */
+/* Names: known.test 10.0.0.2, other.test 10.0.0.4, nN.test 10.0.1.N, six.test fd00::2, both.test fd00::8, 10.0.0.8 and
+ * 10.0.0.9. Never kept in a cache and not answered while held: slow.test 10.0.0.5, the IPv4 address of slow4.test
+ * 10.0.0.6 and fd00::6, the IPv6 address of slow6.test 10.0.0.7 and fd00::7, and sole6.test fd00::10.
+ * failing.test is never answered, broken.test with SERVFAIL, all others with NXDOMAIN. */
 void peer_hold_names(bool on);
 unsigned peer_questions(void); /* so far */
 
