@@ -199,7 +199,7 @@ test:
 	@$(MAKE) -s --no-print-directory -k -j$(JOBS) $(SUITES:%=run-%) || true
 	@sh tests/tools/summary.sh deps $(SUITES)
 
-JOBS ?= 2
+JOBS ?= 3
 
 bench: build/miniproxy build/bench/load
 	@sh tests/tools/deps.sh bench

@@ -2179,7 +2179,7 @@ static void count_out(struct miniproxy *p, struct miniproxy_session *s, bool to_
 }
 
 /* Send to one side. */
-static int transmit(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_conn *to, const void *from,
+static int send_out(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_conn *to, const void *from,
                     size_t len)
 {
     int n = p->config.port->send(p->config.port_data, to, from, len);
@@ -2195,7 +2195,7 @@ static bool flush(struct miniproxy *p, struct miniproxy_session *s, struct minip
     struct miniproxy_buffer *b = pipe->buffer;
     int n;
     if (!has_sendable(b) || (to->ready & MINIPROXY_WR) == 0) return true;
-    n = transmit(p, s, to, b->u.data + b->out, (size_t)(b->out_end - b->out));
+    n = send_out(p, s, to, b->u.data + b->out, (size_t)(b->out_end - b->out));
     if (n <= 0) return n == MINIPROXY_AGAIN;
     b->out = u16(b->out + (size_t)n);
     return true;
@@ -2617,7 +2617,7 @@ static enum next reply_bare(struct miniproxy *p, struct miniproxy_session *s)
         text = text_at(parts, sizeof parts / sizeof parts[0], &at);
         if (text == NULL) return next_request(p, s);
         if ((s->client.ready & MINIPROXY_WR) == 0) return NEXT_WAIT;
-        n = transmit(p, s, &s->client, text, strlen(text));
+        n = send_out(p, s, &s->client, text, strlen(text));
         if (n == MINIPROXY_AGAIN) return NEXT_WAIT;
         if (n <= 0) return end_session(p, s, true);
         s->reply_at = u16(s->reply_at + (size_t)n);

@@ -162,7 +162,8 @@ def callgrind(target, base):
           "--zero-before=phase_begin", "--dump-before=phase_end", "--callgrind-out-file=" + out, base + ".elf"])
     harness = {line.split()[2] for line in must([binutil(target, "nm"), base + "-harness.o"]).splitlines()
                if len(line.split()) == 3}
-    return [own_costs(f"{out}.{n + 1}", harness) for n in range(len(PHASES))]
+    dumps = [f"{out}.{n + 1}" for n in range(len(PHASES))]
+    return [own_costs(dump, harness) for dump in dumps if os.path.exists(dump)]
 
 
 def own_costs(path, harness):

@@ -40,7 +40,7 @@ IMAGE_CFLAGS_sockets = -DNO_SYS=0 -DFD_SETSIZE=320
 define IMAGE_LWIP_RULES
 $(IMAGE_OUT)/$1-$2/lwip/%.o: $(LWIP_DIR)/src/%.c $(IMAGE)/lwipopts.h $(IMAGE)/config.h $(FIRMWARE)/lwipopts.h | firmware-tools
 	@mkdir -p $$(@D)
-	@$(CROSS)gcc $$(IMAGE_CFLAGS) $$(IMAGE_CFLAGS_$2) -DIMAGE_TINY=$$(IMAGE_TINY_$1) -DIMAGE_SMALL=0 -MMD -c $$< -o $$@
+	@$(CROSS)gcc $$(IMAGE_CFLAGS) $$(IMAGE_CFLAGS_$2) -DIMAGE_TINY=$$(IMAGE_TINY_$1) -DIMAGE_SMALL=0 -MD -c $$< -o $$@
 endef
 
 define IMAGE_RULES
@@ -50,7 +50,7 @@ IMAGE_LWIP_OBJECTS_$1 = $$(patsubst %.c,$(IMAGE_OUT)/$2-$3/lwip/%.o,$(IMAGE_LWIP
 $(IMAGE_OUT)/$1/%.o: %.c tests/firmware/e2e.mk | firmware-tools $(LWIP_FETCHED)
 	@mkdir -p $$(@D)
 	@$(CROSS)gcc $$(IMAGE_CFLAGS) $$(WARNINGS) $$(IMAGE_CFLAGS_$3) -DIMAGE_TINY=$$(IMAGE_TINY_$2) \
-	    -DIMAGE_SMALL=$(if $4,1,0) $$(if $$(findstring desktop/main.c,$$<),-Dmain=desktop_main -Dopen_memstream=posix_open_stderr) -MMD -c $$< -o $$@
+	    -DIMAGE_SMALL=$(if $4,1,0) $$(if $$(findstring desktop/main.c,$$<),-Dmain=desktop_main -Dopen_memstream=posix_open_stderr) -MD -c $$< -o $$@
 $(IMAGE_OUT)/bin/$1.elf: $$(IMAGE_OBJECTS_$1) $$(IMAGE_LWIP_OBJECTS_$1) $(FIRMWARE)/common.ld $(IMAGE)/$2.ld
 	@mkdir -p $$(@D)
 	@$(CROSS)gcc -mcpu=cortex-m3 -mthumb -nostartfiles -L$(FIRMWARE) -Wl,--gc-sections -Wl,-Map=$(IMAGE_OUT)/$1.map \
@@ -72,8 +72,12 @@ $(IMAGE_OUT)/launcher: tests/firmware/launcher.c Makefile
 
 # ---- Suites
 
+# `make test` runs each board and each API once, `make firmware-e2e` all four
 IMAGE_SUITES = e2e-lm3s-raw e2e-lm3s-sockets e2e-mps2-raw e2e-mps2-sockets
-SUITES += $(IMAGE_SUITES)
+SUITES += e2e-lm3s-raw e2e-mps2-sockets
+
+.PHONY: firmware-e2e
+firmware-e2e: $(IMAGE_SUITES:%=run-%)
 
 $(foreach s,$(IMAGE_SUITES),$(eval run-$s: $(s:e2e-%=$(IMAGE_OUT)/bin/%) $(s:e2e-%=$(IMAGE_OUT)/bin/%-small)))
 $(IMAGE_SUITES:%=run-%): run-e2e-%:
@@ -82,7 +86,7 @@ $(IMAGE_SUITES:%=run-%): run-e2e-%:
 	    $(SUITE) e2e-$* 1800 $(PYTHON) -m pytest -q tests/e2e
 
 # Small pools, a bad cable, attackers: a minute of it among the tests, and for an hour or 100,000 connections.
-SUITES += abuse
+
 .PHONY: abuse
 ABUSE_IMAGES = $(IMAGE_OUT)/bin/lm3s-raw $(IMAGE_OUT)/bin/lm3s-sockets
 ABUSE_SECONDS ?= 60

@@ -17,7 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SYS_OPEN = 1, SYS_CLOSE = 2, SYS_WRITE = 5, SYS_READ = 6, SYS_TIME = 0x11, SYS_ERRNO = 0x13 };
+enum { SYS_OPEN = 1, SYS_CLOSE = 2, SYS_WRITE = 5, SYS_READ = 6, SYS_SEEK = 0xa, SYS_FLEN = 0xc, SYS_TIME = 0x11,
+       SYS_ERRNO = 0x13 };
 enum { READ = 0, APPEND = 8 }; /* modes of SYS_OPEN */
 enum { FILES = 8, FIRST = 3, BLOCK = 256 };
 
@@ -39,6 +40,15 @@ static int32_t host_open(const char *name, uint32_t mode)
     } block = {name, mode, strlen(name)};
 
     return semihosting_call(SYS_OPEN, &block);
+}
+
+/* Older emulators open for appending at the beginning. */
+static void go_to_end(int32_t handle)
+{
+    int32_t len = semihosting_call(SYS_FLEN, &handle);
+    int32_t block[2] = {handle, len};
+
+    if (len > 0) semihosting_call(SYS_SEEK, block);
 }
 
 static bool open_standard(int fd)
@@ -65,6 +75,7 @@ int _open(const char *name, int flags, ...)
     if (fd == FIRST + FILES) return -1;
     handle = host_open(name, (flags & O_ACCMODE) == O_RDONLY ? READ : APPEND);
     if (handle < 0) return failed();
+    if ((flags & O_ACCMODE) != O_RDONLY) go_to_end(handle);
     handles[fd] = handle + 1;
     return fd;
 }
