@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """README.md tells no lies that a build can find: its C examples compile and link, its make targets exist, its defaults
 are those of miniproxy.h, its options are those of the command."""
+import glob
 import os
 import re
 import sys
@@ -40,13 +41,15 @@ def check_defaults(results, text):
         found = re.search(rf"^#define {name} (.+)$", header, re.M)
         same = found is not None and (found.group(1) == value or not value.isdigit())
         results.check(same, f"the default of {name}", "-", f"README: {value}, header: {found and found.group(1)}")
+    ports = "".join(name + read(name) for name in sorted(glob.glob("port/*.h", root_dir=ROOT)))
     for name in sorted(set(re.findall(r"\b(?:MINIPROXY|miniproxy)_\w+", text))):
-        known = name in header or name in read("port/miniproxy_posix.h") or name == "MINIPROXY_RAM_BUDGET"
+        known = name in header or name in ports or name == "MINIPROXY_RAM_BUDGET"
         results.check(known, f"{name} exists")
 
 
 def check_commands(results, text):
     makefile = read("Makefile")
+    makefile += "".join(read(name) for name in re.findall(r"^include (\S+)", makefile, re.M))
     for target in sorted(set(re.findall(r"\bmake ([a-z][\w-]*)", text))):
         results.check(re.search(rf"^{target}:", makefile, re.M) is not None, f"make {target} exists")
     help_text = run(["build/miniproxy", "--help"]).stdout
