@@ -85,7 +85,7 @@ $(IMAGE_SUITES:%=run-%): run-e2e-%:
 	    MINIPROXY_SMALL_BIN=$(CURDIR)/$(IMAGE_OUT)/bin/$*-small \
 	    $(SUITE) e2e-$* 1800 $(PYTHON) -m pytest -q tests/e2e
 
-# Small pools, a bad cable, attackers: a minute of it among the tests, and for an hour or 100,000 connections.
+# Small pools, a bad cable, attackers; by hand: run-abuse for a minute, abuse for an hour or 100,000 connections.
 
 .PHONY: abuse
 ABUSE_IMAGES = $(IMAGE_OUT)/bin/lm3s-raw $(IMAGE_OUT)/bin/lm3s-sockets
