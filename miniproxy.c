@@ -27,10 +27,9 @@
  * needs no looking at (tunnels, bodies with a known end) and its buffer is empty, a port that has `relay` passes it on
  * without any.
  *
- * Decisions. A head is searched for its end as it arrives, then parsed once; lines that must not be copied are marked
- * on the way. What is learnt (`struct plan`: host, fields, addresses) stands in that free room in front of the head
- * until the origin is connected and the head is rewritten over it. So a session record holds no text but the line
- * for the log.
+ * Decisions. A head is parsed line by line as it arrives, each octet once; lines to be forwarded move up to each other
+ * meanwhile. What is learnt (`struct plan`: fields, host, addresses) stands in that free room in front of the head until
+ * the origin is connected and the head is rewritten over it. So a session record holds no text but the line for the log.
  *
  * Time. One queue for every kind of timeout; all its entries have the same duration, so it is in order by itself:
  * arming is appending, and only the heads of the queues are looked at.
@@ -155,7 +154,14 @@ static bool is_digit(unsigned char c)
 static bool is_token(unsigned char c)
 {
     static const uint32_t set[4] = {0, 0x03FF6CFAu, 0xC7FFFFFEu, 0x57FFFFFFu};
-    return is_letter(c) || (c < 128 && (set[c >> 5] >> (c & 31) & 1u) != 0); /* most are letters */
+    return c < 128 && (set[c >> 5] >> (c & 31) & 1u) != 0;
+}
+
+/* The first octet in p[0..end) that no token has. Most are letters. */
+static unsigned char *skip_token(unsigned char *p, const unsigned char *end)
+{
+    while (p < end && (is_letter(*p) || is_token(*p))) p++;
+    return p;
 }
 
 /* What a field value may hold: VCHAR, SP, HTAB, obs-text. */
@@ -164,20 +170,34 @@ static bool is_text(unsigned char c)
     return (c >= 0x20 && c != 0x7f) || c == '\t';
 }
 
+/* Where a word can be read at any address by one instruction. Elsewhere memcpy would be a call for each. */
+#if defined __ARM_FEATURE_UNALIGNED || defined __x86_64__ || defined __i386__
+#define ANY_ALIGNMENT true
+#else
+#define ANY_ALIGNMENT false
+#endif
+#ifdef __GNUC__
+#define ALIGNED(p) __builtin_assume_aligned(p, ANY_ALIGNMENT ? 1 : sizeof(size_t))
+#else
+#define ALIGNED(p) (p)
+#endif
+
 /* The first octet in p[0..end) that is not text. Most of every head passes through here, so it looks at a word at a
- * time: whether an octet is below 0x20 or is 0x7f, which HTAB then survives. */
+ * time: whether an octet of it could be below 0x20 or 0x7f, which HTAB and obs-text then survive. */
 static unsigned char *skip_text(unsigned char *p, const unsigned char *end)
 {
-    const size_t ones = SIZE_MAX / 255, highs = ones << 7;
-    size_t word, del;
+    const size_t ones = SIZE_MAX / 255;
+    size_t word;
     for (;;) {
         for (; (size_t)(end - p) >= sizeof word; p += sizeof word) {
-            memcpy(&word, p, sizeof word);
-            del = word ^ ones * 0x7f;
-            if (((((word - ones * 0x20) & ~word) | ((del - ones) & ~del)) & highs) != 0) break;
+            if (!ANY_ALIGNMENT && (uintptr_t)p % sizeof word != 0) break;
+            memcpy(&word, ALIGNED(p), sizeof word);
+            if (((word - ones * 0x20) | (word + ones)) & ones * 0x80) break;
         }
-        for (size_t i = 0; i < sizeof word; i++, p++)
+        do {
             if (p == end || !is_text(*p)) return p;
+            p++;
+        } while ((uintptr_t)p % sizeof word != 0);
     }
 }
 
@@ -230,24 +250,8 @@ static size_t decimal(unsigned value, char out[10])
 
 /* ==== 3  Heads ===================================================================================== */
 
-enum head_end { HEAD_MORE, HEAD_COMPLETE, HEAD_LONE_LF };
-
-/* Search for the empty line from where the last search stopped. Lines end in CRLF; a lone LF is refused at once rather
- * than waited upon (RFC 9112 section 2.2 lets a recipient choose). */
-static enum head_end scan_head(struct miniproxy_buffer *b)
-{
-    const unsigned char *start = b->u.data + b->in, *end = b->u.data + b->in_end, *p = b->u.data + b->scan;
-    while ((p = memchr(p, '\n', (size_t)(end - p))) != NULL) {
-        if (p == start || p[-1] != '\r') return HEAD_LONE_LF;
-        if (p - start >= 3 && p[-2] == '\n') {
-            b->scan = u16((size_t)(p + 1 - b->u.data));
-            return HEAD_COMPLETE;
-        }
-        if (++p == end) break;
-    }
-    b->scan = b->in_end;
-    return HEAD_MORE;
-}
+/* Beside a cause: what has arrived is right so far, and not complete. */
+#define MORE MINIPROXY_CAUSE_COUNT
 
 /* What becomes of a field: a role of its name. */
 enum {
@@ -255,13 +259,6 @@ enum {
     KEPT = 2,       /* Connection cannot strip it */
     NO_TRAILER = 4, /* framing, routing, authentication, content: not in trailers (RFC 9110 section 6.5.1) */
     OPTION = 8      /* a connection option that is no field to strip */
-};
-
-/* Written over the first octet of a line while the head is parsed: neither can stand in a head. What is left is then
- * copied without parsing it again. */
-enum {
-    DROP_LINE = 0,
-    DROP_OCTET = 1
 };
 
 enum field_id {
@@ -307,8 +304,9 @@ enum field_id {
 
 /* One field line. */
 struct line {
-    unsigned char *start, *end; /* end: behind its CRLF */
+    unsigned char *start, *end; /* what may be forwarded of it, with its CRLF */
     unsigned char *value;       /* without surrounding blanks */
+    unsigned char *next;        /* behind its CRLF */
     uint16_t name_len, value_len;
     uint8_t id, role;
 };
@@ -327,10 +325,11 @@ static void classify(struct line *l)
         FIELDS(X);
 #undef X
     const char *name = names;
+    char first = (char)lower(*l->start);
     l->id = F_OTHER;
     l->role = 0;
     for (size_t i = 0; i < sizeof fields / sizeof fields[0] && fields[i].len <= l->name_len; i++) {
-        if (fields[i].len == l->name_len && is_word(l->start, l->name_len, name)) {
+        if (fields[i].len == l->name_len && *name == first && is_word(l->start, l->name_len, name)) {
             l->id = fields[i].id;
             l->role = fields[i].role;
             return;
@@ -339,33 +338,48 @@ static void classify(struct line *l)
     }
 }
 
-/* Parse the field line at p; a complete line ends before `end`. blank_ok takes blanks before the colon out, which a
- * response may have (RFC 9112 section 5.1). A folded line begins with a blank and so has no name. */
-static bool parse_line(struct line *l, unsigned char *p, const unsigned char *end, bool blank_ok)
+/* CRLF at p: NONE, MORE, or `wrong`. A lone CR or LF ends nothing (RFC 9112 section 2.2 lets a recipient choose). */
+static enum miniproxy_cause parse_crlf(const unsigned char *p, const unsigned char *end, enum miniproxy_cause wrong)
 {
-    unsigned char *colon;
+    if (p < end && *p != '\r') return wrong;
+    if (end - p < 2) return MORE;
+    return p[1] == '\n' ? MINIPROXY_CAUSE_NONE : wrong;
+}
+
+/* Parse the field line at p, of which octets up to `end` are there: NONE, MORE or FIELD. blank_ok takes blanks before
+ * the colon out, which a response may have (RFC 9112 section 5.1). A folded line begins with a blank and so has no
+ * name. */
+static enum miniproxy_cause parse_line(struct line *l, unsigned char *p, const unsigned char *end, bool blank_ok)
+{
+    unsigned char *name_end;
+    enum miniproxy_cause cause;
     l->start = p;
-    while (p < end && is_token(*p)) p++;
-    l->name_len = u16((size_t)(p - l->start));
-    if (l->name_len == 0) return false;
-    colon = p;
+    p = name_end = skip_token(p, end);
     while (blank_ok && p < end && is_blank(*p)) p++;
-    if (p == end || *p != ':') return false;
-    if (p > colon) {
-        memmove(l->start + (p - colon), l->start, l->name_len);
-        memset(l->start, DROP_OCTET, (size_t)(p - colon));
-        l->start += p - colon;
-    }
+    if (name_end == l->start || (p < end && *p != ':')) return MINIPROXY_CAUSE_FIELD;
+    if (p == end) return MORE;
+    l->name_len = u16((size_t)(name_end - l->start));
+    l->start = p - l->name_len;
     do p++;
     while (p < end && is_blank(*p));
     l->value = p;
     p = skip_text(p, end);
-    if (end - p < 2 || p[0] != '\r' || p[1] != '\n') return false;
-    l->end = p + 2;
+    cause = parse_crlf(p, end, MINIPROXY_CAUSE_FIELD);
+    if (cause != MINIPROXY_CAUSE_NONE) return cause;
+    l->end = l->next = p + 2;
     while (p > l->value && is_blank(p[-1])) p--;
     l->value_len = u16((size_t)(p - l->value));
+    if (l->start + l->name_len != name_end) memmove(l->start, name_end - l->name_len, l->name_len);
     classify(l);
-    return true;
+    return MINIPROXY_CAUSE_NONE;
+}
+
+/* Of its value only the first len octets are forwarded. */
+static void shorten(struct line *l, size_t len)
+{
+    l->end = l->value + len;
+    *l->end++ = '\r';
+    *l->end++ = '\n';
 }
 
 /* A comma-separated list, and in it the element that was found last. */
@@ -411,22 +425,27 @@ enum {
     CODED_OTHERWISE = 1 << 12, /* there is another coding */
     NOMINATES = 1 << 13,       /* Connection nominates fields that are not hop-by-hop anyway */
     FROM_CLIENT = 1 << 14,     /* this is a request */
-    NO_LENGTH = 1 << 15        /* its Content-Length means nothing and is not forwarded */
+    NO_LENGTH = 1 << 15,       /* its Content-Length means nothing and is not forwarded */
+    IS_LAST_HOP = 1 << 16      /* Max-Forwards is 0 */
 };
 
 struct span {
     uint16_t at, len; /* within the buffer's data */
 };
 
+/* What is known of a head. It stands in front of it in its buffer, so that a head is parsed as it arrives. */
 struct head {
     uint64_t length; /* Content-Length */
-    uint32_t max_forwards;
-    uint16_t seen;
-    uint16_t fields, end; /* first field line; behind the empty line */
-    uint16_t status;      /* of a response */
-    uint16_t length_at;   /* line that says Content-Length first */
-    struct span login;    /* value of Proxy-Authorization */
-    uint8_t minor;        /* HTTP/1.minor */
+    uint32_t seen;
+    uint16_t fields; /* first field line; 0: the line before it is not complete */
+    uint16_t end;    /* behind the last line that was parsed, in the end behind the empty line */
+    uint16_t kept;   /* behind the last line that is forwarded: these move up to each other */
+    uint16_t count;  /* of field lines */
+    uint16_t status; /* of a response */
+    struct span hole;  /* one line among them that is not */
+    struct span login; /* value of Proxy-Authorization */
+    uint8_t minor;     /* HTTP/1.minor */
+    bool is_forwarded; /* or its lines are only looked at */
 };
 
 static struct span span_of(const struct miniproxy_buffer *b, const unsigned char *p, size_t len)
@@ -447,45 +466,38 @@ static bool is_nominated(const struct list *option)
     return (l.role & (OPTION | KEPT | HOP)) == 0;
 }
 
-/* Connection (RFC 9110 section 7.6.1): options, and whether fields must be stripped later. */
-static bool see_connection(struct head *h, const struct line *l)
+/* Connection (RFC 9110 section 7.6.1): its options. One that nominates fields is left until these are taken out. */
+static bool see_connection(struct head *h, struct line *l)
 {
     struct list option = list_of(l);
     while (next_element(&option)) {
-        for (size_t i = 0; i < option.len; i++)
-            if (!is_token(option.at[i])) return false;
+        if (skip_token(option.at, option.at + option.len) < option.at + option.len) return false;
         if (is_word(option.at, option.len, "close")) h->seen |= SAYS_CLOSE;
         if (is_word(option.at, option.len, "upgrade")) h->seen |= SAYS_UPGRADE;
-        if (is_nominated(&option)) h->seen |= NOMINATES;
+        if (!MINIPROXY_WITH_FORWARDING || !is_nominated(&option)) continue;
+        h->seen |= NOMINATES;
+        l->role = 0;
     }
     return true;
 }
 
 /* Content-Length: one number, or the same number repeated (RFC 9110 section 8.6), of which one is left. */
-static bool see_length(struct head *h, const struct miniproxy_buffer *b, struct line *l)
+static bool see_length(struct head *h, struct line *l)
 {
     struct list list = list_of(l);
-    unsigned char *first_end = NULL;
-    bool repeated = (h->seen & HAS_LENGTH) != 0;
+    bool repeated = (h->seen & (HAS_LENGTH | NO_LENGTH)) != 0;
+    size_t len = 0;
     uint64_t value;
     while (next_element(&list)) {
         if (!parse_number(list.at, list.len, &value)) return false;
         if ((h->seen & HAS_LENGTH) != 0 && value != h->length) return false;
-        if (first_end == NULL) first_end = list.at + list.len;
+        if (len == 0) len = list.len;
         h->length = value;
         h->seen |= HAS_LENGTH;
     }
-    if (first_end == NULL || *l->value == ',') return false;
-    if (repeated || (h->seen & NO_LENGTH) != 0) {
-        *l->start = DROP_LINE;
-        return true;
-    }
-    h->length_at = u16((size_t)(l->start - b->u.data));
-    if (first_end + 2 < l->end) { /* a list: end the line behind its first element */
-        memset(first_end + 2, DROP_OCTET, (size_t)(l->end - first_end - 2));
-        first_end[0] = '\r';
-        first_end[1] = '\n';
-    }
+    if (len == 0 || *l->value == ',') return false;
+    if (repeated) l->role = HOP;
+    shorten(l, len);
     return true;
 }
 
@@ -515,47 +527,55 @@ static bool via_names(const struct line *l, const char *name)
     return false;
 }
 
-static void see_max_forwards(struct head *h, const struct line *l)
+/* One hop less (RFC 9110 section 7.6.2). In doubt it goes no further. */
+static void see_max_forwards(struct head *h, struct line *l)
 {
+    char digits[10];
+    size_t len;
     uint64_t number;
-    if ((h->seen & HAS_MAX_FORWARDS) != 0 || !parse_number(l->value, l->value_len, &number))
-        number = 0; /* in doubt it goes no further */
+    if ((h->seen & HAS_MAX_FORWARDS) != 0 || !parse_number(l->value, l->value_len, &number)) number = 0;
     h->seen |= HAS_MAX_FORWARDS;
-    h->max_forwards = number > UINT32_MAX ? UINT32_MAX : (uint32_t)number;
+    if (number == 0) {
+        h->seen |= IS_LAST_HOP;
+        return;
+    }
+    len = decimal(number > UINT32_MAX ? UINT32_MAX : (uint32_t)number - 1, digits);
+    memcpy(l->value, digits, len);
+    shorten(l, len);
 }
 
-static bool parse_host(const unsigned char *p, size_t len);
+static bool is_host(const struct miniproxy_buffer *b, const unsigned char *p, size_t len);
+static bool counts_hops(const struct miniproxy_buffer *b);
 
+/* What a field line says. Its role becomes HOP if it is not forwarded. */
 static enum miniproxy_cause see_line(struct head *h, const struct miniproxy_buffer *b, struct line *l, const char *name)
 {
-    if ((l->role & HOP) != 0) *l->start = DROP_LINE;
-    if (l->id >= F_EXPECT && (h->seen & FROM_CLIENT) == 0) return MINIPROXY_CAUSE_NONE;
     switch (l->id) {
     case F_CONNECTION:
         return see_connection(h, l) ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_FIELD;
     case F_CONTENT_LENGTH:
-        return see_length(h, b, l) ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_LENGTH;
+        return see_length(h, l) ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_LENGTH;
     case F_TRANSFER_ENCODING:
         return see_coding(h, l) ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_CODING;
     case F_DATE:
         h->seen |= HAS_DATE;
         break;
     case F_UPGRADE:
-        if ((h->seen & HAS_UPGRADE) != 0) h->seen &= (uint16_t)~NAMES_WEBSOCKET;
+        if ((h->seen & HAS_UPGRADE) != 0) h->seen &= ~(uint32_t)NAMES_WEBSOCKET;
         else if (is_word(l->value, l->value_len, "websocket")) h->seen |= NAMES_WEBSOCKET;
         h->seen |= HAS_UPGRADE;
         break;
     case F_EXPECT:
-        if (h->minor == 0) *l->start = DROP_LINE; /* RFC 9110 section 10.1.1 */
+        if (h->minor == 0) l->role = HOP; /* RFC 9110 section 10.1.1 */
         else if (!is_word(l->value, l->value_len, "100-continue")) return MINIPROXY_CAUSE_EXPECTATION;
         break;
     case F_HOST:
-        if ((h->seen & HAS_HOST) != 0 || !parse_host(l->value, l->value_len)) return MINIPROXY_CAUSE_HOST;
+        if ((h->seen & HAS_HOST) != 0 || !is_host(b, l->value, l->value_len)) return MINIPROXY_CAUSE_HOST;
         h->seen |= HAS_HOST;
-        *l->start = DROP_LINE;
+        l->role = HOP;
         break;
     case F_MAX_FORWARDS:
-        see_max_forwards(h, l);
+        if (counts_hops(b)) see_max_forwards(h, l);
         break;
     case F_PROXY_AUTHORIZATION:
         if ((h->seen & HAS_LOGIN) != 0) return MINIPROXY_CAUSE_FIELD;
@@ -571,68 +591,75 @@ static enum miniproxy_cause see_line(struct head *h, const struct miniproxy_buff
     return MINIPROXY_CAUSE_NONE;
 }
 
-/* The line behind the one at p, within a head that ends at `end`. */
-static unsigned char *next_line(unsigned char *p, const unsigned char *end)
+static unsigned char *put_bytes(unsigned char *w, const void *from, size_t len);
+
+/* This line is forwarded: it moves up to those before it. */
+static void keep(struct head *h, struct miniproxy_buffer *b, const struct line *l)
 {
-    return (unsigned char *)memchr(p, '\n', (size_t)(end - p)) + 1;
+    unsigned char *w = b->u.data + h->kept, *end = put_bytes(w, l->start, (size_t)(l->end - l->start));
+    h->kept = u16((size_t)(end - b->u.data));
+    /* A length is dropped if a coding follows. */
+    if (l->id == F_CONTENT_LENGTH && (h->seen & FROM_CLIENT) == 0) h->hole = span_of(b, w, (size_t)(end - w));
 }
 
-/* Mark every line of the field `name`, which ends in a blank, a comma or the end of its line. */
-static void drop_field(const struct head *h, struct miniproxy_buffer *b, const unsigned char *name, size_t len)
+/* This line is not forwarded, but needed until then. */
+static void leave(struct head *h, const struct miniproxy_buffer *b, const struct line *l)
 {
-    unsigned char *p = b->u.data + h->fields, *end = b->u.data + h->end, *q;
-    size_t i;
-    for (; end - p > 2; p = next_line(p, end)) {
-        for (q = p; *q == DROP_OCTET; q++) {}
-        for (i = 0; i < len && lower(q[i]) == lower(name[i]); i++) {}
-        if (i == len && q[i] == ':') *q = DROP_LINE;
-    }
+    h->hole.at = h->kept;
+    h->kept = u16((size_t)(l->next - b->u.data));
+    h->hole.len = u16((size_t)(h->kept - h->hole.at));
 }
 
-/* Mark the fields that Connection nominates. Its own lines are marked already: they have lost their first letter. */
-static void drop_nominated(const struct head *h, struct miniproxy_buffer *b)
-{
-    static const char rest[] = "onnection:";
-    unsigned char *p = b->u.data + h->fields, *end = b->u.data + h->end, *q;
-    struct list option;
-    for (; end - p > 2; p = next_line(p, end)) {
-        for (q = p; *q == DROP_OCTET; q++) {}
-        if (*q++ != DROP_LINE || (size_t)(end - q) < sizeof rest || !is_word(q, sizeof rest - 1, rest)) continue;
-        option.next = q + sizeof rest - 1;
-        option.end = next_line(q, end) - 2;
-        while (next_element(&option))
-            if (is_nominated(&option)) drop_field(h, b, option.at, option.len);
-    }
-}
-
-/* All field lines from h->fields to the empty line, which scan_head has found. Lines that are not to be copied are
- * marked. */
+/* Field lines, as far as they are there, until the empty line. NONE, MORE or what is wrong. */
 static enum miniproxy_cause parse_fields(struct head *h, struct miniproxy_buffer *b, const char *name)
 {
-    unsigned char *p = b->u.data + h->fields, *end = b->u.data + b->scan;
+    unsigned char *p = b->u.data + h->end, *end = b->u.data + b->in_end;
+    bool from_client = (h->seen & FROM_CLIENT) != 0;
     struct line l;
-    unsigned count = 0;
     enum miniproxy_cause cause;
-    h->end = b->scan;
-    while (end - p > 2) {
-        if (++count > MINIPROXY_FIELDS_MAX) return MINIPROXY_CAUSE_HEAD_SIZE;
-        if (!parse_line(&l, p, end, (h->seen & FROM_CLIENT) == 0)) return MINIPROXY_CAUSE_FIELD;
-        cause = see_line(h, b, &l, name);
+    for (;; p = l.next) {
+        h->end = u16((size_t)(p - b->u.data));
+        if (p == end || *p == '\r') break;
+        cause = parse_line(&l, p, end, !from_client);
         if (cause != MINIPROXY_CAUSE_NONE) return cause;
-        p = l.end;
+        if (++h->count > MINIPROXY_FIELDS_MAX) return MINIPROXY_CAUSE_HEAD_SIZE;
+        if (l.id < F_EXPECT || from_client) cause = see_line(h, b, &l, name);
+        if (cause != MINIPROXY_CAUSE_NONE) return cause;
+        if (!MINIPROXY_WITH_FORWARDING || !h->is_forwarded) continue;
+        if (from_client && l.id == F_PROXY_AUTHORIZATION) leave(h, b, &l);
+        else if ((l.role & HOP) == 0) keep(h, b, &l);
     }
-    if (MINIPROXY_WITH_FORWARDING && (h->seen & NOMINATES) != 0) drop_nominated(h, b);
-    return MINIPROXY_CAUSE_NONE;
+    cause = parse_crlf(p, end, MINIPROXY_CAUSE_FIELD);
+    if (cause == MINIPROXY_CAUSE_NONE) h->end = u16(h->end + 2u);
+    return cause;
 }
 
 /* "HTTP/1.x" (RFC 9112 section 2.3). */
-static enum miniproxy_cause parse_version(struct head *h, const unsigned char *p, size_t len)
+static enum miniproxy_cause parse_version(struct head *h, const unsigned char *p, const unsigned char *end)
 {
-    if (len != 8 || memcmp(p, "HTTP/", 5) != 0 || !is_digit(p[5]) || p[6] != '.' || !is_digit(p[7]))
-        return MINIPROXY_CAUSE_REQUEST_LINE;
-    if (p[5] != '1') return MINIPROXY_CAUSE_VERSION;
-    h->minor = (uint8_t)(p[7] - '0');
-    return MINIPROXY_CAUSE_NONE;
+    static const char form[] = "HTTP/0.0";
+    for (const char *f = form; *f != '\0'; f++, p++) {
+        if (p == end) return MORE;
+        if (*f == '0' ? !is_digit(*p) : *p != (unsigned char)*f) return MINIPROXY_CAUSE_REQUEST_LINE;
+    }
+    h->minor = (uint8_t)(p[-1] - '0');
+    return p[-3] == '1' ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_VERSION;
+}
+
+/* The first line ends before p: field lines begin. */
+static void begin_fields(struct head *h, const struct miniproxy_buffer *b, const unsigned char *p)
+{
+    h->fields = h->end = h->kept = h->hole.at = u16((size_t)(p - b->u.data));
+}
+
+/* Octets of a line that has been seen in part are looked at again only once it is complete: a line that comes octet by
+ * octet would be work for its length's square. */
+static bool is_still_part(struct miniproxy_buffer *b, size_t line)
+{
+    size_t seen = b->scan;
+    b->scan = b->in_end;
+    return seen > line && b->in_end < MINIPROXY_BUFFER_SIZE - 2 &&
+           memchr(b->u.data + seen, '\n', b->in_end - seen) == NULL;
 }
 
 /* host[:port] as in a target or a Host field. */
@@ -644,29 +671,26 @@ struct authority {
     struct miniproxy_addr addr;
 };
 
-/* A name of the DNS: letters, digits, hyphens and underscores in labels of 1..63 (RFC 1123 section 2.1); one trailing
- * dot. What ends in a number must be an IPv4 address in dotted quads: other readers take 0x7f.1 for one. */
-static bool parse_name(struct authority *a)
+/* A name of the DNS, up to a colon or `end`: letters, digits, hyphens and underscores in labels of 1..63 (RFC 1123
+ * section 2.1); one trailing dot. What ends in a number must be an IPv4 address in dotted quads: other readers take
+ * 0x7f.1 for one. Returns where it ends, or NULL. */
+static const unsigned char *parse_name(struct authority *a, const unsigned char *end)
 {
-    const unsigned char *p = a->host, *end = p + a->host_len, *label = p;
-    bool dotted = a->host_len > 1 && end[-1] == '.';
-    if (a->host_len > HOST_MAX + (dotted ? 1u : 0u)) return false;
-    if (dotted) end--;
-    for (; p < end; p++) {
-        unsigned char c = *p;
-        if (c == '.') {
-            if (p == label || p - label > 63) return false;
-            label = p + 1;
-        } else if (!is_digit(c) && !is_letter(c) && c != '-' && c != '_') {
-            return false;
-        }
+    const unsigned char *p = a->host, *label = p, *last = p, *stop;
+    for (; p < end && *p != ':'; p++) {
+        if (is_letter(*p) || is_digit(*p) || *p == '-' || *p == '_') continue;
+        if (*p != '.' || p == label || p - label > 63) return NULL;
+        last = label;
+        label = p + 1;
     }
-    if (p == label || p - label > 63) return false;
-    if (!is_digit(*label)) return true;
-    for (p = label; p < end && is_digit(*p); p++) {}
-    if (p < end && !(p == label + 1 && label[0] == '0' && lower(*p) == 'x')) return true;
+    a->host_len = (size_t)(p - a->host);
+    stop = p > a->host && p == label ? p - 1 : p; /* without a trailing dot */
+    if (stop == p) last = label;
+    if (stop == last || stop - last > 63 || stop - a->host > HOST_MAX) return NULL;
+    for (label = last; label < stop && is_digit(*label); label++) {}
+    if (label == last || (label < stop && !(label == last + 1 && *last == '0' && lower(*label) == 'x'))) return p;
     a->literal = true;
-    return !dotted && miniproxy_addr_parse(&a->addr, (const char *)a->host, a->host_len);
+    return stop == p && miniproxy_addr_parse(&a->addr, (const char *)a->host, a->host_len) ? p : NULL;
 }
 
 static bool parse_port(struct authority *a, const unsigned char *p, size_t len)
@@ -691,26 +715,19 @@ static bool parse_authority(struct authority *a, const unsigned char *p, size_t 
         a->literal = true;
         if (!miniproxy_addr_parse(&a->addr, (const char *)a->host, a->host_len) || a->addr.family != 6) return false;
     } else {
-        stop = memchr(p, ':', len);
-        if (stop == NULL) stop = end;
-        a->host_len = (size_t)(stop - p);
-        if (!parse_name(a)) return false;
+        stop = parse_name(a, end);
+        if (stop == NULL) return false;
     }
     if (stop == end) return true;
     return *stop == ':' && parse_port(a, stop + 1, (size_t)(end - stop - 1));
 }
 
-static bool parse_host(const unsigned char *p, size_t len)
-{
-    struct authority a;
-    return len == 0 || parse_authority(&a, p, len);
-}
 
 /* A request between its head and its connection. Stands in front of the head in its buffer. */
 enum { IPV6_LITERAL = 1, LITERAL = 2, SERVER_WIDE = 4 };
 
 struct plan {
-    struct head head;
+    struct head head; /* of it */
     struct span method, target, authority, host, path; /* path: with query, may be empty */
     uint16_t port;
     uint16_t method_bit;   /* enum miniproxy_method */
@@ -727,9 +744,14 @@ struct plan {
 _Static_assert(sizeof(struct plan) + CHUNK_ROOM <= MINIPROXY_HEADROOM,
                "MINIPROXY_HEADROOM is too small for struct plan");
 
-static struct plan *plan_of(struct miniproxy_buffer *b)
+static struct plan *plan_of(const struct miniproxy_buffer *b)
 {
-    return (struct plan *)(void *)b->u.data;
+    return (struct plan *)(uintptr_t)b->u.data;
+}
+
+static struct head *head_of(const struct miniproxy_buffer *b)
+{
+    return &plan_of(b)->head;
 }
 
 static uint16_t method_bit(const unsigned char *method, size_t len)
@@ -737,7 +759,7 @@ static uint16_t method_bit(const unsigned char *method, size_t len)
     static const char names[][8] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT"};
     unsigned i;
     for (i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (strlen(names[i]) == len && memcmp(names[i], method, len) == 0) break;
+        if (*names[i] == (char)*method && strlen(names[i]) == len && memcmp(names[i], method, len) == 0) break;
     return (uint16_t)(1u << i); /* one behind the last is MINIPROXY_OTHER */
 }
 
@@ -791,44 +813,64 @@ static enum miniproxy_cause parse_target(struct plan *pl, const struct miniproxy
     return MINIPROXY_CAUSE_NONE;
 }
 
-/* "method SP request-target SP HTTP-version" at b->in; its CRLF has been received. */
-static enum miniproxy_cause parse_request_line(struct plan *pl, const struct miniproxy_buffer *b)
+/* A valid Host, empty too (RFC 9112 section 3.2). What stands in the target has been looked at. */
+static bool is_host(const struct miniproxy_buffer *b, const unsigned char *p, size_t len)
 {
-    const unsigned char *p = b->u.data + b->in, *q = p, *end = b->u.data + b->in_end;
-    const unsigned char *cr = (const unsigned char *)memchr(p, '\n', (size_t)(end - p)) - 1;
-    enum miniproxy_cause cause;
-    memset(pl, 0, sizeof *pl);
-    pl->head.seen = FROM_CLIENT;
-    while (is_token(*q)) q++;
-    if (*q != ' ' || q == p) return MINIPROXY_CAUSE_REQUEST_LINE;
-    if (q - p > MINIPROXY_METHOD_MAX) return MINIPROXY_CAUSE_METHOD_SIZE;
-    pl->method = span_of(b, p, (size_t)(q - p));
-    pl->method_bit = method_bit(p, pl->method.len);
-    for (p = ++q; *q > 0x20 && *q < 0x7f; q++) {}
-    if (*q != ' ' || q == p) return MINIPROXY_CAUSE_REQUEST_LINE;
-    pl->target = span_of(b, p, (size_t)(q - p));
-    pl->head.fields = u16((size_t)(cr + 2 - b->u.data));
-    cause = parse_version(&pl->head, q + 1, cr > q ? (size_t)(cr - q - 1) : 0);
-    return cause != MINIPROXY_CAUSE_NONE ? cause : parse_target(pl, b, p, pl->target.len);
+    const struct span *known = &plan_of(b)->authority;
+    struct authority a;
+    return len == 0 || (len == known->len && memcmp(p, b->u.data + known->at, len) == 0) || parse_authority(&a, p, len);
 }
 
-/* "HTTP-version SP status-code SP [reason]". Reason and its SP may be missing. */
-static bool parse_status_line(struct head *h, const struct miniproxy_buffer *b)
+static bool counts_hops(const struct miniproxy_buffer *b)
 {
-    const unsigned char *p = b->u.data + b->in, *end = b->u.data + b->scan;
-    memset(h, 0, sizeof *h);
-    if (end - p < 14 || parse_version(h, p, 8) != MINIPROXY_CAUSE_NONE || p[8] != ' ') return false;
-    for (int i = 9; i < 12; i++) {
-        if (!is_digit(p[i])) return false;
-        h->status = (uint16_t)(h->status * 10 + (p[i] - '0'));
+    return (plan_of(b)->method_bit & (MINIPROXY_OPTIONS | MINIPROXY_TRACE)) != 0;
+}
+
+/* "method SP request-target SP HTTP-version" at b->in, as far as it is there. */
+static enum miniproxy_cause parse_request_line(struct plan *pl, struct miniproxy_buffer *b)
+{
+    unsigned char *p = b->u.data + b->in, *end = b->u.data + b->in_end, *q = skip_token(p, end);
+    enum miniproxy_cause cause;
+    if (q - p > MINIPROXY_METHOD_MAX) return MINIPROXY_CAUSE_METHOD_SIZE;
+    if (q == end) return MORE;
+    if (*p == 0x16) return MINIPROXY_CAUSE_TLS; /* a handshake record */
+    if (q == p) return parse_crlf(p, end, MINIPROXY_CAUSE_REQUEST_LINE); /* the beginning of an empty line? */
+    if (*q != ' ') return MINIPROXY_CAUSE_REQUEST_LINE;
+    pl->method = span_of(b, p, (size_t)(q - p));
+    pl->method_bit = method_bit(p, pl->method.len);
+    for (p = ++q; q < end && *q > 0x20 && *q < 0x7f; q++) {}
+    if (q == end) return MORE;
+    if (*q != ' ' || q == p) return MINIPROXY_CAUSE_REQUEST_LINE;
+    pl->target = span_of(b, p, (size_t)(q - p));
+    cause = parse_version(&pl->head, ++q, end);
+    if (cause == MINIPROXY_CAUSE_NONE) cause = parse_crlf(q + 8, end, MINIPROXY_CAUSE_REQUEST_LINE);
+    if (cause != MINIPROXY_CAUSE_NONE) return cause;
+    begin_fields(&pl->head, b, q + 10);
+    pl->head.is_forwarded = pl->method_bit != MINIPROXY_CONNECT;
+    return parse_target(pl, b, p, pl->target.len);
+}
+
+/* "HTTP-version SP status-code SP [reason]", as far as it is there. Reason and its SP may be missing. */
+static enum miniproxy_cause parse_status_line(struct head *h, struct miniproxy_buffer *b)
+{
+    unsigned char *p = b->u.data + b->in, *end = b->u.data + b->in_end;
+    enum miniproxy_cause cause = parse_version(h, p, end);
+    if (cause != MINIPROXY_CAUSE_NONE) return cause;
+    p += 8;
+    h->status = 0;
+    for (int i = 0; i < 4; i++, p++) {
+        if (p == end) return MORE;
+        if (i == 0 ? *p != ' ' : !is_digit(*p)) return MINIPROXY_CAUSE_RESPONSE_INVALID;
+        if (i > 0) h->status = (uint16_t)(h->status * 10 + (*p - '0'));
     }
-    p += 12;
-    if (h->status < 100 || (*p != ' ' && *p != '\r')) return false;
-    while (is_text(*p)) p++;
-    if (p[0] != '\r' || p[1] != '\n') return false;
-    h->fields = u16((size_t)(p + 2 - b->u.data));
+    if (h->status < 100 || (p < end && *p != ' ' && *p != '\r')) return MINIPROXY_CAUSE_RESPONSE_INVALID;
+    p = skip_text(p, end);
+    cause = parse_crlf(p, end, MINIPROXY_CAUSE_RESPONSE_INVALID);
+    if (cause != MINIPROXY_CAUSE_NONE) return cause;
+    begin_fields(h, b, p + 2);
+    h->is_forwarded = true;
     if (h->status < 200 || h->status == 204) h->seen |= NO_LENGTH; /* RFC 9110 section 8.6 */
-    return true;
+    return MINIPROXY_CAUSE_NONE;
 }
 
 /* ==== 4  Framing =================================================================================== */
@@ -866,10 +908,10 @@ static enum miniproxy_cause frame_request(const struct plan *pl, uint64_t body_m
 }
 
 /* The same for a response. With both a length and a coding the length is dropped (RFC 9112 section 6.3, rule 3). */
-static enum miniproxy_cause frame_response(struct head *h, struct miniproxy_buffer *b, bool to_head, uint8_t *source)
+static enum miniproxy_cause frame_response(struct head *h, bool to_head, uint8_t *source)
 {
     *source = SOURCE_NONE;
-    if ((h->seen & HAS_CODING) != 0 && h->length_at != 0) b->u.data[h->length_at] = DROP_LINE;
+    if ((h->seen & HAS_CODING) == 0) h->hole.len = 0;
     if (to_head || h->status < 200 || h->status == 204 || h->status == 304) return MINIPROXY_CAUSE_NONE;
     if ((h->seen & HAS_CODING) != 0) {
         if ((h->seen & (CODED_CHUNKED | CODED_OTHERWISE)) != CODED_CHUNKED) return MINIPROXY_CAUSE_RESPONSE_CODING;
@@ -888,15 +930,28 @@ static enum miniproxy_cause frame_response(struct head *h, struct miniproxy_buff
  * read, because there are MINIPROXY_HEADROOM free octets in front.
  */
 
+/* If the two overlap, w is the lower. */
 static unsigned char *put_bytes(unsigned char *w, const void *from, size_t len)
 {
-    memmove(w, from, len);
-    return w + len;
+    const unsigned char *p = from;
+    size_t word;
+    if (w == p) return w + len;
+    if (!ANY_ALIGNMENT) {
+        memmove(w, from, len);
+        return w + len;
+    }
+    for (; len >= sizeof word; len -= sizeof word, p += sizeof word, w += sizeof word) {
+        memcpy(&word, p, sizeof word);
+        memcpy(w, &word, sizeof word);
+    }
+    while (len-- > 0) *w++ = *p++;
+    return w;
 }
 
 static unsigned char *put(unsigned char *w, const char *text)
 {
-    return put_bytes(w, text, strlen(text));
+    while (*text != '\0') *w++ = (unsigned char)*text++;
+    return w;
 }
 
 static unsigned char *put_all(unsigned char *w, const char *first, const char *second, const char *third)
@@ -968,19 +1023,50 @@ static unsigned char *put_date(unsigned char *w, uint32_t unix_s)
 
 #endif
 
-/* What is left of the field lines. */
-static unsigned char *copy_fields(unsigned char *w, const struct head *h, struct miniproxy_buffer *b)
+static unsigned char *next_line(unsigned char *p)
 {
-    unsigned char *p = b->u.data + h->fields, *end = b->u.data + h->end, *q;
-    for (; end - p > 2; p = q) {
-        while (*p == DROP_OCTET) p++;
-        if (end - p <= 2) break;
-        q = next_line(p, end);
-        if (*p == DROP_LINE) continue;
-        MINIPROXY_ASSERT(w <= p);
-        w = put_bytes(w, p, (size_t)(q - p));
+    while (*p++ != '\n') {}
+    return p;
+}
+
+static bool is_named(const unsigned char *line, const unsigned char *name, size_t len)
+{
+    size_t i = 0;
+    while (i < len && lower(line[i]) == lower(name[i])) i++;
+    return i == len && line[i] == ':';
+}
+
+/* Take the fields that Connection nominates out of lines[0..end), and Connection itself. */
+OUTLINED static unsigned char *strip(unsigned char *lines, const unsigned char *end)
+{
+    static const unsigned char connection[] = "connection";
+    unsigned char *p, *q, *w = lines;
+    struct list option;
+    for (p = lines; p < end; p = next_line(p)) {
+        if (!is_named(p, connection, sizeof connection - 1)) continue;
+        option.next = p + sizeof connection;
+        option.end = next_line(p) - 2;
+        while (next_element(&option))
+            for (q = lines; q < end && is_nominated(&option); q = next_line(q))
+                if (is_named(q, option.at, option.len)) *q = '\0';
+        *p = '\0';
+    }
+    for (p = lines; p < end; p = q) {
+        q = next_line(p);
+        if (*p != '\0') w = put_bytes(w, p, (size_t)(q - p));
     }
     return w;
+}
+
+/* The field lines that are forwarded. */
+static unsigned char *put_fields(unsigned char *w, const struct head *h, const struct miniproxy_buffer *b)
+{
+    unsigned behind = h->hole.at + h->hole.len;
+    unsigned char *lines = w;
+    MINIPROXY_ASSERT(w <= b->u.data + h->fields);
+    w = put_bytes(w, b->u.data + h->fields, (size_t)(h->hole.at - h->fields));
+    w = put_bytes(w, b->u.data + behind, (size_t)(h->kept - behind));
+    return (h->seen & NOMINATES) != 0 ? strip(lines, w) : w;
 }
 
 static unsigned char *put_via(unsigned char *w, unsigned minor, const char *name)
@@ -1015,8 +1101,7 @@ OUTLINED static void rewrite_request(struct miniproxy_buffer *b, const char *nam
 {
     const struct plan *pl = plan_of(b); /* it stands where the new head goes: what is needed of it is copied */
     struct head h = pl->head;
-    bool is_options = pl->method_bit == MINIPROXY_OPTIONS;
-    bool counts_hops = is_options || pl->method_bit == MINIPROXY_TRACE, brackets = (pl->form & IPV6_LITERAL) != 0;
+    bool is_options = pl->method_bit == MINIPROXY_OPTIONS, brackets = (pl->form & IPV6_LITERAL) != 0;
     size_t method_len = pl->method.len, path_len = pl->path.len, host_len = pl->host.len;
     unsigned port = pl->port;
     unsigned char *data = b->u.data, *w = data, *method = data + pl->method.at, *target = data + pl->target.at;
@@ -1037,9 +1122,7 @@ OUTLINED static void rewrite_request(struct miniproxy_buffer *b, const char *nam
         w = put_number(w, port);
     }
     w = put(w, "\r\n");
-    w = copy_fields(w, &h, b);
-    if ((h.seen & HAS_MAX_FORWARDS) != 0 && counts_hops)
-        w = put(put_number(put(w, "Max-Forwards: "), h.max_forwards - 1), "\r\n");
+    w = put_fields(w, &h, b);
     if ((h.seen & HAS_CODING) != 0) w = put(w, "Transfer-Encoding: chunked\r\n");
     w = put_via(w, h.minor, name);
     w = put(put(w, last), "\r\n");
@@ -1056,7 +1139,7 @@ OUTLINED static void rewrite_response(struct miniproxy_buffer *b, const struct h
     w = put_bytes(w, reason - 3, 3);
     *w++ = ' '; /* also with an empty reason (RFC 9112 section 4) */
     if (reason < end) w = put_bytes(w, reason + 1, (size_t)(end - reason - 1));
-    w = copy_fields(put(w, "\r\n"), h, b);
+    w = put_fields(put(w, "\r\n"), h, b);
     if (chunked) w = put(w, "Transfer-Encoding: chunked\r\n");
     if ((h->seen & HAS_DATE) == 0 && h->status >= 200) w = put_date(w, unix_time(config));
     w = put_via(w, h->minor, config->name);
@@ -2046,7 +2129,7 @@ static enum pumped decode_trailer(struct miniproxy_pipe *pipe, struct miniproxy_
             break;
         }
         if (len > (size_t)(MINIPROXY_TRAILER_MAX - pipe->extra)) return PUMP_TRAILER;
-        if (!parse_line(&l, p, lf + 1, false) || l.end != lf + 1) return PUMP_BAD;
+        if (parse_line(&l, p, lf + 1, false) != MINIPROXY_CAUSE_NONE) return PUMP_BAD;
         pipe->extra = u16(pipe->extra + len);
         if (pass && (l.role & (HOP | NO_TRAILER)) == 0) *w = put_bytes(*w, p, len);
         p = lf + 1;
@@ -2547,7 +2630,7 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
     if ((s->flags & KEEPS_CLIENT) == 0) {
         give_back(p, &s->up);
     } else if (b != NULL) {
-        if ((s->flags & IS_WRITTEN) == 0) b->in = plan_of(b)->head.end;
+        if ((s->flags & IS_WRITTEN) == 0) b->in = b->scan = plan_of(b)->head.end;
         b->out = b->out_end = 0;
     }
     close_servers(p, s, true);
@@ -2779,23 +2862,46 @@ static void tell_begin(struct miniproxy *p, struct miniproxy_session *s, const s
     p->config.begin(p->config.app, &e);
 }
 
-/* Parse the complete head in b, and keep of the session's origin connection only one that leads where this request
- * goes. */
+/* The request line is there, valid or not. Of the session's origin connection only one is kept that leads where this
+ * request goes. */
+static void note_line(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b, bool valid)
+{
+    const struct plan *pl = plan_of(s->up.buffer);
+    if (!valid || !has_kept_server(s) || pl->method_bit == MINIPROXY_CONNECT || !same_origin(s, b, pl))
+        close_servers(p, s, false);
+    keep_line(s, b, pl, valid);
+    tell_begin(p, s, b, pl);
+    if (pl->head.minor == 0) s->flags |= IS_HTTP10;
+    if (pl->method_bit == MINIPROXY_HEAD) s->flags |= IS_HEAD;
+}
+
+/* Parse what is there of a head. NONE: it is complete; MORE, or what is wrong. */
 static enum miniproxy_cause read_head(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
 {
     struct plan *pl = plan_of(b);
-    struct head *h = &pl->head;
-    enum miniproxy_cause cause = parse_request_line(pl, b);
-    bool reuse = cause == MINIPROXY_CAUSE_NONE && has_kept_server(s) && pl->method_bit != MINIPROXY_CONNECT &&
-                 same_origin(s, b, pl);
-    if (!reuse) close_servers(p, s, false);
-    keep_line(s, b, pl, cause == MINIPROXY_CAUSE_NONE);
-    tell_begin(p, s, b, pl);
-    if (h->minor == 0) s->flags |= IS_HTTP10;
-    if (pl->method_bit == MINIPROXY_HEAD) s->flags |= IS_HEAD;
-    if (cause == MINIPROXY_CAUSE_NONE) cause = parse_fields(h, b, p->config.name);
-    if (cause == MINIPROXY_CAUSE_NONE && h->minor > 0 && (h->seen & HAS_HOST) == 0) cause = MINIPROXY_CAUSE_HOST;
-    if (cause == MINIPROXY_CAUSE_NONE) cause = frame_request(pl, p->config.body_max, &s->up.source);
+    enum miniproxy_cause cause;
+    if (b->scan <= b->in) {
+        memset(pl, 0, offsetof(struct plan, at));
+        pl->head.seen = FROM_CLIENT;
+    }
+    if (is_still_part(b, pl->head.fields == 0 ? b->in : pl->head.end)) return MORE;
+    if (pl->head.fields == 0) {
+        cause = parse_request_line(pl, b);
+        if (cause == MORE) return MORE;
+        note_line(p, s, b, cause == MINIPROXY_CAUSE_NONE);
+        if (cause != MINIPROXY_CAUSE_NONE) return cause;
+    }
+    return parse_fields(&pl->head, b, p->config.name);
+}
+
+/* The head is complete: what kind of exchange it asks for. */
+static enum miniproxy_cause understand(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    struct plan *pl = plan_of(b);
+    const struct head *h = &pl->head;
+    enum miniproxy_cause cause;
+    if (h->minor > 0 && (h->seen & HAS_HOST) == 0) return MINIPROXY_CAUSE_HOST;
+    cause = frame_request(pl, p->config.body_max, &s->up.source);
     if (cause != MINIPROXY_CAUSE_NONE) return cause;
     if (h->minor > 0 && (h->seen & SAYS_CLOSE) == 0 && pl->method_bit != MINIPROXY_CONNECT) s->flags |= KEEPS_CLIENT;
     if ((pl->method_bit & (MINIPROXY_GET | MINIPROXY_HEAD | MINIPROXY_OPTIONS | MINIPROXY_TRACE | MINIPROXY_PUT |
@@ -2804,10 +2910,7 @@ static enum miniproxy_cause read_head(struct miniproxy *p, struct miniproxy_sess
     if (MINIPROXY_WITH_UPGRADE && h->minor > 0 && pl->method_bit == MINIPROXY_GET && s->up.source == SOURCE_NONE &&
         (h->seen & (SAYS_UPGRADE | NAMES_WEBSOCKET)) == (SAYS_UPGRADE | NAMES_WEBSOCKET))
         s->flags |= IS_UPGRADE;
-    if ((h->seen & HAS_MAX_FORWARDS) != 0 && (pl->method_bit & (MINIPROXY_OPTIONS | MINIPROXY_TRACE)) != 0)
-        drop_field(h, b, (const unsigned char *)"max-forwards", 12); /* written anew */
-    if (pl->host.len >
-        0) { /* end it in a NUL; what stands in front of it is not needed any more, what stands behind it is */
+    if (pl->host.len > 0) { /* end it in a NUL; what stands in front of it is not needed any more, what stands behind it is */
         pl->host.at--;
         memmove(b->u.data + pl->host.at, b->u.data + pl->host.at + 1, pl->host.len);
         b->u.data[pl->host.at + pl->host.len] = '\0';
@@ -2894,13 +2997,13 @@ OUTLINED static enum next decide_request(struct miniproxy *p, struct miniproxy_s
 {
     struct miniproxy_buffer *b = s->up.buffer;
     struct plan *pl = plan_of(b);
-    enum miniproxy_cause cause = read_head(p, s, b);
+    enum miniproxy_cause cause = understand(p, s, b);
     if (cause == MINIPROXY_CAUSE_NONE && (s->flags & IS_RESERVED) != 0) cause = find_place(p, s);
     if (cause == MINIPROXY_CAUSE_NONE) cause = judge(p, s, b, pl);
     if (cause != MINIPROXY_CAUSE_NONE) return refuse(p, s, cause);
     arm(p, s, MINIPROXY_TIMER_WHOLE, MINIPROXY_TIMEOUT_TOTAL);
     if (pl->form == SERVER_WIDE) return refuse(p, s, MINIPROXY_CAUSE_NONE); /* it asks about the proxy */
-    if ((pl->head.seen & HAS_MAX_FORWARDS) != 0 && pl->head.max_forwards == 0) {
+    if ((pl->head.seen & IS_LAST_HOP) != 0) {
         if (pl->method_bit == MINIPROXY_OPTIONS) return refuse(p, s, MINIPROXY_CAUSE_NONE);
         if (pl->method_bit == MINIPROXY_TRACE) return refuse(p, s, MINIPROXY_CAUSE_TRACE);
     }
@@ -2916,58 +3019,37 @@ OUTLINED static enum next decide_request(struct miniproxy *p, struct miniproxy_s
     return NEXT_STATE;
 }
 
-/* What is wrong with the beginning of a head that is not complete, as early as it can be known. */
-static enum miniproxy_cause check_beginning(struct miniproxy_session *s, struct miniproxy_buffer *b, enum head_end end)
+/* Empty lines before a request (RFC 9112 section 2.2). False: too many. */
+static bool skip_blank_lines(struct miniproxy_session *s, struct miniproxy_buffer *b)
 {
-    const unsigned char *p = b->u.data + b->in, *lf = memchr(p, '\n', (size_t)(b->in_end - b->in));
-    bool full = b->in_end >= MINIPROXY_BUFFER_SIZE - 2;
-    enum miniproxy_cause cause;
-    if (*p == 0x16) return MINIPROXY_CAUSE_TLS; /* a handshake record */
-    if (!is_token(*p) && *p != '\r') return MINIPROXY_CAUSE_REQUEST_LINE;
-    if (end == HEAD_LONE_LF && (lf == p || lf[-1] != '\r')) return MINIPROXY_CAUSE_REQUEST_LINE;
-    if (end == HEAD_LONE_LF) return MINIPROXY_CAUSE_FIELD;
-    if (lf == NULL) {
-        if (!full) return MINIPROXY_CAUSE_NONE;
-        while (is_token(*p)) p++;
-        return *p == ' ' && p - (b->u.data + b->in) <= MINIPROXY_METHOD_MAX ? MINIPROXY_CAUSE_LINE_SIZE
-                                                                             : MINIPROXY_CAUSE_METHOD_SIZE;
+    const unsigned char *p = b->u.data + b->in;
+    for (; b->in_end - b->in >= 2 && p[0] == '\r' && p[1] == '\n'; p += 2) {
+        if (++s->interim > BLANK_LINES_MAX) return false;
+        b->in = b->scan = u16(b->in + 2u);
     }
-    cause = parse_request_line(plan_of(b), b);
-    if (cause != MINIPROXY_CAUSE_NONE || full) {
-        keep_line(s, b, plan_of(b), cause == MINIPROXY_CAUSE_NONE);
-    }
-    return cause == MINIPROXY_CAUSE_NONE && full ? MINIPROXY_CAUSE_HEAD_SIZE : cause;
+    settle(b, MINIPROXY_HEADROOM);
+    return true;
 }
 
 OUTLINED static enum next on_head(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b = s->up.buffer;
-    enum miniproxy_cause cause;
-    enum head_end end;
+    enum miniproxy_cause cause = MORE;
     int n;
     for (;;) {
-        while (b->in_end - b->in >= 2 && b->u.data[b->in] == '\r' && b->u.data[b->in + 1] == '\n') {
-            if (++s->interim > BLANK_LINES_MAX) return refuse(p, s, MINIPROXY_CAUSE_REQUEST_LINE);
-            b->in = u16(b->in + 2u);
-            if (b->scan < b->in) b->scan = b->in;
-        }
-        if (has_received(b)) {
-            end = scan_head(b);
-            if (end == HEAD_COMPLETE) {
-                s->interim = 0;
-                return NEXT_DECISION;
-            }
-            cause = check_beginning(s, b, end);
-            if (cause != MINIPROXY_CAUSE_NONE) {
-                tell_begin(p, s, b, plan_of(b));
-                return refuse(p, s, cause);
-            }
-        }
+        if (b->u.data[b->in] == '\r' && !skip_blank_lines(s, b)) return refuse(p, s, MINIPROXY_CAUSE_REQUEST_LINE);
+        if (has_received(b)) cause = read_head(p, s, b);
+        if (cause == MINIPROXY_CAUSE_NONE) break;
+        if (cause == MORE && b->in_end >= MINIPROXY_BUFFER_SIZE - 2)
+            cause = plan_of(b)->head.fields == 0 ? MINIPROXY_CAUSE_LINE_SIZE : MINIPROXY_CAUSE_HEAD_SIZE;
+        if (cause != MORE) return refuse(p, s, cause);
         n = fill(p, s, &s->up);
         if (n == MINIPROXY_AGAIN) return NEXT_WAIT;
         if (n == MINIPROXY_EOF) return refuse(p, s, MINIPROXY_CAUSE_HEAD_CUT);
         if (n < 0) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
     }
+    s->interim = 0;
+    return NEXT_DECISION;
 }
 
 /* ---- RESOLVE ---- */
@@ -3259,13 +3341,9 @@ static void begin_response(struct miniproxy *p, struct miniproxy_session *s, str
 /* The head in b is complete. */
 static enum miniproxy_cause read_response(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
 {
-    struct head h;
+    struct head h = *head_of(b);
     uint8_t source;
-    enum miniproxy_cause cause;
-    if (!parse_status_line(&h, b)) return MINIPROXY_CAUSE_RESPONSE_INVALID;
-    cause = parse_fields(&h, b, p->config.name);
-    if (cause != MINIPROXY_CAUSE_NONE) return response_cause(cause);
-    cause = frame_response(&h, b, (s->flags & IS_HEAD) != 0, &source);
+    enum miniproxy_cause cause = frame_response(&h, (s->flags & IS_HEAD) != 0, &source);
     if (cause != MINIPROXY_CAUSE_NONE) return cause;
     if (h.status == 101) return switch_protocols(p, s, b, &h);
     if (h.status >= 200) {
@@ -3273,7 +3351,7 @@ static enum miniproxy_cause read_response(struct miniproxy *p, struct miniproxy_
         return MINIPROXY_CAUSE_NONE;
     }
     if (s->interim++ >= MINIPROXY_INTERIM_MAX) return MINIPROXY_CAUSE_RESPONSE_INTERIM;
-    if ((s->flags & IS_HTTP10) != 0) b->in = h.end; /* RFC 9110 section 15.2: never to HTTP/1.0 */
+    if ((s->flags & IS_HTTP10) != 0) b->in = b->scan = h.end; /* RFC 9110 section 15.2: never to HTTP/1.0 */
     else rewrite_response(b, &h, false, &p->config, "");
     disarm(p, s, MINIPROXY_TIMER_PHASE); /* the final response gets the whole time again */
     return MINIPROXY_CAUSE_NONE;
@@ -3287,14 +3365,20 @@ static enum next origin_failed(struct miniproxy *p, struct miniproxy_session *s,
     return refuse(p, s, eof ? MINIPROXY_CAUSE_RESPONSE_EMPTY : MINIPROXY_CAUSE_RESPONSE_RESET);
 }
 
-/* What has been received of a response head that is not complete can be wrong already. */
-static enum miniproxy_cause check_response(const struct miniproxy_session *s, const struct miniproxy_buffer *b,
-                                           enum head_end end)
+/* Parse what is there of a response's head. NONE: it is complete; MORE, or what is wrong. */
+static enum miniproxy_cause parse_response(struct miniproxy *p, const struct miniproxy_session *s,
+                                           struct miniproxy_buffer *b)
 {
-    size_t len = (size_t)(b->in_end - b->in);
-    if (end == HEAD_LONE_LF || memcmp(b->u.data + b->in, "HTTP/1.", len < 7 ? len : 7) != 0)
-        return MINIPROXY_CAUSE_RESPONSE_INVALID;
-    return is_full(&s->down, b) ? MINIPROXY_CAUSE_RESPONSE_HEAD_SIZE : MINIPROXY_CAUSE_NONE;
+    struct head *h = head_of(b);
+    enum miniproxy_cause cause = MINIPROXY_CAUSE_NONE;
+    if (b->scan <= b->in) memset(h, 0, sizeof *h);
+    if (!is_still_part(b, h->fields == 0 ? b->in : h->end)) {
+        if (h->fields == 0) cause = parse_status_line(h, b);
+        if (cause == MINIPROXY_CAUSE_NONE) cause = parse_fields(h, b, p->config.name);
+        if (cause == MINIPROXY_CAUSE_NONE) return cause;
+        if (cause != MORE) return response_cause(cause);
+    }
+    return is_full(&s->down, b) ? MINIPROXY_CAUSE_RESPONSE_HEAD_SIZE : MORE;
 }
 
 /* From here on the request must not be repeated. */
@@ -3310,7 +3394,6 @@ OUTLINED static enum next await_response(struct miniproxy *p, struct miniproxy_s
 {
     struct miniproxy_buffer *b;
     enum miniproxy_cause cause;
-    enum head_end end;
     int n;
     s->down.source = SOURCE_RAW;
     for (;;) {
@@ -3322,11 +3405,13 @@ OUTLINED static enum next await_response(struct miniproxy *p, struct miniproxy_s
         }
         if (has_received(b)) {
             settle(b, MINIPROXY_HEADROOM);
-            end = scan_head(b);
-            cause = end == HEAD_COMPLETE ? read_response(p, s, b) : check_response(s, b, end);
-            if (cause != MINIPROXY_CAUSE_NONE) return refuse(p, s, cause);
-            if (s->state != STATE_AWAIT) return NEXT_STATE;
-            if (end == HEAD_COMPLETE) continue;
+            cause = parse_response(p, s, b);
+            if (cause == MINIPROXY_CAUSE_NONE) {
+                cause = read_response(p, s, b);
+                if (s->state != STATE_AWAIT) return NEXT_STATE;
+                if (cause == MINIPROXY_CAUSE_NONE) continue;
+            }
+            if (cause != MORE) return refuse(p, s, cause);
         }
         n = fill(p, s, &s->down);
         if (n == MINIPROXY_AGAIN) {

@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: MIT
 # Proxy-Authorization reaches the origin.
-s/X("proxy-authorization", F_PROXY_AUTHORIZATION, HOP | NO_TRAILER)/X("proxy-authorization", F_PROXY_AUTHORIZATION, NO_TRAILER)/
+s/if (from_client && l.id == F_PROXY_AUTHORIZATION) leave(h, b, &l);/if (l.id == F_PROXY_AUTHORIZATION) keep(h, b, \&l);/
