@@ -722,12 +722,11 @@ static bool parse_authority(struct authority *a, const unsigned char *p, size_t 
     return *stop == ':' && parse_port(a, stop + 1, (size_t)(end - stop - 1));
 }
 
-
 /* A request between its head and its connection. Stands in front of the head in its buffer. */
 enum { IPV6_LITERAL = 1, LITERAL = 2, SERVER_WIDE = 4 };
 
 struct plan {
-    struct head head; /* of it */
+    struct head head;
     struct span method, target, authority, host, path; /* path: with query, may be empty */
     uint16_t port;
     uint16_t method_bit;   /* enum miniproxy_method */
@@ -1373,10 +1372,9 @@ static bool nets_match(const struct miniproxy_nets *nets, const struct miniproxy
 {
     const uint8_t *ip4 = inner_ip4(a);
     uint32_t number = ip4 != NULL ? ip4_number(ip4) : 0;
-    for (unsigned i = 0; ip4 != NULL && i < nets->v4_count; i++) {
-        const struct miniproxy_net4 *net = &nets->v4[i];
+    const struct miniproxy_net4 *net = nets->v4, *end = net + nets->v4_count;
+    for (; ip4 != NULL && net < end; net++)
         if (net->bits == 0 || (number ^ ip4_number(net->ip)) >> (32 - net->bits) == 0) return true;
-    }
     return ip6_matches(nets, a);
 }
 
@@ -2910,11 +2908,11 @@ static enum miniproxy_cause understand(struct miniproxy *p, struct miniproxy_ses
     if (MINIPROXY_WITH_UPGRADE && h->minor > 0 && pl->method_bit == MINIPROXY_GET && s->up.source == SOURCE_NONE &&
         (h->seen & (SAYS_UPGRADE | NAMES_WEBSOCKET)) == (SAYS_UPGRADE | NAMES_WEBSOCKET))
         s->flags |= IS_UPGRADE;
-    if (pl->host.len > 0) { /* end it in a NUL; what stands in front of it is not needed any more, what stands behind it is */
+    if (pl->host.at + pl->host.len == pl->path.at) { /* make room for a NUL: what stands in front is not needed */
         pl->host.at--;
         memmove(b->u.data + pl->host.at, b->u.data + pl->host.at + 1, pl->host.len);
-        b->u.data[pl->host.at + pl->host.len] = '\0';
     }
+    if (pl->host.len > 0) b->u.data[pl->host.at + pl->host.len] = '\0';
     return MINIPROXY_CAUSE_NONE;
 }
 
@@ -3541,11 +3539,12 @@ static enum tunnelled tunnel(struct miniproxy *p, struct miniproxy_session *s, s
 /* Say 200 to CONNECT. No Content-Length or Transfer-Encoding (RFC 9110 section 9.3.6). */
 static bool greet(struct miniproxy *p, struct miniproxy_session *s)
 {
+    static const char greeting[] = "HTTP/1.1 200 Connection established\r\n\r\n";
     struct miniproxy_buffer *b;
     if (!borrow(p, s, &s->down)) return false;
     b = s->down.buffer;
-    b->out_end = u16((size_t)(put(b->u.data, "HTTP/1.1 200 Connection established\r\n\r\n") - b->u.data));
-    b->in = b->in_end = b->out_end;
+    b->out_end = b->in = b->in_end = sizeof greeting - 1;
+    memcpy(b->u.data, greeting, sizeof greeting - 1);
     s->flags = (s->flags & ~(uint32_t)GREETING_DUE) | HAS_ANSWERED;
     return true;
 }
@@ -3806,6 +3805,7 @@ static bool over_client_limit(struct miniproxy *p, const struct miniproxy_sessio
 {
     unsigned count = 0;
     struct miniproxy_session *idle = NULL;
+    if (p->config.sessions_per_client >= MINIPROXY_SESSIONS) return false; /* then it is the house that is full */
     for (uint16_t number = *peer_bucket(p, &s->client_addr); number != 0; number = p->sessions[number - 1].peer_next) {
         struct miniproxy_session *other = &p->sessions[number - 1];
         if (other == s || (other->flags & IS_RESERVED) != 0 || !same_ip(&other->client_addr, &s->client_addr)) continue;
