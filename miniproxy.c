@@ -170,16 +170,15 @@ static bool is_text(unsigned char c)
     return (c >= 0x20 && c != 0x7f) || c == '\t';
 }
 
-/* Where a word can be read at any address by one instruction. Elsewhere memcpy would be a call for each. */
-#if defined __ARM_FEATURE_UNALIGNED || defined __x86_64__ || defined __i386__
-#define ANY_ALIGNMENT true
-#else
-#define ANY_ALIGNMENT false
+/* A word that need not be aligned where the processor does not mind. So memcpy is one instruction: the compiler is told
+ * what else it could not know. */
+#ifdef __has_builtin
+#if __has_builtin(__builtin_assume_aligned)
+#define WORD_AT(p) __builtin_assume_aligned(p, MINIPROXY_ANY_ALIGNMENT ? 1 : sizeof(size_t))
 #endif
-#ifdef __GNUC__
-#define ALIGNED(p) __builtin_assume_aligned(p, ANY_ALIGNMENT ? 1 : sizeof(size_t))
-#else
-#define ALIGNED(p) (p)
+#endif
+#ifndef WORD_AT
+#define WORD_AT(p) (p)
 #endif
 
 /* The first octet in p[0..end) that is not text. Most of every head passes through here, so it looks at a word at a
@@ -190,8 +189,8 @@ static unsigned char *skip_text(unsigned char *p, const unsigned char *end)
     size_t word;
     for (;;) {
         for (; (size_t)(end - p) >= sizeof word; p += sizeof word) {
-            if (!ANY_ALIGNMENT && (uintptr_t)p % sizeof word != 0) break;
-            memcpy(&word, ALIGNED(p), sizeof word);
+            if (!MINIPROXY_ANY_ALIGNMENT && (uintptr_t)p % sizeof word != 0) break;
+            memcpy(&word, WORD_AT(p), sizeof word);
             if (((word - ones * 0x20) | (word + ones)) & ones * 0x80) break;
         }
         do {
@@ -813,7 +812,7 @@ static enum miniproxy_cause parse_target(struct plan *pl, const struct miniproxy
 }
 
 /* A valid Host, empty too (RFC 9112 section 3.2). What stands in the target has been looked at. */
-static bool is_host(const struct miniproxy_buffer *b, const unsigned char *p, size_t len)
+OUTLINED static bool is_host(const struct miniproxy_buffer *b, const unsigned char *p, size_t len)
 {
     const struct span *known = &plan_of(b)->authority;
     struct authority a;
@@ -826,7 +825,7 @@ static bool counts_hops(const struct miniproxy_buffer *b)
 }
 
 /* "method SP request-target SP HTTP-version" at b->in, as far as it is there. */
-static enum miniproxy_cause parse_request_line(struct plan *pl, struct miniproxy_buffer *b)
+OUTLINED static enum miniproxy_cause parse_request_line(struct plan *pl, struct miniproxy_buffer *b)
 {
     unsigned char *p = b->u.data + b->in, *end = b->u.data + b->in_end, *q = skip_token(p, end);
     enum miniproxy_cause cause;
@@ -935,7 +934,7 @@ static unsigned char *put_bytes(unsigned char *w, const void *from, size_t len)
     const unsigned char *p = from;
     size_t word;
     if (w == p) return w + len;
-    if (!ANY_ALIGNMENT) {
+    if (!MINIPROXY_ANY_ALIGNMENT) {
         memmove(w, from, len);
         return w + len;
     }
@@ -2862,7 +2861,7 @@ static void tell_begin(struct miniproxy *p, struct miniproxy_session *s, const s
 
 /* The request line is there, valid or not. Of the session's origin connection only one is kept that leads where this
  * request goes. */
-static void note_line(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b, bool valid)
+OUTLINED static void note_line(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b, bool valid)
 {
     const struct plan *pl = plan_of(s->up.buffer);
     if (!valid || !has_kept_server(s) || pl->method_bit == MINIPROXY_CONNECT || !same_origin(s, b, pl))
@@ -2874,7 +2873,8 @@ static void note_line(struct miniproxy *p, struct miniproxy_session *s, const st
 }
 
 /* Parse what is there of a head. NONE: it is complete; MORE, or what is wrong. */
-static enum miniproxy_cause read_head(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+OUTLINED static enum miniproxy_cause read_head(struct miniproxy *p, struct miniproxy_session *s,
+                                              struct miniproxy_buffer *b)
 {
     struct plan *pl = plan_of(b);
     enum miniproxy_cause cause;
@@ -3337,7 +3337,8 @@ static void begin_response(struct miniproxy *p, struct miniproxy_session *s, str
 }
 
 /* The head in b is complete. */
-static enum miniproxy_cause read_response(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+OUTLINED static enum miniproxy_cause read_response(struct miniproxy *p, struct miniproxy_session *s,
+                                                  struct miniproxy_buffer *b)
 {
     struct head h = *head_of(b);
     uint8_t source;

@@ -192,6 +192,16 @@
 #define MINIPROXY_BODY_TYPE "text/plain; charset=utf-8"
 #endif
 
+/* Words may be read and written at any address. 0 costs speed only; a Cortex-M3 or later on which the program sets
+ * UNALIGN_TRP needs it. */
+#ifndef MINIPROXY_ANY_ALIGNMENT
+#if defined __ARM_FEATURE_UNALIGNED || defined __x86_64__ || defined __i386__
+#define MINIPROXY_ANY_ALIGNMENT 1
+#else
+#define MINIPROXY_ANY_ALIGNMENT 0
+#endif
+#endif
+
 /* Called with a condition that only a bug in miniproxy or in a port can make false. */
 #ifndef MINIPROXY_ASSERT
 #define MINIPROXY_ASSERT(condition) ((void)0)
