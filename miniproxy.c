@@ -27,9 +27,10 @@
  * needs no looking at (tunnels, bodies with a known end) and its buffer is empty, a port that has `relay` passes it on
  * without any.
  *
- * Decisions. A head is parsed line by line as it arrives, each octet once; lines to be forwarded move up to each other
- * meanwhile. What is learnt (`struct plan`: fields, host, addresses) stands in that free room in front of the head until
- * the origin is connected and the head is rewritten over it. So a session record holds no text but the line for the log.
+ * Decisions. A head is parsed line by line as it arrives, each octet once; lines to be forwarded move up to each
+ * other meanwhile. What is learnt (`struct plan`: fields, host, addresses) stands in that free room in front of the
+ * head until the origin is connected and the head is rewritten over it. So a session record holds no text but the line
+ * for the log.
  *
  * Time. One queue for every kind of timeout; all its entries have the same duration, so it is in order by itself:
  * arming is appending, and only the heads of the queues are looked at.
@@ -1540,7 +1541,7 @@ static bool right_password(const struct miniproxy_config *config, const struct m
 }
 
 /* The user whose credentials a Proxy-Authorization value holds, or NULL (RFC 7617 section 2). They are decoded in
- * place, and wiped afterwards. The salt goes in front: there is room, for the field's name and the scheme are longer. */
+ * place, and wiped afterwards. The salt goes in front: the field's name and the scheme have left room. */
 OUTLINED static const struct miniproxy_user *check_login(const struct miniproxy_config *config,
                                                          const struct miniproxy_policy *policy, unsigned char *value,
                                                          size_t len)
@@ -2861,7 +2862,8 @@ static void tell_begin(struct miniproxy *p, struct miniproxy_session *s, const s
 
 /* The request line is there, valid or not. Of the session's origin connection only one is kept that leads where this
  * request goes. */
-OUTLINED static void note_line(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b, bool valid)
+OUTLINED static void note_line(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b,
+                               bool valid)
 {
     const struct plan *pl = plan_of(s->up.buffer);
     if (!valid || !has_kept_server(s) || pl->method_bit == MINIPROXY_CONNECT || !same_origin(s, b, pl))

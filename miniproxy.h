@@ -127,8 +127,8 @@
 #define MINIPROXY_NAME_MAX 32
 #endif
 
-/* Requests for http:// targets are forwarded. 0: only tunnels, by CONNECT; requests for other targets get 501. That leaves
- * a proxy for clients that speak TLS to everybody; about 4 KB less. */
+/* Requests for http:// targets are forwarded. 0: only tunnels, by CONNECT; requests for other targets get 501. That
+ * leaves a proxy for clients that speak TLS to everybody; about 4 KB less. */
 #ifndef MINIPROXY_WITH_FORWARDING
 #define MINIPROXY_WITH_FORWARDING 1
 #endif
