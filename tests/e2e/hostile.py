@@ -43,7 +43,7 @@ SHORT = [part for name, seconds in (("head", 2), ("idle", 4), ("body", 2), ("dns
 async def connect(proxy, source):
     """A connection from a loopback address of the caller's choice."""
     return await asyncio.wait_for(asyncio.open_connection(*proxy.at, local_addr=(source, 0),
-                                                          limit=1 << 20), 8 if world.STACK else 20)
+                                                          limit=1 << 20), 20)
 
 
 async def close(writer, hard=False):
@@ -332,9 +332,6 @@ async def behave(proxy, origins, number, served, running):
                     problem = failure
                     break
             except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError) as error:
-                if world.STACK and writer is None and isinstance(error, asyncio.TimeoutError):
-                    served.told_to_wait += 1  # lwIP ignores a SYN while it has no PCB or place for it
-                    continue
                 problem = f"{error!r} in a {'tunnel' if number % 3 == 0 else 'plain request'}, " \
                           f"{time.monotonic() - begun:.1f} s, {'connected' if writer else 'not connected'}"
                 break
