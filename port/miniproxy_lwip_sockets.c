@@ -70,15 +70,21 @@
 #error "DEFAULT_TCP_RECVMBOX_SIZE is too small for TCP_WND: raise it to the window in segments and 1, or lower TCP_WND"
 #endif
 
-/* A session with its origin, those that are only refused, the listeners, and the wake. Connections that wait to be
- * accepted come on top: lwIP would reset one for which there is no netconn. Further connection attempts of a session find
- * a netconn free or are not made. */
-#define NETCONNS_WAITING (MINIPROXY_LWIP_SOCKETS_LISTENERS * MINIPROXY_LWIP_SOCKETS_BACKLOG)
-#define NETCONNS_MIN \
-    (2 * MINIPROXY_SESSIONS + MINIPROXY_RESERVED + MINIPROXY_LWIP_SOCKETS_LISTENERS + 1 + NETCONNS_WAITING)
+/* A session with its origin, those that are only refused, the listeners, and the wake. */
+#define NETCONNS_MIN (2 * MINIPROXY_SESSIONS + MINIPROXY_RESERVED + MINIPROXY_LWIP_SOCKETS_LISTENERS + 1)
 #if MEMP_NUM_NETCONN < NETCONNS_MIN
-#error "MEMP_NUM_NETCONN is too small: raise it to 2 * MINIPROXY_SESSIONS + MINIPROXY_RESERVED + listeners + 1 + \
-listeners * MINIPROXY_LWIP_SOCKETS_BACKLOG, or lower that"
+#error "MEMP_NUM_NETCONN is too small: raise it to 2 * MINIPROXY_SESSIONS + MINIPROXY_RESERVED + listeners + 1"
+#endif
+/* lwIP resets a client for which there is a PCB and no netconn. So further connection attempts of a session leave some to
+ * those who wait to be accepted. */
+#define NETCONNS_ALL_WAIT (MINIPROXY_LWIP_SOCKETS_LISTENERS * MINIPROXY_LWIP_SOCKETS_BACKLOG)
+#if MEMP_NUM_NETCONN - NETCONNS_MIN >= NETCONNS_ALL_WAIT
+#define NETCONNS_WAITING NETCONNS_ALL_WAIT
+#elif !MEMP_MEM_MALLOC && MEMP_NUM_NETCONN > MEMP_NUM_TCP_PCB + MINIPROXY_LWIP_SOCKETS_LISTENERS
+#define NETCONNS_WAITING (MEMP_NUM_NETCONN - NETCONNS_MIN)
+#else
+#error "MEMP_NUM_NETCONN is too small for clients that wait: listeners * MINIPROXY_LWIP_SOCKETS_BACKLOG more, or \
+MEMP_NUM_TCP_PCB + listeners + 1"
 #endif
 #if !MEMP_MEM_MALLOC && MEMP_NUM_TCP_PCB < 2 * MINIPROXY_SESSIONS + MINIPROXY_RESERVED
 #error "MEMP_NUM_TCP_PCB is too small: raise it to 2 * MINIPROXY_SESSIONS + MINIPROXY_RESERVED, better more"

@@ -26,7 +26,7 @@ import peers  # noqa: E402
 import proxy as proxies  # noqa: E402
 import world  # noqa: E402
 
-DESCRIPTORS = None if world.STACK else 300  # a stack without memory for one more resets somebody, or does not answer
+DESCRIPTORS = 300     # or connections, of a stack that the program brings with it
 ATTACKERS = 120
 BURST = 200           # connections at once, every BURST_EVERY seconds
 BURST_EVERY = 4.0
@@ -434,6 +434,7 @@ def main():
                           f"{len(served.seconds)} served, lost: {served.lost[:5]}")
         counters = big.counters() if big.process.poll() is None else {}
         print("counters:", counters)
+        # lwIP does not tell of clients for whom it has no connection: it leaves their SYN to be repeated.
         paused = counters.get("accept_paused", 0) > 0 or bool(world.STACK)
         tried = paused and counters.get("cause.head_timeout",
                                                                       0) > 0 and counters.get("cause.client_limit",
