@@ -75,8 +75,8 @@
 #if MEMP_NUM_NETCONN < NETCONNS_MIN
 #error "MEMP_NUM_NETCONN is too small: raise it to 2 * MINIPROXY_SESSIONS + MINIPROXY_RESERVED + listeners + 1"
 #endif
-/* lwIP resets a client for which there is a PCB and no netconn. So further connection attempts of a session leave some to
- * those who wait to be accepted. */
+/* lwIP resets a client for which there is a PCB and no netconn. So further connection attempts of a session leave some
+ * to those who wait to be accepted. */
 #define NETCONNS_ALL_WAIT (MINIPROXY_LWIP_SOCKETS_LISTENERS * MINIPROXY_LWIP_SOCKETS_BACKLOG)
 #if MEMP_NUM_NETCONN - NETCONNS_MIN >= NETCONNS_ALL_WAIT
 #define NETCONNS_WAITING NETCONNS_ALL_WAIT
@@ -427,8 +427,8 @@ static err_t job_prepare(struct tcpip_api_call_data *call)
 
 static tcp_accept_fn accept_of_lwip; /* the same for all listeners */
 
-/* Without a PCB the client repeats its SYN. lwIP would put a note into the box, where connections then find no place: it
- * resets those. */
+/* Without a PCB the client repeats its SYN. lwIP would put a note into the box, where connections then find no place:
+ * it resets those. */
 static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t error)
 {
     return pcb != NULL ? accept_of_lwip(arg, pcb, error) : ERR_MEM;
