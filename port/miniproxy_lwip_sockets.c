@@ -70,11 +70,21 @@
 #error "DEFAULT_TCP_RECVMBOX_SIZE is too small for TCP_WND: raise it to the window in segments and 1, or lower TCP_WND"
 #endif
 
-/* A session with its origin, those that are only refused, the listeners, and the wake. Further connection attempts of a
- * session, and connections not yet accepted, find a netconn free or have to wait. */
+/* A session with its origin, those that are only refused, the listeners, and the wake. */
 #define NETCONNS_MIN (2 * MINIPROXY_SESSIONS + MINIPROXY_RESERVED + MINIPROXY_LWIP_SOCKETS_LISTENERS + 1)
 #if MEMP_NUM_NETCONN < NETCONNS_MIN
 #error "MEMP_NUM_NETCONN is too small: raise it to 2 * MINIPROXY_SESSIONS + MINIPROXY_RESERVED + listeners + 1"
+#endif
+/* lwIP resets a client for which there is a PCB and no netconn. So further connection attempts of a session leave some
+ * to those who wait to be accepted. */
+#define NETCONNS_ALL_WAIT (MINIPROXY_LWIP_SOCKETS_LISTENERS * MINIPROXY_LWIP_SOCKETS_BACKLOG)
+#if MEMP_NUM_NETCONN - NETCONNS_MIN >= NETCONNS_ALL_WAIT
+#define NETCONNS_WAITING NETCONNS_ALL_WAIT
+#elif !MEMP_MEM_MALLOC && MEMP_NUM_NETCONN > MEMP_NUM_TCP_PCB + MINIPROXY_LWIP_SOCKETS_LISTENERS
+#define NETCONNS_WAITING (MEMP_NUM_NETCONN - NETCONNS_MIN)
+#else
+#error "MEMP_NUM_NETCONN is too small for clients that wait: listeners * MINIPROXY_LWIP_SOCKETS_BACKLOG more, or \
+MEMP_NUM_TCP_PCB + listeners + 1"
 #endif
 #if !MEMP_MEM_MALLOC && MEMP_NUM_TCP_PCB < 2 * MINIPROXY_SESSIONS + MINIPROXY_RESERVED
 #error "MEMP_NUM_TCP_PCB is too small: raise it to 2 * MINIPROXY_SESSIONS + MINIPROXY_RESERVED, better more"
@@ -90,6 +100,9 @@
 #if !LWIP_IPV4 && !WITH_IPV6
 #error "LWIP_IPV4, or LWIP_IPV6 and MINIPROXY_WITH_IPV6, must be 1"
 #endif
+
+/* Half seconds. */
+#define TIME_WAIT_TICKS (2000u / TCP_SLOW_INTERVAL)
 
 /* How often to look at what has no event, and how long a name's second family is waited for (RFC 8305 section 3). */
 #define LOOK_AGAIN_MS 50u
@@ -264,6 +277,16 @@ static bool pcb_is_among(const struct tcp_pcb *list, const struct tcp_pcb *pcb, 
     return false;
 }
 
+/* lwIP does not let a client that uses its port again out of TIME_WAIT (RFC 9293 section 3.6.1): its SYN would be
+ * answered with an acknowledgement of the old connection for two minutes. So what a client opened stays there just long
+ * enough to acknowledge its FIN once more. Called when nothing moves `tmr` any more. */
+static void shorten_time_wait(struct tcp_pcb *pcb)
+{
+    const uint32_t whole = 2 * TCP_MSL / TCP_SLOW_INTERVAL;
+
+    if (pcb->listener != NULL && whole > TIME_WAIT_TICKS) pcb->tmr = tcp_ticks - (whole - TIME_WAIT_TICKS);
+}
+
 /* lwIP forgets to tell a netconn when its PCB, which has seen both FINs, ends its TIME_WAIT, or has to leave it because
  * PCBs are short: the netconn's pointer then leads to somebody else's connection. Until our FIN is sent that cannot be.
  * True: the PCB has reached TIME_WAIT, and is parted from the netconn. */
@@ -272,7 +295,10 @@ static bool part_from_time_wait(struct netconn *conn)
     struct tcp_pcb *pcb = conn->pcb.tcp;
 
     if (pcb == NULL || pcb_is_among(tcp_active_pcbs, pcb, conn)) return false;
-    if (pcb_is_among(tcp_tw_pcbs, pcb, conn)) tcp_arg(pcb, NULL);
+    if (pcb_is_among(tcp_tw_pcbs, pcb, conn)) {
+        tcp_arg(pcb, NULL);
+        shorten_time_wait(pcb);
+    }
     conn->pcb.tcp = NULL;
     return true;
 }
@@ -308,6 +334,27 @@ static enum state look(struct miniproxy_conn *c)
     return (enum state)job.result;
 }
 
+/* Both FINs are there: it goes to TIME_WAIT, or is there. */
+static void end_soon(struct tcp_pcb *pcb)
+{
+    if (pcb->state != CLOSING && pcb->state != TIME_WAIT) return;
+    tcp_shutdown(pcb, 1, 0); /* so that lwIP does not move `tmr` */
+    shorten_time_wait(pcb);
+}
+
+/* What a connection that was closed still receives is dropped, without the reset that lwIP would answer it with. */
+static err_t on_dropped(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t error)
+{
+    (void)arg, (void)error;
+    if (p != NULL) {
+        tcp_recved(pcb, p->tot_len);
+        pbuf_free(p);
+    } else {
+        end_soon(pcb);
+    }
+    return ERR_OK;
+}
+
 /* Every second for a connection that was closed: its argument counts. Once the peer has acknowledged all and our FIN,
  * lwIP ends it by itself when it receives nothing any more. */
 static err_t on_linger(void *arg, struct tcp_pcb *pcb)
@@ -324,13 +371,13 @@ static err_t on_linger(void *arg, struct tcp_pcb *pcb)
 }
 
 /* lwIP's own close would reset the connection over unread octets, or over those that come after it, and so destroy what
- * was sent. Without a receive callback lwIP drops them instead. */
+ * was sent. */
 static void leave(struct tcp_pcb *pcb)
 {
     uint32_t unread = TCP_WND_MAX(pcb) - pcb->rcv_wnd;
 
     tcp_arg(pcb, NULL);
-    tcp_recv(pcb, NULL);
+    tcp_recv(pcb, on_dropped);
     tcp_sent(pcb, NULL);
     tcp_err(pcb, NULL);
     tcp_poll(pcb, NULL, 0);
@@ -343,6 +390,7 @@ static void leave(struct tcp_pcb *pcb)
     tcp_setprio(pcb, TCP_PRIO_MIN); /* goes first when PCBs are short */
     tcp_poll(pcb, on_linger, 2);
     tcp_shutdown(pcb, 0, 1); /* has no effect if FIN was sent */
+    end_soon(pcb);
 }
 
 /* Take the PCB from a netconn that is going to be deleted. lwip_close then has nothing to wait for. */
@@ -374,6 +422,24 @@ static err_t job_prepare(struct tcpip_api_call_data *call)
 #if SO_REUSE
     ip_set_option(conn->pcb.tcp, SOF_REUSEADDR);
 #endif
+    return ERR_OK;
+}
+
+static tcp_accept_fn accept_of_lwip; /* the same for all listeners */
+
+/* Without a PCB the client repeats its SYN. lwIP would put a note into the box, where connections then find no place:
+ * it resets those. */
+static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t error)
+{
+    return pcb != NULL ? accept_of_lwip(arg, pcb, error) : ERR_MEM;
+}
+
+static err_t job_accept(struct tcpip_api_call_data *call)
+{
+    struct tcp_pcb *pcb = job_of(call)->conn->pcb.tcp;
+
+    accept_of_lwip = ((struct tcp_pcb_listen *)(void *)pcb)->accept;
+    tcp_accept(pcb, on_accept);
     return ERR_OK;
 }
 
@@ -809,20 +875,20 @@ static void detach(struct miniproxy_lwip_sockets *sockets, struct miniproxy_conn
     c->port_flags = 0;
 }
 
-/* Without one, lwip_accept would lose the connection. */
-static bool socket_is_free(void)
+/* Are more sockets free than that? */
+static bool sockets_are_free(unsigned more_than)
 {
-    bool is_free = false;
+    unsigned count = 0;
     SYS_ARCH_DECL_PROTECT(level);
 
-    for (int i = 0; i < MEMP_NUM_NETCONN && !is_free; i++) {
+    for (int i = 0; i < MEMP_NUM_NETCONN && count <= more_than; i++) {
         const struct lwip_sock *sock = lwip_socket_dbg_get_socket(LWIP_SOCKET_OFFSET + i);
 
         SYS_ARCH_PROTECT(level);
-        is_free = sock->conn == NULL;
+        count += sock->conn == NULL;
         SYS_ARCH_UNPROTECT(level);
     }
-    return is_free;
+    return count > more_than;
 }
 
 /* The listeners take turns. A connection that was reset while it waited has no address any more. */
@@ -840,7 +906,7 @@ static int lwip_sockets_accept(void *port, struct miniproxy_conn *c, struct mini
             tried++;
             continue;
         }
-        if (!socket_is_free()) return MINIPROXY_ERESOURCES;
+        if (!sockets_are_free(0)) return MINIPROXY_ERESOURCES; /* lwip_accept would lose the connection */
         fd = lwip_accept(sockets->listeners[at].fd, NULL, NULL);
         if (fd < 0) {
             sockets->accept_ready &= (uint8_t) ~(1u << at);
@@ -901,6 +967,7 @@ static int connect_begin(struct miniproxy_lwip_sockets *sockets, struct miniprox
     if (!ip_of(&ip, &destination)) return MINIPROXY_EUNREACHABLE;
     if (leads_to_listener(sockets, &destination)) return MINIPROXY_ESELF;
     if (!ENABLE_LOOPBACK && addr_is_unspecified(to)) return MINIPROXY_EUNREACHABLE; /* nothing answers, or ever will */
+    if (!sockets_are_free(NETCONNS_WAITING)) return MINIPROXY_ERESOURCES;
     fd = lwip_socket(destination.family == 4 ? AF_INET : AF_INET6, SOCK_STREAM, 0);
     if (fd < 0 || !attach(sockets, c, fd)) return MINIPROXY_ERESOURCES;
     error = netconn_connect(netconn_of(fd), &ip, destination.port);
@@ -1047,7 +1114,7 @@ static bool listen_on(struct miniproxy_lwip_sockets_listener *listener, const st
 #endif
     if (netconn_bind(conn, &ip, at->port) != ERR_OK ||
         netconn_listen_with_backlog(conn, MINIPROXY_LWIP_SOCKETS_BACKLOG) != ERR_OK ||
-        netconn_addr(conn, &ip, &port) != ERR_OK)
+        netconn_addr(conn, &ip, &port) != ERR_OK || !do_job(job_accept, &job))
         return false;
     listener->at = *at;
     listener->at.port = port;

@@ -20,9 +20,14 @@
 #define MINIPROXY_LWIP_SOCKETS_LISTENERS 1
 #endif
 
-/* Connections of a listener that wait to be accepted; each holds a netconn. Range 1..255. */
+/* Connections of a listener that wait to be accepted; each holds a netconn. More SYNs are ignored, and clients repeat
+ * them. No more than the boxes of the system's sys_arch really hold. Range 1..255. */
 #ifndef MINIPROXY_LWIP_SOCKETS_BACKLOG
+#if DEFAULT_ACCEPTMBOX_SIZE < 4
 #define MINIPROXY_LWIP_SOCKETS_BACKLOG DEFAULT_ACCEPTMBOX_SIZE
+#else
+#define MINIPROXY_LWIP_SOCKETS_BACKLOG 4
+#endif
 #endif
 
 /* Queries to lwIP's resolver at the same time, shared by all instances; a name takes one, or two with IPv6. More names

@@ -26,7 +26,7 @@ import peers  # noqa: E402
 import proxy as proxies  # noqa: E402
 import world  # noqa: E402
 
-DESCRIPTORS = None if world.STACK else 300  # a stack without memory for one more resets somebody, or does not answer
+DESCRIPTORS = 300     # or connections, of a stack that the program brings with it
 ATTACKERS = 120
 BURST = 200           # connections at once, every BURST_EVERY seconds
 BURST_EVERY = 4.0
@@ -43,7 +43,7 @@ SHORT = [part for name, seconds in (("head", 2), ("idle", 4), ("body", 2), ("dns
 async def connect(proxy, source):
     """A connection from a loopback address of the caller's choice."""
     return await asyncio.wait_for(asyncio.open_connection(*proxy.at, local_addr=(source, 0),
-                                                          limit=1 << 20), 8 if world.STACK else 20)
+                                                          limit=1 << 20), 20)
 
 
 async def close(writer, hard=False):
@@ -332,9 +332,6 @@ async def behave(proxy, origins, number, served, running):
                     problem = failure
                     break
             except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError) as error:
-                if world.STACK and writer is None and isinstance(error, asyncio.TimeoutError):
-                    served.told_to_wait += 1  # lwIP ignores a SYN while it has no PCB or place for it
-                    continue
                 problem = f"{error!r} in a {'tunnel' if number % 3 == 0 else 'plain request'}, " \
                           f"{time.monotonic() - begun:.1f} s, {'connected' if writer else 'not connected'}"
                 break
@@ -437,6 +434,7 @@ def main():
                           f"{len(served.seconds)} served, lost: {served.lost[:5]}")
         counters = big.counters() if big.process.poll() is None else {}
         print("counters:", counters)
+        # lwIP does not tell of clients for whom it has no connection: it leaves their SYN to be repeated.
         paused = counters.get("accept_paused", 0) > 0 or bool(world.STACK)
         tried = paused and counters.get("cause.head_timeout",
                                                                       0) > 0 and counters.get("cause.client_limit",

@@ -12,12 +12,12 @@ HOST_HEADERS = miniproxy.h $(wildcard examples/desktop/*.h port/*.h $(HOST)/*.h 
 HOST_LWIP = $(LWIP_DIR)/src
 HOST_INCLUDES = -I$(HOST) -I. -isystem $(HOST_LWIP)/include -isystem $(LWIP_DIR)/contrib/ports/unix/port/include
 
-# As many sessions as the raw port has records for (its index has 8 bits; two each, and some for those that wait and
-# those that are being delivered), and as netconns fit into an fd_set of libc.
+# As many sessions as the raw port has records for (its index has 8 bits; two each, and some for those that wait), and as
+# netconns fit into an fd_set of libc, with those that wait at all listeners.
 HOST_SESSIONS_raw = -DMINIPROXY_SESSIONS=100 -DMINIPROXY_RESERVED=8 -DMINIPROXY_LWIP_RAW_RECORDS=254 \
-                    -DMINIPROXY_LWIP_RAW_LISTENERS=8 -DMINIPROXY_LWIP_RAW_BACKLOG=16
-HOST_SESSIONS_sockets = -DMINIPROXY_SESSIONS=480 -DMINIPROXY_RESERVED=20 -DMINIPROXY_LWIP_SOCKETS_LISTENERS=8 \
-                        -DMINIPROXY_LWIP_SOCKETS_BACKLOG=255
+                    -DMINIPROXY_LWIP_RAW_LISTENERS=8 -DMINIPROXY_LWIP_RAW_BACKLOG=46
+HOST_SESSIONS_sockets = -DMINIPROXY_SESSIONS=300 -DMINIPROXY_RESERVED=20 -DMINIPROXY_LWIP_SOCKETS_LISTENERS=8 \
+                        -DMINIPROXY_LWIP_SOCKETS_BACKLOG=46
 # the small build copies, so that buffers of the core can run out in tunnels too
 HOST_SMALL_raw = -DMINIPROXY_LWIP_RAW_RELAY=0 -DMINIPROXY_LWIP_RAW_RECORDS=40 -DMINIPROXY_LWIP_RAW_LISTENERS=8
 HOST_SMALL_sockets = -DMINIPROXY_LWIP_SOCKETS_LISTENERS=8
@@ -47,9 +47,7 @@ $(foreach stack,$(HOST_STACKS),$(foreach small,/ -small,$(foreach asan,/ asan/, 
     $(eval $(call HOST_PROGRAM,$(stack),$(small:/=),$(filter-out /,$(asan)))))))
 
 HOST_E2E = $(HOST_STACKS:%=e2e-lwip-%)
-# The soak (run-hostile-lwip-raw, run-hostile-lwip-sockets) is not among them: under a flood, when the stack has no place for
-# a connection, some newcomers are reset or ignored instead of being told 503.
-SUITES += $(HOST_E2E)
+SUITES += $(HOST_E2E) $(HOST_STACKS:%=hostile-lwip-%)
 # With the sanitizers in a whole stack everything takes longer; what they keep of freed memory is not the program's.
 HOST_ENVIRONMENT = ASAN_OPTIONS=quarantine_size_mb=4 MINIPROXY_PATIENCE=20 MINIPROXY_TEST_SECONDS=150 MINIPROXY_STACK=lwip-$(1) MINIPROXY_BIN=$(CURDIR)/build/host/asan/miniproxy-lwip-$(1) \
                    MINIPROXY_SMALL_BIN=$(CURDIR)/build/host/asan/miniproxy-lwip-$(1)-small

@@ -89,7 +89,7 @@ void stack_assertion(const char *what, const char *file, int line);
 
 #if STACK_SMALL
 #define MEMP_NUM_TCP_PCB 40
-#define MEMP_NUM_NETCONN 40
+#define MEMP_NUM_NETCONN 50
 #define TCP_MSS 536
 #define TCP_WND (4 * TCP_MSS)
 #define TCP_SND_BUF (4 * TCP_MSS)
@@ -113,8 +113,8 @@ void stack_assertion(const char *what, const char *file, int line);
 #define LWIP_TCPIP_CORE_LOCKING 1
 #define LWIP_TCPIP_CORE_LOCKING_INPUT 1
 #define TCPIP_MBOX_SIZE 256
-#define DEFAULT_ACCEPTMBOX_SIZE 255
-#define DEFAULT_TCP_RECVMBOX_SIZE 256
+#define DEFAULT_ACCEPTMBOX_SIZE 127 /* contrib's sys_arch.c has boxes of 127, whatever is said here */
+#define DEFAULT_TCP_RECVMBOX_SIZE 127
 #define DEFAULT_UDP_RECVMBOX_SIZE 64
 #define LWIP_SOCKET_SELECT 0
 #define LWIP_SOCKET_POLL 1

@@ -32,7 +32,7 @@ void world_free(void *memory);
 #define MEM_CUSTOM_FREE world_free
 #define MEMP_MEM_MALLOC 1
 #define MEM_ALIGNMENT 16
-#define MEMP_NUM_NETCONN 400 /* sockets */
+#define MEMP_NUM_NETCONN 600 /* sockets */
 
 #define LWIP_IPV4 1
 #define LWIP_IPV6 1
