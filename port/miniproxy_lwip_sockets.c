@@ -377,6 +377,26 @@ static err_t job_prepare(struct tcpip_api_call_data *call)
     return ERR_OK;
 }
 
+/* What lwIP calls when a listener's connection is established, or cannot be had for want of PCBs. */
+static tcp_accept_fn accept_of_lwip;
+
+/* lwIP would put each shortage into the listener's box, which then has no place for connections that are established:
+ * those would be reset. The peer whose SYN was ignored repeats it, and nobody has to hear of that. */
+static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t error)
+{
+    return pcb == NULL ? ERR_VAL : accept_of_lwip(arg, pcb, error);
+}
+
+/* A new listener. */
+static err_t job_listens(struct tcpip_api_call_data *call)
+{
+    struct tcp_pcb_listen *pcb = (struct tcp_pcb_listen *)(void *)job_of(call)->conn->pcb.tcp;
+
+    accept_of_lwip = pcb->accept;
+    pcb->accept = on_accept;
+    return ERR_OK;
+}
+
 static err_t on_refused(void *arg, struct tcp_pcb *pcb, err_t error)
 {
     (void)arg, (void)pcb, (void)error;
@@ -1047,7 +1067,7 @@ static bool listen_on(struct miniproxy_lwip_sockets_listener *listener, const st
 #endif
     if (netconn_bind(conn, &ip, at->port) != ERR_OK ||
         netconn_listen_with_backlog(conn, MINIPROXY_LWIP_SOCKETS_BACKLOG) != ERR_OK ||
-        netconn_addr(conn, &ip, &port) != ERR_OK)
+        netconn_addr(conn, &ip, &port) != ERR_OK || !do_job(job_listens, &job))
         return false;
     listener->at = *at;
     listener->at.port = port;
