@@ -12,6 +12,7 @@
 #include "lwip/ip.h"
 #include "lwip/netif.h"
 #include "lwip/pbuf.h"
+#include "lwip/priv/tcp_priv.h" /* tcp_active_pcbs, tcp_ticks */
 #include "lwip/tcp.h"
 #if MINIPROXY_LWIP_RAW_BOTH_FAMILIES
 #include "lwip/timeouts.h"
@@ -39,6 +40,9 @@ enum {
     NO_SOURCE = 255, /* instead of a record's index */
     /* Octets that make a pbuf full: what a segment carries, which on Ethernet is less for IPv6. */
     FULL = LWIP_IPV6 && TCP_MSS > 1440 ? 1440 : TCP_MSS,
+    TIME_WAIT_TICKS = 2000 / TCP_SLOW_INTERVAL,
+    /* For so many half seconds what comes after the end is dropped; then lwIP resets it. */
+    DROP_TICKS = 4,
     /* Pbufs that a connection can hold: what it has received and nobody has taken yet is within its window, and all but
      * one of these pbufs are full. */
     HOLD_MAX = (TCP_WND + FULL - 1) / FULL
@@ -73,6 +77,10 @@ REQUIRE(!LWIP_NETIF_TX_SINGLE_PBUF || !MINIPROXY_LWIP_RAW_RELAY,
 _Static_assert(MINIPROXY_LWIP_RAW_RECORDS >= 2 * MINIPROXY_SESSIONS + MINIPROXY_RESERVED &&
                    MINIPROXY_LWIP_RAW_RECORDS < NO_SOURCE,
                "MINIPROXY_LWIP_RAW_RECORDS must be 2 * MINIPROXY_SESSIONS + MINIPROXY_RESERVED..254");
+_Static_assert((!MEMP_MEM_MALLOC && MINIPROXY_LWIP_RAW_RECORDS >= MEMP_NUM_TCP_PCB) ||
+                   MINIPROXY_LWIP_RAW_RECORDS >= 2 * MINIPROXY_SESSIONS + MINIPROXY_RESERVED + MINIPROXY_LWIP_RAW_BACKLOG,
+               "clients whose connection lwIP has taken would be reset: MINIPROXY_LWIP_RAW_RECORDS must be "
+               "MEMP_NUM_TCP_PCB, or 2 * MINIPROXY_SESSIONS + MINIPROXY_RESERVED + MINIPROXY_LWIP_RAW_BACKLOG at least");
 _Static_assert(MINIPROXY_LWIP_RAW_HOLDERS >= 1, "MINIPROXY_LWIP_RAW_HOLDERS must be 1 at least");
 _Static_assert(MINIPROXY_LWIP_RAW_LISTENERS >= 1 && MINIPROXY_LWIP_RAW_LISTENERS <= 16,
                "MINIPROXY_LWIP_RAW_LISTENERS must be 1..16");
@@ -290,6 +298,23 @@ static void detach(struct record *r)
     lose_pcb(r);
 }
 
+/* lwIP does not let a client that uses its port again out of TIME_WAIT (RFC 9293 section 3.6.1): its SYN would be
+ * answered with an acknowledgement of the old connection for two minutes. So what a client opened stays there just long
+ * enough to acknowledge its FIN once more. Called when nothing moves `tmr` any more. */
+static void shorten_time_wait(struct tcp_pcb *pcb)
+{
+    const uint32_t whole = 2 * TCP_MSL / TCP_SLOW_INTERVAL;
+
+    if (pcb->listener != NULL && whole > TIME_WAIT_TICKS) pcb->tmr = tcp_ticks - (whole - TIME_WAIT_TICKS);
+}
+
+/* Both FINs are there, or ours has been acknowledged: lwIP ends it by itself, within its own time limits. */
+static void leave_to_lwip(struct tcp_pcb *pcb)
+{
+    tcp_close(pcb); /* which also stops lwIP from moving `tmr` */
+    if (pcb->state == CLOSING || pcb->state == TIME_WAIT) shorten_time_wait(pcb);
+}
+
 static void release(struct record *r)
 {
     while (r->in != NULL) drop_first(r);
@@ -304,23 +329,101 @@ static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len);
 static err_t on_poll(void *arg, struct tcp_pcb *pcb);
 static void on_err(void *arg, err_t err);
 
-static struct record *record_new(struct miniproxy_lwip_raw *raw, struct tcp_pcb *pcb, uint8_t state)
+/* NULL: none. What is still being delivered gives way, longest without progress first. */
+static struct record *free_record(struct miniproxy_lwip_raw *raw)
 {
+    struct record *stuck = NULL;
+
     for (unsigned i = 0; i < MINIPROXY_LWIP_RAW_RECORDS; i++) {
         struct record *r = &raw->records[i];
 
-        if (r->state != FREE) continue;
-        *r = (struct record){.pcb = pcb, .index = (uint8_t)i, .state = state & 15u};
-        tcp_arg(pcb, r);
-        tcp_recv(pcb, on_recv);
-        tcp_sent(pcb, on_sent);
-        tcp_err(pcb, on_err);
-        tcp_poll(pcb, on_poll, 1);
-        tcp_nagle_disable(pcb);
-        return r;
+        if (r->state == FREE) return r;
+        if (r->state == LINGER && (stuck == NULL || r->idle > stuck->idle)) stuck = r;
     }
-    return NULL;
+    if (stuck != NULL) tcp_abort(stuck->pcb); /* on_err frees the record */
+    return stuck;
 }
+
+static struct record *record_new(struct miniproxy_lwip_raw *raw, struct tcp_pcb *pcb, uint8_t state)
+{
+    struct record *r = free_record(raw);
+
+    if (r == NULL) return NULL;
+    *r = (struct record){.pcb = pcb, .index = (uint8_t)(r - raw->records), .state = state & 15u};
+    tcp_arg(pcb, r);
+    tcp_recv(pcb, on_recv);
+    tcp_sent(pcb, on_sent);
+    tcp_err(pcb, on_err);
+    tcp_poll(pcb, on_poll, 1);
+    tcp_nagle_disable(pcb);
+    return r;
+}
+
+/* ---- Without a record: closed, and lwIP has all that is still to be delivered. The argument is the port. */
+
+static err_t on_parted_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
+{
+    (void)arg;
+    (void)err;
+    if (p != NULL) {
+        tcp_recved(pcb, p->tot_len);
+        pbuf_free(p);
+    } else if (pcb->state == CLOSING || pcb->state == TIME_WAIT) {
+        leave_to_lwip(pcb);
+    }
+    return ERR_OK;
+}
+
+/* Called DROP_TICKS after the last acknowledgement of something new, and then when the peer's time is over. Only here
+ * does the acknowledgement of a FIN alone show. */
+static err_t on_parted_poll(void *arg, struct tcp_pcb *pcb)
+{
+    (void)arg;
+    if (pcb->state == FIN_WAIT_2) {
+        leave_to_lwip(pcb);
+    } else if (pcb->pollinterval < 2 * MINIPROXY_LWIP_RAW_LINGER_S) {
+        tcp_poll(pcb, on_parted_poll, 2 * MINIPROXY_LWIP_RAW_LINGER_S);
+    } else {
+        tcp_abort(pcb);
+        return ERR_ABRT;
+    }
+    return ERR_OK;
+}
+
+static err_t on_parted_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
+{
+    (void)len;
+    if (pcb->state == FIN_WAIT_2) tcp_poll(pcb, on_parted_poll, DROP_TICKS);
+    wake_starved(arg);
+    return ERR_OK;
+}
+
+static void part(struct record *r)
+{
+    struct tcp_pcb *pcb = r->pcb;
+
+    detach(r);
+    release(r);
+    tcp_arg(pcb, raw_of(r));
+    tcp_recv(pcb, on_parted_recv);
+    tcp_sent(pcb, on_parted_sent);
+    tcp_poll(pcb, on_parted_poll, DROP_TICKS);
+    if (pcb->state == CLOSING || pcb->state == TIME_WAIT) leave_to_lwip(pcb);
+}
+
+static void abort_parted(struct miniproxy_lwip_raw *raw)
+{
+    struct tcp_pcb *pcb = tcp_active_pcbs;
+
+    while (pcb != NULL) {
+        bool found = pcb->callback_arg == raw && pcb->recv == on_parted_recv;
+
+        if (found) tcp_abort(pcb);
+        pcb = found ? tcp_active_pcbs : pcb->next;
+    }
+}
+
+/* ---- With one */
 
 /* After both FINs lwIP may free a PCB without a word; before, it always calls on_err, and as long as octets are kept
  * it always calls on_sent. So let go as soon as nothing is left to be done. */
@@ -329,13 +432,13 @@ static void leave_if_done(struct record *r)
     struct tcp_pcb *pcb = r->pcb;
 
     if (r->kept != NULL) return;
-    /* A FIN may come with the last acknowledgement, and on_sent is called first: on_recv has yet to tell of the FIN. */
-    if (r->state == OPEN && r->eof && (pcb->state == CLOSING || pcb->state == TIME_WAIT)) detach(r);
-    if (r->state != LINGER || pcb->state == ESTABLISHED || pcb->state == CLOSE_WAIT || pcb->state == FIN_WAIT_1) return;
-    /* Delivered, or no more can come from the peer: lwIP's own time limits are enough from here on. */
-    detach(r);
-    release(r);
-    tcp_close(pcb);
+    if (r->state == LINGER) {
+        part(r);
+    } else if (r->state == OPEN && r->eof && (pcb->state == CLOSING || pcb->state == TIME_WAIT)) {
+        /* A FIN may come with the last acknowledgement, and on_sent is called first: on_recv has yet to tell of it. */
+        detach(r);
+        leave_to_lwip(pcb);
+    }
 }
 
 static bool is_pool(const struct pbuf *p)
@@ -433,7 +536,6 @@ static err_t on_poll(void *arg, struct tcp_pcb *pcb)
         tcp_abort(pcb); /* on_err frees the record */
         return ERR_ABRT;
     }
-    leave_if_done(r);
     return ERR_OK;
 }
 
@@ -461,7 +563,7 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
 
     if (pcb == NULL || err != ERR_OK) return ERR_VAL;
     r = record_new(raw, pcb, PENDING);
-    if (r == NULL) return ERR_MEM; /* lwIP resets it */
+    if (r == NULL) return ERR_MEM; /* lwIP resets it; see what is required of MINIPROXY_LWIP_RAW_RECORDS */
     r->acked = raw->arrivals++;
     tcp_backlog_delayed(pcb);
     miniproxy_wake_accept(raw->proxy);
@@ -1005,4 +1107,5 @@ void miniproxy_lwip_raw_end(struct miniproxy_lwip_raw *raw)
 {
     miniproxy_lwip_raw_stop_listening(raw);
     abort_all(raw, LINGER);
+    abort_parted(raw);
 }

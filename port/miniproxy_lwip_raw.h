@@ -23,9 +23,13 @@
 #endif
 
 /* Records, one a connection: those of the core, those that wait to be accepted, and those that the core has closed
- * while lwIP still delivers. Range 1..254. */
+ * while what was passed on to them without copying is not acknowledged. Range 1..254. */
 #ifndef MINIPROXY_LWIP_RAW_RECORDS
+#if MEMP_MEM_MALLOC
+#define MINIPROXY_LWIP_RAW_RECORDS (2 * MINIPROXY_SESSIONS + MINIPROXY_RESERVED + MINIPROXY_LWIP_RAW_BACKLOG)
+#else
 #define MINIPROXY_LWIP_RAW_RECORDS MEMP_NUM_TCP_PCB
+#endif
 #endif
 
 /* Lookups at the same time; more than lwIP can hold are of no use. A name takes one, or two where both families are

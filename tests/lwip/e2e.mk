@@ -15,7 +15,7 @@ HOST_INCLUDES = -I$(HOST) -I. -isystem $(HOST_LWIP)/include -isystem $(LWIP_DIR)
 # As many sessions as the raw port has records for (its index has 8 bits; two each, and some for those that wait and
 # those that are being delivered), and as netconns fit into an fd_set of libc.
 HOST_SESSIONS_raw = -DMINIPROXY_SESSIONS=100 -DMINIPROXY_RESERVED=8 -DMINIPROXY_LWIP_RAW_RECORDS=254 \
-                    -DMINIPROXY_LWIP_RAW_LISTENERS=8 -DMINIPROXY_LWIP_RAW_BACKLOG=16
+                    -DMINIPROXY_LWIP_RAW_LISTENERS=8 -DMINIPROXY_LWIP_RAW_BACKLOG=46
 HOST_SESSIONS_sockets = -DMINIPROXY_SESSIONS=480 -DMINIPROXY_RESERVED=20 -DMINIPROXY_LWIP_SOCKETS_LISTENERS=8 \
                         -DMINIPROXY_LWIP_SOCKETS_BACKLOG=255
 # the small build copies, so that buffers of the core can run out in tunnels too

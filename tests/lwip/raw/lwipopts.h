@@ -36,6 +36,9 @@
 #define PBUF_POOL_SIZE ((17 + 8) * 2 + 2)
 #endif
 
+#ifndef MEMP_MEM_MALLOC
+#define MEMP_MEM_MALLOC 0
+#endif
 #define MEM_ALIGNMENT 8
 #ifndef DNS_TABLE_SIZE
 #define DNS_TABLE_SIZE 18 /* two for each of nine names */
@@ -63,7 +66,7 @@
 #define TCP_SND_BUF (4 * TCP_MSS)
 #endif
 #ifndef PBUF_POOL_SIZE
-#define PBUF_POOL_SIZE ((24 + 8) * 4 + 2) /* no more than the port asks for */
+#define PBUF_POOL_SIZE ((MEMP_MEM_MALLOC + 24 + 8) * 4 + 2) /* no more than the port asks for */
 #endif
 #ifndef TCP_QUEUE_OOSEQ
 #define TCP_QUEUE_OOSEQ 0

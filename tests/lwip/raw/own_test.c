@@ -447,10 +447,11 @@ static bool test_closed_for_long(void)
     if (!open_end(&ends[0], CONFORMANCE_ACCEPTED_4)) return false;
     overfill(&ends[0], TCP_SND_BUF);
     conformance_give(ends[0].c, false);
+    check(records_used() == 0, "it needs no record");
     run_ms(MINIPROXY_LWIP_RAW_LINGER_S * 1000u - 5000u);
-    check(records_used() == 1, "it is kept for a while");
+    check(used(MEMP_TCP_PCB) == 1, "it is kept for a while");
     run_ms(10000);
-    check(records_used() == 0, "but not for ever");
+    check(used(MEMP_TCP_PCB) == 0, "but not for ever");
     return peer_reads_out(&ends[0], MINIPROXY_ERESET);
 }
 
@@ -789,6 +790,91 @@ static bool test_stop_listening(void)
     miniproxy_lwip_raw_stop_listening(&raw);
     listening = miniproxy_lwip_raw_listen(&raw, &(struct miniproxy_addr){.family = 0, .port = raw_world_port()});
     return check(listening == raw_world_port(), "listens again at the same port");
+}
+
+/* ---- Newcomers while others end ---- */
+
+/* Who has been told something and closed holds nothing that a newcomer needs. */
+static bool test_closed_need_no_record(void)
+{
+    enum { MANY = RECORDS / 2 };
+
+    if (open_many(ends, MANY) < MANY) return false;
+    wire_faults.loss = 1000; /* nothing is acknowledged */
+    for (unsigned i = 0; i < MANY; i++) {
+        sends(&ends[i], 300);
+        conformance_give(ends[i].c, false);
+    }
+    check(records_used() == 0, "all records are free for others");
+    run_ms(200);
+    wire_faults.loss = 0;
+    for (unsigned i = 0; i < MANY; i++)
+        if (!peer_reads_out(&ends[i], MINIPROXY_EOF)) return false;
+    return true;
+}
+
+/* A connection that was closed, and keeps what was passed on to it and its peer does not read. */
+static bool leave_kept(void)
+{
+    struct end *from = &ends[0], *to = &ends[1];
+
+    if (!open_end(from, CONFORMANCE_CONNECTED_4) || !open_end(to, CONFORMANCE_ACCEPTED_4)) return false;
+    for (int round = 0; round < 100; round++) {
+        peer_sends(from, 1000);
+        relays(from, to, 5000);
+        run_ms(1);
+    }
+    check(kept_by(to->c) != NULL, "something is kept");
+    conformance_give(from->c, true);
+    conformance_give(to->c, false);
+    return true;
+}
+
+static bool test_kept_give_way(void)
+{
+    if (port->relay == NULL || MEM_SIZE < 30000) return true;
+    for (unsigned i = 0; i < RECORDS + 3; i++)
+        if (!leave_kept()) return false;
+    return check(records_used() > 1, "they are still there");
+}
+
+/* A client may use its port again, though lwIP remembers the connection of before. */
+static bool test_port_used_again(void)
+{
+    enum { PORT = 4711, ROUNDS = 4 };
+    struct miniproxy_addr from;
+    struct miniproxy_conn *c;
+
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        int peer = peer_connect_from(4, PORT, raw_world_port()), n;
+
+        for (unsigned ms = 0; ms < 3000 && !conformance_accept_woken(); ms++) run_ms(1);
+        c = conformance_take();
+        if (!check(port->accept(&raw, c, &from) == MINIPROXY_OK && from.port == PORT, "it is served")) return false;
+        if (i == 1 || i == 3) check(port->finish(&raw, c) == MINIPROXY_OK, "finish");
+        if (i == 1) run_ms(20);
+        if (i == 2) { /* both FINs meet */
+            wire_faults.delay_us = 10000;
+            peer_finish(peer);
+            port_send(c, bytes, 100);
+        }
+        if (i == 3) {
+            run_ms(20);
+            peer_finish(peer);
+            run_ms(20);
+            check(port_recv(c, bytes, 1) == MINIPROXY_EOF, "EOF");
+        }
+        conformance_give(c, false);
+        run_ms(50);
+        wire_faults.delay_us = 0;
+        if (i < 2) peer_finish(peer);
+        while ((n = peer_recv(peer, bytes, sizeof bytes)) > 0) continue;
+        check(n == MINIPROXY_EOF, "it ends in order");
+        run_ms(1000);
+        check(used(MEMP_TCP_PCB) == 1, "lwIP remembers it for a while");
+        run_ms(3000); /* less than 2 * TCP_MSL */
+    }
+    return true;
 }
 
 /* ---- Names ---- */
@@ -1232,6 +1318,9 @@ static const struct {
     {"a reset is told before it is read", "-", test_broken_hint},
     {"connections that wait", "-", test_pending},
     {"listeners close and open", "-", test_stop_listening},
+    {"closed connections need no records", "-", test_closed_need_no_record},
+    {"closed connections that keep octets give way", "-", test_kept_give_way},
+    {"a client uses its port again", "-", test_port_used_again},
     {"names: lookups run out", "D01", test_names_run_out},
     {"names: answers and errors", "D01", test_names},
     {"names: answers after the end", "D01", test_names_late},

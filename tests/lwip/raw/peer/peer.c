@@ -157,15 +157,21 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
     return ERR_OK;
 }
 
-int peer_connect(int family, uint16_t port)
+int peer_connect_from(int family, uint16_t from, uint16_t port)
 {
     ip_addr_t to = address(family, 1);
     int peer = new_peer(tcp_new_ip_type(IP_GET_TYPE(&to)));
 
     attach(peer);
+    if (tcp_bind(peers[peer].pcb, NULL, from) != ERR_OK) abort();
     if (tcp_connect(peers[peer].pcb, &to, port, NULL) != ERR_OK) abort();
     peers[peer].port = peers[peer].pcb->local_port;
     return peer;
+}
+
+int peer_connect(int family, uint16_t port)
+{
+    return peer_connect_from(family, 0, port);
 }
 
 int peer_listen(int family, uint16_t *port)

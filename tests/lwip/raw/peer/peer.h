@@ -19,6 +19,7 @@ void peer_timers(void);
 
 /* Connect from here to 10.0.0.1 or fd00::1. */
 int peer_connect(int family, uint16_t port);
+int peer_connect_from(int family, uint16_t from, uint16_t port); /* from: its own port, 0 any */
 /* Listen; *port is the port. */
 int peer_listen(int family, uint16_t *port);
 /* A connection out of a listening peer's queue, or AGAIN. */
