@@ -3831,7 +3831,8 @@ static void hurry_reserved(struct miniproxy *p)
         refuse_bare(p, oldest, MINIPROXY_CAUSE_SESSIONS_FULL);
         reply_bare(p, oldest);
     }
-    if (oldest->state != STATE_FREE) end_session(p, oldest, false);
+    /* Without memory only a part of the answer has left, or nothing: that must not look like an end. */
+    if (oldest->state != STATE_FREE) end_session(p, oldest, oldest->state == STATE_REPLY);
 }
 
 static struct miniproxy_session *take_slot(struct miniproxy *p)

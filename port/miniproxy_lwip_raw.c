@@ -36,6 +36,7 @@ enum {
 };
 
 enum {
+    FIRST = 256,     /* octets: a refusal without a text is shorter */
     NO_SOURCE = 255, /* instead of a record's index */
     /* Octets that make a pbuf full: what a segment carries, which on Ethernet is less for IPv6. */
     FULL = LWIP_IPV6 && TCP_MSS > 1440 ? 1440 : TCP_MSS,
@@ -66,8 +67,10 @@ REQUIRE(
     "that PBUF_POOL_SIZE >= MINIPROXY_LWIP_RAW_HOLDERS * TCP_WND / TCP_MSS + MINIPROXY_LWIP_RAW_POOL_SPARE");
 REQUIRE(!TCP_QUEUE_OOSEQ || PBUF_POOL_FREE_OOSEQ,
         "segments out of order may take all pbufs: PBUF_POOL_FREE_OOSEQ 1 or TCP_QUEUE_OOSEQ 0");
-REQUIRE(MEM_LIBC_MALLOC || MEM_USE_POOLS || MEM_SIZE >= TCP_MSS + MINIPROXY_LWIP_RAW_SPARE + 128,
-        "no segment fits into the heap: MEM_SIZE must be TCP_MSS + MINIPROXY_LWIP_RAW_SPARE + 128 at least");
+REQUIRE(MEM_LIBC_MALLOC || MEM_USE_POOLS ||
+            MEM_SIZE >= TCP_MSS + MINIPROXY_LWIP_RAW_SPARE + MINIPROXY_LWIP_RAW_SPARE_FIRST + 128,
+        "no segment fits into the heap: MEM_SIZE must be TCP_MSS + MINIPROXY_LWIP_RAW_SPARE + "
+        "MINIPROXY_LWIP_RAW_SPARE_FIRST + 128 at least");
 REQUIRE(!LWIP_NETIF_TX_SINGLE_PBUF || !MINIPROXY_LWIP_RAW_RELAY,
         "with LWIP_NETIF_TX_SINGLE_PBUF 1 lwIP copies all the same: MINIPROXY_LWIP_RAW_RELAY 0 saves the pbufs");
 
@@ -860,10 +863,13 @@ static int raw_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len)
     return (int)got;
 }
 
-/* tcp_write that leaves something of the heap. */
+/* tcp_write that leaves something of the heap; more where much is under way already, so that peers which do not read
+ * cannot keep others from a short answer. */
 static err_t write_sparing(struct record *r, const void *data, size_t len, u8_t flags)
 {
-    struct pbuf *spare = pbuf_alloc(PBUF_RAW, MINIPROXY_LWIP_RAW_SPARE, PBUF_RAM);
+    bool first = TCP_SND_BUF - tcp_sndbuf(r->pcb) + len <= FIRST;
+    u16_t left = (u16_t)(MINIPROXY_LWIP_RAW_SPARE + (first ? 0 : MINIPROXY_LWIP_RAW_SPARE_FIRST));
+    struct pbuf *spare = pbuf_alloc(PBUF_RAW, left, PBUF_RAM);
     err_t err = ERR_MEM;
 
     if (spare == NULL) return err;

@@ -52,6 +52,12 @@
 #define MINIPROXY_LWIP_RAW_SPARE 192
 #endif
 
+/* And octets of it that are left to connections of which little is under way, so that short answers, refusals above all,
+ * get out when peers that do not read hold the rest. */
+#ifndef MINIPROXY_LWIP_RAW_SPARE_FIRST
+#define MINIPROXY_LWIP_RAW_SPARE_FIRST (MEM_LIBC_MALLOC || MEM_USE_POOLS ? 0 : MEM_SIZE < 6144 ? MEM_SIZE / 8 : 768)
+#endif
+
 /* 1: pass payload on without copying it (struct miniproxy_port.relay). Needs a netif that has done with a pbuf when its
  * linkoutput returns, or that copies. */
 #ifndef MINIPROXY_LWIP_RAW_RELAY

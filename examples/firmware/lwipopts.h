@@ -67,7 +67,11 @@
 #endif
 #define TCP_SND_QUEUELEN (FIRMWARE_TIGHT ? 12 : 24) /* pbufs; a segment passed on without copying has up to four */
 #define TCP_OVERSIZE (FIRMWARE_TIGHT ? 0 : 128)     /* a full segment for every short write would cost too much */
-#define TCP_QUEUE_OOSEQ 0 /* segments behind a gap are sent again: the memory is better used for those that fit */
+/* Segments behind a gap are kept. Were they sent again instead, one lost frame could hold a transfer up for minutes:
+ * senders of today put new data in between while they repeat (RFC 5682), and what is dropped of that is the next gap, of
+ * which they learn by a timer that doubles each time. When the pool is empty lwIP gives these segments up first. */
+#define TCP_QUEUE_OOSEQ (TCP_WND > TCP_MSS)
+#define TCP_OOSEQ_MAX_PBUFS 4
 #define TCP_LISTEN_BACKLOG 1
 #define LWIP_TCP_KEEPALIVE (!FIRMWARE_TIGHT) /* times of keepalive; 0: it is on, with two hours */
 #define TCP_SYNMAXRTX 4                      /* 3 + 6 + 12 s: longer than the core waits for a connection */

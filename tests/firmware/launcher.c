@@ -32,7 +32,7 @@ enum { STDIN_OF_GUEST = 3, STDOUT_OF_GUEST = 4, ABOVE = 10, ARGUMENTS_MAX = 40, 
 static const struct {
     int signal;
     char octet;
-} octets[] = {{SIGTERM, 'T'}, {SIGINT, 'I'}, {SIGHUP, 'H'}, {SIGUSR1, '1'}, {SIGUSR2, 'P'}};
+} octets[] = {{SIGTERM, 'T'}, {SIGINT, 'I'}, {SIGHUP, 'H'}, {SIGUSR1, '1'}, {SIGUSR2, 'P'}, {SIGWINCH, 'C'}};
 
 _Noreturn static void fail(const char *what)
 {

@@ -29,6 +29,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -221,6 +222,52 @@ static void print_account(void)
     console_printf(" heap=%u\n", image_heap_used());
 }
 
+#if NO_SYS
+static struct miniproxy_lwip_raw raw;
+#else
+static struct miniproxy_lwip_sockets sockets;
+#endif
+
+/* What the port holds. */
+static void print_port(void)
+{
+    unsigned connections = 0, lookups = 0;
+
+#if NO_SYS
+    for (unsigned i = 0; i < MINIPROXY_LWIP_RAW_RECORDS; i++) connections += raw.records[i].state != 0;
+    for (unsigned i = 0; i < MINIPROXY_LWIP_RAW_LOOKUPS; i++) lookups += raw.lookups[i].result != 0;
+#else
+    connections = sockets.open_used; /* lookups are among them */
+#endif
+    console_printf(" records=%u lookups=%u", connections, lookups);
+}
+
+static void print_stacks(void)
+{
+    console_printf(" stack=%u worker=%u", cpu_stack_unused(), posix_stack_unused());
+#if !NO_SYS
+    console_printf(" lwip=%u", sys_stack_unused());
+#endif
+}
+
+static unsigned count_pbufs(const struct tcp_seg *segment)
+{
+    unsigned count = 0;
+
+    for (; segment != NULL; segment = segment->next) count += pbuf_clen(segment->p);
+    return count;
+}
+
+/* A line each: who holds what, when something has not come back. */
+static void print_connections(const struct tcp_pcb *pcb)
+{
+    for (; pcb != NULL; pcb = pcb->next)
+        console_printf("connection: local=%u remote=%u %s window=%u peer=%u pbufs=%u retries=%u probes=%u prio=%u\n",
+                       pcb->local_port, pcb->remote_port, tcp_debug_state_str(pcb->state), (unsigned)pcb->rcv_wnd,
+                       (unsigned)pcb->snd_wnd, count_pbufs(pcb->unsent) + count_pbufs(pcb->unacked), pcb->nrtx,
+                       pcb->persist_probe, pcb->prio);
+}
+
 void image_print_pools(void)
 {
     static const char *const names[] = {
@@ -228,23 +275,25 @@ void image_print_pools(void)
 #include "lwip/priv/memp_std.h"
     };
 
+    print_connections(tcp_active_pcbs);
     console_printf("pools:");
     for (unsigned i = 0; i < MEMP_MAX; i++) {
         const struct stats_mem *s = lwip_stats.memp[i];
         console_printf(" %s=%u/%u/%u", names[i], (unsigned)s->used, (unsigned)s->max, (unsigned)s->avail);
     }
-    console_printf(
-        " heap=%u/%u/%u received=%u dropped=%u reserve=%u refused=%u lost_in=%u lost_out=%u twice=%u late=%u\n",
-        (unsigned)lwip_stats.mem.used, (unsigned)lwip_stats.mem.max, (unsigned)lwip_stats.mem.avail,
-        net_counters.received, net_counters.dropped, net_counters.reserve, refused_by_pools(), link_counters.lost_in,
-        link_counters.lost_out, link_counters.twice, link_counters.late);
+    console_printf(" heap=%u/%u/%u", (unsigned)lwip_stats.mem.used, (unsigned)lwip_stats.mem.max,
+                   (unsigned)lwip_stats.mem.avail);
+    print_port();
+    console_printf(" malloc=%u", (unsigned)mallinfo().uordblks);
+    print_stacks();
+    console_printf(" received=%u dropped=%u reserve=%u refused=%u lost_in=%u lost_out=%u twice=%u late=%u\n",
+                   net_counters.received, net_counters.dropped, net_counters.reserve, refused_by_pools(),
+                   link_counters.lost_in, link_counters.lost_out, link_counters.twice, link_counters.late);
 }
 
 /* ---- The raw port */
 
 #if NO_SYS
-
-static struct miniproxy_lwip_raw raw;
 
 const struct miniproxy_port *const stack_port = &miniproxy_lwip_raw_port;
 void *const stack_port_data = &raw;
@@ -307,8 +356,6 @@ void stack_end(void)
 /* ---- The sockets port */
 
 #include "lwip/sys.h"
-
-static struct miniproxy_lwip_sockets sockets;
 
 const struct miniproxy_port *const stack_port = &miniproxy_lwip_sockets_port;
 void *const stack_port_data = &sockets;

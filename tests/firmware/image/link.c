@@ -107,3 +107,8 @@ void link_spoil(struct netif *netif)
     spoiled.send = netif->linkoutput;
     netif->linkoutput = send;
 }
+
+void link_mend(void)
+{
+    spoiled.lost = spoiled.twice = spoiled.late = 0;
+}

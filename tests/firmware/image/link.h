@@ -21,4 +21,7 @@ extern struct link_counters link_counters;
 /* After net_start. */
 void link_spoil(struct netif *netif);
 
+/* From now on it is a good one. */
+void link_mend(void);
+
 #endif

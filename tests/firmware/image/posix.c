@@ -5,7 +5,7 @@
  *
  * There are two stacks: main's, which waits in sigwait, and the worker's, which runs until it waits for the network. It
  * then looks at the UART, and gives way to main when a signal has come. Signals are octets: T, I, H, 1 for SIGTERM,
- * SIGINT, SIGHUP and SIGUSR1; P prints lwIP's pools.
+ * SIGINT, SIGHUP and SIGUSR1; P prints what is in use, C mends the cable.
  */
 #define _GNU_SOURCE
 #include "desktop.h"
@@ -14,6 +14,7 @@
 #include "board.h"
 #include "cpu.h"
 #include "image.h"
+#include "link.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -117,6 +118,7 @@ static void read_signals(void)
         case 'H': raise_signal(SIGHUP); break;
         case '1': raise_signal(SIGUSR1); break;
         case 'P': image_print_pools(); break;
+        case 'C': link_mend(); break;
         default: break;
         }
         octet = -1;

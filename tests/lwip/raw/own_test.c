@@ -544,6 +544,31 @@ static bool test_segments_gone(void)
     return without_memory(false);
 }
 
+/* When the heap is nearly used up, who has little under way still gets a short answer out. */
+static bool test_short_answers(void)
+{
+    const mem_size_t left = MINIPROXY_LWIP_RAW_SPARE + 430; /* the answer, and what lwIP puts around it */
+    void *all = NULL;
+
+    if (!LIMITED || MINIPROXY_LWIP_RAW_SPARE_FIRST < 600) return true;
+    if (!open_end(&ends[0], CONFORMANCE_ACCEPTED_4) || !open_end(&ends[1], CONFORMANCE_ACCEPTED_4)) return false;
+    check(sends(&ends[0], 500) == 500, "much is under way");
+    while (lwip_stats.mem.avail - lwip_stats.mem.used > left + 64) {
+        void *p = mem_malloc(32);
+
+        if (p == NULL) break;
+        memcpy(p, &all, sizeof all);
+        all = p;
+    }
+    check(sends(&ends[0], 200) == MINIPROXY_AGAIN, "more of it has to wait");
+    check(sends(&ends[1], 200) == 200, "an answer is sent");
+    give(all, true);
+    check(conformance_await(ends[0].c, MINIPROXY_WR), "a wake when there is memory again");
+    conformance_give(ends[0].c, false);
+    conformance_give(ends[1].c, false);
+    return peer_reads_out(&ends[0], MINIPROXY_EOF) && peer_reads_out(&ends[1], MINIPROXY_EOF);
+}
+
 /* Many send at once, more than the heap can hold: all get on, and acknowledgements always come in. */
 static bool test_heap_shared(void)
 {
@@ -1308,6 +1333,7 @@ static const struct {
     {"a closed connection is not kept for ever", "-", test_closed_for_long},
     {"an exhausted heap", "-", test_heap_gone},
     {"exhausted segments", "-", test_segments_gone},
+    {"short answers in a heap that others hold", "-", test_short_answers},
     {"a heap too small for all", "-", test_heap_shared},
     {"relay of much, mixed with send and recv", "-", test_relay_much},
     {"relay does not copy full pbufs", "-", test_relay_keeps},

@@ -240,6 +240,31 @@ static bool test_reset_while_pending(void)
            check(port_accept(conformance_take(), &from) == MINIPROXY_AGAIN, "AGAIN after it");
 }
 
+/* What lwIP does for each SYN that finds no PCB. */
+static void refuse_syns(void *unused)
+{
+    (void)unused;
+    for (unsigned i = 0; i < world_sockets.listeners_used; i++) {
+        const struct netconn *conn = lwip_socket_dbg_get_socket(world_sockets.listeners[i].fd)->conn;
+        struct tcp_pcb_listen *pcb = (struct tcp_pcb_listen *)(void *)conn->pcb.tcp;
+
+        for (int syns = 0; syns < 200; syns++) pcb->accept(pcb->callback_arg, NULL, ERR_MEM);
+    }
+}
+
+/* Those who come when PCBs were short for long are welcome; and nobody is told of a shortage that is over. */
+static bool test_shortage_of_pcbs(void)
+{
+    struct miniproxy_conn *c = conformance_take();
+    struct miniproxy_addr from;
+
+    world_locked(refuse_syns, NULL);
+    return check(world.peer_connect(&world, 4) >= 0, "a peer connects") &&
+           check(conformance_await_accept(), "a wake") &&
+           check(port_accept(c, &from) == MINIPROXY_OK, "it is accepted") &&
+           check(port_accept(conformance_take(), &from) == MINIPROXY_AGAIN, "AGAIN after it");
+}
+
 static void abort_pcb(void *conn)
 {
     tcp_abort(((struct netconn *)conn)->pcb.tcp);
@@ -892,6 +917,7 @@ static const struct {
     {"a FIN that finds the receive box full is not lost", "P12", test_lost_fin},
     {"a PCB that lwIP frees after TIME_WAIT is not used", "-", test_time_wait_ends},
     {"a connection that was reset before it was accepted", "-", test_reset_while_pending},
+    {"after a shortage of PCBs", "-", test_shortage_of_pcbs},
     {"a connection that lwIP has given up", "-", test_given_up},
     {"a reset is told as BROKEN", "-", test_broken},
     {"both FINs are not told as BROKEN", "P12", test_eof_not_broken},
