@@ -33,8 +33,6 @@ NOT_APPLICABLE = {
     "test_login.py::test_credentials_are_nowhere_to_be_read": (
         BOARD, "the command line of the firmware is that of the emulator, which cannot blot it out"),
     "test_limits.py::test_back_pressure_to_the_origin": (BOARD, "400 MB take longer than a test may, in the emulator"),
-    "test_limits.py::test_buffers_full": (
-        ("mps2-raw", "lm3s-raw"), "the windows are small: the raw port passes all on, and no buffer is ever held"),
     "test_*.py::test_two_hundred_*": (BOARD, "no board has memory for 200 sessions"),
     "test_parsing.py::test_unknown_fields_pass_both_ways": (TINY, SMALL_HEADS),
     "test_parsing.py::test_large_heads_pass_whole[*": (TINY, SMALL_HEADS),
