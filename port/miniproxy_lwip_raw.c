@@ -757,15 +757,28 @@ static int raw_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len)
     return (int)got;
 }
 
+/* What sending leaves of the heap: so much that others can still be answered when peers do not acknowledge. */
+#define HEAP_SHARE LWIP_MAX(LWIP_MIN(MEM_SIZE / 4, TCP_MSS + 128), MINIPROXY_LWIP_RAW_SPARE)
+#define SHORT_MAX 256u /* octets that a connection with nothing under way may send out of that share */
+
 /* tcp_write that leaves something of the heap. */
-static err_t write_sparing(struct record *r, const void *data, size_t len, u8_t flags)
+static err_t write_sparing(struct record *r, const void *data, size_t len, u8_t flags, size_t left)
 {
-    struct pbuf *spare = pbuf_alloc(PBUF_RAW, MINIPROXY_LWIP_RAW_SPARE, PBUF_RAM);
+    struct pbuf *spare = pbuf_alloc(PBUF_RAW, (u16_t)left, PBUF_RAM);
     err_t err = ERR_MEM;
 
     if (spare == NULL) return err;
     err = tcp_write(r->pcb, data, (u16_t)len, flags);
     pbuf_free(spare);
+    return err;
+}
+
+/* *len becomes what could be taken. */
+static err_t write_what_fits(struct record *r, const void *data, size_t *len, size_t left)
+{
+    err_t err;
+
+    while ((err = write_sparing(r, data, *len, TCP_WRITE_FLAG_COPY, left)) == ERR_MEM && *len >= 128) *len /= 2;
     return err;
 }
 
@@ -778,7 +791,12 @@ static int write_copy(struct record *r, const void *data, size_t len)
     if (len > room) len = room;
     if (len > 0xffff) len = 0xffff;
     if (len == 0) return MINIPROXY_AGAIN;
-    while ((err = write_sparing(r, data, len, TCP_WRITE_FLAG_COPY)) == ERR_MEM && len >= 128) len /= 2;
+    room = LWIP_MIN(len, SHORT_MAX);
+    err = write_what_fits(r, data, &len, HEAP_SHARE);
+    if (err == ERR_MEM && tcp_sndqueuelen(r->pcb) == 0) {
+        len = room;
+        err = write_what_fits(r, data, &len, MINIPROXY_LWIP_RAW_SPARE);
+    }
     if (err == ERR_OK) return (int)len;
     if (err != ERR_MEM) return MINIPROXY_ERESET;
     starve(r);
@@ -838,7 +856,7 @@ static int relay_first(struct record *from, struct record *to, size_t max)
 
     if (p->len >= FULL && left <= max && left <= TCP_SND_BUF && (to->kept == NULL || to->kept->if_idx == from->index)) {
         if (left > room) return MINIPROXY_AGAIN;
-        err = write_sparing(to, data, left, 0);
+        err = write_sparing(to, data, left, 0, MINIPROXY_LWIP_RAW_SPARE);
         if (err == ERR_OK) {
             from->taken = 0;
             keep(to, unlink_first(&from->in), from->index);
