@@ -76,8 +76,13 @@
 #define LWIP_TCP_KEEPALIVE (!FIRMWARE_TIGHT) /* times of keepalive; 0: it is on, with two hours */
 #define TCP_SYNMAXRTX 4                      /* 3 + 6 + 12 s: longer than the core waits for a connection */
 
+#define LWIP_HOOK_FILENAME "lwiphooks.h"
+
+/* Who does not read may not have the whole pool: net.c. */
+#define LWIP_HOOK_TCP_INPACKET_PCB(pcb, header, options_len, options1_len, options2, data) \
+    (net_tcp_admits(pcb, data) ? ERR_OK : ERR_MEM)
+
 /* Sequence numbers by RFC 6528: random.c. */
-#define LWIP_HOOK_FILENAME "random.h"
 #define LWIP_HOOK_TCP_ISN(local, local_port, remote, remote_port) \
     random_tcp_isn(ip_2_ip4(local)->addr, local_port, ip_2_ip4(remote)->addr, remote_port)
 
@@ -103,7 +108,7 @@
 #define PBUF_POOL_SIZE (FIRMWARE_TIGHT ? 3 * MINIPROXY_SESSIONS / 4 : 3 * MINIPROXY_SESSIONS)
 #endif
 /* So many peers that do not read can fill the pool. With the reserve in net.c that is no deadlock: it is over when the
- * core's MINIPROXY_TIMEOUT_WRITE has ended them. */
+ * core's MINIPROXY_TIMEOUT_WRITE has ended them. Its last quarter is for connections that hold nothing: net.c. */
 #define MINIPROXY_LWIP_RAW_POOL_SPARE 1 /* the chips keep what is not yet received */
 #define MINIPROXY_LWIP_RAW_HOLDERS ((PBUF_POOL_SIZE - MINIPROXY_LWIP_RAW_POOL_SPARE) * TCP_MSS / TCP_WND)
 

@@ -6,16 +6,20 @@
 #include "board.h"
 #include "console.h"
 #include "cpu.h"
+#include "lwiphooks.h"
 #include "random.h"
 
 #include "lwip/dhcp.h"
 #include "lwip/dns.h"
 #include "lwip/etharp.h"
+#include "lwip/memp.h"
 #include "lwip/prot/ieee.h"
 #include "lwip/prot/ip.h"
 #include "lwip/prot/ip4.h"
 #include "lwip/prot/tcp.h"
+#include "lwip/stats.h"
 #include "lwip/sys.h"
+#include "lwip/tcp.h"
 #include "lwip/tcpip.h"
 #include "netif/ethernet.h"
 
@@ -82,6 +86,23 @@ struct pbuf *net_frame_alloc(size_t len)
     if (p == NULL) p = reserve_alloc(len);
     if (p == NULL) net_counters.dropped++;
     return p;
+}
+
+/* ---- Shares
+ *
+ * A few peers that send and do not read can fill the pool up to its last quarter. What is left is for connections whose
+ * octets have all been taken: they give the pbuf back at once. Otherwise nobody else's request would come in until the
+ * core's time-outs end those peers. */
+
+enum { POOL_SHARE = (PBUF_POOL_SIZE + 3) / 4 };
+
+bool net_tcp_admits(const struct tcp_pcb *pcb, const struct pbuf *data)
+{
+    const struct stats_mem *pool = lwip_stats.memp[MEMP_PBUF_POOL];
+    if (data->tot_len == 0 || pool->avail - pool->used >= POOL_SHARE) return true;
+    if (pcb->state == LISTEN || pcb->rcv_wnd == TCP_WND_MAX(pcb)) return true;
+    net_counters.dropped++;
+    return false;
 }
 
 /* ---- Frames */

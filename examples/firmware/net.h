@@ -20,7 +20,7 @@ struct pbuf;
 #endif
 
 struct net_counters {
-    uint32_t received, dropped; /* frames; dropped: for want of a pbuf */
+    uint32_t received, dropped; /* frames; dropped: for want of a pbuf, or of a share */
     uint32_t reserve;           /* frames that came in by the reserve */
 };
 extern struct net_counters net_counters;

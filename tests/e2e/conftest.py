@@ -47,6 +47,8 @@ def leave_out(config, items):
 
 
 def pytest_terminal_summary(terminalreporter):
+    for name, octets in sorted(proxies.stack_left.items()):
+        terminalreporter.write_line(f"stack of {world.STACK}, {name}: {octets} octets were never used")
     for why, items in left_out.items():
         terminalreporter.write_line(f"not applicable to {world.STACK}: {why}:")
         for item in items[:20]:

@@ -9,14 +9,11 @@ import os
 import re
 
 HOST = ("lwip-", "mps2-", "lm3s-")  # every program over lwIP
-RAW = ("lwip-raw", "mps2-raw", "lm3s-raw")
 BOARD = ("mps2-", "lm3s-")  # firmware in the emulator: tests/firmware
 TINY = ("lm3s-",)           # with 64 KB of RAM
 ONE_ADDRESS = "lwIP's resolver tells one address of a family, however many a name has"
 ONE_ANSWER = "lwIP's resolver does not tell why a name has no address, and does not remember it"
-FEW = "the raw port numbers its connections with 8 bits, which is enough for about 100 sessions"
 SMALL_HEADS = "with 64 KB of RAM heads end at about 1 KB; test_limits.py has that limit"
-FEW_SESSIONS = "with 64 KB of RAM there are 6 sessions; test_limits.py has such limits"
 
 NOT_APPLICABLE = {
     "test_connections.py::test_workers": (HOST, "a process has one stack, and one instance on it"),
@@ -25,17 +22,9 @@ NOT_APPLICABLE = {
     "test_destinations.py::test_refusing_addresses_are_passed_over": (HOST, ONE_ADDRESS),
     "test_destinations.py::test_missing_names_are_remembered_briefly": (HOST, ONE_ANSWER),
     "test_refusals.py::test_failing_name_server": (HOST, ONE_ANSWER),
-    "test_limits.py::test_two_hundred_downloads_at_once": (RAW, FEW),
-    "test_real_peers.py::test_two_hundred_curls_of_nginx": (RAW, FEW),
-    "test_limits.py::test_a_thousand_idle_connections": (
-        HOST, "the ports have no room for so many: connections are numbered with 8 bits, or in an fd_set of libc"),
     # ---- Firmware
     "test_login.py::test_credentials_are_nowhere_to_be_read": (
         BOARD, "the command line of the firmware is that of the emulator, which cannot blot it out"),
-    "test_limits.py::test_back_pressure_to_the_origin": (BOARD, "400 MB take longer than a test may, in the emulator"),
-    "test_limits.py::test_buffers_full": (
-        ("mps2-raw", "lm3s-raw"), "the windows are small: the raw port passes all on, and no buffer is ever held"),
-    "test_*.py::test_two_hundred_*": (BOARD, "no board has memory for 200 sessions"),
     "test_parsing.py::test_unknown_fields_pass_both_ways": (TINY, SMALL_HEADS),
     "test_parsing.py::test_large_heads_pass_whole[*": (TINY, SMALL_HEADS),
     "test_parsing.py::test_every_head_size_around_the_limit": (TINY, SMALL_HEADS),
@@ -46,10 +35,6 @@ NOT_APPLICABLE = {
     "test_login.py::test_broken_credentials[Basic AAAAAAAA*": (TINY, SMALL_HEADS),
     "test_operation.py::test_targets_are_logged_whole[30000]": (TINY, SMALL_HEADS),
     "test_framing.py::test_length_overflow[9999*": (("lm3s-sockets",), "a head of 1.1 KB does not fit its buffers"),
-    "test_connections.py::test_concurrent_clients": (TINY, FEW_SESSIONS),
-    "test_refusals.py::test_silent_name_server": (TINY, FEW_SESSIONS),
-    "test_refusals.py::test_silent_names_do_not_stall_other_names": (TINY, FEW_SESSIONS),
-    "test_limits.py::test_no_descriptor_for_the_origin": (TINY, FEW_SESSIONS),
 }
 
 

@@ -48,8 +48,11 @@ class Wire:
         self.ended = None  # "eof" or "reset"
 
     def send(self, data):
-        self.sock.settimeout(PATIENCE)
-        self.sock.sendall(data)
+        """However long it takes, as long as it goes on."""
+        rest = memoryview(data)
+        while rest:
+            self.sock.settimeout(PATIENCE)  # another thread may read, with a time-out of its own
+            rest = rest[self.sock.send(rest):]
 
     def drip(self, data, step=1, pause=0.0):
         for at in range(0, len(data), step):

@@ -20,6 +20,8 @@ SMALL = os.environ.get("MINIPROXY_SMALL_BIN", os.path.join(ROOT, "build", "minip
 # What most tests run with: everything on loopback may be reached.
 OPEN = ("--allow-private", "--connect-ports", "any", "--name", "tester")
 
+STACK_SPARE = 104  # of a board: what an exception pushes on top of the deepest use, and a little
+
 Cause = collections.namedtuple("Cause", "name status type token text")
 
 
@@ -34,6 +36,16 @@ def read_causes():
 
 
 CAUSES = read_causes()
+
+
+# The least that any run of an image left of each of its stacks, in octets.
+stack_left = {}
+
+
+def cpu_seconds_of(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        parts = f.read().rsplit(")", 1)[1].split()
+    return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Proxy:
@@ -160,9 +172,9 @@ class Proxy:
             return int(re.search(r"VmRSS:\s+(\d+)", f.read())[1])
 
     def cpu_seconds(self):
-        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as f:
-            parts = f.read().rsplit(")", 1)[1].split()
-        return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
+        """Of the process and its children: a board sleeps when its emulator does."""
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as f:
+            return sum(cpu_seconds_of(pid) for pid in (self.process.pid, *f.read().split()))
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)
@@ -199,12 +211,24 @@ class Proxy:
         assert "ERROR: " not in self.stderr() and "runtime error" not in self.stderr(), self.stderr()
         if self.cable:
             self.nothing_left_in_the_stack()
+        if world.is_board:
+            self.stacks_are_intact()
 
     def nothing_left_in_the_stack(self):
         """Its account at the end: what the port was given it has given back."""
         account = self.line(r"lwip: .*")[0]
         left = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", account) if name != "refused"}
         assert left and not any(left.values()), account
+
+    def stacks_are_intact(self):
+        """All of them were painted at start, and lie where an overflow first takes the last of the paint."""
+        report = self.line(r"^stack: .*")[0]
+        left = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", report.replace("unused=", "main="))
+                if name != "heap"}
+        assert len(left) == (3 if "sockets" in world.STACK else 2), report
+        for name, octets in left.items():
+            stack_left[name] = min(octets, stack_left.get(name, octets))
+            assert octets >= STACK_SPARE, report
 
 
 def refused(proxy, client, *tokens, method="GET", closes=True):

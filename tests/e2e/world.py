@@ -34,6 +34,17 @@ FILES = {
 STACK = os.environ.get("MINIPROXY_STACK", "")
 CABLES = 24
 
+# What fits into a stack, by the beginning of its name: sessions, names looked up at once (a name takes two lookups), and
+# megabytes that are more than enough to fill every buffer on the way. The cases' own numbers hold where there is more.
+SIZES = {
+    "lm3s-": (6, 2, 20),
+    "mps2-": (100, 50, 20),
+    "lwip-raw": (100, 50, 400),
+    "lwip-sockets": (200, 50, 400),
+}
+sessions, names, megabytes = next((size for stack, size in SIZES.items() if STACK.startswith(stack)), (10000, 10000, 400))
+is_board = STACK.startswith(("lm3s-", "mps2-"))
+
 isolated = False  # set by enter()
 cables = []       # those that are not in use
 why_no_cables = "NO NETWORK NAMESPACE: this system lets the tests have none of their own"

@@ -72,9 +72,8 @@ $(IMAGE_OUT)/launcher: tests/firmware/launcher.c Makefile
 
 # ---- Suites
 
-# `make test` runs each board and each API once, `make firmware-e2e` all four
 IMAGE_SUITES = e2e-lm3s-raw e2e-lm3s-sockets e2e-mps2-raw e2e-mps2-sockets
-SUITES += e2e-lm3s-raw e2e-mps2-sockets
+SUITES += $(IMAGE_SUITES)
 
 .PHONY: firmware-e2e
 firmware-e2e: $(IMAGE_SUITES:%=run-%)

@@ -4,7 +4,8 @@
     stacks.py [DIRECTORY]
 
 Prints for each family of suites how many cases passed, failed, were skipped or do not apply, and every case whose
-verdict is not the same everywhere. Ends with 1 if a case failed anywhere, or is missing without a reason.
+verdict is not the same everywhere. Ends with 1 if a case failed anywhere, or is missing without a reason, or if a stack
+has no results.
 """
 import os
 import sys
@@ -15,6 +16,8 @@ sys.path.insert(0, os.path.join(ROOT, "tests", "e2e"))
 import not_applicable  # noqa: E402
 
 FAMILIES = ("e2e-", "port-")
+E2E = ("epoll", "poll", "asan", "musl", *(f"{where}-{api}" for where in ("lwip", "lm3s", "mps2")
+                                          for api in ("raw", "sockets")))
 
 
 def read(path):
@@ -43,6 +46,8 @@ def verdict(family, stack, cases, name):
 
 
 def table(rows):
+    if len(rows) == 1:
+        return
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join([row[0].ljust(widths[0])] + [cell.rjust(w) for cell, w in zip(row[1:], widths[1:])]).rstrip())
@@ -68,7 +73,10 @@ def show(family, stacks):
         print("\nnot applicable, because:\n")
         for why, where in reasons.items():
             print(f"  {', '.join(sorted(where))}: {why}")
-    return any(kind in ("fail", "missing") for of in verdicts.values() for kind in of.values())
+    not_run = [stack for stack in E2E if stack not in stacks] if family == "e2e-" else []
+    for stack in not_run:
+        print(f"\nNOT RUN: {stack} (make run-e2e-{stack})")
+    return bool(not_run) or any(kind in ("fail", "missing") for of in verdicts.values() for kind in of.values())
 
 
 def main():
@@ -76,7 +84,7 @@ def main():
     broken = False
     for family in FAMILIES:
         stacks = load(directory, family)
-        if stacks:
+        if stacks or family == "e2e-":
             broken = show(family, stacks) or broken
     return 1 if broken else 0
 

@@ -5,7 +5,7 @@
 #ifndef IMAGE_HOOKS_H
 #define IMAGE_HOOKS_H
 
-#include "random.h"
+#include "lwiphooks.h"
 
 #include "../../lwip/desktop/hooks.h"
 
