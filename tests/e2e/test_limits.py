@@ -453,7 +453,7 @@ def test_no_descriptor_for_the_origin(start, origin):
 
 @pytest.mark.req("Z08", "Z04")
 def test_many_downloads_at_once(proxy, origin):
-    count = min(200, world.sessions)
+    count = min(200, world.transfers)
     data = os.urandom(min(300000, world.megabytes * 1000000 // count))
     o, wrong = origin(answer(response(data))), []
 

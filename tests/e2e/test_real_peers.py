@@ -180,10 +180,10 @@ def test_curl_with_logins(start, nginx, certificate):
 
 @pytest.mark.req("Z08", "H10")
 def test_many_parallel_transfers_of_curl(through, nginx, tmp_path):
-    """One process with 200 of them, or as many as there are sessions."""
+    """One process with 200 of them, or as many as the stack takes."""
     need("curl")
-    count = min(200, world.sessions)
-    (nginx.root / "1m").write_bytes(os.urandom(min(1 << 20, world.megabytes * 1000000 // count)))
+    count = min(200, world.transfers)
+    (nginx.root / "1m").write_bytes(os.urandom(min(1 << 20, world.megabytes * 500000 // count)))
     config = tmp_path / "urls"
     config.write_text("".join(f'url = "{nginx.plain}/1m"\noutput = "{tmp_path}/o{i}"\n' for i in range(count)))
     run("curl", "-sSf", "-Z", "--parallel-max", str(count), "-K", str(config), proxy=through)
