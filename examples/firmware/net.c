@@ -11,6 +11,7 @@
 #include "lwip/dhcp.h"
 #include "lwip/dns.h"
 #include "lwip/etharp.h"
+#include "lwip/priv/tcp_priv.h"
 #include "lwip/prot/ieee.h"
 #include "lwip/prot/ip.h"
 #include "lwip/prot/ip4.h"
@@ -82,6 +83,25 @@ struct pbuf *net_frame_alloc(size_t len)
     if (p == NULL) p = reserve_alloc(len);
     if (p == NULL) net_counters.dropped++;
     return p;
+}
+
+/* ---- Segments behind a gap
+ *
+ * lwIP 2.2.1 does not always cut them where the window ends, and fails an assertion when the gap is filled: any peer could
+ * stop the device. Those that go beyond the window are dropped here; an honest peer sends none. */
+
+unsigned net_ooseq_limit(struct tcp_pcb *pcb)
+{
+#if TCP_QUEUE_OOSEQ
+    const uint32_t end = pcb->rcv_nxt + pcb->rcv_wnd;
+    struct tcp_seg **at = &pcb->ooseq;
+    while (*at != NULL && TCP_SEQ_LEQ((*at)->tcphdr->seqno + TCP_TCPLEN(*at), end)) at = &(*at)->next;
+    tcp_segs_free(*at);
+    *at = NULL;
+#else
+    (void)pcb;
+#endif
+    return TCP_WND;
 }
 
 /* ---- Frames */
