@@ -87,8 +87,8 @@ struct pbuf *net_frame_alloc(size_t len)
 
 /* ---- Segments behind a gap
  *
- * lwIP 2.2.1 does not always cut them where the window ends, and fails an assertion when the gap is filled: any peer could
- * stop the device. Those that go beyond the window are dropped here; an honest peer sends none. */
+ * lwIP 2.2.1 does not always cut them where the window ends, and fails an assertion when the gap is filled: any peer
+ * could stop the device. Those that go beyond the window are dropped here; an honest peer sends none. */
 
 unsigned net_ooseq_limit(struct tcp_pcb *pcb)
 {
