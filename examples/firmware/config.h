@@ -24,6 +24,11 @@
 /* A browser's connections come all at once. Each takes a PCB while it waits. */
 #define MINIPROXY_LWIP_RAW_BACKLOG (MINIPROXY_SESSIONS + 1)
 
+/* Seconds without progress after which a closed connection is given up. The octets of one whose peer does not read stay
+ * in the pool for so long, of which the default, a minute, is too much here. */
+#define MINIPROXY_LWIP_RAW_LINGER_S 20
+#define MINIPROXY_LWIP_SOCKETS_LINGER_S 20
+
 /* A bug stops the device, and the watchdog starts it again. The texts take some KB of flash. */
 #ifndef MINIPROXY_ASSERT
 _Noreturn void cpu_panic(const char *why);

@@ -72,6 +72,10 @@
  * which they learn by a timer that doubles each time. When the pool is empty lwIP gives these segments up first. */
 #define TCP_QUEUE_OOSEQ (TCP_WND > TCP_MSS)
 #define TCP_OOSEQ_MAX_PBUFS 4
+/* Asked after each of them has been queued; mends the queue first: see net.c. */
+#define TCP_OOSEQ_BYTES_LIMIT(pcb) net_ooseq_limit(pcb)
+struct tcp_pcb;
+unsigned net_ooseq_limit(struct tcp_pcb *pcb);
 #define TCP_LISTEN_BACKLOG 1
 #define LWIP_TCP_KEEPALIVE (!FIRMWARE_TIGHT) /* times of keepalive; 0: it is on, with two hours */
 #define TCP_SYNMAXRTX 4                      /* 3 + 6 + 12 s: longer than the core waits for a connection */

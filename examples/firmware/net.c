@@ -13,6 +13,7 @@
 #include "lwip/dns.h"
 #include "lwip/etharp.h"
 #include "lwip/memp.h"
+#include "lwip/priv/tcp_priv.h"
 #include "lwip/prot/ieee.h"
 #include "lwip/prot/ip.h"
 #include "lwip/prot/ip4.h"
@@ -104,6 +105,23 @@ bool net_tcp_admits(const struct tcp_pcb *pcb, const struct pbuf *data)
     net_counters.dropped++;
     return false;
 }
+
+/* ---- Segments behind a gap
+ *
+ * lwIP 2.2.1 does not always cut them where the window ends, and fails an assertion when the gap is filled: any peer
+ * could stop the device. Those that go beyond the window are dropped here; an honest peer sends none. */
+
+#if TCP_QUEUE_OOSEQ
+unsigned net_ooseq_limit(struct tcp_pcb *pcb)
+{
+    const uint32_t end = pcb->rcv_nxt + pcb->rcv_wnd;
+    struct tcp_seg **at = &pcb->ooseq;
+    while (*at != NULL && TCP_SEQ_LEQ((*at)->tcphdr->seqno + TCP_TCPLEN(*at), end)) at = &(*at)->next;
+    tcp_segs_free(*at);
+    *at = NULL;
+    return TCP_WND;
+}
+#endif
 
 /* ---- Frames */
 

@@ -485,6 +485,7 @@ async def calm(proxy, origins, results, image, seed):
 
 async def storm(proxy, names, image, seconds, connections, seed, results):
     """Returns (abuse, served, what the flood reported, seconds it took)."""
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # of origins that were cancelled
     origins, served = await hostile.Origins().start(), Served()
     addresses = {"authority": origins.authority, "url": {name: origins.url(name) for name in origins.authority}}
     stop, (here, there) = multiprocessing.Event(), multiprocessing.Pipe()

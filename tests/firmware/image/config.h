@@ -12,6 +12,8 @@
 
 #define MINIPROXY_LWIP_RAW_LISTENERS 4
 #define MINIPROXY_LWIP_SOCKETS_LISTENERS 4
+#define MINIPROXY_LWIP_RAW_LINGER_S 20
+#define MINIPROXY_LWIP_SOCKETS_LINGER_S 20
 
 #define MINIPROXY_ASSERT(condition) ((condition) ? (void)0 : cpu_panic("ERROR: miniproxy: " #condition))
 _Noreturn void cpu_panic(const char *why);

@@ -248,7 +248,7 @@ static void refuse_syns(void *unused)
         const struct netconn *conn = lwip_socket_dbg_get_socket(world_sockets.listeners[i].fd)->conn;
         struct tcp_pcb_listen *pcb = (struct tcp_pcb_listen *)(void *)conn->pcb.tcp;
 
-        for (int syns = 0; syns < 200; syns++) pcb->accept(pcb->callback_arg, NULL, ERR_MEM);
+        for (int syns = 0; syns < 200; syns++) (pcb->accept)(pcb->callback_arg, NULL, ERR_MEM);
     }
 }
 
