@@ -292,7 +292,7 @@ async def plain(reader, writer, origins, number):
         writer.write(peers.request("POST" if body else "GET", origins.url("good"), body=body))
         try:
             status, head = await read_head(reader)
-        except (asyncio.IncompleteReadError, ConnectionResetError) as error:
+        except (asyncio.IncompleteReadError, ConnectionResetError, BrokenPipeError) as error:
             if i > 0 and not getattr(error, "partial", b""):
                 return None  # a kept connection may be closed between two requests; the next one is new
             raise

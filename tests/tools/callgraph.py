@@ -17,6 +17,7 @@ THIRD_PARTY = re.compile(r"(^|/)lwip/")
 
 # Where to look instead, for a macro or member, if need be only in one function ("caller:name") or file ("file:name").
 REGISTERED = {
+    "accept_of_lwip": r"\btcp_accept\s*\([^,;]*,\s*&?(accept_function)\s*\)",
     "TCP_EVENT_ACCEPT": r"\btcp_accept\s*\([^,;]*,\s*&?(\w+)\s*\)",
     "TCP_EVENT_RECV": r"\btcp_recv\s*\([^,;]*,\s*&?(\w+)\s*\)",
     "TCP_EVENT_CLOSED": r"\btcp_recv\s*\([^,;]*,\s*&?(\w+)\s*\)",
