@@ -46,7 +46,7 @@ LOST_MOST = 0.12       # of their connections: see Lost
 STACK_LEFT = 64        # octets of each stack that must never have been used
 ANSWERED_WITHIN = 60.0  # a connection: "total" below, and what a lost frame adds
 SERVED_WITHIN = 180.0  # all attempts of a transaction
-QUIET = 150.0          # TIME_WAIT takes 120 s, what lingers 60 s at most
+QUIET = 200.0          # TIME_WAIT takes 120 s, and begins when what lingers has ended
 TUNNEL = 30000         # octets there and back
 BODIES = (0, 1, 535, 536, 537, 4000, 20000)
 TIMEOUTS = [part for name, seconds in (("head", 4), ("idle", 4), ("body", 12), ("dns", 4), ("connect", 15),
@@ -286,7 +286,8 @@ class Lost(Exception):
     has lwIP always memory for an answer when all its heap is held by peers that do not read. A reset, too, is a frame
     that gets lost, and Linux believes one only if it comes at the very octet; then the client's own timeout is the end.
     A request of which no octet gets in for the time of the head, because the pool is full, ends without an answer, as
-    any silent connection does; and a tunnel's time may pass while it waits for what was lost.
+    any silent connection does; and the time of a tunnel, or of an answer, may pass while it waits for what was lost:
+    then it ends early, and its Content-Length tells so (RFC 9112 section 8).
     But never may a cut answer look complete."""
 
 
@@ -309,7 +310,7 @@ async def take(reader, expected, in_tunnel=False):
         if not more and in_tunnel:
             raise Lost("end of a tunnel")
         if not more:
-            raise Broken(f"end after {len(got)} of {len(expected)} octets of a body")
+            raise Lost("end within a body")
         got += more
         if not expected.startswith(got):
             raise Broken("WRONG OCTETS")
@@ -337,6 +338,7 @@ async def head_of(reader, kept):
         if status not in (503, 504) or length is None or (status == 503 and b"\r\nretry-after:" not in head.lower()):
             raise Broken(f"answer {head!r} {body!r}")
         raise Told(f"{status} {re.sub('[^ -~]+', ' ', body.decode('latin-1')).strip()}".strip())
+    return head.lower()
 
 
 async def requests(reader, writer, origins, rng):
@@ -347,8 +349,10 @@ async def requests(reader, writer, origins, rng):
             writer.write(peers.request("GET" if body is None else "POST", origins.url("good"), body=body))
         except OSError:
             raise KeptClosed if i > 0 else Lost("reset before an answer") from None
-        await head_of(reader, i > 0)
-        await take(reader, hostile.BODY if body is None else body)
+        head, expected = await head_of(reader, i > 0), hostile.BODY if body is None else body
+        if b"\r\ncontent-length: %d\r\n" % len(expected) not in head:
+            raise Broken(f"an answer that does not tell where it ends: {head!r}")
+        await take(reader, expected)
 
 
 async def tunnel(reader, writer, origins, rng):
