@@ -69,8 +69,8 @@
 #define TCP_OVERSIZE (FIRMWARE_TIGHT ? 0 : 128)     /* a full segment for every short write would cost too much */
 /* Segments behind a gap are kept. Were they sent again instead, one lost frame could hold a transfer up for minutes:
  * senders of today put new data in between while they repeat (RFC 5682), and what is dropped of that is the next gap, of
- * which they learn by a timer that doubles each time. When the pool is empty lwIP gives these segments up first; a tight one
- * cannot hold them. */
+ * which they learn by a timer that doubles each time. When the pool is empty lwIP gives these segments up first; a tight
+ * one cannot hold them. */
 #define TCP_QUEUE_OOSEQ (!FIRMWARE_TIGHT && TCP_WND > TCP_MSS)
 #define TCP_OOSEQ_MAX_PBUFS 4
 /* Asked after each of them has been queued; mends the queue first: see net.c. */
@@ -83,8 +83,8 @@ unsigned net_ooseq_limit(struct tcp_pcb *pcb);
 
 #define LWIP_HOOK_FILENAME "lwiphooks.h"
 
-/* Who does not read may not have the whole pool: net.c. A tight one has nothing to spare: with a share of it, downloads by
- * all sessions at once took four times as long. */
+/* Who does not read may not have the whole pool: net.c. A tight one has nothing to spare: with a share of it, downloads
+ * by all sessions at once took four times as long. */
 #if !FIRMWARE_TIGHT
 #define LWIP_HOOK_TCP_INPACKET_PCB(pcb, header, options_len, options1_len, options2, data) \
     (net_tcp_admits(pcb, data) ? ERR_OK : ERR_MEM)
