@@ -1268,10 +1268,28 @@ static bool same_prefix(const uint8_t *a, const uint8_t *b, unsigned bits)
 
 static bool ip6_matches(const struct miniproxy_nets *nets, const struct miniproxy_addr *a)
 {
+    unsigned low = 0, high = nets->v6_count, middle;
     if (a->family != 6 || plain_ip4(a) != NULL) return false;
-    for (unsigned i = 0; i < nets->v6_count; i++)
-        if (same_prefix(a->ip, nets->v6[i].ip, nets->v6[i].bits)) return true;
-    return false;
+    while (low < high) {
+        middle = (low + high) / 2;
+        if (memcmp(nets->v6[middle].ip, a->ip, 16) <= 0) low = middle + 1;
+        else high = middle;
+    }
+    return low > 0 && same_prefix(a->ip, nets->v6[low - 1].ip, nets->v6[low - 1].bits);
+}
+
+static bool is_sound_ip6(const struct miniproxy_net6 *net, unsigned count)
+{
+    const uint8_t *before = NULL;
+    for (const struct miniproxy_net6 *end = net + count; net < end; before = net++->ip) {
+        uint8_t first[16] = {0};
+        if (net->bits > 128) return false;
+        memcpy(first, net->ip, (net->bits + 7u) / 8);
+        if (net->bits % 8 != 0) first[net->bits / 8] &= (uint8_t)(0xff00u >> net->bits % 8);
+        if (memcmp(first, net->ip, 16) != 0) return false;
+        if (before != NULL && (memcmp(before, first, 16) >= 0 || same_prefix(before, first, net[-1].bits))) return false;
+    }
+    return true;
 }
 
 static const struct miniproxy_net6 special_ip6[] = {
@@ -1316,6 +1334,12 @@ static bool ip6_matches(const struct miniproxy_nets *nets, const struct miniprox
 {
     (void)nets, (void)a;
     return false;
+}
+
+static bool is_sound_ip6(const struct miniproxy_net6 *net, unsigned count)
+{
+    (void)net, (void)count;
+    return true;
 }
 #define SPECIAL_IP6 .v6 = NULL
 
@@ -1367,15 +1391,41 @@ static uint32_t ip4_number(const uint8_t ip[4])
     return (uint32_t)ip[0] << 24 | (uint32_t)ip[1] << 16 | (uint32_t)ip[2] << 8 | ip[3];
 }
 
+static uint32_t ip4_mask(unsigned bits)
+{
+    return bits == 0 ? 0 : UINT32_MAX << (32 - bits);
+}
+
+static bool ip4_matches(const struct miniproxy_nets *nets, uint32_t number)
+{
+    unsigned low = 0, high = nets->v4_count, middle;
+    const struct miniproxy_net4 *net;
+    while (low < high) {
+        middle = (low + high) / 2;
+        if (ip4_number(nets->v4[middle].ip) <= number) low = middle + 1;
+        else high = middle;
+    }
+    if (low == 0) return false;
+    net = nets->v4 + low - 1;
+    return ((number ^ ip4_number(net->ip)) & ip4_mask(net->bits)) == 0;
+}
+
+static bool is_sound_ip4(const struct miniproxy_net4 *net, unsigned count)
+{
+    uint64_t after = 0; /* the net before */
+    for (const struct miniproxy_net4 *end = net + count; net < end; net++) {
+        uint32_t number = ip4_number(net->ip);
+        if (net->bits > 32 || (number & ~ip4_mask(net->bits)) != 0 || number < after) return false;
+        after = (uint64_t)(number | ~ip4_mask(net->bits)) + 1;
+    }
+    return true;
+}
+
 /* IPv4 networks also see the IPv4 address inside an IPv6 one: it is where the connection would end. */
 static bool nets_match(const struct miniproxy_nets *nets, const struct miniproxy_addr *a)
 {
     const uint8_t *ip4 = inner_ip4(a);
-    uint32_t number = ip4 != NULL ? ip4_number(ip4) : 0;
-    const struct miniproxy_net4 *net = nets->v4, *end = net + nets->v4_count;
-    for (; ip4 != NULL && net < end; net++)
-        if (net->bits == 0 || (number ^ ip4_number(net->ip)) >> (32 - net->bits) == 0) return true;
-    return ip6_matches(nets, a);
+    return (ip4 != NULL && ip4_matches(nets, ip4_number(ip4))) || ip6_matches(nets, a);
 }
 
 bool miniproxy_addr_is_special(const struct miniproxy_addr *a)
@@ -1398,6 +1448,11 @@ static bool hosts_match(const struct miniproxy_hosts *hosts, const char *host)
     return false;
 }
 
+static bool is_sound_blob(const struct miniproxy_hosts *hosts)
+{
+    return hosts->blob == NULL;
+}
+
 /* An empty path is "/" (RFC 9110 section 4.2.3), also before a query. */
 static bool begins_with(const char *path, size_t len, const char *prefix)
 {
@@ -1407,19 +1462,44 @@ static bool begins_with(const char *path, size_t len, const char *prefix)
     return n <= len && memcmp(path, prefix, n) == 0;
 }
 
+static bool paths_match(const struct miniproxy_texts *paths, const struct miniproxy_question *q)
+{
+    for (unsigned i = 0; q->path != NULL && i < paths->count; i++)
+        if (begins_with(q->path, q->path_len, paths->list[i])) return true;
+    return false;
+}
+
+/* Port 0: is there one? */
+static bool ports_match(const struct miniproxy_rule *r, const struct miniproxy_question *q)
+{
+    const struct miniproxy_ranges *ranges = r->also != NULL ? r->also->ports : NULL;
+    if (q->port == 0) return true;
+    for (unsigned i = 0; ranges != NULL && i < ranges->count; i++)
+        if (q->port >= ranges->list[i].first && q->port <= ranges->list[i].last) return true;
+    if (ranges != NULL) return false;
+    if (r->port[0] != 0 || r->port[1] != 0) return q->port >= r->port[0] && q->port <= r->port[1];
+    return r->verdict == MINIPROXY_DENY || q->method != MINIPROXY_CONNECT || q->port == MINIPROXY_CONNECT_PORT;
+}
+
+static bool clients_match(const struct miniproxy_rule *r, const struct miniproxy_question *q)
+{
+    return r->clients == NULL || nets_match(r->clients, q->client);
+}
+
 /* Whether a rule covers a request, its address and user left aside. */
 static bool covers_request(const struct miniproxy_rule *r, const struct miniproxy_question *q)
 {
     if (r->methods != 0 && (r->methods & q->method) == 0) return false;
-    if (r->port[0] != 0 || r->port[1] != 0) {
-        if (q->port != 0 && (q->port < r->port[0] || q->port > r->port[1])) return false;
-    } else if (r->verdict == MINIPROXY_ALLOW && q->method == MINIPROXY_CONNECT) {
-        if (q->port != 0 && q->port != MINIPROXY_CONNECT_PORT) return false;
-    }
     if (r->literal && !q->literal) return false;
-    if (r->clients != NULL && !nets_match(r->clients, q->client)) return false;
+    if (!ports_match(r, q) || (!r->either && !clients_match(r, q))) return false;
     if (r->hosts != NULL && (q->literal || !hosts_match(r->hosts, q->host))) return false;
-    return r->path == NULL || (q->path != NULL && begins_with(q->path, q->path_len, r->path));
+    return r->also == NULL || r->also->paths == NULL || paths_match(r->also->paths, q);
+}
+
+static bool covers_user(const struct miniproxy_rule *r, const struct miniproxy_question *q)
+{
+    unsigned groups = q->user != NULL ? q->user->groups | MINIPROXY_AUTHENTICATED : 0;
+    return r->users == 0 || (r->users & groups) != 0 || (r->either && clients_match(r, q));
 }
 
 enum covers { COVERS_NOT, COVERS_PERHAPS, COVERS };
@@ -1435,13 +1515,12 @@ static enum covers covers_address(const struct miniproxy_rule *r, const struct m
 /* *at: the rule that denies or allows for certain; of NEEDS_USER, the rule that a user might be allowed by. */
 static enum miniproxy_verdict walk(const struct miniproxy_policy *policy, const struct miniproxy_question *q, int *at)
 {
-    unsigned groups = q->user != NULL ? q->user->groups | MINIPROXY_AUTHENTICATED : 0;
     bool perhaps_denied = false, asks = false;
     for (int i = 0; i < policy->rule_count; i++) {
         const struct miniproxy_rule *r = policy->rules + i;
         enum covers covers = covers_request(r, q) ? covers_address(r, q) : COVERS_NOT;
         if (covers == COVERS_NOT) continue;
-        if (r->users != 0 && (r->users & groups) == 0) {
+        if (!covers_user(r, q)) {
             if (asks || !MINIPROXY_WITH_AUTH || q->user != NULL || r->verdict == MINIPROXY_DENY) continue;
             asks = true;
             *at = i;
@@ -1465,6 +1544,19 @@ enum miniproxy_verdict miniproxy_decide(const struct miniproxy_policy *policy, c
     enum miniproxy_verdict verdict = policy != NULL ? walk(policy, q, &at) : MINIPROXY_DENIED;
     if (rule != NULL) *rule = at;
     return verdict;
+}
+
+static bool is_sound_nets(const struct miniproxy_nets *nets)
+{
+    return nets == NULL || (is_sound_ip4(nets->v4, nets->v4_count) && is_sound_ip6(nets->v6, nets->v6_count));
+}
+
+int miniproxy_check_policy(const struct miniproxy_policy *policy)
+{
+    const struct miniproxy_rule *r = policy->rules;
+    for (int i = 0; i < policy->rule_count; i++, r++)
+        if (!is_sound_nets(r->clients) || !is_sound_nets(r->to) || (r->hosts != NULL && !is_sound_blob(r->hosts))) return i;
+    return -1;
 }
 
 #if MINIPROXY_WITH_AUTH
@@ -3960,6 +4052,7 @@ bool miniproxy_init(struct miniproxy *p, const struct miniproxy_config *config)
     if (p->config.timeout_ms[MINIPROXY_TIMEOUT_ATTEMPT] < ATTEMPT_MIN_MS)
         p->config.timeout_ms[MINIPROXY_TIMEOUT_ATTEMPT] = ATTEMPT_MIN_MS;
     p->accept_ready = 1;
+    if (config->policy != NULL && miniproxy_check_policy(config->policy) >= 0) return false;
     return p->config.port != NULL && is_pseudonym(p->config.name) && is_realm(p->config.realm);
 }
 
@@ -3985,9 +4078,11 @@ uint32_t miniproxy_poll(struct miniproxy *p, uint32_t now_ms)
     return next_deadline(p);
 }
 
-void miniproxy_set_policy(struct miniproxy *p, const struct miniproxy_policy *policy)
+bool miniproxy_set_policy(struct miniproxy *p, const struct miniproxy_policy *policy)
 {
+    if (policy != NULL && miniproxy_check_policy(policy) >= 0) return false;
     p->config.policy = policy;
+    return true;
 }
 
 bool miniproxy_policy_in_use(const struct miniproxy *p, const struct miniproxy_policy *policy)

@@ -99,6 +99,33 @@
 #define MINIPROXY_THROTTLE_FAILURES 5
 #endif
 
+/* Passwords of humans, by PBKDF2 with so many rounds that guessing them from a stolen table is slow (struct
+ * miniproxy_user.rounds). The work is done in slices of MINIPROXY_PBKDF2_SLICE rounds, one slice a miniproxy_poll, for
+ * one login at a time. Rounds of a slice: range 1..10000; a round is about 11,000 instructions on a Cortex-M3. */
+#ifndef MINIPROXY_WITH_PBKDF2
+#define MINIPROXY_WITH_PBKDF2 0
+#endif
+#ifndef MINIPROXY_PBKDF2_SLICE
+#define MINIPROXY_PBKDF2_SLICE 16
+#endif
+
+/* Logins verified by PBKDF2 that are remembered, as keyed digests, for a client sends its credentials with every
+ * request. Range 1..65000, 16 bytes each. */
+#ifndef MINIPROXY_LOGIN_CACHE
+#define MINIPROXY_LOGIN_CACHE 8
+#endif
+
+/* Conditions of a rule that need more of a request than its target: User-Agent, the Content-Type of the response, the
+ * time of the week (struct miniproxy_also). */
+#ifndef MINIPROXY_WITH_CONDITIONS
+#define MINIPROXY_WITH_CONDITIONS 0
+#endif
+
+/* Count how often each rule decided (struct miniproxy_policy.hits). */
+#ifndef MINIPROXY_WITH_HITS
+#define MINIPROXY_WITH_HITS 0
+#endif
+
 /* Sessions of one client address. At the cap: 503. */
 #ifndef MINIPROXY_SESSIONS_PER_CLIENT
 #define MINIPROXY_SESSIONS_PER_CLIENT ((MINIPROXY_SESSIONS * 3 + 3) / 4)
@@ -223,6 +250,7 @@
     X(BODY,         body,         30000u,  "client sends nothing of a request body that is due")                   \
     X(BUFFER,       buffer,       10000u,  "session waits for a buffer of the pool")                               \
     X(DNS,          dns,          10000u,  "name resolution")                                                      \
+    X(LOGIN,        login,        30000u,  "check of a password by PBKDF2, those before it included")              \
     X(CONNECT,      connect,      10000u,  "all connection attempts to one origin together")                       \
     X(ATTEMPT,      attempt,      250u,    "head start of one connection attempt over the next")                   \
     X(FIRST_BYTE,   first_byte,   60000u,  "request sent, origin has not begun its response")                      \
@@ -340,11 +368,12 @@ void miniproxy_wake_accept(struct miniproxy *proxy);
 
 /* ==== 4  Policy and users ==========================================================================
  *
- * All of it is meant to be `static const`. The tables must stay as they are while a transaction uses them: see
- * miniproxy_policy_in_use.
+ * All of it is meant to be `static const`, written by hand or by `miniproxy policy compile`. The tables must stay as
+ * they are while a transaction uses them: see miniproxy_policy_in_use.
  */
 
-/* Networks: address and prefix length. Bits behind the prefix are ignored. */
+/* Networks: address and prefix length. Bits behind the prefix must be 0. The networks of a set are disjoint and in
+ * ascending order of their addresses, so that a search takes few steps; miniproxy_check_policy refuses other ones. */
 struct miniproxy_net4 {
     uint8_t ip[4];
     uint8_t bits; /* 0..32 */
@@ -360,11 +389,58 @@ struct miniproxy_nets {
 };
 
 /* Host names, lower case, A-labels, without trailing dot. "example.com" matches that name alone,
- * ".example.com" that name and everything below it. An IP literal matches no name. */
+ * ".example.com" that name and everything below it. An IP literal matches no name. A few stand in a list, of which
+ * every one is looked at; thousands in a blob that `miniproxy policy compile` makes, and that may live in a flash
+ * partition of its own. A set can have both. */
 struct miniproxy_hosts {
     const char *const *names;
+    const uint8_t *blob;
+    uint32_t blob_len;
+    uint16_t count; /* of names */
+};
+
+/* Texts of a condition. */
+struct miniproxy_texts {
+    const char *const *list;
     uint16_t count;
 };
+
+/* Ranges of ports, first and last. */
+struct miniproxy_range {
+    uint16_t first, last;
+};
+struct miniproxy_ranges {
+    const struct miniproxy_range *list;
+    uint16_t count;
+};
+
+/* Parts of the week, in local time (struct miniproxy_config.minute_of_week): on each day that begins in `days` (bit 0
+ * is Monday), from the minute `from` until before `to`, 0..1440 each. to <= from: until that minute of the next day. */
+struct miniproxy_time {
+    uint16_t from, to;
+    uint8_t days;
+};
+struct miniproxy_times {
+    const struct miniproxy_time *list;
+    uint16_t count;
+};
+
+/* Further conditions of a rule; a member left 0 matches everything, all others must match. */
+struct miniproxy_also {
+    const struct miniproxy_ranges *ports; /* used instead of struct miniproxy_rule.port */
+    const struct miniproxy_texts *paths;  /* prefixes of path and query as sent, case-sensitive, dot segments and all:
+                                             good  for DENY of what is spelt so, not for ALLOW; CONNECT has none, and
+                                             matches  none */
+#if MINIPROXY_WITH_CONDITIONS
+    const struct miniproxy_texts *agents; /* parts of User-Agent, in any case; a request without one matches none */
+    const struct miniproxy_texts
+        *types; /* Content-Type of the response, "text/html", or "image/" for all of these, lower
+                   case. Asked when a response with content begins. Tunnels have none: they
+                   match no rule with types. At most MINIPROXY_TYPE_RULES of a policy have them */
+    const struct miniproxy_times *times; /* while the time is unknown DENY matches, ALLOW does not */
+#endif
+};
+#define MINIPROXY_TYPE_RULES 32
 
 /* Methods of a rule, as a mask. 0 = any. */
 enum miniproxy_method {
@@ -384,32 +460,33 @@ enum miniproxy_method {
 
 enum { MINIPROXY_DENY = 0, MINIPROXY_ALLOW = 1 };
 
-/* One rule. A member left 0 matches everything, with two exceptions that an ALLOW rule must open by name:
- * special-purpose destination addresses (special_purpose) and CONNECT to other ports than MINIPROXY_CONNECT_PORT
- * (port). The first rule that matches decides; no match is DENY. */
+/* One rule, 24 bytes on 32 bits. A member left 0 matches everything, with two exceptions that an ALLOW rule must open
+ * by name: special-purpose destination addresses (special_purpose) and CONNECT to other ports than
+ * MINIPROXY_CONNECT_PORT (port, ports). The first rule that matches decides; no match is DENY. */
 struct miniproxy_rule {
     unsigned verdict : 1;         /* MINIPROXY_DENY, MINIPROXY_ALLOW */
     unsigned special_purpose : 1; /* ALLOW also covers special-purpose addresses (loopback, private, link-local, …) */
     unsigned literal : 1;         /* matches only targets that are IP literals */
-    unsigned : 1;
+    unsigned either : 1;          /* clients or users, one of them is enough: devices that cannot log in */
     unsigned methods : 12; /* enum miniproxy_method, or 0 */
     unsigned users : 16;   /* matches users of any of these groups, or 0: anybody, logged in or not */
     uint16_t port[2];      /* first and last destination port, or {0, 0} */
     const struct miniproxy_nets *clients; /* client's network */
     const struct miniproxy_nets *to;      /* network of the address that is going to be connected */
     const struct miniproxy_hosts *hosts;  /* destination name */
-    const char *path; /* prefix of path and query as sent, case-sensitive, dot segments and all: good for
-                         DENY of what is spelt so, not for ALLOW; CONNECT has none and never matches */
+    const struct miniproxy_also *also;
 };
 
 #define MINIPROXY_SALT_LEN 8
 #define MINIPROXY_DIGEST_LEN 32
 
-/* A user: either digest = SHA-256(salt, "name:password"), or password in clear, the smallest form. */
+/* A user: digest = SHA-256(salt, "name:password"), or PBKDF2-HMAC-SHA256 of the password with this salt and so many
+ * rounds, or password in clear, the smallest form. */
 struct miniproxy_user {
     const char *name; /* no colon, no control characters */
     const char *password;
     const uint8_t *digest; /* MINIPROXY_SALT_LEN bytes of salt, then MINIPROXY_DIGEST_LEN; wins over password */
+    uint32_t rounds;       /* of PBKDF2; 0: one SHA-256, for passwords that a machine made */
     uint16_t groups;       /* bits 0..14 */
 };
 
@@ -417,7 +494,16 @@ struct miniproxy_policy {
     const struct miniproxy_rule *rules;
     const struct miniproxy_user *users;
     uint16_t rule_count, user_count;
+#if MINIPROXY_WITH_HITS
+    uint32_t
+        *hits; /* rule_count + 1 counters, or NULL: transactions that each rule decided, last those that none did */
+#endif
 };
+
+/* Is every table as this file says, blobs with their checksums included? The first rule (or user, from rule_count on)
+ * that is not, -1: all are. Takes about 12 instructions a byte of a blob. miniproxy_init and miniproxy_set_policy ask
+ * it. */
+int miniproxy_check_policy(const struct miniproxy_policy *policy);
 
 /* What a decision depends on. */
 struct miniproxy_question {
@@ -430,13 +516,21 @@ struct miniproxy_question {
     uint16_t port;                         /* 0: would any port do? */
     uint16_t method;                       /* one enum miniproxy_method */
     bool literal;                          /* host is an IP literal; address is set then */
+#if MINIPROXY_WITH_CONDITIONS
+    const char *agent;                     /* User-Agent, not NUL-terminated; NULL: none */
+    size_t agent_len;
+    const char *type;                      /* Content-Type of the response, not NUL-terminated; NULL: no response yet */
+    size_t type_len;                       /* 0: the response has none, or no content */
+    int minute_of_week;                    /* 0 is Monday 0:00, -1: unknown */
+#endif
 };
 
 enum miniproxy_verdict {
     MINIPROXY_DENIED,
     MINIPROXY_ALLOWED,
     MINIPROXY_NEEDS_ADDRESS, /* depends on the address: resolve, then ask again for each */
-    MINIPROXY_NEEDS_USER     /* denied so, and a user might be allowed: 407 */
+    MINIPROXY_NEEDS_USER,    /* denied so, and a user might be allowed: 407 */
+    MINIPROXY_NEEDS_TYPE     /* depends on the Content-Type of the response; WITH_CONDITIONS */
 };
 
 /* The policy as a pure function. *rule (may be NULL) gets the index of the rule that decided, -1 if none did. */
@@ -471,73 +565,92 @@ size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_
 
 /* Why a transaction ended as it did. X(NAME, status, error type, log token, text of the reply).
  * This is the one table that binds them (RFC 9209 section 2.3). Status 0 and type none: nothing is said to anybody. */
-#define MINIPROXY_CAUSES(X)                                                                                                                                   \
-    X(NONE,                  0,   none,                               "-",                       "")                                                          \
-    /* the request */                                                                                                                                         \
-    X(REQUEST_LINE,          400, http_request_error,                 "bad_request_line",        "The request line is malformed.")                            \
-    X(TARGET,                400, http_request_error,                 "bad_target",              "The request target is malformed.")                          \
-    X(ORIGIN_FORM,           400, http_request_error,                 "not_a_proxy_request",     "This is a proxy, not a web server: set it as the proxy of your client.") \
-    X(HOST,                  400, http_request_error,                 "bad_host",                "Host is missing, repeated or malformed.")                   \
-    X(FIELD,                 400, http_request_error,                 "bad_field",               "A header field is malformed.")                              \
-    X(LENGTH,                400, http_request_error,                 "bad_length",              "The length of the body is malformed or stated twice.")      \
-    X(CODING,                400, http_request_error,                 "bad_coding",              "The transfer coding leaves the end of the body in doubt.")  \
-    X(CHUNK,                 400, http_request_error,                 "bad_chunk",               "The chunked body is malformed.")                            \
-    X(HEAD_CUT,              400, http_request_error,                 "head_cut",                "The request ended within its head.")                        \
-    X(BODY_CUT,              400, http_request_error,                 "body_cut",                "The request ended within its body.")                        \
-    X(TLS,                   400, http_request_error,                 "tls_on_plain_port",       "This port speaks plain HTTP, not TLS: use http:// in the proxy's address.") \
-    X(LOGIN_MISSING,         407, http_request_error,                 "login_missing",           "This proxy wants a user name and password.")                \
-    X(LOGIN_FAILED,          407, http_request_error,                 "login_failed",            "User name or password is wrong.")                           \
-    X(LOGIN_THROTTLED,       429, http_request_error,                 "login_throttled",         "Too many failed logins from your address. Wait, then try again.") \
-    X(POLICY,                403, http_request_denied,                "policy_denied",           "This proxy's policy denies the request.")                   \
-    X(CONNECT_PORT,          403, http_request_denied,                "connect_port_denied",     "This proxy's policy denies tunnels to this port.")          \
-    X(ADDRESS,               403, destination_ip_prohibited,          "address_denied",          "This proxy's policy denies the address of this host.")      \
-    X(TRACE,                 405, http_request_error,                 "trace_refused",           "This proxy does not answer TRACE.")                         \
-    X(HEAD_TIMEOUT,          408, http_request_error,                 "head_timeout",            "The request did not arrive in time. Try again.")            \
-    X(BODY_TIMEOUT,          408, http_request_error,                 "body_timeout",            "The body did not arrive in time. Try again.")               \
-    X(BODY_SIZE,             413, http_request_error,                 "body_too_large",          "The body is larger than this proxy passes on.")             \
-    X(LINE_SIZE,             414, http_request_error,                 "target_too_long",         "The request target is too long for this proxy.")            \
-    X(EXPECTATION,           417, http_request_error,                 "bad_expectation",         "The expectation of the request is unknown.")                \
-    X(HEAD_SIZE,             431, http_request_error,                 "head_too_large",          "The header section is too large for this proxy.")           \
-    X(TRAILER_SIZE,          431, http_request_error,                 "trailer_too_large",       "The trailer section is too large for this proxy.")          \
-    X(METHOD_SIZE,           501, proxy_internal_response,            "method_too_long",         "The method is too long for this proxy.")                    \
-    X(UNKNOWN_CODING,        501, proxy_internal_response,            "unknown_coding",          "This proxy knows no transfer coding but chunked.")          \
-    X(SCHEME,                501, proxy_internal_response,            "scheme_unsupported",      "This proxy does not forward this scheme. Use CONNECT.")     \
-    X(VERSION,               505, proxy_internal_response,            "version_unsupported",     "This proxy speaks HTTP/1.1 and HTTP/1.0.")                  \
-    /* the proxy itself */                                                                                                                                    \
-    X(INTERNAL,              500, proxy_internal_error,               "internal_error",          "The proxy failed. This is its own fault.")                  \
-    X(SESSIONS_FULL,         503, connection_limit_reached,           "sessions_full",           "All connections of this proxy are in use. Try again soon.") \
-    X(CLIENT_LIMIT,          503, connection_limit_reached,           "client_limit",            "Your address has too many connections open. Close some, then try again.") \
-    X(BUFFERS_FULL,          503, proxy_internal_response,            "buffers_full",            "The memory of this proxy is in use. Try again soon.")       \
-    X(RESOURCES,             503, destination_unavailable,            "no_resources",            "The proxy has no free connection to the origin. Try again soon.") \
-    X(LOOP,                  502, proxy_loop_detected,                "loop",                    "The request came back to this proxy or leads to it.")       \
-    /* the way to the origin */                                                                                                                               \
-    X(DNS_NAME,              502, dns_error,                          "name_not_found",          "The host name does not exist. Check it.")                   \
-    X(DNS_FAILED,            502, dns_error,                          "dns_failed",              "The host name could not be resolved. Try again soon.")      \
-    X(DNS_TIMEOUT,           504, dns_timeout,                        "dns_timeout",             "The resolver did not answer in time. Try again soon.")      \
-    X(REFUSED,               502, connection_refused,                 "connection_refused",      "The origin refused the connection: nothing listens there.") \
-    X(UNREACHABLE,           502, destination_ip_unroutable,          "unreachable",             "There is no route to the origin.")                          \
-    X(CONNECT_RESET,         502, connection_terminated,              "connect_failed",          "The connection to the origin failed.")                      \
-    X(CONNECT_TIMEOUT,       504, connection_timeout,                 "connect_timeout",         "The origin did not accept a connection in time.")           \
-    /* the origin */                                                                                                                                          \
-    X(WRITE_TIMEOUT,         504, connection_write_timeout,           "origin_write_timeout",    "The origin stopped reading the request.")                   \
-    X(FIRST_BYTE_TIMEOUT,    504, http_response_timeout,              "first_byte_timeout",      "The origin did not answer in time.")                        \
-    X(READ_TIMEOUT,          504, connection_read_timeout,            "origin_read_timeout",     "The origin stopped within its answer.")                     \
-    X(RESPONSE_RESET,        502, connection_terminated,              "origin_reset",            "The origin broke the connection off.")                      \
-    X(RESPONSE_EMPTY,        502, http_response_incomplete,           "origin_empty",            "The origin closed without an answer.")                      \
-    X(RESPONSE_CUT,          502, http_response_incomplete,           "origin_cut",              "The origin closed within its answer.")                      \
-    X(RESPONSE_INVALID,      502, http_protocol_error,                "origin_invalid",          "The origin's answer is not valid HTTP.")                    \
-    X(RESPONSE_LENGTH,       502, http_protocol_error,                "origin_length",           "The origin's answer states its length in conflicting ways.") \
-    X(RESPONSE_CODING,       502, http_response_transfer_coding,      "origin_coding",           "The origin's answer has an unknown or malformed transfer coding.") \
-    X(RESPONSE_HEAD_SIZE,    502, http_response_header_section_size,  "origin_head_too_large",   "The origin's header section is too large for this proxy.")  \
-    X(RESPONSE_TRAILER_SIZE, 502, http_response_trailer_section_size, "origin_trailer_too_large","The origin's trailer section is too large for this proxy.") \
-    X(RESPONSE_INTERIM,      502, http_protocol_error,                "origin_interim",          "The origin sent too many interim responses.")               \
-    X(UPGRADE,               502, http_upgrade_failed,                "origin_upgrade",          "The origin switched to a protocol that was not asked for.") \
-    /* only in events */                                                                                                                                      \
-    X(CLIENT_GONE,           0,   none,                               "client_gone",             "")                                                          \
-    X(CLIENT_WRITE_TIMEOUT,  0,   none,                               "client_write_timeout",    "")                                                          \
-    X(TUNNEL_TIMEOUT,        0,   none,                               "tunnel_timeout",          "")                                                          \
-    X(TOTAL_TIMEOUT,         504, http_response_timeout,              "total_timeout",           "The exchange took longer than this proxy allows.")          \
-    X(STOPPED,               0,   none,                               "stopped",                 "")
+#define MINIPROXY_CAUSES(X)                                                                                            \
+    X(NONE, 0, none, "-", "")                                                                                          \
+    /* the request */                                                                                                  \
+    X(REQUEST_LINE, 400, http_request_error, "bad_request_line", "The request line is malformed.")                     \
+    X(TARGET, 400, http_request_error, "bad_target", "The request target is malformed.")                               \
+    X(ORIGIN_FORM, 400, http_request_error, "not_a_proxy_request",                                                     \
+      "This is a proxy, not a web server: set it as the proxy of your client.")                                        \
+    X(HOST, 400, http_request_error, "bad_host", "Host is missing, repeated or malformed.")                            \
+    X(FIELD, 400, http_request_error, "bad_field", "A header field is malformed.")                                     \
+    X(LENGTH, 400, http_request_error, "bad_length", "The length of the body is malformed or stated twice.")           \
+    X(CODING, 400, http_request_error, "bad_coding", "The transfer coding leaves the end of the body in doubt.")       \
+    X(CHUNK, 400, http_request_error, "bad_chunk", "The chunked body is malformed.")                                   \
+    X(HEAD_CUT, 400, http_request_error, "head_cut", "The request ended within its head.")                             \
+    X(BODY_CUT, 400, http_request_error, "body_cut", "The request ended within its body.")                             \
+    X(TLS, 400, http_request_error, "tls_on_plain_port",                                                               \
+      "This port speaks plain HTTP, not TLS: use http:// in the proxy's address.")                                     \
+    X(LOGIN_MISSING, 407, http_request_error, "login_missing", "This proxy wants a user name and password.")           \
+    X(LOGIN_FAILED, 407, http_request_error, "login_failed", "User name or password is wrong.")                        \
+    X(LOGIN_THROTTLED, 429, http_request_error, "login_throttled",                                                     \
+      "Too many failed logins from your address. Wait, then try again.")                                               \
+    X(POLICY, 403, http_request_denied, "policy_denied", "This proxy's policy denies the request.")                    \
+    X(CONNECT_PORT, 403, http_request_denied, "connect_port_denied",                                                   \
+      "This proxy's policy denies tunnels to this port.")                                                              \
+    X(ADDRESS, 403, destination_ip_prohibited, "address_denied",                                                       \
+      "This proxy's policy denies the address of this host.")                                                          \
+    X(CONTENT_TYPE, 403, http_request_denied, "type_denied", "This proxy's policy denies this type of content.")       \
+    X(TRACE, 405, http_request_error, "trace_refused", "This proxy does not answer TRACE.")                            \
+    X(HEAD_TIMEOUT, 408, http_request_error, "head_timeout", "The request did not arrive in time. Try again.")         \
+    X(BODY_TIMEOUT, 408, http_request_error, "body_timeout", "The body did not arrive in time. Try again.")            \
+    X(BODY_SIZE, 413, http_request_error, "body_too_large", "The body is larger than this proxy passes on.")           \
+    X(LINE_SIZE, 414, http_request_error, "target_too_long", "The request target is too long for this proxy.")         \
+    X(EXPECTATION, 417, http_request_error, "bad_expectation", "The expectation of the request is unknown.")           \
+    X(HEAD_SIZE, 431, http_request_error, "head_too_large", "The header section is too large for this proxy.")         \
+    X(TRAILER_SIZE, 431, http_request_error, "trailer_too_large", "The trailer section is too large for this proxy.")  \
+    X(METHOD_SIZE, 501, proxy_internal_response, "method_too_long", "The method is too long for this proxy.")          \
+    X(UNKNOWN_CODING, 501, proxy_internal_response, "unknown_coding",                                                  \
+      "This proxy knows no transfer coding but chunked.")                                                              \
+    X(SCHEME, 501, proxy_internal_response, "scheme_unsupported",                                                      \
+      "This proxy does not forward this scheme. Use CONNECT.")                                                         \
+    X(VERSION, 505, proxy_internal_response, "version_unsupported", "This proxy speaks HTTP/1.1 and HTTP/1.0.")        \
+    /* the proxy itself */                                                                                             \
+    X(LOGIN_QUEUE, 503, proxy_internal_response, "login_queue", "Too many logins are being checked. Try again soon.")  \
+    X(INTERNAL, 500, proxy_internal_error, "internal_error", "The proxy failed. This is its own fault.")               \
+    X(SESSIONS_FULL, 503, connection_limit_reached, "sessions_full",                                                   \
+      "All connections of this proxy are in use. Try again soon.")                                                     \
+    X(CLIENT_LIMIT, 503, connection_limit_reached, "client_limit",                                                     \
+      "Your address has too many connections open. Close some, then try again.")                                       \
+    X(BUFFERS_FULL, 503, proxy_internal_response, "buffers_full",                                                      \
+      "The memory of this proxy is in use. Try again soon.")                                                           \
+    X(RESOURCES, 503, destination_unavailable, "no_resources",                                                         \
+      "The proxy has no free connection to the origin. Try again soon.")                                               \
+    X(LOOP, 502, proxy_loop_detected, "loop", "The request came back to this proxy or leads to it.")                   \
+    /* the way to the origin */                                                                                        \
+    X(DNS_NAME, 502, dns_error, "name_not_found", "The host name does not exist. Check it.")                           \
+    X(DNS_FAILED, 502, dns_error, "dns_failed", "The host name could not be resolved. Try again soon.")                \
+    X(DNS_TIMEOUT, 504, dns_timeout, "dns_timeout", "The resolver did not answer in time. Try again soon.")            \
+    X(REFUSED, 502, connection_refused, "connection_refused",                                                          \
+      "The origin refused the connection: nothing listens there.")                                                     \
+    X(UNREACHABLE, 502, destination_ip_unroutable, "unreachable", "There is no route to the origin.")                  \
+    X(CONNECT_RESET, 502, connection_terminated, "connect_failed", "The connection to the origin failed.")             \
+    X(CONNECT_TIMEOUT, 504, connection_timeout, "connect_timeout", "The origin did not accept a connection in time.")  \
+    /* the origin */                                                                                                   \
+    X(WRITE_TIMEOUT, 504, connection_write_timeout, "origin_write_timeout", "The origin stopped reading the request.") \
+    X(FIRST_BYTE_TIMEOUT, 504, http_response_timeout, "first_byte_timeout", "The origin did not answer in time.")      \
+    X(READ_TIMEOUT, 504, connection_read_timeout, "origin_read_timeout", "The origin stopped within its answer.")      \
+    X(RESPONSE_RESET, 502, connection_terminated, "origin_reset", "The origin broke the connection off.")              \
+    X(RESPONSE_EMPTY, 502, http_response_incomplete, "origin_empty", "The origin closed without an answer.")           \
+    X(RESPONSE_CUT, 502, http_response_incomplete, "origin_cut", "The origin closed within its answer.")               \
+    X(RESPONSE_INVALID, 502, http_protocol_error, "origin_invalid", "The origin's answer is not valid HTTP.")          \
+    X(RESPONSE_LENGTH, 502, http_protocol_error, "origin_length",                                                      \
+      "The origin's answer states its length in conflicting ways.")                                                    \
+    X(RESPONSE_CODING, 502, http_response_transfer_coding, "origin_coding",                                            \
+      "The origin's answer has an unknown or malformed transfer coding.")                                              \
+    X(RESPONSE_HEAD_SIZE, 502, http_response_header_section_size, "origin_head_too_large",                             \
+      "The origin's header section is too large for this proxy.")                                                      \
+    X(RESPONSE_TRAILER_SIZE, 502, http_response_trailer_section_size, "origin_trailer_too_large",                      \
+      "The origin's trailer section is too large for this proxy.")                                                     \
+    X(RESPONSE_INTERIM, 502, http_protocol_error, "origin_interim", "The origin sent too many interim responses.")     \
+    X(UPGRADE, 502, http_upgrade_failed, "origin_upgrade",                                                             \
+      "The origin switched to a protocol that was not asked for.")                                                     \
+    /* only in events */                                                                                               \
+    X(CLIENT_GONE, 0, none, "client_gone", "")                                                                         \
+    X(CLIENT_WRITE_TIMEOUT, 0, none, "client_write_timeout", "")                                                       \
+    X(TUNNEL_TIMEOUT, 0, none, "tunnel_timeout", "")                                                                   \
+    X(TOTAL_TIMEOUT, 504, http_response_timeout, "total_timeout", "The exchange took longer than this proxy allows.")  \
+    X(STOPPED, 0, none, "stopped", "")
 
 enum miniproxy_cause {
 #define X(NAME, status, type, token, text) MINIPROXY_CAUSE_##NAME,
@@ -592,6 +705,20 @@ unsigned miniproxy_cause_status(enum miniproxy_cause cause);
 
 /* ==== 6  API ======================================================================================= */
 
+/* PBKDF2-HMAC-SHA256 (RFC 8018 section 5.2) in steps, for the first 32 octets: begin counts as the first round. All
+ * three leave nothing of the password behind but in the state. port/miniproxy_sha256.h has them; a device may have its
+ * own. */
+struct miniproxy_pbkdf2 {
+    uint32_t inner[8], outer[8], last[8], sum[8];
+};
+struct miniproxy_pbkdf2_functions {
+    void (*begin)(struct miniproxy_pbkdf2 *state, const void *password, size_t len, const uint8_t *salt,
+                  size_t salt_len);
+    void (*go_on)(struct miniproxy_pbkdf2 *state, uint32_t rounds);
+    void (*end)(struct miniproxy_pbkdf2 *state, uint8_t digest[MINIPROXY_DIGEST_LEN]);
+};
+#define MINIPROXY_SECRET_LEN 32
+
 struct miniproxy_config {
     const struct miniproxy_port *port;
     void *port_data;                        /* first argument of every port function */
@@ -605,6 +732,12 @@ struct miniproxy_config {
      * session is followed by one event of that session, but not every event by a begin: heads can be too broken. May be
      * NULL. */
     void (*begin)(void *app, const struct miniproxy_event *event);
+    /* WITH_PBKDF2: NULL: users with rounds never match. secret: MINIPROXY_SECRET_LEN random octets, made at each start,
+     * under which verified logins are remembered; NULL: none is. */
+    const struct miniproxy_pbkdf2_functions *pbkdf2;
+    const uint8_t *secret;
+    /* WITH_CONDITIONS: local time in minutes since Monday 0:00, or -1 while it is unknown. NULL: unknown. */
+    int (*minute_of_week)(void *app);
     uint32_t (*unix_time)(void *app);       /* seconds since 1970, or 0 while unknown; NULL: no clock, no Date */
     void (*sha256)(uint8_t digest[MINIPROXY_DIGEST_LEN], const void *data, size_t len); /* NULL: digests never match */
     void *app;
@@ -624,8 +757,9 @@ bool miniproxy_init(struct miniproxy *proxy, const struct miniproxy_config *conf
 uint32_t miniproxy_poll(struct miniproxy *proxy, uint32_t now_ms);
 
 /* Decide new requests by another policy. Requests already decided keep the old one, which must stay in memory while
- * miniproxy_policy_in_use says so (the current policy always is). */
-void miniproxy_set_policy(struct miniproxy *proxy, const struct miniproxy_policy *policy);
+ * miniproxy_policy_in_use says so (the current policy always is). False: miniproxy_check_policy finds fault with it,
+ * and the old one stays. */
+bool miniproxy_set_policy(struct miniproxy *proxy, const struct miniproxy_policy *policy);
 bool miniproxy_policy_in_use(const struct miniproxy *proxy, const struct miniproxy_policy *policy);
 
 /* Accept nothing any more, close idle connections, let what runs finish: from the next miniproxy_poll on. Done when

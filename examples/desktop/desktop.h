@@ -101,6 +101,12 @@ void options_reachable_text(const struct miniproxy_addr *a, char out[TEXT_MAX]);
 /* "address:port", with brackets around IPv6. */
 void address_text(const struct miniproxy_addr *a, char out[TEXT_MAX]);
 
+/* ---- nets.c */
+
+/* Bring the networks of a set into the form of struct miniproxy_nets, in place. Return how many are left. */
+size_t nets_tidy4(struct miniproxy_net4 *nets, size_t count);
+size_t nets_tidy6(struct miniproxy_net6 *nets, size_t count);
+
 /* ---- policy.c */
 
 /* One version of the policy. It is shared by the workers and freed by the last one that lets go of it. */

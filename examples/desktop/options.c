@@ -92,8 +92,11 @@ static const char *set_nets(struct net_list *list, const char *text)
         len = strcspn(text, ",");
         if (!parse_net(list, text, len))
             return "expected networks as 192.168.1.0/24,10.0.0.7,fd00::/8, at most " NUMBER(NETS_MAX) " of a family";
-        if (text[len] == '\0') return NULL;
+        if (text[len] == '\0') break;
     }
+    list->nets.v4_count = (uint16_t)nets_tidy4(list->v4, list->nets.v4_count);
+    list->nets.v6_count = (uint16_t)nets_tidy6(list->v6, list->nets.v6_count);
+    return NULL;
 }
 
 static bool is_loopback(const struct miniproxy_addr *a)

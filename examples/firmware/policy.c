@@ -38,7 +38,11 @@ static const struct miniproxy_net4 controller_v4[] = {{{10, 0, 2, 40}, 32}};
 static const struct miniproxy_nets controller = {.v4 = controller_v4, .v4_count = 1};
 
 static const char *const blocked_names[] = {".ads.example", "tracker.example"};
-static const struct miniproxy_hosts blocked = {blocked_names, 2};
+static const struct miniproxy_hosts blocked = {.names = blocked_names, .count = 2};
+
+static const char *const settings_paths[] = {"/settings"};
+static const struct miniproxy_texts settings = {settings_paths, 1};
+static const struct miniproxy_also on_settings = {.paths = &settings};
 
 /* ---- Rules */
 
@@ -46,7 +50,7 @@ static const struct miniproxy_rule rules[] = {
     /* 0 */ {.verdict = MINIPROXY_DENY, .hosts = &blocked},
     /* 1 */ {.verdict = MINIPROXY_DENY, .to = &controller},
     /* 2 */ {.verdict = MINIPROXY_DENY, .port = {25, 25}}, /* nobody sends mail from here */
-    /* 3 */ {.verdict = MINIPROXY_DENY, .users = DISPLAYS, .path = "/settings"},
+    /* 3 */ {.verdict = MINIPROXY_DENY, .users = DISPLAYS, .also = &on_settings},
     /* 4 */
     {.verdict = MINIPROXY_ALLOW,
      .users = DISPLAYS,

@@ -5,6 +5,7 @@ import signal
 import sys
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
@@ -20,6 +21,11 @@ PART = os.environ.get("MINIPROXY_PART", "")  # when several processes share the 
 SECONDS_EACH = int(os.environ.get("MINIPROXY_TEST_SECONDS", "90"))
 results = {}
 left_out = {}  # reason -> tests that do not apply to this stack
+
+# An emulator lives in real time on a machine that others use too: it may starve longer than any patience. A few cases of
+# a board get a second try, and the summary says which, and how the first one failed. No other stack has that.
+SECOND_TRIES = 5 if world.is_board else 0
+tried_again = {}  # node id -> report of the first try
 
 
 def known_rules():
@@ -49,6 +55,8 @@ def leave_out(config, items):
 def pytest_terminal_summary(terminalreporter):
     for name, octets in sorted(proxies.stack_left.items()):
         terminalreporter.write_line(f"stack of {world.STACK}, {name}: {octets} octets were never used")
+    for name, report in tried_again.items():
+        terminalreporter.write_line(f"PASSED ONLY AT THE SECOND TRY: {name}\n{report.longreprtext}")
     for why, items in left_out.items():
         terminalreporter.write_line(f"not applicable to {world.STACK}: {why}:")
         for item in items[:20]:
@@ -82,7 +90,7 @@ def pytest_runtest_makereport(item):
         known[0] = "skip"
 
 
-@pytest.hookimpl(hookwrapper=True)
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item):
     """No test runs for ever, whatever hangs."""
     def late(*_):
@@ -92,6 +100,35 @@ def pytest_runtest_protocol(item):
     signal.alarm(SECONDS_EACH)
     yield
     signal.alarm(0)
+
+
+class SecondTry:
+    @staticmethod
+    def pytest_runtest_protocol(item, nextitem):
+        return run_twice(item, nextitem)
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(SecondTry())
+
+
+def run_twice(item, nextitem):
+    if len(tried_again) >= SECOND_TRIES:
+        return None
+    reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    failed = [report for report in reports if report.failed]
+    if failed:
+        results.pop(item.nodeid)
+        item._initrequest()
+        signal.alarm(SECONDS_EACH)
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        if not any(report.failed for report in reports):
+            tried_again[item.nodeid] = failed[0]
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
 
 
 def pytest_sessionfinish(session):

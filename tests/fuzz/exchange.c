@@ -124,7 +124,7 @@ static void fuzz_close(void *port, struct miniproxy_conn *c, bool hard)
 static const struct miniproxy_port port = {fuzz_accept, fuzz_resolve, fuzz_connect, fuzz_recv,
                                            fuzz_send,   fuzz_finish,  fuzz_close};
 static const struct miniproxy_rule rules[] = {
-    {.verdict = MINIPROXY_DENY, .path = "/no"},
+    {.verdict = MINIPROXY_DENY, .also = &(const struct miniproxy_also){.paths = &(const struct miniproxy_texts){(const char *const[]){"/no"}, 1}}},
     {.verdict = MINIPROXY_ALLOW, .port = {1, 65535}},
 };
 static const struct miniproxy_rule login_rules[] = {

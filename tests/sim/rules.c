@@ -21,7 +21,8 @@ static const struct miniproxy_nets eleven_first = {.v4 = eleven, .v4_count = 1};
 static const struct miniproxy_nets lan = {.v4 = ten, .v4_count = 1};
 static const struct miniproxy_nets neighbours = {.v4 = near, .v4_count = 1};
 static const char *const one_names[] = {"h1.sim"}, *const two_names[] = {".h2.sim", "h3.sim"};
-static const struct miniproxy_hosts one = {one_names, 1}, two = {two_names, 2};
+static const struct miniproxy_hosts one = {.names = one_names, .count = 1},
+                                    two = {.names = two_names, .count = 2};
 
 static const struct miniproxy_rule open_rules[] = {{.verdict = MINIPROXY_ALLOW, .port = {1, 65535}}};
 static const struct miniproxy_rule plain_rules[] = {{.verdict = MINIPROXY_ALLOW}};
@@ -34,7 +35,7 @@ static const struct miniproxy_rule block_rules[] = {
     {.verdict = MINIPROXY_ALLOW, .methods = MINIPROXY_CONNECT},
 };
 static const struct miniproxy_rule login_rules[] = {
-    {.verdict = MINIPROXY_DENY, .path = "/no"},
+    {.verdict = MINIPROXY_DENY, .also = &(const struct miniproxy_also){.paths = &(const struct miniproxy_texts){(const char *const[]){"/no"}, 1}}},
     {.verdict = MINIPROXY_ALLOW, .users = GROUP_KIOSK, .port = {1, 65535}},
     {.verdict = MINIPROXY_ALLOW, .users = GROUP_ADMIN, .methods = MINIPROXY_GET | MINIPROXY_HEAD | MINIPROXY_CONNECT},
     {.verdict = MINIPROXY_ALLOW, .hosts = &two, .methods = MINIPROXY_GET},
@@ -115,7 +116,8 @@ static bool rule_fits(const struct miniproxy_rule *r, const struct exchange *ex,
     if (r->literal && ex->host != NULL) return false;
     if (r->clients != NULL && !in_nets(r->clients, &ex->client->addr)) return false;
     if (r->hosts != NULL && !names_host(r->hosts, ex)) return false;
-    if (r->path != NULL && (path == NULL || strncmp(path, r->path, strlen(r->path)) != 0)) return false;
+    if (r->also != NULL && (path == NULL || strncmp(path, r->also->paths->list[0], strlen(r->also->paths->list[0])) != 0))
+        return false;
     return true;
 }
 

@@ -27,6 +27,8 @@ failed=$(count fail)
 echo "$name: $(count pass) passed, $failed failed, $(count skip) skipped ($took s)"
 [ "$failed" -eq 0 ] && exit 0
 awk -F'\t' '$1 == "fail" { print "    failed: " $3 }' "$results" | head -40
+# pytest's own words for what went wrong stand far above the end
+grep -nE '^(E  |tests/[^ ]*: |_{4,} )' "$log" | head -n 40 | cut -c 1-300 | sed 's/^/    | /'
 echo "    see $log, which ends with:"
 tail -n 25 "$log" | cut -c 1-300 | sed 's/^/    | /'
 exit 1

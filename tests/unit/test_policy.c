@@ -63,7 +63,7 @@ static void check(int line, const struct miniproxy_policy *policy, struct ask as
 #define ALLOW .verdict = MINIPROXY_ALLOW
 #define DENY .verdict = MINIPROXY_DENY
 
-static const struct miniproxy_net4 lan4[] = {{{192, 168, 1, 0}, 24}, {{10, 1, 2, 3}, 32}};
+static const struct miniproxy_net4 lan4[] = {{{10, 1, 2, 3}, 32}, {{192, 168, 1, 0}, 24}};
 static const struct miniproxy_net4 world4[] = {{{0}, 0}};
 static const struct miniproxy_net4 google4[] = {{{8, 8, 0, 0}, 16}};
 static const struct miniproxy_net6 odd6[] = {{{0x20, 0x01, 0x0d, 0xb8, 0x80}, 33}, {{0xfd}, 8}};
@@ -73,7 +73,7 @@ static const struct miniproxy_nets google = {.v4 = google4, .v4_count = 1};
 static const struct miniproxy_nets all4 = {.v4 = world4, .v4_count = 1};
 static const struct miniproxy_nets all6 = {.v6 = world6, .v6_count = 1};
 static const char *const names[] = {"exact.example", ".below.example", "xn--bcher-kva.example"};
-static const struct miniproxy_hosts hosts = {names, 3};
+static const struct miniproxy_hosts hosts = {.names = names, .count = 3};
 static const struct miniproxy_user staff = {.name = "ann", .password = "x", .groups = 1};
 static const struct miniproxy_user guest = {.name = "bob", .password = "x", .groups = 2};
 
@@ -179,7 +179,7 @@ static void hosts_match_by_label(const void *data)
 static void literals_match_no_name(const void *data)
 {
     static const char *const number[] = {"8.8.8.8", ".8"};
-    static const struct miniproxy_hosts as_host = {number, 2};
+    static const struct miniproxy_hosts as_host = {.names = number, .count = 2};
     const struct miniproxy_policy *p = POLICY({ALLOW, .hosts = &as_host}), *named = POLICY({ALLOW, .hosts = &hosts});
     const struct miniproxy_policy *only = POLICY({DENY, .literal = 1}, {ALLOW});
     (void)data;
@@ -193,7 +193,7 @@ static void literals_match_no_name(const void *data)
 static void methods_paths_clients(const void *data)
 {
     const struct miniproxy_policy *reads = POLICY({ALLOW, .methods = MINIPROXY_GET | MINIPROXY_HEAD});
-    const struct miniproxy_policy *path = POLICY({ALLOW, .path = "/api/"});
+    const struct miniproxy_policy *path = POLICY({ALLOW, .also = &(const struct miniproxy_also){.paths = &(const struct miniproxy_texts){(const char *const[]){"/api/"}, 1}}});
     const struct miniproxy_policy *from = POLICY({ALLOW, .clients = &lan});
     (void)data;
     CHECK_VERDICT(reads, ALLOWED, 0, .method = MINIPROXY_HEAD, .address = "8.8.8.8");
@@ -367,8 +367,9 @@ static bool naive_request(const struct miniproxy_rule *r, const struct miniproxy
     if (no_ports && r->verdict == MINIPROXY_ALLOW && q->method == MINIPROXY_CONNECT) port = q->port == 443;
     bool client = r->clients == NULL || naive_nets(r->clients, q->client);
     bool host = r->hosts == NULL || (!q->literal && naive_hosts(r->hosts, q->host));
-    bool path = r->path == NULL ||
-                (q->path != NULL && q->path_len >= strlen(r->path) && strncmp(q->path, r->path, strlen(r->path)) == 0);
+    const char *prefix = r->also != NULL ? r->also->paths->list[0] : NULL;
+    bool path = prefix == NULL ||
+                (q->path != NULL && q->path_len >= strlen(prefix) && strncmp(q->path, prefix, strlen(prefix)) == 0);
     bool literal = !r->literal || q->literal;
     return method && port && client && host && path && literal;
 }
@@ -414,7 +415,9 @@ static const char *const some_addresses[] = {
 static struct miniproxy_rule random_rule(void)
 {
     static const struct miniproxy_nets *const nets[] = {&lan, &google, &all4, &all6, &miniproxy_special_purpose};
-    static const char *const paths[] = {"/", "/a", "/a/b"};
+    static const char *const prefixes[] = {"/", "/a", "/a/b"};
+    static const struct miniproxy_texts texts[] = {{prefixes, 1}, {prefixes + 1, 1}, {prefixes + 2, 1}};
+    static const struct miniproxy_also paths[] = {{.paths = &texts[0]}, {.paths = &texts[1]}, {.paths = &texts[2]}};
     struct miniproxy_rule r = {.verdict = unit_random(2) & 1u, .special_purpose = unit_random(4) == 0};
     r.literal = unit_random(6) == 0;
     if (unit_random(3) == 0) r.methods = (1u << unit_random(9) | 1u << unit_random(9)) & 0xfffu;
@@ -426,7 +429,7 @@ static struct miniproxy_rule random_rule(void)
     if (unit_random(4) == 0) r.clients = SOME(nets);
     if (unit_random(3) == 0) r.to = SOME(nets);
     if (unit_random(4) == 0) r.hosts = &hosts;
-    if (unit_random(6) == 0) r.path = SOME(paths);
+    if (unit_random(6) == 0) r.also = &SOME(paths);
     return r;
 }
 
