@@ -185,8 +185,6 @@ bool is_word(const struct token *t, const char *word);
 bool is_set_name(const char *text);
 /* Of `word` the nearest of the words of a list that ends with NULL, or NULL. */
 const char *nearest(const char *word, const char *const *list);
-/* "sha256:…", "pbkdf2:…" NULL, or what was expected. */
-const char *parse_hash(const char *text, uint8_t entry[], uint32_t *rounds);
 /* Bring a host name into the core's notation, in place. NULL, or what was expected. */
 const char *tidy_host(char *name);
 void add_builtin_sets(struct source *s);

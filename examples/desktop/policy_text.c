@@ -419,10 +419,11 @@ static bool take_secret(struct source *s, struct words *w, struct person *user)
         w->at++;
         return true;
     }
-    problem = here(w)->type == TOKEN_WORD ? parse_hash(here(w)->text, entry, &user->rounds)
-                                          : "expected a hash as \"miniproxy hash NAME\" prints it, or clear \"PASSWORD\"";
+    problem = here(w)->type == TOKEN_WORD ? users_parse_hash(here(w)->text, entry, &user->rounds)
+                                          : "expected a hash as \"miniproxy hash NAME\" prints it";
     if (problem != NULL) {
-        complain(s, here(w)->place, NULL, "%s", problem); /* what is there may be a password: it is not shown */
+        /* what is there may be a password: it is not shown */
+        complain(s, here(w)->place, NULL, "%s, or clear \"PASSWORD\"", problem);
         return false;
     }
     user->digest = entry;

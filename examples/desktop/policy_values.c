@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DIGITS "0123456789"
-
 bool is_word(const struct token *t, const char *word)
 {
     return t->type == TOKEN_WORD && strcmp(t->text, word) == 0;
@@ -389,45 +387,6 @@ static bool parse_time(struct source *s, struct words *w, struct value *v)
                          "00:00-24:00)"
                        : "expected days and hours, as mon-fri 08:00-18:00 or daily 22:00-06:00");
     return false;
-}
-
-/* ---- Users */
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-static bool from_hex(uint8_t *out, size_t len, const char *text)
-{
-    for (size_t i = 0; i < len; i++) {
-        int high = hex_digit(text[2 * i]), low = high < 0 ? -1 : hex_digit(text[2 * i + 1]);
-        if (low < 0) return false;
-        out[i] = (uint8_t)(high << 4 | low);
-    }
-    return true;
-}
-
-const char *parse_hash(const char *text, uint8_t entry[], uint32_t *rounds)
-{
-    static const char problem[] = "expected sha256:SALT:DIGEST or pbkdf2:ROUNDS:SALT:DIGEST, as \"miniproxy hash NAME\" "
-                                  "prints it, or clear \"PASSWORD\"";
-    unsigned n = 0;
-    if (strncmp(text, "pbkdf2:", 7) == 0) {
-        size_t len = strspn(text += 7, DIGITS);
-        if (!number(text, len, 10000000, &n) || n == 0 || text[len] != ':') return problem;
-        text += len + 1;
-    } else if (strncmp(text, "sha256:", 7) == 0) {
-        text += 7;
-    } else {
-        return problem;
-    }
-    if (strlen(text) != 2 * MINIPROXY_SALT_LEN + 1 + 2 * MINIPROXY_DIGEST_LEN) return problem;
-    if (text[2 * MINIPROXY_SALT_LEN] != ':' || !from_hex(entry, MINIPROXY_SALT_LEN, text)) return problem;
-    *rounds = n;
-    return from_hex(entry + MINIPROXY_SALT_LEN, MINIPROXY_DIGEST_LEN, text + 2 * MINIPROXY_SALT_LEN + 1) ? NULL : problem;
 }
 
 /* ---- One value, and all of a list */
