@@ -281,6 +281,14 @@ static bool is_printable(const char *text)
     return true;
 }
 
+static char *in_lower_case(struct source *s, const char *text)
+{
+    char *copy = arena_text(s->arena, text, strlen(text));
+    for (char *p = copy; *p != '\0'; p++)
+        if (*p >= 'A' && *p <= 'Z') *p = (char)(*p + 'a' - 'A');
+    return copy;
+}
+
 static bool parse_path(struct source *s, const struct token *t, struct value *v)
 {
     v->u.text = t->text;
@@ -297,10 +305,7 @@ static bool parse_path(struct source *s, const struct token *t, struct value *v)
 static bool parse_type(struct source *s, const struct token *t, struct value *v)
 {
     static const char token_chars[] = "abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~";
-    char *text = arena_text(s->arena, t->text, strlen(t->text)), *slash, *p;
-    for (p = text; *p != '\0'; p++)
-        if (*p >= 'A' && *p <= 'Z') *p = (char)(*p + 'a' - 'A');
-    slash = strchr(text, '/');
+    char *text = in_lower_case(s, t->text), *slash = strchr(text, '/');
     v->u.text = text;
     if (slash != NULL && slash > text && strspn(text, token_chars) == (size_t)(slash - text) &&
         memchr(text, '*', (size_t)(slash - text)) == NULL && strlen(text) <= TEXT_MAX_OCTETS) {
@@ -315,9 +320,10 @@ static bool parse_type(struct source *s, const struct token *t, struct value *v)
     return false;
 }
 
+/* In lower case, as the core compares it. */
 static bool parse_agent(struct source *s, const struct token *t, struct value *v)
 {
-    v->u.text = t->text;
+    v->u.text = in_lower_case(s, t->text);
     if (t->text[0] != '\0' && is_printable(t->text) && strlen(t->text) <= TEXT_MAX_OCTETS) return true;
     complain(s, t->place, token_shown(s, t), "expected a part of User-Agent: 1 to %d octets of printable ASCII",
              TEXT_MAX_OCTETS);
