@@ -111,6 +111,15 @@ build/port/sha256: tests/port/sha256_test.c port/miniproxy_sha256.c port/minipro
 run-sha256 run-port-sim $(PORT_TESTS:%=run-%): run-%: build/port/%
 	@$(SUITE) $* 600 $< build/results/$*.tsv
 
+# A policy in text decides as a naive reading of it does.
+SUITES += policy-reference
+build/policy/evaluate: tests/policy/evaluate.c $(DESKTOP) $(DESKTOP_HEADERS) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(SANITIZE) $(DESKTOP_FLAGS) tests/policy/evaluate.c $(filter-out %/main.c,$(DESKTOP)) -o $@
+
+run-policy-reference: build/policy/evaluate
+	@$(SUITE) policy-reference 1200 $(PYTHON) tests/policy/reference.py $< 1000000 $(SEED)
+
 # The core in a simulated world, in several configurations, from many seeds.
 VARIANTS = $(filter-out common,$(patsubst tests/sim/variants/%.h,%,$(wildcard tests/sim/variants/*.h)))
 SIMS = $(VARIANTS:%=sim-%)
