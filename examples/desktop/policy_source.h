@@ -34,6 +34,7 @@ void names_add(struct arena *a, struct names *names, const char *name);
 /* ---- Statements */
 
 enum {
+    FILE_MAX_OCTETS = 1 << 28,
     LINE_MAX_OCTETS = 65536, /* of one line */
     TEXT_MAX_OCTETS = 1000,  /* of a path, an agent, … */
     NAME_MAX_OCTETS = 64,    /* of a set's name */
@@ -75,10 +76,10 @@ struct named;
 struct value {
     struct value *next;
     struct place place;
-    const char *name;     /* of a set or user; NULL: the value is one of those below */
-    bool quoted;          /* the name stood in quotes: no group, no `any` */
-    struct named *set;    /* what the name means, */
-    struct person *user;  /* or this */
+    const char *name;    /* of a set or user; NULL: the value is one of those below */
+    bool quoted;         /* the name stood in quotes: no group, no `any` */
+    struct named *set;   /* what the name means, */
+    struct person *user; /* or this */
     bool any, is_file;
     union {
         struct net net;
@@ -97,10 +98,10 @@ struct named {
     const char *name;
     struct place place;
     struct value *values;
-    unsigned depth;     /* of sets in it; 0: not looked at yet */
-    bool busy;          /* is being looked at: met again, it contains itself */
-    bool used, builtin; /* by a rule; not of the text */
-    unsigned stamp;     /* of the last walk that met it */
+    unsigned depth;       /* of sets in it; 0: not looked at yet */
+    bool busy;            /* is being looked at: met again, it contains itself */
+    bool used, builtin;   /* by a rule; not of the text */
+    unsigned stamp;       /* of the last walk that met it */
     const void *table[3]; /* what it has become: of a `net` up to three */
 };
 
