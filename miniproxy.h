@@ -100,11 +100,14 @@
 #endif
 
 /* Passwords of humans, by PBKDF2 with so many rounds that guessing them from a stolen table is slow (struct
- * miniproxy_user.rounds). The work is done in slices of MINIPROXY_PBKDF2_SLICE rounds, one slice a miniproxy_poll, for
- * one login at a time. Rounds of a slice: range 1..10000; a round is about 11,000 instructions on a Cortex-M3. */
+ * miniproxy_user.rounds). Logins are checked one at a time, first come, first served, while all else goes on. A failed
+ * one takes as many rounds as the policy's costliest password, so that time tells neither names nor kinds of entries.
+ * @@FIGURES@@ */
 #ifndef MINIPROXY_WITH_PBKDF2
 #define MINIPROXY_WITH_PBKDF2 0
 #endif
+
+/* Rounds of PBKDF2 that one miniproxy_poll does at most. Range 1..10000. */
 #ifndef MINIPROXY_PBKDF2_SLICE
 #define MINIPROXY_PBKDF2_SLICE 16
 #endif

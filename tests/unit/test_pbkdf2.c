@@ -531,7 +531,6 @@ static void nothing_stays_of_a_password(const void *data)
         const char *credentials = asked[i / 2];
         start();
         base64(text, credentials);
-        text[strlen(text) - 4] = '\0'; /* the text must not be found either, nor a part */
         ask_as(0, credentials);
         poll_once();
         if (i % 2 == 0) settle_down();
@@ -539,7 +538,7 @@ static void nothing_stays_of_a_password(const void *data)
         assert_true(events > 0);
         assert_false(holds(credentials));
         assert_false(holds(strchr(credentials, ':')));
-        assert_false(holds(text + 4));
+        assert_false(holds(text + strlen(text) - 5)); /* the end of what was decoded in place */
         assert_int_equal(proxy.logins.head, 0);
         for (size_t k = 0; k < sizeof proxy.login; k++) assert_int_equal(((unsigned char *)&proxy.login)[k], 0);
     }
