@@ -88,6 +88,7 @@ struct options {
     const char *ports_text;
     struct port_range ports[PORTS_MAX];
     unsigned port_count;
+    const char *policy_file; /* in place of all options about who may go where, or NULL */
     uint32_t timeout_ms[MINIPROXY_TIMEOUT_COUNT];
     uint32_t drain_ms;
     uint64_t body_max;
@@ -103,6 +104,9 @@ struct options {
  * said. */
 int options_parse(struct options *o, int argc, char **argv);
 bool options_have_users(const struct options *o);
+
+/* Whether logins may be asked for, given where it listens. False: a line on stderr has said why not. */
+bool options_allow_logins(const struct options *o);
 
 /* How a program on this machine reaches a listener. */
 void options_reachable_text(const struct miniproxy_addr *a, char out[TEXT_MAX]);
@@ -121,6 +125,7 @@ size_t nets_tidy6(struct miniproxy_net6 *nets, size_t count);
 /* One version of the policy. It is shared by the workers and freed by the last one that lets go of it. */
 struct tables {
     struct miniproxy_policy policy;
+    struct compiled *compiled; /* of --policy, or NULL */
     struct miniproxy_rule rules[2 * (PORTS_MAX + 1)];
     struct users users;
     atomic_uint holders;
@@ -131,6 +136,8 @@ struct tables *tables_build(const struct options *o);
 void tables_hold(struct tables *t);
 void tables_release(struct tables *t);
 void tables_describe(const struct tables *t, const struct options *o, FILE *out);
+/* How often each rule of --policy decided, and, last in `hits`, none did. */
+void tables_print_hits(const struct tables *t, const uint64_t *hits, FILE *out);
 
 /* ---- log.c */
 
@@ -160,7 +167,9 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 struct held {
     struct tables *tables;
+    struct miniproxy_policy policy; /* that of the tables, with this worker's own hits */
     struct held *next;
+    uint32_t hits[];
 };
 
 enum stage { STAGE_RUN, STAGE_DRAIN, STAGE_STOP };
@@ -181,7 +190,9 @@ struct worker {
     struct held *held; /* tables that the core may still use, current one first */
     uint32_t held_checked_ms;
     uint8_t secret[MINIPROXY_SECRET_LEN]; /* of the logins it remembers */
-    struct miniproxy_counters snapshot; /* valid once report_asked is false again */
+    struct miniproxy_counters snapshot; /* valid once report_asked is false again, as is: */
+    uint32_t *hits;                     /* of the newest tables, or NULL */
+    const struct tables *hits_of;
     atomic_bool report_asked, ended;
     _Atomic(struct tables *) mail; /* new tables to be taken up, or NULL */
     pthread_t thread;
