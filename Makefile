@@ -104,7 +104,7 @@ build/port/port-sim: $(SIM_PORT_SOURCES) $(wildcard tests/sim/*.h tests/sim/conf
 	$(CC) $(ALL_CFLAGS) $(SANITIZE) -D_GNU_SOURCE -DMINIPROXY_CONFIG='"tests/sim/conformance/config.h"' \
 	    $(SIM_PORT_SOURCES) -o $@
 
-build/port/sha256: tests/port/sha256_test.c port/miniproxy_sha256.c port/miniproxy_sha256.h Makefile
+build/port/sha256: tests/port/sha256_test.c port/miniproxy_sha256.c port/miniproxy_sha256.h miniproxy.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(SANITIZE) $(filter %.c,$^) -o $@
 
