@@ -1469,11 +1469,10 @@ bool miniproxy_addr_is_special(const struct miniproxy_addr *a)
 /* ---- blobs of host names ----
  *
  * examples/desktop/hostset.c makes them; this is all that another one needs to know. Numbers are little-endian, offsets
- * count from the blob's begin. A name is written backwards, ".example.com" as "moc.elpmaxe", "example.com" as
- * "moc.elpmaxe" and BLOB_END; its octets XOR 3 are its text. So BLOB_END comes first in the order of texts, '.' second,
- * and nothing stands between ".example.com" and a name below it but what it covers; names that others cover are left
- * out. A name that is asked for is written with BLOB_END, and matches what it begins with if '.' or BLOB_END follows, or
- * if it is equal.
+ * count from the blob's begin. The text of a name is the name backwards, each octet with bit 5 set (which is lower case)
+ * and then XOR 3; "example.com" has BLOB_END behind it, ".example.com", without its dot, BLOB_BELOW. So BLOB_BELOW comes
+ * first in the order of texts, BLOB_END second, '.' third, and nothing stands between ".example.com" and a name below it
+ * but what it covers. Names that others cover are left out.
  *
  *    0  "mph1"
  *    4  CRC-32 (zlib's) of all that follows
@@ -1482,12 +1481,13 @@ bool miniproxy_addr_is_special(const struct miniproxy_addr *a)
  *   16  BLOB_EXACT or BLOB_HASHED
  *   17, 18, 20, 24: 8, 16, 32, 32 bits that the formats use as said below, or 0
  *
- * BLOB_EXACT. Sorted texts in blocks. All but the beginning that it has in common with the text in front of it is
+ * BLOB_EXACT. Sorted texts in blocks, without BLOB_BELOW, or without BLOB_END if [27] says so. All but the beginning that it has in common with the text in front of it is
  * written in words, an octet each; which dictionary they are from depends on the octet in front of them.
  *
  *   28  for each octet of a text, 0..127, the dictionary (0, 1, …) used behind it; at the begin of a text that of '.'
  *  156  the dictionaries, each of [17] + 1 words: 16 bits a word, offset of its octets from [24]
- * [24]  octets of words; the last of each has its top bit set
+ * [24]  (24 bits) octets of words; the last of each has its top bit set
+ *  [27] 1: what ends without BLOB_END or BLOB_BELOW is one name alone; 0: with all names below it
  * [20]  offsets of the blocks from here, 24 bits each; [18] of them
  *       the blocks, without gaps. Each: a text, the last octet with its top bit set, that is greater than all texts of
  *       the block before and that the first of this one begins with; one octet, the base; then for every name
@@ -1497,7 +1497,7 @@ bool miniproxy_addr_is_special(const struct miniproxy_addr *a)
  *       - its words
  *
  * BLOB_HASHED. A binary fuse filter (Graf and Lemire 2022) of the texts' hashes: four slots each, the XOR of which is
- * the text's fingerprint. Another text has it by chance, with a probability of 2^-24. blob_hash and is_in_filter define
+ * the text's fingerprint. The text of ".example.com" ends without BLOB_BELOW here. Another text has it by chance, with a probability of 2^-24. blob_hash and is_in_filter define
  * the hash and what is taken from it.
  *
  *  [17] log2 of the slots of a segment: at most 31
@@ -1514,12 +1514,14 @@ enum {
     BLOB_8 = 17,
     BLOB_16 = 18,
     BLOB_32 = 20,
-    BLOB_LAST_32 = 24,
+    BLOB_24 = 24,
+    BLOB_LAST_8 = 27,
     BLOB_HEADER = 28,
     BLOB_WORDS = BLOB_HEADER + 128,
     BLOB_EXACT = 1,
     BLOB_HASHED = 2,
     BLOB_SWAP = 3, /* '.' with '-' in the order of ASCII */
+    BLOB_BELOW = 0x1f,
     BLOB_END = 0x20,
     BLOB_DOT = '.' ^ BLOB_SWAP
 };
@@ -1558,7 +1560,7 @@ static int compare_text(struct asked *name, const uint8_t *text, const uint8_t *
 /* The same of words[0..count). */
 static int compare_words(const uint8_t *blob, struct asked *name, const uint8_t *words, size_t count)
 {
-    uint32_t texts = blob_number(blob + BLOB_LAST_32, 4), end = blob_number(blob + BLOB_32, 4);
+    uint32_t texts = blob_number(blob + BLOB_24, 3), end = blob_number(blob + BLOB_32, 4);
     int difference = 0;
     for (; difference == 0 && count > 0; count--, words++) {
         unsigned before = name->same > 0 ? asked_octet(name, name->same - 1) : BLOB_DOT;
@@ -1569,6 +1571,14 @@ static int compare_words(const uint8_t *blob, struct asked *name, const uint8_t 
         difference = compare_text(name, blob + at, blob + end);
     }
     return difference;
+}
+
+/* Is a text a match if the name goes on with `octet` behind what is the same, and the text with one that differs by so
+ * much, or it ends? */
+static bool ends_match(int difference, int octet, bool alone)
+{
+    if (difference == 0) return octet == BLOB_END || (octet == BLOB_DOT && !alone);
+    return octet + difference == BLOB_BELOW && (octet == BLOB_END || octet == BLOB_DOT);
 }
 
 /* Is the name one of a block's? It has name->same octets in common with the block's text and is not less. */
@@ -1589,7 +1599,7 @@ static bool is_in_block(const uint8_t *blob, struct asked *name, const uint8_t *
         if (common > name->same) continue; /* less, as the one before */
         difference = compare_words(blob, name, p, count);
         if (difference > 0) return false;
-        if (difference == 0 && (name->same >= name->len || asked_octet(name, name->same) == BLOB_DOT)) return true;
+        if (ends_match(difference, (int)asked_octet(name, name->same), blob[BLOB_LAST_8] != 0)) return true;
     }
     return false;
 }
@@ -1597,7 +1607,7 @@ static bool is_in_block(const uint8_t *blob, struct asked *name, const uint8_t *
 static bool is_in_blocks(const struct miniproxy_hosts *hosts, struct asked *name)
 {
     const uint8_t *blob = hosts->blob, *blob_end = blob + hosts->blob_len, *index, *block = NULL;
-    uint32_t at = blob_number(blob + BLOB_32, 4), texts = blob_number(blob + BLOB_LAST_32, 4);
+    uint32_t at = blob_number(blob + BLOB_32, 4), texts = blob_number(blob + BLOB_24, 3);
     unsigned low = 0, count = blob_number(blob + BLOB_16, 2), high = count;
     size_t low_same = 0, high_same = 0;
     if (texts < BLOB_WORDS || texts > at || at > hosts->blob_len || hosts->blob_len - at < 3 * count) return false;
@@ -1635,7 +1645,7 @@ static bool is_in_filter(const struct miniproxy_hosts *hosts, uint64_t hash)
     hash = (hash ^ hash >> 32) * 0xD6E8FEB86659FD93u;
     hash ^= hash >> 32;
     low = (uint32_t)hash;
-    at = (hash >> 32) * blob_number(blob + BLOB_LAST_32, 4) >> 32;
+    at = (hash >> 32) * blob_number(blob + BLOB_24, 4) >> 32;
     print = (uint32_t)(hash * 0xD6E8FEB86659FD93u >> 40);
     for (unsigned i = 0; i < 4; i++, at += segment, low >>= 7) {
         slot = (uint32_t)at ^ (low & (segment - 1));

@@ -11,6 +11,7 @@
 enum {
     HEADER = 28,
     SWAP = 3,
+    BELOW = 0x1f,
     END = 0x20,
     DOT = '.' ^ SWAP,
     NAME_MAX_OCTETS = 253,
@@ -26,7 +27,7 @@ enum {
     SEEDS_MAX = 500
 };
 
-/* A name as text, without what it has in common with the one before it. */
+/* A name as text, and how much of it the one before it begins with, too. */
 struct text {
     const uint8_t *octets;
     uint16_t len, common;
@@ -123,8 +124,9 @@ static uint16_t common(const struct text *a, const struct text *b)
 /* Does one text say all that a greater one says? */
 static bool covers(const struct text *one, const struct text *other)
 {
-    if (common(one, other) < one->len) return false;
-    return other->len == one->len || other->octets[one->len] == DOT || other->octets[one->len] == END;
+    uint16_t same = common(one, other);
+    if (same == one->len && same == other->len) return true;
+    return same + 1 == one->len && one->octets[same] == BELOW && (other->octets[same] == DOT || other->octets[same] == END);
 }
 
 static void drop_covered(struct texts *t)
@@ -132,11 +134,23 @@ static void drop_covered(struct texts *t)
     size_t kept = 0;
     for (size_t i = 0; i < t->count; i++) {
         if (kept > 0 && covers(t->list + kept - 1, t->list + i)) continue;
-        t->list[kept] = t->list[i];
-        t->list[kept].common = kept > 0 ? common(t->list + kept - 1, t->list + kept) : 0;
-        kept++;
+        t->list[kept++] = t->list[i];
     }
     t->count = kept;
+}
+
+/* What most texts end with is left out. Returns what it is. */
+static uint8_t drop_ends(struct texts *t)
+{
+    uint8_t end;
+    size_t alone = 0;
+    for (size_t i = 0; i < t->count; i++) alone += t->list[i].octets[t->list[i].len - 1] == END;
+    end = alone > t->count / 2 ? END : BELOW;
+    for (size_t i = 0; i < t->count; i++) {
+        if (t->list[i].octets[t->list[i].len - 1] == end) t->list[i].len--;
+        t->list[i].common = i > 0 ? common(t->list + i - 1, t->list + i) : 0;
+    }
+    return end;
 }
 
 static void free_texts(struct texts *t)
@@ -153,7 +167,7 @@ static bool make_texts(struct texts *t, const char *const *names, size_t count, 
     for (size_t i = 0; i < count; i++) {
         *problem = what_is_wrong(names[i] + (names[i][0] == '.'));
         if (*problem != NULL) return false;
-        octets += strlen(names[i]) + 1;
+        octets += strlen(names[i]) + 1; /* what it ends with in place of a dot or NUL */
     }
     t->octets = p = malloc(octets + 1);
     t->list = malloc((count + 1) * sizeof *t->list);
@@ -162,8 +176,8 @@ static bool make_texts(struct texts *t, const char *const *names, size_t count, 
     for (size_t i = 0; i < count; i++) {
         const char *name = names[i] + (names[i][0] == '.');
         t->list[i].octets = p;
-        for (size_t n = strlen(name); n > 0; n--) *p++ = (uint8_t)(name[n - 1] ^ SWAP);
-        if (name == names[i]) *p++ = END;
+        for (size_t n = strlen(name); n > 0; n--) *p++ = (uint8_t)((name[n - 1] | 0x20) ^ SWAP);
+        *p++ = name == names[i] ? END : BELOW;
         t->list[i].len = (uint16_t)(p - t->list[i].octets);
     }
     qsort(t->list, count, sizeof *t->list, compare_texts);
@@ -335,7 +349,7 @@ static bool learn_words(struct words *w, const struct texts *t, const char *cons
     w->classes = class_count;
     memset(w->class_of, (int)class_count - 1, sizeof w->class_of);
     for (unsigned class = 0; class + 1 < class_count; class++)
-        for (const char *p = classes[class]; *p != '\0'; p++) w->class_of[*p ^ SWAP] = (uint8_t)class;
+        for (const char *p = classes[class]; *p != '\0'; p++) w->class_of[(*p | 0x20) ^ SWAP] = (uint8_t)class;
     for (size_t i = 0; i < t->count; i++) {
         const struct text *text = t->list + i;
         /* not from text->common on alone: the beginning of a block's first name is written otherwise, but its end too */
@@ -361,7 +375,7 @@ static void put_dictionaries(struct blob *b, const struct words *w)
     words = b->len;
     for (unsigned i = 0; i < w->classes * most; i++) put(b, 0, 2);
     texts = b->len;
-    set(b, 24, texts, 4);
+    set(b, 24, texts, 3);
     for (unsigned len = WORD_MAX; len > 0; len--) { /* what a longer word ends with is there already */
         for (unsigned at = 0; at < w->classes * most && !b->no_memory; at++) {
             unsigned class = at / most, code = at % most;
@@ -421,16 +435,18 @@ static bool put_blocks(struct blob *b, const struct words *w, const struct texts
     return *problem == NULL;
 }
 
-static bool build_exact(struct blob *b, const struct texts *t, const char **problem)
+static bool build_exact(struct blob *b, struct texts *t, const char **problem)
 {
     /* letters that what comes next depends on in similar ways, in names read from their end */
     static const char *const classes[CLASSES_MAX] = {".", "r", "0123456789", "cn", "-aeiouy", ""};
     struct words *words = malloc(2 * sizeof *words);
     bool built = false;
+    uint8_t end = drop_ends(t);
     /* few names do not pay for several dictionaries */
     if (words != NULL && learn_words(words, t, classes + CLASSES_MAX - 1, 1) &&
         learn_words(words + 1, t, classes, CLASSES_MAX)) {
         begin(b, BLOB_EXACT, t->count);
+        set(b, 27, end == END, 1);
         built = put_blocks(b, words + (words[1].blob_octets < words[0].blob_octets), t, problem);
     }
     free(words);
@@ -453,7 +469,8 @@ struct filter {
 static uint64_t hash_text(const struct text *t, uint32_t seed)
 {
     uint64_t hash = seed;
-    for (size_t i = 0; i < t->len; i++) hash = (hash ^ t->octets[i]) * 0x9E3779B97F4A7C15u;
+    size_t len = t->octets[t->len - 1] == BELOW ? t->len - 1u : t->len;
+    for (size_t i = 0; i < len; i++) hash = (hash ^ t->octets[i]) * 0x9E3779B97F4A7C15u;
     return hash;
 }
 
@@ -566,7 +583,7 @@ static bool is_covered(const struct texts *t, const char *name)
     uint8_t octets[NAME_MAX_OCTETS + 1];
     struct text text = {octets, 0, 0};
     size_t low = 0, high = t->count;
-    for (size_t n = strlen(name); n > 0; n--) octets[text.len++] = (uint8_t)(name[n - 1] ^ SWAP);
+    for (size_t n = strlen(name); n > 0; n--) octets[text.len++] = (uint8_t)((name[n - 1] | 0x20) ^ SWAP);
     octets[text.len++] = END;
     while (low < high) {
         size_t middle = (low + high) / 2;
