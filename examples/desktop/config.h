@@ -55,6 +55,10 @@
 #define MINIPROXY_CHUNK_EXT_MAX 4096
 #endif
 
+#ifndef MINIPROXY_WITH_CONDITIONS
+#define MINIPROXY_WITH_CONDITIONS 1
+#endif
+
 #if defined(MINIPROXY_DEBUG) && !defined(MINIPROXY_ASSERT)
 #include <stdio.h>
 #include <stdlib.h>
