@@ -268,12 +268,20 @@ enum field_id {
     F_DATE,
     F_TRANSFER_ENCODING,
     F_UPGRADE,
+    F_CONTENT_TYPE,
     F_EXPECT, /* from here on of a request only */
     F_HOST,
     F_MAX_FORWARDS,
     F_PROXY_AUTHORIZATION,
+    F_USER_AGENT,
     F_VIA
 };
+
+#if MINIPROXY_WITH_CONDITIONS
+#define USER_AGENT(X) X("user-agent", F_USER_AGENT, 0)
+#else
+#define USER_AGENT(X)
+#endif
 
 /* X(name, id, role), shortest name first. */
 #define FIELDS(X)                                                           \
@@ -289,7 +297,8 @@ enum field_id {
     X("connection", F_CONNECTION, HOP | KEPT | NO_TRAILER)                  \
     X("keep-alive", F_OTHER, HOP | NO_TRAILER)                              \
     X("set-cookie", F_OTHER, NO_TRAILER)                                    \
-    X("content-type", F_OTHER, NO_TRAILER)                                  \
+    USER_AGENT(X)                                                           \
+    X("content-type", F_CONTENT_TYPE, NO_TRAILER)                           \
     X("max-forwards", F_MAX_FORWARDS, NO_TRAILER)                           \
     X("authorization", F_OTHER, NO_TRAILER)                                 \
     X("content-range", F_OTHER, NO_TRAILER)                                 \
@@ -444,6 +453,9 @@ struct head {
     uint16_t status; /* of a response */
     struct span hole;  /* one line among them that is not */
     struct span login; /* value of Proxy-Authorization */
+#if MINIPROXY_WITH_CONDITIONS
+    struct span noted; /* value of User-Agent in a request, of Content-Type in a response, the last one; at 0: none */
+#endif
     uint8_t minor;     /* HTTP/1.minor */
     bool is_forwarded; /* or its lines are only looked at */
 };
@@ -610,6 +622,22 @@ static void leave(struct head *h, const struct miniproxy_buffer *b, const struct
     h->hole.len = u16((size_t)(h->kept - h->hole.at));
 }
 
+#if MINIPROXY_WITH_CONDITIONS
+/* What a rule may ask for. The line has moved, if it is forwarded. */
+static void note_condition(struct head *h, const struct miniproxy_buffer *b, const struct line *l)
+{
+    const unsigned char *value = l->value;
+    if (l->id != ((h->seen & FROM_CLIENT) != 0 ? F_USER_AGENT : F_CONTENT_TYPE)) return;
+    if (MINIPROXY_WITH_FORWARDING && h->is_forwarded) value = b->u.data + h->kept - (l->end - l->value);
+    h->noted = span_of(b, value, l->value_len);
+}
+#else
+static void note_condition(struct head *h, const struct miniproxy_buffer *b, const struct line *l)
+{
+    (void)h, (void)b, (void)l;
+}
+#endif
+
 /* Field lines, as far as they are there, until the empty line. NONE, MORE or what is wrong. */
 static enum miniproxy_cause parse_fields(struct head *h, struct miniproxy_buffer *b, const char *name)
 {
@@ -625,9 +653,11 @@ static enum miniproxy_cause parse_fields(struct head *h, struct miniproxy_buffer
         if (++h->count > MINIPROXY_FIELDS_MAX) return MINIPROXY_CAUSE_HEAD_SIZE;
         if (l.id < F_EXPECT || from_client) cause = see_line(h, b, &l, name);
         if (cause != MINIPROXY_CAUSE_NONE) return cause;
-        if (!MINIPROXY_WITH_FORWARDING || !h->is_forwarded) continue;
-        if (from_client && l.id == F_PROXY_AUTHORIZATION) leave(h, b, &l);
-        else if ((l.role & HOP) == 0) keep(h, b, &l);
+        if (MINIPROXY_WITH_FORWARDING && h->is_forwarded) {
+            if (from_client && l.id == F_PROXY_AUTHORIZATION) leave(h, b, &l);
+            else if ((l.role & HOP) == 0) keep(h, b, &l);
+        }
+        note_condition(h, b, &l);
     }
     cause = parse_crlf(p, end, MINIPROXY_CAUSE_FIELD);
     if (cause == MINIPROXY_CAUSE_NONE) h->end = u16(h->end + 2u);
@@ -1287,7 +1317,8 @@ static bool is_sound_ip6(const struct miniproxy_net6 *net, unsigned count)
         memcpy(first, net->ip, (net->bits + 7u) / 8);
         if (net->bits % 8 != 0) first[net->bits / 8] &= (uint8_t)(0xff00u >> net->bits % 8);
         if (memcmp(first, net->ip, 16) != 0) return false;
-        if (before != NULL && (memcmp(before, first, 16) >= 0 || same_prefix(before, first, net[-1].bits))) return false;
+        if (before != NULL && (memcmp(before, first, 16) >= 0 || same_prefix(before, first, net[-1].bits)))
+            return false;
     }
     return true;
 }
@@ -1504,6 +1535,99 @@ static bool covers_user(const struct miniproxy_rule *r, const struct miniproxy_q
 
 enum covers { COVERS_NOT, COVERS_PERHAPS, COVERS };
 
+#if MINIPROXY_WITH_CONDITIONS
+
+static bool agents_match(const struct miniproxy_texts *agents, const struct miniproxy_question *q)
+{
+    for (unsigned i = 0; q->agent != NULL && i < agents->count; i++) {
+        size_t len = strlen(agents->list[i]);
+        for (size_t at = 0; at + len <= q->agent_len; at++)
+            if (is_word((const unsigned char *)q->agent + at, len, agents->list[i])) return true;
+    }
+    return false;
+}
+
+/* Parameters of the type are left aside (RFC 9110 section 8.3.1). */
+static bool types_match(const struct miniproxy_texts *types, const char *type, size_t type_len)
+{
+    const unsigned char *p = (const unsigned char *)type;
+    size_t len = 0;
+    while (len < type_len && p[len] != ';' && !is_blank(p[len])) len++;
+    for (unsigned i = 0; i < types->count; i++) {
+        const char *known = types->list[i];
+        size_t known_len = strlen(known);
+        bool all_of_it = known_len > 0 && known[known_len - 1] == '/';
+        if ((all_of_it ? len >= known_len : len == known_len) && is_word(p, known_len, known)) return true;
+    }
+    return false;
+}
+
+static bool times_match(const struct miniproxy_times *times, const struct miniproxy_rule *r, int minute_of_week)
+{
+    unsigned day = (unsigned)minute_of_week / 1440, minute = (unsigned)minute_of_week % 1440;
+    if (minute_of_week < 0) return r->verdict == MINIPROXY_DENY;
+    for (unsigned i = 0; i < times->count; i++) {
+        const struct miniproxy_time *t = times->list + i;
+        bool today = (t->days >> day & 1u) != 0, yesterday = (t->days >> (day + 6) % 7 & 1u) != 0;
+        if (t->from < t->to ? today && minute >= t->from && minute < t->to
+                            : (today && minute >= t->from) || (yesterday && minute < t->to))
+            return true;
+    }
+    return false;
+}
+
+/* User agent and time. */
+static bool covers_conditions(const struct miniproxy_rule *r, const struct miniproxy_question *q)
+{
+    const struct miniproxy_also *also = r->also;
+    if (also == NULL) return true;
+    if (also->agents != NULL && !agents_match(also->agents, q)) return false;
+    return also->times == NULL || times_match(also->times, r, q->minute_of_week);
+}
+
+static const struct miniproxy_texts *types_of(const struct miniproxy_rule *r)
+{
+    return r->also != NULL ? r->also->types : NULL;
+}
+
+static enum covers covers_type(const struct miniproxy_rule *r, const struct miniproxy_question *q)
+{
+    const struct miniproxy_texts *types = types_of(r);
+    if (types == NULL) return COVERS;
+    if (q->method == MINIPROXY_CONNECT) return COVERS_NOT;
+    if (q->type == NULL) return COVERS_PERHAPS;
+    return types_match(types, q->type, q->type_len) ? COVERS : COVERS_NOT;
+}
+
+static bool are_sound_types(const struct miniproxy_policy *policy)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < policy->rule_count; i++) count += types_of(policy->rules + i) != NULL;
+    return count <= MINIPROXY_TYPE_RULES;
+}
+
+#else
+
+static bool covers_conditions(const struct miniproxy_rule *r, const struct miniproxy_question *q)
+{
+    (void)r, (void)q;
+    return true;
+}
+
+static enum covers covers_type(const struct miniproxy_rule *r, const struct miniproxy_question *q)
+{
+    (void)r, (void)q;
+    return COVERS;
+}
+
+static bool are_sound_types(const struct miniproxy_policy *policy)
+{
+    (void)policy;
+    return true;
+}
+
+#endif
+
 static enum covers covers_address(const struct miniproxy_rule *r, const struct miniproxy_question *q)
 {
     bool special_too = r->verdict == MINIPROXY_DENY || r->special_purpose;
@@ -1512,22 +1636,33 @@ static enum covers covers_address(const struct miniproxy_rule *r, const struct m
     return special_too || !miniproxy_addr_is_special(q->address) ? COVERS : COVERS_NOT;
 }
 
+/* Whether a rule covers a request, its user left aside. */
+static enum covers covers(const struct miniproxy_rule *r, const struct miniproxy_question *q)
+{
+    enum covers address, type;
+    if (!covers_request(r, q) || !covers_conditions(r, q)) return COVERS_NOT;
+    address = covers_address(r, q);
+    type = covers_type(r, q);
+    return address < type ? address : type;
+}
+
 /* *at: the rule that denies or allows for certain; of NEEDS_USER, the rule that a user might be allowed by. */
 static enum miniproxy_verdict walk(const struct miniproxy_policy *policy, const struct miniproxy_question *q, int *at)
 {
     bool perhaps_denied = false, asks = false;
     for (int i = 0; i < policy->rule_count; i++) {
         const struct miniproxy_rule *r = policy->rules + i;
-        enum covers covers = covers_request(r, q) ? covers_address(r, q) : COVERS_NOT;
-        if (covers == COVERS_NOT) continue;
+        enum covers it = covers(r, q);
+        if (it == COVERS_NOT) continue;
         if (!covers_user(r, q)) {
             if (asks || !MINIPROXY_WITH_AUTH || q->user != NULL || r->verdict == MINIPROXY_DENY) continue;
             asks = true;
             *at = i;
         } else if (r->verdict == MINIPROXY_ALLOW) {
-            *at = covers == COVERS && !perhaps_denied ? i : -1;
-            return *at >= 0 ? MINIPROXY_ALLOWED : MINIPROXY_NEEDS_ADDRESS;
-        } else if (covers == COVERS) {
+            *at = it == COVERS && !perhaps_denied ? i : -1;
+            if (*at >= 0) return MINIPROXY_ALLOWED;
+            return q->address == NULL ? MINIPROXY_NEEDS_ADDRESS : MINIPROXY_NEEDS_TYPE;
+        } else if (it == COVERS) {
             if (!asks) *at = i;
             break;
         } else {
@@ -1555,8 +1690,9 @@ int miniproxy_check_policy(const struct miniproxy_policy *policy)
 {
     const struct miniproxy_rule *r = policy->rules;
     for (int i = 0; i < policy->rule_count; i++, r++)
-        if (!is_sound_nets(r->clients) || !is_sound_nets(r->to) || (r->hosts != NULL && !is_sound_blob(r->hosts))) return i;
-    return -1;
+        if (!is_sound_nets(r->clients) || !is_sound_nets(r->to) || (r->hosts != NULL && !is_sound_blob(r->hosts)))
+            return i;
+    return are_sound_types(policy) ? -1 : 0;
 }
 
 #if MINIPROXY_WITH_AUTH
@@ -1912,7 +2048,8 @@ enum {
     FIRST_BYTE_SEEN = 1 << 19,
     FIN_SENT = 1 << 20,
     IS_BARE = 1 << 21,      /* its refusal is bare_reply */
-    HAS_WAITED = 1 << 22    /* for a buffer */
+    HAS_WAITED = 1 << 22,   /* for a buffer */
+    ALLOWS_TYPES = 1 << 23  /* content is allowed if no rule has to say something about its type */
 };
 
 static unsigned slot_of(const struct miniproxy *p, const struct miniproxy_session *s)
@@ -2626,6 +2763,19 @@ static void count_cause(struct miniproxy *p, unsigned cause)
 }
 #endif
 
+#if MINIPROXY_WITH_HITS
+static void count_hit(const struct miniproxy_session *s)
+{
+    const struct miniproxy_policy *policy = s->policy;
+    if (policy != NULL && policy->hits != NULL) policy->hits[s->rule >= 0 ? s->rule : policy->rule_count]++;
+}
+#else
+static void count_hit(const struct miniproxy_session *s)
+{
+    (void)s;
+}
+#endif
+
 /* The end of a transaction: its one event. */
 OUTLINED static void report(struct miniproxy *p, struct miniproxy_session *s)
 {
@@ -2636,6 +2786,7 @@ OUTLINED static void report(struct miniproxy *p, struct miniproxy_session *s)
     p->counters.requests++;
     p->counters.status[s->status / 100 <= 5 ? s->status / 100 : 5]++;
     count_cause(p, s->cause);
+    count_hit(s);
     if (p->config.event != NULL) {
         describe(p, s, &event);
         p->config.event(p->config.app, &event);
@@ -3010,22 +3161,122 @@ static enum miniproxy_cause understand(struct miniproxy *p, struct miniproxy_ses
     return MINIPROXY_CAUSE_NONE;
 }
 
-/* Ask the policy about this request to this address, or before it is known. */
-static enum miniproxy_verdict ask(const struct miniproxy_session *s, const struct miniproxy_buffer *b,
-                                  const struct plan *pl, const struct miniproxy_addr *address, uint16_t port, int *rule)
+#if MINIPROXY_WITH_CONDITIONS
+static void add_conditions(const struct miniproxy *p, const struct miniproxy_buffer *b, struct miniproxy_question *q)
+{
+    const struct span *agent = &head_of(b)->noted;
+    q->agent = agent->at != 0 ? (const char *)b->u.data + agent->at : NULL;
+    q->agent_len = agent->len;
+    q->type = NULL;
+    q->type_len = 0;
+    q->minute_of_week = p->config.minute_of_week != NULL ? p->config.minute_of_week(p->config.app) : -1;
+}
+#else
+static void add_conditions(const struct miniproxy *p, const struct miniproxy_buffer *b, struct miniproxy_question *q)
+{
+    (void)p, (void)b, (void)q;
+}
+#endif
+
+/* What the policy is to be asked about this request to this address, or before it is known. */
+static void fill_question(const struct miniproxy *p, const struct miniproxy_session *s,
+                          const struct miniproxy_buffer *b, const struct miniproxy_addr *address,
+                          struct miniproxy_question *q)
+{
+    const struct plan *pl = plan_of(b);
+    q->client = &s->client_addr;
+    q->user = s->user;
+    q->host = (const char *)b->u.data + pl->host.at;
+    q->path = pl->method_bit == MINIPROXY_CONNECT ? NULL : (const char *)b->u.data + pl->path.at;
+    q->path_len = pl->path.len;
+    q->address = address;
+    q->port = pl->port;
+    q->method = pl->method_bit;
+    q->literal = (pl->form & LITERAL) != 0;
+    add_conditions(p, b, q);
+}
+
+/* What depends on the response's type is allowed until then. */
+static enum miniproxy_verdict ask(const struct miniproxy *p, const struct miniproxy_session *s,
+                                  const struct miniproxy_buffer *b, const struct miniproxy_addr *address, int *rule)
 {
     struct miniproxy_question q;
-    q.client = &s->client_addr;
-    q.user = s->user;
-    q.host = (const char *)b->u.data + pl->host.at;
-    q.path = pl->method_bit == MINIPROXY_CONNECT ? NULL : (const char *)b->u.data + pl->path.at;
-    q.path_len = pl->path.len;
-    q.address = address;
-    q.port = port;
-    q.method = pl->method_bit;
-    q.literal = (pl->form & LITERAL) != 0;
-    return miniproxy_decide(s->policy, &q, rule);
+    enum miniproxy_verdict verdict;
+    fill_question(p, s, b, address, &q);
+    verdict = miniproxy_decide(s->policy, &q, rule);
+    return verdict == MINIPROXY_NEEDS_TYPE ? MINIPROXY_ALLOWED : verdict;
 }
+
+/* Would another port do? */
+static bool port_is_denied(const struct miniproxy *p, const struct miniproxy_session *s,
+                           const struct miniproxy_buffer *b, const struct miniproxy_addr *address)
+{
+    struct miniproxy_question q;
+    fill_question(p, s, b, address, &q);
+    q.port = 0;
+    return q.method == MINIPROXY_CONNECT && miniproxy_decide(s->policy, &q, NULL) != MINIPROXY_DENIED;
+}
+
+#if MINIPROXY_WITH_CONDITIONS
+
+/* The request is about to leave its buffer: keep which rules will have to be asked about the type of the response, and
+ * what becomes of it if none of them covers that. */
+static void keep_type_rules(const struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b)
+{
+    const struct miniproxy_policy *policy = s->policy;
+    struct miniproxy_question q;
+    uint32_t bit = 1;
+    s->type_rules = 0;
+    s->flags &= ~(uint32_t)ALLOWS_TYPES;
+    fill_question(p, s, b, &s->server_addr, &q);
+    if (miniproxy_decide(policy, &q, NULL) != MINIPROXY_NEEDS_TYPE) return;
+    s->rule = -1;
+    for (int i = 0; i < policy->rule_count; i++) {
+        const struct miniproxy_rule *r = policy->rules + i;
+        bool decides = covers(r, &q) != COVERS_NOT && covers_user(r, &q);
+        if (types_of(r) != NULL) {
+            if (decides) s->type_rules |= bit;
+            bit <<= 1;
+        } else if (decides) {
+            s->rule = (int16_t)i;
+            if (r->verdict == MINIPROXY_ALLOW) s->flags |= ALLOWS_TYPES;
+            return;
+        }
+    }
+}
+
+/* A response with content begins. */
+static bool allows_content(struct miniproxy_session *s, const struct miniproxy_buffer *b, const struct head *h)
+{
+    uint32_t bit = 1;
+    if (s->type_rules == 0) return true;
+    for (int i = 0; s->type_rules >= bit && bit != 0; i++) {
+        const struct miniproxy_texts *types = types_of(s->policy->rules + i);
+        if (types == NULL) continue;
+        if ((s->type_rules & bit) != 0 &&
+            types_match(types, (const char *)b->u.data + h->noted.at, h->noted.at != 0 ? h->noted.len : 0)) {
+            s->rule = (int16_t)i;
+            return s->policy->rules[i].verdict == MINIPROXY_ALLOW;
+        }
+        bit <<= 1;
+    }
+    return (s->flags & ALLOWS_TYPES) != 0;
+}
+
+#else
+
+static void keep_type_rules(const struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b)
+{
+    (void)p, (void)s, (void)b;
+}
+
+static bool allows_content(struct miniproxy_session *s, const struct miniproxy_buffer *b, const struct head *h)
+{
+    (void)s, (void)b, (void)h;
+    return true;
+}
+
+#endif
 
 /* May this request go on? */
 static enum miniproxy_cause judge(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b,
@@ -3041,7 +3292,7 @@ static enum miniproxy_cause judge(struct miniproxy *p, struct miniproxy_session 
         if (cause != MINIPROXY_CAUSE_NONE) return cause;
     }
     if (pl->form == SERVER_WIDE) return MINIPROXY_CAUSE_NONE;
-    switch (ask(s, b, pl, address, pl->port, &rule)) {
+    switch (ask(p, s, b, address, &rule)) {
     case MINIPROXY_ALLOWED:
     case MINIPROXY_NEEDS_ADDRESS:
         s->rule = (int16_t)rule;
@@ -3050,9 +3301,8 @@ static enum miniproxy_cause judge(struct miniproxy *p, struct miniproxy_session 
         return MINIPROXY_CAUSE_LOGIN_MISSING;
     default:
         s->rule = (int16_t)rule;
-        if (pl->method_bit == MINIPROXY_CONNECT && ask(s, b, pl, address, 0, NULL) != MINIPROXY_DENIED)
-            return MINIPROXY_CAUSE_CONNECT_PORT;
-        if (address != NULL && ask(s, b, pl, NULL, pl->port, NULL) != MINIPROXY_DENIED) return MINIPROXY_CAUSE_ADDRESS;
+        if (port_is_denied(p, s, b, address)) return MINIPROXY_CAUSE_CONNECT_PORT;
+        if (address != NULL && ask(p, s, b, NULL, NULL) != MINIPROXY_DENIED) return MINIPROXY_CAUSE_ADDRESS;
         return MINIPROXY_CAUSE_POLICY;
     }
 }
@@ -3073,12 +3323,11 @@ static enum next start_exchange(struct miniproxy *p, struct miniproxy_session *s
 
 /* The kept connection serves this request too, if the policy still allows its address and it is still there. A request
  * that could not be repeated is not sent before looking. */
-static bool can_reuse(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b,
-                      const struct plan *pl)
+static bool can_reuse(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b)
 {
     int rule = -1;
     if (!has_kept_server(s)) return false;
-    if (ask(s, b, pl, &s->server_addr, pl->port, &rule) != MINIPROXY_ALLOWED) return false;
+    if (ask(p, s, b, &s->server_addr, &rule) != MINIPROXY_ALLOWED) return false;
     if ((server_of(s)->ready & MINIPROXY_RD) != 0 || (s->flags & IS_REPEATABLE) == 0)
         if (!server_is_quiet(p, s)) return false;
     s->rule = (int16_t)rule;
@@ -3099,7 +3348,7 @@ OUTLINED static enum next decide_request(struct miniproxy *p, struct miniproxy_s
         if (pl->method_bit == MINIPROXY_OPTIONS) return refuse(p, s, MINIPROXY_CAUSE_NONE);
         if (pl->method_bit == MINIPROXY_TRACE) return refuse(p, s, MINIPROXY_CAUSE_TRACE);
     }
-    if (can_reuse(p, s, b, pl)) {
+    if (can_reuse(p, s, b)) {
         s->flags |= IS_REUSED;
         p->counters.reused++;
         return start_exchange(p, s);
@@ -3147,14 +3396,14 @@ OUTLINED static enum next on_head(struct miniproxy *p, struct miniproxy_session 
 /* ---- RESOLVE ---- */
 
 /* Find the addresses that the policy allows. Needs a user: none of them, but some if there was one. */
-static enum miniproxy_verdict choose_addresses(struct miniproxy_session *s, const struct miniproxy_buffer *b,
-                                               struct plan *pl, unsigned count)
+static enum miniproxy_verdict choose_addresses(const struct miniproxy *p, struct miniproxy_session *s,
+                                               const struct miniproxy_buffer *b, struct plan *pl, unsigned count)
 {
     enum miniproxy_verdict verdict, result = MINIPROXY_DENIED;
     int rule = -1;
     for (unsigned i = 0; i < count; i++) {
         pl->at[i].port = pl->port;
-        verdict = ask(s, b, pl, &pl->at[i], pl->port, &rule);
+        verdict = ask(p, s, b, &pl->at[i], &rule);
         if (verdict == MINIPROXY_ALLOWED || pl->count == 0) s->rule = (int16_t)rule;
         if (verdict == MINIPROXY_NEEDS_USER) result = verdict;
         if (verdict != MINIPROXY_ALLOWED) continue;
@@ -3187,7 +3436,7 @@ OUTLINED static enum next on_resolve(struct miniproxy *p, struct miniproxy_sessi
     if (count == MINIPROXY_ERESOURCES) return refuse(p, s, MINIPROXY_CAUSE_RESOURCES);
     if (count == MINIPROXY_EDNS) return refuse(p, s, MINIPROXY_CAUSE_DNS_FAILED);
     if (count < 0) return refuse(p, s, MINIPROXY_CAUSE_INTERNAL);
-    verdict = choose_addresses(s, b, pl, count > MINIPROXY_ADDRESSES ? MINIPROXY_ADDRESSES : (unsigned)count);
+    verdict = choose_addresses(p, s, b, pl, count > MINIPROXY_ADDRESSES ? MINIPROXY_ADDRESSES : (unsigned)count);
     if (verdict == MINIPROXY_NEEDS_USER) return refuse(p, s, MINIPROXY_CAUSE_LOGIN_MISSING);
     if (verdict == MINIPROXY_DENIED) return refuse(p, s, MINIPROXY_CAUSE_ADDRESS);
     enter(p, s, STATE_CONNECT);
@@ -3374,6 +3623,7 @@ static enum next start_exchange(struct miniproxy *p, struct miniproxy_session *s
     start_pipe(&s->up, s->up.source, pl->head.length, flags);
     s->up_limit = p->config.body_max != 0 ? p->config.body_max : UINT64_MAX;
     if (p->draining) s->origin_len = 0;
+    keep_type_rules(p, s, b);
     if (is_upgrade(s)) last = upgrade_fields;
     else if (!may_keep_server(s)) last = "Connection: close\r\n";
     rewrite_request(b, p->config.name, last);
@@ -3440,6 +3690,7 @@ OUTLINED static enum miniproxy_cause read_response(struct miniproxy *p, struct m
     if (cause != MINIPROXY_CAUSE_NONE) return cause;
     if (h.status == 101) return switch_protocols(p, s, b, &h);
     if (h.status >= 200) {
+        if (source != SOURCE_NONE && !allows_content(s, b, &h)) return MINIPROXY_CAUSE_CONTENT_TYPE;
         begin_response(p, s, b, &h, source);
         return MINIPROXY_CAUSE_NONE;
     }

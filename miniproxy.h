@@ -432,7 +432,8 @@ struct miniproxy_also {
                                              good  for DENY of what is spelt so, not for ALLOW; CONNECT has none, and
                                              matches  none */
 #if MINIPROXY_WITH_CONDITIONS
-    const struct miniproxy_texts *agents; /* parts of User-Agent, in any case; a request without one matches none */
+    const struct miniproxy_texts
+        *agents; /* parts of User-Agent, in lower case, found in any case; a request without one matches none */
     const struct miniproxy_texts
         *types; /* Content-Type of the response, "text/html", or "image/" for all of these, lower
                    case. Asked when a response with content begins. Tunnels have none: they
@@ -833,6 +834,9 @@ struct miniproxy_session {
     uint16_t line_len, origin_at, origin_len;
     const struct miniproxy_policy *policy; /* of the transaction under way */
     const struct miniproxy_user *user;
+#if MINIPROXY_WITH_CONDITIONS
+    uint32_t type_rules; /* of the policy's rules with types, a bit for each that may decide */
+#endif
     uint64_t bytes_up, bytes_down; /* between two transactions bytes_up counts what was dropped */
     uint32_t start_ms, mark_ms; /* transaction, state began */
     uint32_t dns_ms, connect_ms, first_byte_ms;

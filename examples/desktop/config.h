@@ -55,8 +55,13 @@
 #define MINIPROXY_CHUNK_EXT_MAX 4096
 #endif
 
+/* What the policy language can say. */
 #ifndef MINIPROXY_WITH_CONDITIONS
 #define MINIPROXY_WITH_CONDITIONS 1
+#endif
+
+#ifndef MINIPROXY_WITH_HITS
+#define MINIPROXY_WITH_HITS 1
 #endif
 
 #if defined(MINIPROXY_DEBUG) && !defined(MINIPROXY_ASSERT)

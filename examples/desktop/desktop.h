@@ -27,6 +27,9 @@
 #define USERS_MAX 10000
 #endif
 
+/* Rounds of PBKDF2 for one password. */
+#define USERS_ROUNDS_MAX 10000000
+
 enum {
     WORKERS_MAX = 64,
     TEXT_MAX = MINIPROXY_ADDR_TEXT + 8 /* "[address]:port" */
@@ -41,9 +44,12 @@ struct users {
     uint16_t count;
 };
 
-/* entry: salt, then digest. Both return NULL, or what would have been right. */
-const char *users_add(struct users *users, const char *name, const uint8_t entry[]);
+/* entry: MINIPROXY_SALT_LEN octets of salt, then MINIPROXY_DIGEST_LEN of digest; rounds as in struct miniproxy_user.
+ * These return NULL, or what would have been right. */
+const char *users_add(struct users *users, const char *name, const uint8_t entry[], uint32_t rounds);
 const char *users_add_password(struct users *users, const char *name, const char *password);
+/* "sha256:SALT:DIGEST" or "pbkdf2:ROUNDS:SALT:DIGEST", all of text. */
+const char *users_parse_hash(const char *text, uint8_t entry[], uint32_t *rounds);
 
 /* Add all users of a file. False: a line on stderr has said why. */
 bool users_load(struct users *users, const char *file);

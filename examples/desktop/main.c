@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include "desktop.h"
+#include "policy.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -277,6 +278,7 @@ int main(int argc, char **argv)
         say("hash: expected at most one name");
         return EXIT_USAGE;
     }
+    if (argc >= 2 && strcmp(argv[1], "policy") == 0) return policy_command(argc - 2, argv + 2);
     status = options_parse(&program.options, argc, argv);
     if (status >= 0) return status;
     block_signals(&signals);

@@ -2,10 +2,11 @@
  *
  * A policy in text, and what it becomes: the core's tables, with the names and places that people know them by.
  *
- *   policy_text.c     reads the language              policy_lists.c    reads lists of host names
- *   policy_tables.c   makes tables of it              policy_c.c        writes them as C
- *   hostset.c         makes blobs of host names       policy_space.c    compares all requests of two policies
- *   policy_audit.c    explain, lint, diff             policy_command.c  `miniproxy policy …`
+ *   policy_text.c     reads statements                policy_values.c   reads their values
+ *   policy_lists.c    reads lists of host names       policy_tables.c   makes tables of all that
+ *   hostset.c         makes blobs of host names       policy_c.c        writes the tables as C
+ *   policy_audit.c    explain, lint, diff             policy_space.c    compares all requests of two policies
+ *   policy_command.c  `miniproxy policy …`
  */
 #ifndef DESKTOP_POLICY_H
 #define DESKTOP_POLICY_H
@@ -23,9 +24,12 @@ struct place {
 };
 
 /* The name of a set in the text, or of none: a set written within a rule has its text instead. Sets of the tables are
- * known by their address, which is a struct miniproxy_nets, _hosts, _ranges, _texts or _times. */
+ * known by their address, which is a struct miniproxy_nets, _hosts, _ranges, _texts or _times. Equal sets share one
+ * address, of which the first name in the list is as good as any. One `net` that opens special-purpose addresses and
+ * others too is two sets of the same name. */
 struct set_name {
-    const void *set;
+    const void *set;  /* NULL: no rule uses a set of this name, neither by itself nor in another set */
+    const char *kind; /* "net", "hosts", …, "group": the word that its statement begins with */
     const char *name;
     struct place place;
 };
@@ -43,6 +47,15 @@ struct rule_origin {
     const char *text; /* the rule as written, on one line */
 };
 
+/* What a file of host names had beside them. */
+struct host_list_note {
+    struct host_list_note *next;
+    const char *file;
+    size_t names;   /* that it gave, repeated ones included */
+    size_t skipped; /* lines that say nothing about whole hosts */
+    size_t exceptions; /* of those: lines that begin with @@ */
+};
+
 /* A policy that has been read. Everything belongs to it. */
 struct compiled {
     struct miniproxy_policy policy;
@@ -51,8 +64,10 @@ struct compiled {
     size_t set_count;
     struct host_names *hosts;
     size_t host_count;
-    char *const *group_names; /* 15, of struct miniproxy_user.groups: the users that a rule names, or NULL */
-    struct arena *arena;      /* all memory */
+    const char *group_names[15]; /* of the bits of struct miniproxy_user.groups: the users that a rule names, or NULL */
+    unsigned written_rules;      /* in the text */
+    const struct host_list_note *notes;
+    struct arena *arena;         /* all memory */
 };
 
 /* Read a policy, with all files it includes. NULL: lines on `errors` have said where and why, "FILE:LINE:COLUMN:
@@ -60,8 +75,12 @@ struct compiled {
 struct compiled *policy_read(const char *file, FILE *errors);
 void policy_free(struct compiled *c);
 
-/* Write the tables as one C file that defines `const struct miniproxy_policy NAME`. */
-bool policy_write_c(const struct compiled *c, const char *name, FILE *out);
+/* Write the tables as one C file that defines `const struct miniproxy_policy NAME`, with an array for hits or without.
+ * False: writing failed. */
+bool policy_write_c(const struct compiled *c, const char *name, bool hits, FILE *out);
+
+/* Say what the tables take in the flash of a 32-bit target. Returns the sum, in octets. */
+size_t policy_print_size(const struct compiled *c, FILE *out);
 
 /* The audit. Each writes its findings to `out` and returns how many there are. */
 unsigned policy_lint(const struct compiled *c, FILE *out);

@@ -17,7 +17,8 @@ enum { ENTRY_LEN = MINIPROXY_SALT_LEN + MINIPROXY_DIGEST_LEN };
 #define TEXT_OF(value) #value
 #define NUMBER(macro) TEXT_OF(macro)
 
-static const char line_expected[] = "expected NAME:sha256:SALT:DIGEST, as \"miniproxy hash NAME\" prints it";
+static const char hash_expected[] = "expected pbkdf2:ROUNDS:SALT:DIGEST or sha256:SALT:DIGEST behind the name, as "
+                                    "\"miniproxy hash NAME\" prints it";
 
 bool random_bytes(void *out, size_t len)
 {
@@ -70,7 +71,7 @@ static const char *make_entry(uint8_t entry[ENTRY_LEN], const char *name, const 
 }
 
 /* Each user is one block: entry, then name. The list grows at powers of two. */
-const char *users_add(struct users *users, const char *name, const uint8_t entry[])
+const char *users_add(struct users *users, const char *name, const uint8_t entry[], uint32_t rounds)
 {
     size_t size = strlen(name) + 1, count = users->count;
     const char *problem = name_problem(name);
@@ -87,7 +88,7 @@ const char *users_add(struct users *users, const char *name, const uint8_t entry
     if (block == NULL) return "expected more memory";
     memcpy(block, entry, ENTRY_LEN);
     memcpy(block + ENTRY_LEN, name, size);
-    list[count] = (struct miniproxy_user){.name = (char *)block + ENTRY_LEN, .digest = block};
+    list[count] = (struct miniproxy_user){.name = (char *)block + ENTRY_LEN, .digest = block, .rounds = rounds};
     users->count++;
     return NULL;
 }
@@ -96,13 +97,15 @@ const char *users_add_password(struct users *users, const char *name, const char
 {
     uint8_t entry[ENTRY_LEN];
     const char *problem = make_entry(entry, name, password);
-    return problem != NULL ? problem : users_add(users, name, entry);
+    return problem != NULL ? problem : users_add(users, name, entry, 0);
 }
 
 bool users_copy(struct users *users, const struct users *from)
 {
-    for (unsigned i = 0; i < from->count; i++)
-        if (users_add(users, from->list[i].name, from->list[i].digest) != NULL) return false;
+    for (unsigned i = 0; i < from->count; i++) {
+        const struct miniproxy_user *u = &from->list[i];
+        if (users_add(users, u->name, u->digest, u->rounds) != NULL) return false;
+    }
     return true;
 }
 
@@ -134,22 +137,47 @@ static bool from_hex(uint8_t *out, size_t len, const char *text)
     return true;
 }
 
+/* "ROUNDS:" at *text, which moves behind it. */
+static bool parse_rounds(const char **text, uint32_t *rounds)
+{
+    const char *p = *text;
+    uint32_t n = 0;
+    for (; *p >= '0' && *p <= '9' && n <= USERS_ROUNDS_MAX; p++) n = 10 * n + (uint32_t)(*p - '0');
+    if (*p != ':' || n == 0 || n > USERS_ROUNDS_MAX) return false;
+    *text = p + 1;
+    *rounds = n;
+    return true;
+}
+
+const char *users_parse_hash(const char *text, uint8_t entry[], uint32_t *rounds)
+{
+    static const char fast[] = "sha256:", slow[] = "pbkdf2:";
+    const size_t salt_len = 2 * MINIPROXY_SALT_LEN;
+    *rounds = 0;
+    if (strncmp(text, fast, sizeof fast - 1) == 0) {
+        text += sizeof fast - 1;
+    } else if (strncmp(text, slow, sizeof slow - 1) == 0) {
+        text += sizeof slow - 1;
+        if (!parse_rounds(&text, rounds)) return "expected 1 to " NUMBER(USERS_ROUNDS_MAX) " rounds behind pbkdf2:";
+    } else {
+        return hash_expected;
+    }
+    if (strlen(text) != salt_len + 1 + 2 * MINIPROXY_DIGEST_LEN || text[salt_len] != ':') return hash_expected;
+    if (!from_hex(entry, MINIPROXY_SALT_LEN, text)) return hash_expected;
+    return from_hex(entry + MINIPROXY_SALT_LEN, MINIPROXY_DIGEST_LEN, text + salt_len + 1) ? NULL : hash_expected;
+}
+
 /* One line of the file, which is changed. NULL, or what would have been right. */
 static const char *add_line(struct users *users, char *line)
 {
-    static const char scheme[] = "sha256:";
     uint8_t entry[ENTRY_LEN];
-    char *hash = strchr(line, ':'), *digest;
-    if (hash == NULL) return line_expected;
+    uint32_t rounds;
+    char *hash = strchr(line, ':');
+    const char *problem;
+    if (hash == NULL) return hash_expected;
     *hash++ = '\0';
-    if (strncmp(hash, scheme, sizeof scheme - 1) != 0) return line_expected;
-    hash += sizeof scheme - 1;
-    digest = strchr(hash, ':');
-    if (digest == NULL || digest - hash != 2 * MINIPROXY_SALT_LEN) return line_expected;
-    if (strlen(++digest) != 2 * MINIPROXY_DIGEST_LEN) return line_expected;
-    if (!from_hex(entry, MINIPROXY_SALT_LEN, hash)) return line_expected;
-    if (!from_hex(entry + MINIPROXY_SALT_LEN, MINIPROXY_DIGEST_LEN, digest)) return line_expected;
-    return users_add(users, line, entry);
+    problem = users_parse_hash(hash, entry, &rounds);
+    return problem != NULL ? problem : users_add(users, line, entry, rounds);
 }
 
 /* Take the end of line off. False: the line has a NUL inside, and is no text. */
@@ -174,7 +202,7 @@ bool users_load(struct users *users, const char *file)
     }
     while (problem == NULL && (len = getline(&line, &room, f)) >= 0) {
         number++;
-        if (!chop(line, (size_t)len)) problem = line_expected;
+        if (!chop(line, (size_t)len)) problem = hash_expected;
         else if (line[strspn(line, " \t")] != '\0' && line[0] != '#') problem = add_line(users, line);
     }
     if (problem == NULL && ferror(f)) problem = strerror(errno);

@@ -11,3 +11,4 @@
 #define MINIPROXY_CHUNK_EXT_MAX 64
 #define MINIPROXY_INTERIM_MAX 3
 #define MINIPROXY_ASSERT(condition) ((condition) ? (void)0 : abort())
+#define MINIPROXY_WITH_CONDITIONS 1

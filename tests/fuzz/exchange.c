@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Coverage-guided fuzzing of whole exchanges: the input is what a client and its origins send, and how it is cut into pieces.
+/* Coverage-guided fuzzing of whole exchanges: the input is what a client and its origins send, and how it is cut into
+ * pieces.
  *
  *   octet 0      how many octets one recv gives at most, less one
  *   octet 1      how many octets one send takes at most, less one
@@ -123,16 +124,23 @@ static void fuzz_close(void *port, struct miniproxy_conn *c, bool hard)
 
 static const struct miniproxy_port port = {fuzz_accept, fuzz_resolve, fuzz_connect, fuzz_recv,
                                            fuzz_send,   fuzz_finish,  fuzz_close};
+static const char *const no[] = {"/no"}, *const bot[] = {"bot", "x/"}, *const video[] = {"video/", "a/b"};
+static const struct miniproxy_texts paths = {no, 1}, agents = {bot, 2}, types = {video, 2};
+static const struct miniproxy_also on_paths = {.paths = &paths}, on_agents = {.agents = &agents},
+                                   on_types = {.types = &types};
 static const struct miniproxy_rule rules[] = {
-    {.verdict = MINIPROXY_DENY, .also = &(const struct miniproxy_also){.paths = &(const struct miniproxy_texts){(const char *const[]){"/no"}, 1}}},
+    {.verdict = MINIPROXY_DENY, .also = &on_paths},
+    {.verdict = MINIPROXY_DENY, .also = &on_agents},
+    {.verdict = MINIPROXY_DENY, .also = &on_types},
     {.verdict = MINIPROXY_ALLOW, .port = {1, 65535}},
 };
 static const struct miniproxy_rule login_rules[] = {
     {.verdict = MINIPROXY_ALLOW, .users = MINIPROXY_AUTHENTICATED, .port = {1, 65535}},
 };
 static const struct miniproxy_user users[] = {{.name = "a", .password = "b"}};
-static const struct miniproxy_policy policy = {.rules = rules, .rule_count = 2};
-static const struct miniproxy_policy login_policy = {login_rules, users, 1, 1};
+static const struct miniproxy_policy policy = {.rules = rules, .rule_count = 4};
+static const struct miniproxy_policy login_policy = {
+    .rules = login_rules, .users = users, .rule_count = 1, .user_count = 1};
 
 static void on_event(void *app, const struct miniproxy_event *e)
 {
