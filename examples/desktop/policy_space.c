@@ -26,7 +26,7 @@ struct cut {
     uint64_t *signatures;
     unsigned count, room, words;
     unsigned *buckets, bucket_count; /* hash table over signatures, atom + 1 */
-    unsigned alone; /* so many atoms, the first ones, are never those of another value */
+    unsigned alone;                  /* so many atoms, the first ones, are never those of another value */
 };
 
 struct rule_boxes {
@@ -36,7 +36,7 @@ struct rule_boxes {
 struct space {
     const struct compiled *policies[2];
     unsigned policy_count;
-    struct cut cuts[KINDS];
+    struct cut cuts[PROPERTIES];
     unsigned first_word[DIMENSIONS + 1];
     struct rule_boxes *boxes[2];
     const uint64_t *all[3]; /* requests that exist, in parts: their union is not a box */
@@ -89,7 +89,7 @@ static bool same_condition(const struct miniproxy_rule *a, const struct miniprox
 }
 
 /* The condition of this kind that a rule has. False: none, it matches all atoms. */
-static bool take_condition(enum kind kind, const struct miniproxy_rule *r, struct miniproxy_rule *c,
+static bool take_condition(enum property kind, const struct miniproxy_rule *r, struct miniproxy_rule *c,
                            struct miniproxy_also *also)
 {
     const struct miniproxy_also *from = also_of(r);
@@ -97,18 +97,18 @@ static bool take_condition(enum kind kind, const struct miniproxy_rule *r, struc
     memset(also, 0, sizeof *also);
     c->verdict = MINIPROXY_DENY;
     switch (kind) {
-    case KIND_CLIENT: c->clients = r->clients; return r->clients != NULL;
-    case KIND_ADDRESS: c->to = r->to; return r->to != NULL;
-    case KIND_HOST: c->hosts = r->hosts; return r->hosts != NULL;
-    case KIND_PORT:
+    case PROPERTY_CLIENT: c->clients = r->clients; return r->clients != NULL;
+    case PROPERTY_ADDRESS: c->to = r->to; return r->to != NULL;
+    case PROPERTY_HOST: c->hosts = r->hosts; return r->hosts != NULL;
+    case PROPERTY_PORT:
         also->ports = from->ports;
         if (from->ports == NULL) memcpy(c->port, r->port, sizeof c->port);
         c->also = from->ports != NULL ? also : NULL;
         return from->ports != NULL || r->port[0] != 0 || r->port[1] != 0;
-    case KIND_PATH: also->paths = from->paths; break;
-    case KIND_AGENT: also->agents = from->agents; break;
-    case KIND_TYPE: also->types = from->types; break;
-    case KIND_TIME: /* an unknown time matches DENY only */
+    case PROPERTY_PATH: also->paths = from->paths; break;
+    case PROPERTY_AGENT: also->agents = from->agents; break;
+    case PROPERTY_TYPE: also->types = from->types; break;
+    case PROPERTY_TIME: /* an unknown time matches DENY only */
         also->times = from->times;
         c->verdict = r->verdict;
         c->special_purpose = 1;
@@ -120,7 +120,7 @@ static bool take_condition(enum kind kind, const struct miniproxy_rule *r, struc
 }
 
 /* Which condition of a kind a rule has, -1: none. */
-static int find_condition(const struct space *s, enum kind kind, const struct miniproxy_rule *r)
+static int find_condition(const struct space *s, enum property kind, const struct miniproxy_rule *r)
 {
     const struct cut *cut = &s->cuts[kind];
     struct miniproxy_rule c;
@@ -131,7 +131,7 @@ static int find_condition(const struct space *s, enum kind kind, const struct mi
     return -1;
 }
 
-static void add_condition(struct space *s, enum kind kind, const struct miniproxy_rule *r)
+static void add_condition(struct space *s, enum property kind, const struct miniproxy_rule *r)
 {
     struct cut *cut = &s->cuts[kind];
     struct miniproxy_rule c, *list;
@@ -178,18 +178,18 @@ static void begin_question(struct miniproxy_question *q)
     q->minute_of_week = -1;
 }
 
-static void put_value(struct miniproxy_question *q, enum kind kind, const struct value *v)
+static void put_value(struct miniproxy_question *q, enum property kind, const struct value *v)
 {
     size_t len = v->text != NULL ? strlen(v->text) : 0;
     switch (kind) {
-    case KIND_CLIENT: q->client = &v->addr; break;
-    case KIND_ADDRESS: q->address = &v->addr; break;
-    case KIND_HOST: q->host = v->text; break;
-    case KIND_PORT: q->port = (uint16_t)v->number; break;
-    case KIND_PATH: q->path = v->text, q->path_len = len; break;
-    case KIND_AGENT: q->agent = v->text, q->agent_len = len; break;
-    case KIND_TYPE: q->type = v->text, q->type_len = len; break;
-    case KIND_TIME: q->minute_of_week = v->number; break;
+    case PROPERTY_CLIENT: q->client = &v->addr; break;
+    case PROPERTY_ADDRESS: q->address = &v->addr; break;
+    case PROPERTY_HOST: q->host = v->text; break;
+    case PROPERTY_PORT: q->port = (uint16_t)v->number; break;
+    case PROPERTY_PATH: q->path = v->text, q->path_len = len; break;
+    case PROPERTY_AGENT: q->agent = v->text, q->agent_len = len; break;
+    case PROPERTY_TYPE: q->type = v->text, q->type_len = len; break;
+    case PROPERTY_TIME: q->minute_of_week = v->number; break;
     default: break;
     }
 }
@@ -232,7 +232,7 @@ static bool grow(struct space *s, struct cut *cut)
 }
 
 /* The atom with this signature; new unless there is one. */
-static void add_atom(struct space *s, enum kind kind, const struct value *v, const uint64_t *signature)
+static void add_atom(struct space *s, enum property kind, const struct value *v, const uint64_t *signature)
 {
     struct cut *cut = &s->cuts[kind];
     unsigned at, known;
@@ -240,8 +240,8 @@ static void add_atom(struct space *s, enum kind kind, const struct value *v, con
     if (cut->count == cut->room && !grow(s, cut)) return;
     at = hash_words(signature, cut->words) % cut->bucket_count;
     for (; (known = cut->buckets[at]) != 0; at = (at + 1) % cut->bucket_count) {
-        if (known <= cut->alone || memcmp(cut->signatures + (size_t)(known - 1) * cut->words, signature,
-                                          cut->words * sizeof *signature) != 0)
+        if (known <= cut->alone ||
+            memcmp(cut->signatures + (size_t)(known - 1) * cut->words, signature, cut->words * sizeof *signature) != 0)
             continue;
         if (v->rank < cut->values[known - 1].rank) cut->values[known - 1] = *v;
         return;
@@ -260,7 +260,7 @@ static bool signature_has(const struct cut *cut, unsigned atom, unsigned conditi
     return (cut->signatures[(size_t)atom * cut->words + condition / 64] >> condition % 64 & 1) != 0;
 }
 
-static void sign(const struct space *s, enum kind kind, const struct value *v, uint64_t *signature)
+static void sign(const struct space *s, enum property kind, const struct value *v, uint64_t *signature)
 {
     const struct cut *cut = &s->cuts[kind];
     struct miniproxy_question q;
@@ -271,14 +271,14 @@ static void sign(const struct space *s, enum kind kind, const struct value *v, u
         if (core_matches(&cut->conditions[i], &q)) signature[i / 64] |= (uint64_t)1 << i % 64;
 }
 
-static void add_value(struct space *s, enum kind kind, const struct value *v)
+static void add_value(struct space *s, enum property kind, const struct value *v)
 {
     uint64_t signature[CONDITIONS_MAX / 64 + 1];
     sign(s, kind, v, signature);
     add_atom(s, kind, v, signature);
 }
 
-static void add_text(struct space *s, enum kind kind, const char *text, unsigned rank)
+static void add_text(struct space *s, enum property kind, const char *text, unsigned rank)
 {
     if (!s->no_memory) add_value(s, kind, &(struct value){.text = text, .rank = rank});
 }
@@ -367,7 +367,7 @@ static const struct {
 enum { EMBEDDED = sizeof embedded / sizeof embedded[0] };
 
 /* An example inside a network looks better with a host part. */
-static void add_address(struct space *s, enum kind kind, const uint8_t *ip, const uint8_t *end, unsigned family)
+static void add_address(struct space *s, enum property kind, const uint8_t *ip, const uint8_t *end, unsigned family)
 {
     struct value v = {.addr.family = (uint8_t)family};
     size_t len = family == 4 ? 4 : 16;
@@ -381,13 +381,13 @@ static void add_address(struct space *s, enum kind kind, const uint8_t *ip, cons
     add_value(s, kind, &v);
 }
 
-static void cut_addresses(struct space *s, enum kind kind)
+static void cut_addresses(struct space *s, enum property kind)
 {
     static const uint8_t zero[16], nicer[][4] = {{192, 168, 1, 10}, {10, 0, 0, 10}, {93, 184, 215, 14}};
     struct points v4 = {0}, v6 = {0};
     struct cut *cut = &s->cuts[kind];
     for (unsigned i = 0; i < cut->condition_count; i++)
-        add_net_points(&v4, &v6, kind == KIND_CLIENT ? cut->conditions[i].clients : cut->conditions[i].to);
+        add_net_points(&v4, &v6, kind == PROPERTY_CLIENT ? cut->conditions[i].clients : cut->conditions[i].to);
     add_point(&v4, zero, 0, 4, NULL);
     add_point(&v6, zero, 0, 16, NULL);
     sort_points(&v4);
@@ -420,7 +420,8 @@ static bool can_be_asked_for(const char *name)
         if ((name[i] < 'a' || name[i] > 'z') && (name[i] < '0' || name[i] > '9') && strchr(".-_", name[i]) == NULL)
             return false;
     }
-    for (label = len; label > 0 && name[label - 1] != '.'; label--) {}
+    for (label = len; label > 0 && name[label - 1] != '.'; label--) {
+    }
     return strspn(name + label, "0123456789") != strlen(name + label); /* not an address in odd spelling */
 }
 
@@ -429,9 +430,9 @@ static void add_name(struct space *s, const char *name)
     const char *below;
     bool suffix = *name == '.';
     name += suffix;
-    if (can_be_asked_for(name)) add_text(s, KIND_HOST, name, suffix);
+    if (can_be_asked_for(name)) add_text(s, PROPERTY_HOST, name, suffix);
     below = strlen(name) + sizeof fresh <= 253 ? join(s, "unlisted-name.", name) : join(s, "x.", name);
-    if (below != NULL && can_be_asked_for(below)) add_text(s, KIND_HOST, below, suffix ? 2 : 3);
+    if (below != NULL && can_be_asked_for(below)) add_text(s, PROPERTY_HOST, below, suffix ? 2 : 3);
 }
 
 /* The names behind a set, or NULL: not known. */
@@ -445,13 +446,13 @@ static const struct host_names *names_behind(const struct space *s, const struct
 
 static void cut_hosts(struct space *s)
 {
-    struct cut *cut = &s->cuts[KIND_HOST];
-    add_atom(s, KIND_HOST, &(struct value){.rank = 9}, no_signature);
+    struct cut *cut = &s->cuts[PROPERTY_HOST];
+    add_atom(s, PROPERTY_HOST, &(struct value){.rank = 9}, no_signature);
     cut->alone = 1;
     /* a list may have the whole of a top-level domain, hardly of all three */
-    add_text(s, KIND_HOST, "www.unlisted-name.example", 0);
-    add_text(s, KIND_HOST, "www.unlisted-name.test", 1);
-    add_text(s, KIND_HOST, "unlisted-name", 4);
+    add_text(s, PROPERTY_HOST, "www.unlisted-name.example", 0);
+    add_text(s, PROPERTY_HOST, "www.unlisted-name.test", 1);
+    add_text(s, PROPERTY_HOST, "unlisted-name", 4);
     for (unsigned i = 0; i < cut->condition_count && s->problem == NULL; i++) {
         const struct miniproxy_hosts *set = cut->conditions[i].hosts;
         const struct host_names *names = names_behind(s, set);
@@ -472,35 +473,35 @@ static bool can_be_sent(const char *text, const char *never)
 
 static void cut_paths(struct space *s)
 {
-    struct cut *cut = &s->cuts[KIND_PATH];
-    add_text(s, KIND_PATH, "/", 0);
-    add_text(s, KIND_PATH, "?", 5);
+    struct cut *cut = &s->cuts[PROPERTY_PATH];
+    add_text(s, PROPERTY_PATH, "/", 0);
+    add_text(s, PROPERTY_PATH, "?", 5);
     for (unsigned i = 0; i < cut->condition_count; i++) {
         const struct miniproxy_texts *paths = cut->conditions[i].also->paths;
         for (unsigned n = 0; n < paths->count; n++) {
             const char *path = paths->list[n];
             if (!can_be_sent(path, " #")) continue;
-            if (*path == '/' || *path == '?') add_text(s, KIND_PATH, path, 1);
-            if (path[0] == '/' && path[1] == '?') add_text(s, KIND_PATH, path + 1, 4);
+            if (*path == '/' || *path == '?') add_text(s, PROPERTY_PATH, path, 1);
+            if (path[0] == '/' && path[1] == '?') add_text(s, PROPERTY_PATH, path + 1, 4);
         }
     }
 }
 
 static void cut_types(struct space *s)
 {
-    struct cut *cut = &s->cuts[KIND_TYPE];
-    add_atom(s, KIND_TYPE, &(struct value){.text = NULL}, no_signature);
+    struct cut *cut = &s->cuts[PROPERTY_TYPE];
+    add_atom(s, PROPERTY_TYPE, &(struct value){.text = NULL}, no_signature);
     cut->alone = 1;
     if (cut->condition_count == 0) return;
-    add_text(s, KIND_TYPE, "application/x-unlisted", 0);
-    add_text(s, KIND_TYPE, "", 7);
+    add_text(s, PROPERTY_TYPE, "application/x-unlisted", 0);
+    add_text(s, PROPERTY_TYPE, "", 7);
     for (unsigned i = 0; i < cut->condition_count; i++) {
         const struct miniproxy_texts *types = cut->conditions[i].also->types;
         for (unsigned n = 0; n < types->count; n++) {
             const char *type = types->list[n];
             size_t len = strlen(type);
             if (!can_be_sent(type, "")) continue;
-            add_text(s, KIND_TYPE, len > 0 && type[len - 1] == '/' ? join(s, type, "x-unlisted") : type, 1);
+            add_text(s, PROPERTY_TYPE, len > 0 && type[len - 1] == '/' ? join(s, type, "x-unlisted") : type, 1);
         }
     }
 }
@@ -511,7 +512,7 @@ static void cut_types(struct space *s)
 static const char *separator(struct space *s)
 {
     static const char candidates[] = "|~^`_!$&'*+#%-.,;:/()<>@[]{}=?\"\\0123456789abcdefghijklmnopqrstuvwxyz ";
-    const struct cut *cut = &s->cuts[KIND_AGENT];
+    const struct cut *cut = &s->cuts[PROPERTY_AGENT];
     for (const char *c = candidates; *c != '\0'; c++) {
         bool is_used = false;
         for (unsigned i = 0; i < cut->condition_count; i++) {
@@ -527,22 +528,22 @@ static const char *separator(struct space *s)
 /* Every union of the signatures of parts is one of a user agent. */
 static void cut_agents(struct space *s)
 {
-    struct cut *cut = &s->cuts[KIND_AGENT];
+    struct cut *cut = &s->cuts[PROPERTY_AGENT];
     const char *between = cut->condition_count > 0 ? separator(s) : "";
-    add_atom(s, KIND_AGENT, &(struct value){.text = NULL}, no_signature);
-    if (cut->condition_count > 0) add_text(s, KIND_AGENT, "", 8);
+    add_atom(s, PROPERTY_AGENT, &(struct value){.text = NULL}, no_signature);
+    if (cut->condition_count > 0) add_text(s, PROPERTY_AGENT, "", 8);
     for (unsigned i = 0; i < cut->condition_count && between != NULL; i++) {
         const struct miniproxy_texts *agents = cut->conditions[i].also->agents;
         for (unsigned n = 0; n < agents->count; n++) {
             const char *part = agents->list[n], *joined;
             unsigned before = cut->count;
             if (!can_be_sent(part, "") || s->no_memory || s->problem != NULL) continue;
-            add_text(s, KIND_AGENT, part, 0);
+            add_text(s, PROPERTY_AGENT, part, 0);
             for (unsigned a = 1; a < before; a++) {
                 const char *old = cut->values[a].text;
                 if (old == NULL || *old == '\0') continue;
                 joined = join(s, join(s, old, between), part);
-                add_text(s, KIND_AGENT, joined, (unsigned)strlen(joined));
+                add_text(s, PROPERTY_AGENT, joined, (unsigned)strlen(joined));
             }
             if (cut->count > AGENT_ATOMS_MAX) s->problem = "too many combinations of user agents";
         }
@@ -554,17 +555,17 @@ static void cut_agents(struct space *s)
 static void cut_ports(struct space *s)
 {
     static const int usual[] = {443, 80, 8080, 25, 22, 1, 65535};
-    struct cut *cut = &s->cuts[KIND_PORT];
+    struct cut *cut = &s->cuts[PROPERTY_PORT];
     for (unsigned i = 0; i < sizeof usual / sizeof usual[0]; i++)
-        add_value(s, KIND_PORT, &(struct value){.number = usual[i], .rank = i});
+        add_value(s, PROPERTY_PORT, &(struct value){.number = usual[i], .rank = i});
     for (unsigned i = 0; i < cut->condition_count; i++) {
         const struct miniproxy_rule *c = &cut->conditions[i];
         const struct miniproxy_range own = {c->port[0], c->port[1]};
         const struct miniproxy_ranges ranges = c->also != NULL ? *c->also->ports : (struct miniproxy_ranges){&own, 1};
         for (unsigned n = 0; n < ranges.count; n++) {
             int first = ranges.list[n].first, after = ranges.list[n].last + 1;
-            if (first > 0) add_value(s, KIND_PORT, &(struct value){.number = first, .rank = 9});
-            if (after < 65536) add_value(s, KIND_PORT, &(struct value){.number = after, .rank = 9});
+            if (first > 0) add_value(s, PROPERTY_PORT, &(struct value){.number = first, .rank = 9});
+            if (after < 65536) add_value(s, PROPERTY_PORT, &(struct value){.number = after, .rank = 9});
         }
     }
 }
@@ -572,17 +573,19 @@ static void cut_ports(struct space *s)
 static void cut_times(struct space *s)
 {
     enum { WEEK = 7 * 1440 };
-    struct cut *cut = &s->cuts[KIND_TIME];
-    add_value(s, KIND_TIME, &(struct value){.number = 12 * 60});
-    add_value(s, KIND_TIME, &(struct value){.number = 0, .rank = 1});
-    add_value(s, KIND_TIME, &(struct value){.number = -1, .rank = 9});
+    struct cut *cut = &s->cuts[PROPERTY_TIME];
+    add_value(s, PROPERTY_TIME, &(struct value){.number = 12 * 60});
+    add_value(s, PROPERTY_TIME, &(struct value){.number = 0, .rank = 1});
+    add_value(s, PROPERTY_TIME, &(struct value){.number = -1, .rank = 9});
     for (unsigned i = 0; i < cut->condition_count; i++) {
         const struct miniproxy_times *times = cut->conditions[i].also->times;
         for (unsigned n = 0; n < times->count; n++)
             for (int day = 0; day < 7; day++) {
-                add_value(s, KIND_TIME, &(struct value){.number = (day * 1440 + times->list[n].from) % WEEK, .rank = 2});
-                add_value(s, KIND_TIME, &(struct value){.number = (day * 1440 + times->list[n].to) % WEEK, .rank = 2});
-                add_value(s, KIND_TIME, &(struct value){.number = day * 1440, .rank = 2});
+                add_value(s, PROPERTY_TIME,
+                          &(struct value){.number = (day * 1440 + times->list[n].from) % WEEK, .rank = 2});
+                add_value(s, PROPERTY_TIME,
+                          &(struct value){.number = (day * 1440 + times->list[n].to) % WEEK, .rank = 2});
+                add_value(s, PROPERTY_TIME, &(struct value){.number = day * 1440, .rank = 2});
             }
     }
 }
@@ -597,7 +600,7 @@ static int find_user(const struct compiled *c, const char *name)
 /* Users that all policies have, by their groups; a policy without users looks at no login. */
 static void cut_users(struct space *s)
 {
-    add_atom(s, KIND_USER, &(struct value){.user = {-1, -1}}, (uint64_t[]){0});
+    add_atom(s, PROPERTY_USER, &(struct value){.user = {-1, -1}}, (uint64_t[]){0});
     for (unsigned p = 0; p < s->policy_count; p++) {
         const struct miniproxy_policy *policy = &s->policies[p]->policy;
         for (unsigned i = 0; i < policy->user_count; i++) {
@@ -608,10 +611,11 @@ static void cut_users(struct space *s)
                 const struct compiled *c = s->policies[other];
                 v.user[other] = find_user(c, v.text);
                 if (v.user[other] < 0) everywhere &= c->policy.user_count == 0;
-                else signature |= (uint64_t)(c->policy.users[v.user[other]].groups | MINIPROXY_AUTHENTICATED)
-                                  << 16 * other;
+                else
+                    signature |= (uint64_t)(c->policy.users[v.user[other]].groups | MINIPROXY_AUTHENTICATED)
+                                 << 16 * other;
             }
-            if (everywhere) add_atom(s, KIND_USER, &v, &signature);
+            if (everywhere) add_atom(s, PROPERTY_USER, &v, &signature);
         }
     }
 }
@@ -620,20 +624,20 @@ static void cut_all(struct space *s)
 {
     static const struct miniproxy_rule to_special = {.to = &miniproxy_special_purpose};
     static const struct miniproxy_rule connect = {.port = {MINIPROXY_CONNECT_PORT, MINIPROXY_CONNECT_PORT}};
-    for (int kind = 0; kind < KINDS; kind++) {
+    for (int kind = 0; kind < PROPERTIES; kind++) {
         struct cut *cut = &s->cuts[kind];
         for (unsigned p = 0; p < s->policy_count; p++)
             for (unsigned i = 0; i < s->policies[p]->policy.rule_count; i++)
-                add_condition(s, (enum kind)kind, s->policies[p]->policy.rules + i);
-        if (kind == KIND_ADDRESS) add_condition(s, KIND_ADDRESS, &to_special);
-        if (kind == KIND_PORT) add_condition(s, KIND_PORT, &connect);
+                add_condition(s, (enum property)kind, s->policies[p]->policy.rules + i);
+        if (kind == PROPERTY_ADDRESS) add_condition(s, PROPERTY_ADDRESS, &to_special);
+        if (kind == PROPERTY_PORT) add_condition(s, PROPERTY_PORT, &connect);
         cut->words = cut->condition_count / 64 + 1;
     }
     if (s->no_memory || s->problem != NULL) return;
-    s->special_condition = (unsigned)find_condition(s, KIND_ADDRESS, &to_special);
-    s->port_condition = (unsigned)find_condition(s, KIND_PORT, &connect);
-    cut_addresses(s, KIND_CLIENT);
-    cut_addresses(s, KIND_ADDRESS);
+    s->special_condition = (unsigned)find_condition(s, PROPERTY_ADDRESS, &to_special);
+    s->port_condition = (unsigned)find_condition(s, PROPERTY_PORT, &connect);
+    cut_addresses(s, PROPERTY_CLIENT);
+    cut_addresses(s, PROPERTY_ADDRESS);
     cut_users(s);
     cut_ports(s);
     cut_hosts(s);
@@ -641,37 +645,38 @@ static void cut_all(struct space *s)
     cut_agents(s);
     cut_types(s);
     cut_times(s);
-    s->cuts[KIND_METHOD].count = METHODS;
+    s->cuts[PROPERTY_METHOD].count = METHODS;
 }
 
-unsigned space_atoms(const struct space *s, enum kind kind)
+unsigned space_atoms(const struct space *s, enum property kind)
 {
     return s->cuts[kind].count;
 }
 
-const struct value *space_value(const struct space *s, enum kind kind, unsigned atom)
+const struct value *space_value(const struct space *s, enum property kind, unsigned atom)
 {
     return s->cuts[kind].values + atom;
 }
 
 bool space_is_special(const struct space *s, unsigned address_atom)
 {
-    return signature_has(&s->cuts[KIND_ADDRESS], address_atom, s->special_condition);
+    return signature_has(&s->cuts[PROPERTY_ADDRESS], address_atom, s->special_condition);
 }
 
 /* ---- Boxes */
 
 static const struct {
-    enum kind first, second; /* bit of a pair: atom of first * count of second + atom of second */
+    enum property first, second; /* bit of a pair: atom of first * count of second + atom of second */
 } dimensions[DIMENSIONS] = {
-    [DIM_WHO] = {KIND_CLIENT, KIND_USER}, [DIM_WHAT] = {KIND_METHOD, KIND_PORT}, [DIM_HOST] = {KIND_HOST, KINDS},
-    [DIM_ADDRESS] = {KIND_ADDRESS, KINDS}, [DIM_PATH] = {KIND_PATH, KINDS}, [DIM_AGENT] = {KIND_AGENT, KINDS},
-    [DIM_TYPE] = {KIND_TYPE, KINDS}, [DIM_TIME] = {KIND_TIME, KINDS},
+    [DIM_WHO] = {PROPERTY_CLIENT, PROPERTY_USER}, [DIM_WHAT] = {PROPERTY_METHOD, PROPERTY_PORT},
+    [DIM_HOST] = {PROPERTY_HOST, PROPERTIES},     [DIM_ADDRESS] = {PROPERTY_ADDRESS, PROPERTIES},
+    [DIM_PATH] = {PROPERTY_PATH, PROPERTIES},     [DIM_AGENT] = {PROPERTY_AGENT, PROPERTIES},
+    [DIM_TYPE] = {PROPERTY_TYPE, PROPERTIES},     [DIM_TIME] = {PROPERTY_TIME, PROPERTIES},
 };
 
 static unsigned second_count(const struct space *s, unsigned d)
 {
-    return dimensions[d].second == KINDS ? 1 : s->cuts[dimensions[d].second].count;
+    return dimensions[d].second == PROPERTIES ? 1 : s->cuts[dimensions[d].second].count;
 }
 
 static unsigned size_of(const struct space *s, unsigned d)
@@ -738,7 +743,7 @@ static bool keep_one(const void *data, unsigned first, unsigned second)
     return k->keep(k->data, k->is_second ? second : first);
 }
 
-void space_cut(const struct space *s, uint64_t *box, enum kind kind, bool (*keep)(const void *data, unsigned atom),
+void space_cut(const struct space *s, uint64_t *box, enum property kind, bool (*keep)(const void *data, unsigned atom),
                const void *data)
 {
     for (unsigned d = 0; d < DIMENSIONS; d++)
@@ -751,17 +756,17 @@ struct rule_view {
     const struct space *s;
     const struct miniproxy_rule *r;
     unsigned policy;
-    int condition[KINDS];
+    int condition[PROPERTIES];
 };
 
-static bool covers(const struct rule_view *v, enum kind kind, unsigned atom)
+static bool covers(const struct rule_view *v, enum property kind, unsigned atom)
 {
     return v->condition[kind] < 0 || signature_has(&v->s->cuts[kind], atom, (unsigned)v->condition[kind]);
 }
 
 static bool covers_user(const struct rule_view *v, unsigned atom)
 {
-    const struct value *user = space_value(v->s, KIND_USER, atom);
+    const struct value *user = space_value(v->s, PROPERTY_USER, atom);
     int index = user->user[v->policy];
     if (index < 0) return v->r->users == 0;
     return v->r->users == 0 ||
@@ -771,8 +776,8 @@ static bool covers_user(const struct rule_view *v, unsigned atom)
 static bool keep_who(const void *data, unsigned client, unsigned user)
 {
     const struct rule_view *v = data;
-    if (!v->r->either) return covers(v, KIND_CLIENT, client) && covers_user(v, user);
-    return covers_user(v, user) || covers(v, KIND_CLIENT, client);
+    if (!v->r->either) return covers(v, PROPERTY_CLIENT, client) && covers_user(v, user);
+    return covers_user(v, user) || covers(v, PROPERTY_CLIENT, client);
 }
 
 /* A login might help. */
@@ -780,7 +785,7 @@ static bool keep_asked(const void *data, unsigned client, unsigned user)
 {
     const struct rule_view *v = data;
     if (v->r->users == 0 || v->r->verdict == MINIPROXY_DENY || user != USER_NOBODY) return false;
-    return v->r->either ? !covers(v, KIND_CLIENT, client) : covers(v, KIND_CLIENT, client);
+    return v->r->either ? !covers(v, PROPERTY_CLIENT, client) : covers(v, PROPERTY_CLIENT, client);
 }
 
 static bool keep_what(const void *data, unsigned method, unsigned port)
@@ -789,9 +794,10 @@ static bool keep_what(const void *data, unsigned method, unsigned port)
     const struct miniproxy_rule *r = v->r;
     bool is_connect = 1u << method == MINIPROXY_CONNECT;
     if (r->methods != 0 && (r->methods >> method & 1u) == 0) return false;
-    if (is_connect && (v->condition[KIND_PATH] >= 0 || v->condition[KIND_TYPE] >= 0)) return false;
-    if (v->condition[KIND_PORT] >= 0 || !is_connect || r->verdict == MINIPROXY_DENY) return covers(v, KIND_PORT, port);
-    return signature_has(&v->s->cuts[KIND_PORT], port, v->s->port_condition);
+    if (is_connect && (v->condition[PROPERTY_PATH] >= 0 || v->condition[PROPERTY_TYPE] >= 0)) return false;
+    if (v->condition[PROPERTY_PORT] >= 0 || !is_connect || r->verdict == MINIPROXY_DENY)
+        return covers(v, PROPERTY_PORT, port);
+    return signature_has(&v->s->cuts[PROPERTY_PORT], port, v->s->port_condition);
 }
 
 static bool keep_host(const void *data, unsigned host, unsigned unused)
@@ -799,7 +805,7 @@ static bool keep_host(const void *data, unsigned host, unsigned unused)
     const struct rule_view *v = data;
     (void)unused;
     if (v->r->literal && host != HOST_LITERAL) return false;
-    return v->condition[KIND_HOST] < 0 || (host != HOST_LITERAL && covers(v, KIND_HOST, host));
+    return v->condition[PROPERTY_HOST] < 0 || (host != HOST_LITERAL && covers(v, PROPERTY_HOST, host));
 }
 
 static bool keep_address(const void *data, unsigned address, unsigned unused)
@@ -807,33 +813,33 @@ static bool keep_address(const void *data, unsigned address, unsigned unused)
     const struct rule_view *v = data;
     (void)unused;
     if (v->r->verdict == MINIPROXY_ALLOW && !v->r->special_purpose && space_is_special(v->s, address)) return false;
-    return covers(v, KIND_ADDRESS, address);
+    return covers(v, PROPERTY_ADDRESS, address);
 }
 
 static bool keep_path(const void *data, unsigned path, unsigned unused)
 {
     (void)unused;
-    return covers(data, KIND_PATH, path);
+    return covers(data, PROPERTY_PATH, path);
 }
 
 static bool keep_agent(const void *data, unsigned agent, unsigned unused)
 {
     (void)unused;
-    return covers(data, KIND_AGENT, agent);
+    return covers(data, PROPERTY_AGENT, agent);
 }
 
 static bool keep_type(const void *data, unsigned type, unsigned unused)
 {
     const struct rule_view *v = data;
     (void)unused;
-    if (type == TYPE_NOTHING && v->condition[KIND_TYPE] >= 0) return v->r->verdict == MINIPROXY_ALLOW;
-    return covers(v, KIND_TYPE, type);
+    if (type == TYPE_NOTHING && v->condition[PROPERTY_TYPE] >= 0) return v->r->verdict == MINIPROXY_ALLOW;
+    return covers(v, PROPERTY_TYPE, type);
 }
 
 static bool keep_time(const void *data, unsigned time, unsigned unused)
 {
     (void)unused;
-    return covers(data, KIND_TIME, time);
+    return covers(data, PROPERTY_TIME, time);
 }
 
 static void make_boxes(struct space *s, struct rule_boxes *boxes, const struct rule_view *v)
@@ -860,7 +866,8 @@ static void make_all_boxes(struct space *s)
         s->boxes[p] = get(s, (policy->rule_count + 1u) * sizeof *s->boxes[p]);
         for (unsigned i = 0; i < policy->rule_count && !s->no_memory; i++) {
             struct rule_view v = {.s = s, .r = policy->rules + i, .policy = p};
-            for (int kind = 0; kind < KINDS; kind++) v.condition[kind] = find_condition(s, (enum kind)kind, v.r);
+            for (int kind = 0; kind < PROPERTIES; kind++)
+                v.condition[kind] = find_condition(s, (enum property)kind, v.r);
             make_boxes(s, &s->boxes[p][i], &v);
         }
     }
@@ -887,18 +894,18 @@ static void make_existing(struct space *s)
     static const unsigned nothing = TYPE_NOTHING, first = 0;
     uint64_t *box;
     s->all[s->all_count++] = box = space_all(s);
-    if (box == NULL || (s->cuts[KIND_TYPE].count == 1 && s->cuts[KIND_PATH].count == 1)) return;
-    space_cut(s, box, KIND_METHOD, is_connect, NULL);
-    space_cut(s, box, KIND_METHOD, is_head, NULL);
+    if (box == NULL || (s->cuts[PROPERTY_TYPE].count == 1 && s->cuts[PROPERTY_PATH].count == 1)) return;
+    space_cut(s, box, PROPERTY_METHOD, is_connect, NULL);
+    space_cut(s, box, PROPERTY_METHOD, is_head, NULL);
     s->all[s->all_count++] = box = space_all(s);
     if (box == NULL) return;
-    space_cut(s, box, KIND_METHOD, is_connect, s);
-    space_cut(s, box, KIND_TYPE, is_atom, &nothing);
-    space_cut(s, box, KIND_PATH, is_atom, &first);
+    space_cut(s, box, PROPERTY_METHOD, is_connect, s);
+    space_cut(s, box, PROPERTY_TYPE, is_atom, &nothing);
+    space_cut(s, box, PROPERTY_PATH, is_atom, &first);
     s->all[s->all_count++] = box = space_all(s);
     if (box == NULL) return;
-    space_cut(s, box, KIND_METHOD, is_head, s);
-    space_cut(s, box, KIND_TYPE, is_atom, &nothing);
+    space_cut(s, box, PROPERTY_METHOD, is_head, s);
+    space_cut(s, box, PROPERTY_TYPE, is_atom, &nothing);
 }
 
 struct space *space_new(const struct compiled *const *policies, unsigned count, const char **problem)
@@ -1007,7 +1014,7 @@ static unsigned choose_box(const struct search *x, const uint64_t *box, unsigned
 {
     unsigned best = x->out_count;
     *pieces = DIMENSIONS + 1;
-    for (unsigned j = 0; j < x->out_count && *pieces > 0; j++) {
+    for (unsigned j = 0; j<x->out_count && * pieces> 0; j++) {
         unsigned n = 0;
         if (!meets(x->s, box, x->out[j])) continue;
         for (unsigned d = 0; d < DIMENSIONS; d++) n += !contains_in(x->s, x->out[j], box, d);
@@ -1053,33 +1060,34 @@ static enum found search(struct search *x, unsigned depth)
 /* The atoms of one dimension that make the best example. */
 static void choose_atoms(const struct space *s, const uint64_t *box, unsigned d, struct witness *w)
 {
-    enum kind first = dimensions[d].first, second = dimensions[d].second;
+    enum property first = dimensions[d].first, second = dimensions[d].second;
     unsigned best = UINT32_MAX, seconds = second_count(s, d);
     for (unsigned bit = 0; bit < size_of(s, d); bit++) {
         unsigned a = bit / seconds, b = bit % seconds, rank = 0;
         if (!has_bit(s, box, d, bit)) continue;
-        rank += first == KIND_METHOD ? 10 * a : s->cuts[first].values[a].rank;
-        if (second != KINDS) rank += s->cuts[second].values[b].rank;
+        rank += first == PROPERTY_METHOD ? 10 * a : s->cuts[first].values[a].rank;
+        if (second != PROPERTIES) rank += s->cuts[second].values[b].rank;
         if (rank >= best) continue;
         best = rank;
         w->atom[first] = a;
-        if (second != KINDS) w->atom[second] = b;
+        if (second != PROPERTIES) w->atom[second] = b;
     }
 }
 
 static void fill_witness(const struct space *s, struct witness *w)
 {
-    const struct value *user = space_value(s, KIND_USER, w->atom[KIND_USER]);
+    const struct value *user = space_value(s, PROPERTY_USER, w->atom[PROPERTY_USER]);
     struct miniproxy_question *q = &w->question;
     begin_question(q);
-    q->method = (uint16_t)(1u << w->atom[KIND_METHOD]);
-    for (int kind = 0; kind < KINDS; kind++)
-        if (kind != KIND_METHOD) put_value(q, (enum kind)kind, space_value(s, (enum kind)kind, w->atom[kind]));
+    q->method = (uint16_t)(1u << w->atom[PROPERTY_METHOD]);
+    for (int kind = 0; kind < PROPERTIES; kind++)
+        if (kind != PROPERTY_METHOD)
+            put_value(q, (enum property)kind, space_value(s, (enum property)kind, w->atom[kind]));
     w->client = *q->client;
     w->address = *q->address;
     q->client = &w->client;
     q->address = &w->address;
-    if (w->atom[KIND_HOST] == HOST_LITERAL) {
+    if (w->atom[PROPERTY_HOST] == HOST_LITERAL) {
         miniproxy_addr_format(&w->address, w->literal);
         q->host = w->literal;
         q->literal = true;
@@ -1181,7 +1189,8 @@ static bool make_cells(struct space *s, struct cells *cells, unsigned policy, co
     for (unsigned i = 0; i <= t->rule_count && ok; i++) {
         bool is_rule = i < t->rule_count, allows = is_rule && t->rules[i].verdict == MINIPROXY_ALLOW;
         struct cell c = {.outcome = {allows ? MINIPROXY_ALLOWED : MINIPROXY_DENIED, is_rule ? (int)i : -1},
-                         .no_match = i, .no_ask = allows ? 0 : i};
+                         .no_match = i,
+                         .no_ask = allows ? 0 : i};
         if (is_rule) c.in[c.in_count++] = space_matches(s, policy, i);
         ok = add_cell(s, cells, policy, c, out);
         for (unsigned j = 0; j < i && !allows && ok; j++) {

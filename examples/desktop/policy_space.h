@@ -18,16 +18,27 @@
 
 /* Properties of a request. Two of them always come in pairs, so that a rule is one box: clients with users (either is
  * enough for some rules), methods with ports (CONNECT has other ports than the rest). */
-enum kind { KIND_CLIENT, KIND_USER, KIND_METHOD, KIND_PORT, KIND_HOST, KIND_ADDRESS, KIND_PATH, KIND_AGENT, KIND_TYPE,
-            KIND_TIME, KINDS };
+enum property {
+    PROPERTY_CLIENT,
+    PROPERTY_USER,
+    PROPERTY_METHOD,
+    PROPERTY_PORT,
+    PROPERTY_HOST,
+    PROPERTY_ADDRESS,
+    PROPERTY_PATH,
+    PROPERTY_AGENT,
+    PROPERTY_TYPE,
+    PROPERTY_TIME,
+    PROPERTIES
+};
 enum dimension { DIM_WHO, DIM_WHAT, DIM_HOST, DIM_ADDRESS, DIM_PATH, DIM_AGENT, DIM_TYPE, DIM_TIME, DIMENSIONS };
 
 /* Atoms that are the same in every space. */
 enum {
-    USER_NOBODY = 0,  /* KIND_USER: not logged in */
-    HOST_LITERAL = 0, /* KIND_HOST: an IP literal */
-    TYPE_NOTHING = 0, /* KIND_TYPE: the response has no content, and its type is not asked for: allowed if a type could
-                         be. Tunnels and HEAD have nothing else */
+    USER_NOBODY = 0,  /* PROPERTY_USER: not logged in */
+    HOST_LITERAL = 0, /* PROPERTY_HOST: an IP literal */
+    TYPE_NOTHING = 0, /* PROPERTY_TYPE: the response has no content, and its type is not asked for: allowed if a type
+                         could be. Tunnels and HEAD have nothing else */
     METHODS = 9
 };
 
@@ -42,10 +53,10 @@ struct value {
 
 /* One request that stands for all others in the same atoms. */
 struct witness {
-    unsigned atom[KINDS];
+    unsigned atom[PROPERTIES];
     struct miniproxy_addr client, address;
     char literal[MINIPROXY_ADDR_TEXT];
-    const char *user; /* NULL: not logged in */
+    const char *user;                   /* NULL: not logged in */
     struct miniproxy_question question; /* but for the user; type NULL: no content */
     const struct miniproxy_user *users[2];
 };
@@ -59,8 +70,8 @@ struct space;
 struct space *space_new(const struct compiled *const *policies, unsigned count, const char **problem);
 void space_free(struct space *s);
 
-unsigned space_atoms(const struct space *s, enum kind kind);
-const struct value *space_value(const struct space *s, enum kind kind, unsigned atom);
+unsigned space_atoms(const struct space *s, enum property kind);
+const struct value *space_value(const struct space *s, enum property kind, unsigned atom);
 
 /* Boxes belong to the space. What a rule matches; requests without a login that it would allow to some user. */
 const uint64_t *space_matches(const struct space *s, unsigned policy, unsigned rule);
@@ -68,7 +79,7 @@ const uint64_t *space_asks(const struct space *s, unsigned policy, unsigned rule
 /* A copy to be cut down, and the atoms of a property that it is cut down to: those for which `keep` is true. */
 uint64_t *space_copy(struct space *s, const uint64_t *box);
 uint64_t *space_all(struct space *s);
-void space_cut(const struct space *s, uint64_t *box, enum kind kind, bool (*keep)(const void *data, unsigned atom),
+void space_cut(const struct space *s, uint64_t *box, enum property kind, bool (*keep)(const void *data, unsigned atom),
                const void *data);
 /* The same box, but open to all atoms of a dimension. */
 void space_open(const struct space *s, uint64_t *box, enum dimension dimension);

@@ -74,7 +74,7 @@ static const uint16_t method_sets[] = {MINIPROXY_GET, MINIPROXY_CONNECT, MINIPRO
 #define COUNT(list) ((unsigned)(sizeof(list) / sizeof *(list)))
 #define ANY(list) (&(list)[below(COUNT(list))])
 
-enum property { CLIENT = 1, USER = 2, METHOD = 4, PORT = 8, HOST = 16, TO = 32, PATH = 64, AGENT = 128, TYPE = 256, TIME = 512 };
+enum part { CLIENT = 1, USER = 2, METHOD = 4, PORT = 8, HOST = 16, TO = 32, PATH = 64, AGENT = 128, TYPE = 256, TIME = 512 };
 
 struct made {
     struct compiled compiled;
@@ -83,7 +83,7 @@ struct made {
     struct miniproxy_user users[USERS];
 };
 
-static bool has(unsigned properties, enum property p)
+static bool has(unsigned properties, enum part p)
 {
     return (properties & p) != 0 && below(5) < 3;
 }
@@ -145,7 +145,7 @@ struct request {
 static struct request *requests;
 static unsigned request_count;
 
-static unsigned choices(unsigned properties, enum property p, unsigned count)
+static unsigned choices(unsigned properties, enum part p, unsigned count)
 {
     return (properties & p) != 0 ? count : 1;
 }
@@ -248,7 +248,7 @@ static void check_rules(struct space *s, const struct made *m, unsigned properti
         if (found != FOUND) continue;
         if (space_verdict(s, 0, &w, &rule) != (policy->rules[i].verdict ? MINIPROXY_ALLOWED : MINIPROXY_DENIED))
             blame("example has another verdict", seed, (int)i);
-        if (rule != (int)i && !(w.atom[KIND_TYPE] == TYPE_NOTHING && (properties & TYPE) != 0))
+        if (rule != (int)i && !(w.atom[PROPERTY_TYPE] == TYPE_NOTHING && (properties & TYPE) != 0))
             blame("example is another rule's", seed, (int)i);
         if (!decides[i] && (properties & TYPE) == 0) blame("example, where no request was found", seed, (int)i);
     }
@@ -277,7 +277,7 @@ static void tell(void *data, const struct difference *d)
     for (unsigned p = 0; p < 2; p++) {
         int rule = -1;
         enum miniproxy_verdict verdict = space_verdict(g->s, p, &d->witness, &rule);
-        bool knows = rule == d->outcome[p].rule || d->witness.atom[KIND_TYPE] == TYPE_NOTHING;
+        bool knows = rule == d->outcome[p].rule || d->witness.atom[PROPERTY_TYPE] == TYPE_NOTHING;
         if (verdict != d->outcome[p].verdict || !knows) blame("example of a difference is none", g->seed, rule);
     }
 }
