@@ -163,6 +163,19 @@ static bool core_matches(const struct miniproxy_rule *r, const struct miniproxy_
     return r->verdict == MINIPROXY_ALLOW ? verdict == MINIPROXY_ALLOWED : rule == 0;
 }
 
+bool rule_covers(const struct miniproxy_rule *r, enum property property, const struct miniproxy_question *q)
+{
+    struct miniproxy_rule c;
+    struct miniproxy_also also;
+    struct miniproxy_question answered = *q;
+    bool has_one = take_condition(property, r, &c, &also);
+    if (property == PROPERTY_PORT && !has_one)
+        return r->verdict == MINIPROXY_DENY || q->method != MINIPROXY_CONNECT || q->port == MINIPROXY_CONNECT_PORT;
+    if (property == PROPERTY_TYPE && has_one && q->type == NULL) return r->verdict == MINIPROXY_ALLOW;
+    answered.literal = answered.literal && property == PROPERTY_HOST;
+    return !has_one || core_matches(&c, &answered);
+}
+
 /* A request of which only the property that is asked about matters. */
 static void begin_question(struct miniproxy_question *q)
 {
@@ -656,6 +669,18 @@ unsigned space_atoms(const struct space *s, enum property kind)
 const struct value *space_value(const struct space *s, enum property kind, unsigned atom)
 {
     return s->cuts[kind].values + atom;
+}
+
+unsigned space_atom_of(const struct space *s, enum property property, const struct value *v)
+{
+    const struct cut *cut = &s->cuts[property];
+    uint64_t signature[CONDITIONS_MAX / 64 + 1];
+    unsigned atom = cut->alone;
+    sign(s, property, v, signature);
+    while (atom + 1 < cut->count &&
+           memcmp(cut->signatures + (size_t)atom * cut->words, signature, cut->words * sizeof *signature) != 0)
+        atom++;
+    return atom;
 }
 
 bool space_is_special(const struct space *s, unsigned address_atom)

@@ -33,6 +33,10 @@ enum property {
 };
 enum dimension { DIM_WHO, DIM_WHAT, DIM_HOST, DIM_ADDRESS, DIM_PATH, DIM_AGENT, DIM_TYPE, DIM_TIME, DIMENSIONS };
 
+/* Does this condition of a rule, taken alone, match? True if the rule has none. The core is asked. Not for users,
+ * methods and literals. */
+bool rule_covers(const struct miniproxy_rule *r, enum property property, const struct miniproxy_question *q);
+
 /* Atoms that are the same in every space. */
 enum {
     USER_NOBODY = 0,  /* PROPERTY_USER: not logged in */
@@ -85,6 +89,8 @@ void space_cut(const struct space *s, uint64_t *box, enum property kind, bool (*
 void space_open(const struct space *s, uint64_t *box, enum dimension dimension);
 bool space_is_empty(const struct space *s, const uint64_t *box);
 bool space_contains(const struct space *s, const uint64_t *outer, const uint64_t *inner);
+/* The atom that a value lies in; of PROPERTY_HOST, its text is no literal. Not for users and methods. */
+unsigned space_atom_of(const struct space *s, enum property property, const struct value *v);
 bool space_is_special(const struct space *s, unsigned address_atom);
 
 /* A request in all boxes of `in`, and in none of `out`. used (may be NULL): out_count of them; those that were needed
