@@ -55,7 +55,8 @@ static bool is_token(const char *text)
 
 static bool same_word(const char *a, const char *b)
 {
-    for (; *a != '\0' && (*a | 0x20) == (*b | 0x20); a++, b++) {}
+    for (; *a != '\0' && (*a | 0x20) == (*b | 0x20); a++, b++) {
+    }
     return *a == *b;
 }
 
@@ -97,7 +98,8 @@ static bool is_name(const char *name, size_t len)
         label = name[i] == '.' ? 0 : label + 1;
         if (label > 63) return false;
     }
-    for (last = len; last > 0 && name[last - 1] != '.'; last--) {}
+    for (last = len; last > 0 && name[last - 1] != '.'; last--) {
+    }
     return strspn(name + last, "0123456789") < len - last;
 }
 
@@ -112,7 +114,8 @@ static bool read_authority(struct explanation *e, const char *text, size_t len, 
             return expected(e, "an IPv6 address in brackets, as [2001:db8::1]", text);
         e->q.literal = e->brackets = true;
         colon = shut + 1 < end ? shut + 1 : NULL;
-        if (colon != NULL && *colon != ':') return expected(e, "a port behind the brackets, as [2001:db8::1]:443", text);
+        if (colon != NULL && *colon != ':')
+            return expected(e, "a port behind the brackets, as [2001:db8::1]:443", text);
         memcpy(e->host, text + 1, (size_t)(shut - text - 1));
     } else {
         size_t host = colon != NULL ? (size_t)(colon - text) : len;
@@ -120,8 +123,10 @@ static bool read_authority(struct explanation *e, const char *text, size_t len, 
         memcpy(e->host, text, host);
         e->q.literal = miniproxy_addr_parse(&e->address, e->host, host);
         if (!e->q.literal && !is_name(e->host, host))
-            return expected(e, "a host name of letters, digits and hyphens (others as A-labels, xn--...), or an IP "
-                               "address as four numbers", e->host);
+            return expected(e,
+                            "a host name of letters, digits and hyphens (others as A-labels, xn--...), or an IP "
+                            "address as four numbers",
+                            e->host);
     }
     e->q.host = e->host;
     if (e->q.literal) e->q.address = &e->address;
@@ -135,7 +140,8 @@ static bool read_url(struct explanation *e)
     size_t scheme = rest != NULL ? (size_t)(rest - url) : 0, host;
     for (const char *p = url; *p != '\0'; p++)
         if ((unsigned char)*p <= ' ' || *p == 0x7f || *p == '#')
-            return expected(e, "a URL without blanks, control characters and #fragment, which clients do not send", url);
+            return expected(e, "a URL without blanks, control characters and #fragment, which clients do not send",
+                            url);
     if (rest == NULL) {
         if (e->q.method != MINIPROXY_CONNECT)
             return expected(e, "a URL as http://host/path or https://host/ (host:port with CONNECT only)", url);
@@ -144,12 +150,15 @@ static bool read_url(struct explanation *e)
     rest += 3;
     host = strcspn(rest, "/?");
     if (scheme == 5 && memcmp(url, "https", 5) == 0) {
-        fprintf(e->out, "For an https:// URL the client sends CONNECT. The method (%s) and the path are inside the tunnel, "
-                        "where no rule\nsees them.\n", e->text->method);
+        tell(e->out, "", 0,
+             "For an https:// URL the client sends CONNECT. The method (%s) and the path are inside the "
+             "tunnel, where no rule sees them.",
+             e->text->method);
         e->q.method = MINIPROXY_CONNECT;
         return read_authority(e, rest, host, 443);
     }
-    if (scheme != 4 || memcmp(url, "http", 4) != 0) return expected(e, "a URL that begins with http:// or https://", url);
+    if (scheme != 4 || memcmp(url, "http", 4) != 0)
+        return expected(e, "a URL that begins with http:// or https://", url);
     if (e->q.method == MINIPROXY_CONNECT) return expected(e, "host:port for CONNECT", url);
     e->q.path = rest + host;
     e->q.path_len = strlen(e->q.path);
@@ -163,7 +172,8 @@ static bool read_user(struct explanation *e)
     if (strcmp(name, "-") == 0) return true;
     for (unsigned i = 0; i < policy->user_count; i++)
         if (strcmp(policy->users[i].name, name) == 0) e->q.user = &policy->users[i];
-    return e->q.user != NULL || expected(e, "a user of the policy (others get 407 login_failed), or - for nobody", name);
+    return e->q.user != NULL ||
+           expected(e, "a user of the policy (others get 407 login_failed), or - for nobody", name);
 }
 
 static bool read_time(struct explanation *e)
@@ -178,7 +188,8 @@ static bool read_time(struct explanation *e)
     if (day < 7 && hour == text + 3) {
         unsigned h = 99, m = 99;
         char after;
-        if (strlen(hour) >= 5 && strlen(hour) <= 6 && sscanf(hour, " %2u:%2u%c", &h, &m, &after) == 2 && h < 24 && m < 60) {
+        if (strlen(hour) >= 5 && strlen(hour) <= 6 && sscanf(hour, " %2u:%2u%c", &h, &m, &after) == 2 && h < 24 &&
+            m < 60) {
             e->q.minute_of_week = (int)(day * 1440 + h * 60 + m);
             return true;
         }
@@ -331,8 +342,15 @@ static void phrase_reason(struct phrase *p, const struct explanation *e, const s
         return;
     }
     for (size_t i = 0; i < e->count; i++)
+        if (e->trials[i].decided && matches(r, &e->trials[i].q, e->c)) {
+            phrase_add(p, "it would if ");
+            phrase_open_conditions(p, e, r);
+            phrase_add(p, ", but that has been decided by then");
+            return;
+        }
+    for (size_t i = 0; i < e->count; i++)
         if (!e->trials[i].decided && phrase_mismatch(p, e->c, r, &e->trials[i].q)) return;
-    phrase_add(p, "rules before it have decided all cases in which it would");
+    phrase_add(p, "it cannot match such a request");
 }
 
 /* Whether some of the undecided cases would do for another user. */
@@ -360,8 +378,11 @@ static size_t walk_rule(struct explanation *e, int rule, bool show)
         if (!e->trials[i].decided) open++, matched += matches(r, &e->trials[i].q, e->c);
     if (matched == 0) {
         phrase_reason(&p, e, r);
-        if (show) show_rule(e, rule, asks ? "does not match: %s. With a login it could: the client is asked for one."
-                                          : "does not match: %s.", p.text);
+        if (show)
+            show_rule(e, rule,
+                      asks ? "does not match: %s. With a login it could: the client is asked for one."
+                           : "does not match: %s.",
+                      p.text);
         return open;
     }
     phrase_open_conditions(&p, e, r);
@@ -410,6 +431,7 @@ static void phrase_answer(struct phrase *p, const struct compiled *c, const stru
     if (a->cause == MINIPROXY_CAUSE_NONE) return;
     phrase_add(p, ": %u %s", miniproxy_cause_status(a->cause), miniproxy_cause_token(a->cause));
     if (a->cause == MINIPROXY_CAUSE_CONNECT_PORT) phrase_add(p, " (another port could be allowed)");
+    if (a->cause == MINIPROXY_CAUSE_CONTENT_TYPE) phrase_add(p, ", when the response has come");
 }
 
 /* Which of the three open properties the answer depends on. */
@@ -440,8 +462,9 @@ static void phrase_address_atom(struct phrase *p, const struct explanation *e, u
         for (unsigned k = 0; k < count; k++) known |= shown[k] == r->to;
         if (!known) shown[count++] = r->to;
     }
-    if (count == 0) phrase_add(p, space_is_special(e->space, atom) ? "another private or special-purpose address"
-                                                                   : "a public address");
+    if (count == 0)
+        phrase_add(p, space_is_special(e->space, atom) ? "another private or special-purpose address"
+                                                       : "a public address");
     for (unsigned k = 0; k < count; k++) {
         phrase_add(p, k == 0 ? "an address in " : " and in ");
         phrase_nets(p, e->c, shown[k]);
@@ -460,8 +483,7 @@ static void phrase_time_atom(struct phrase *p, const struct explanation *e, unsi
         return;
     }
     for (int minute = 0, from = -1; minute <= WEEK; minute++) {
-        bool is_in = minute < WEEK &&
-                     space_atom_of(e->space, PROPERTY_TIME, &(struct value){.number = minute}) == atom;
+        bool is_in = minute < WEEK && space_atom_of(e->space, PROPERTY_TIME, &(struct value){.number = minute}) == atom;
         if (is_in && from < 0) from = minute;
         if (is_in || from < 0) continue;
         if (ranges++ < 4) {
@@ -507,6 +529,24 @@ static bool is_first_of_its_kind(const struct explanation *e, size_t at, const b
     return true;
 }
 
+/* All cases with the answer of this one, unless an earlier one has it. */
+static void show_answer(struct explanation *e, size_t at, const bool matters[3])
+{
+    const struct answer *answer = &e->trials[at].answer;
+    struct phrase p = {.len = 0};
+    for (size_t i = 0; i < at; i++)
+        if (same_answer(&e->trials[i].answer, answer)) return;
+    phrase_answer(&p, e->c, answer);
+    p.text[0] = (char)(p.text[0] & ~0x20);
+    tell(e->out, "  ", 4, "%s, if", p.text);
+    for (size_t i = at; i < e->count; i++) {
+        p = (struct phrase){.len = 0};
+        if (!same_answer(&e->trials[i].answer, answer) || !is_first_of_its_kind(e, i, matters)) continue;
+        phrase_trial(&p, e, &e->trials[i], matters);
+        tell(e->out, "    - ", 6, "%s", p.text);
+    }
+}
+
 static void show_outcome(struct explanation *e)
 {
     bool matters[3] = {false};
@@ -520,21 +560,9 @@ static void show_outcome(struct explanation *e)
         return;
     }
     fprintf(e->out, "It depends:\n");
-    for (size_t i = 0; i < e->count; i++) {
-        bool said = false;
-        for (size_t j = 0; j < i; j++) said |= same_answer(&e->trials[j].answer, &e->trials[i].answer);
-        if (said) continue;
-        p = (struct phrase){.len = 0};
-        phrase_answer(&p, e->c, &e->trials[i].answer);
-        p.text[0] = (char)(p.text[0] & ~0x20);
-        tell(e->out, "  ", 4, "%s, if", p.text);
-        for (size_t j = i; j < e->count; j++) {
-            struct phrase when = {.len = 0};
-            if (!same_answer(&e->trials[j].answer, &e->trials[i].answer) || !is_first_of_its_kind(e, j, matters)) continue;
-            phrase_trial(&when, e, &e->trials[j], matters);
-            tell(e->out, "    - ", 6, "%s", when.text);
-        }
-    }
+    for (int allowed = 1; allowed >= 0; allowed--)
+        for (size_t i = 0; i < e->count; i++)
+            if ((e->trials[i].answer.cause == MINIPROXY_CAUSE_NONE) == allowed) show_answer(e, i, matters);
 }
 
 static void show_request(struct explanation *e)
@@ -544,8 +572,8 @@ static void show_request(struct explanation *e)
     miniproxy_addr_format(&e->client, text);
     phrase_add(&p, "Client %s, %s%s: %s %s%s%s%s", text, e->q.user != NULL ? "user " : "not logged in",
                e->q.user != NULL ? e->q.user->name : "",
-               e->q.method == MINIPROXY_OTHER ? e->text->method : method_name(e->q.method), e->q.path != NULL ? "http://" : "",
-               e->brackets ? "[" : "", e->host, e->brackets ? "]" : "");
+               e->q.method == MINIPROXY_OTHER ? e->text->method : method_name(e->q.method),
+               e->q.path != NULL ? "http://" : "", e->brackets ? "[" : "", e->host, e->brackets ? "]" : "");
     if (e->q.path == NULL || e->q.port != 80) phrase_add(&p, ":%u", e->q.port);
     if (e->q.path != NULL) phrase_add(&p, "%s", e->q.path);
     if (e->text->address != NULL) phrase_add(&p, ", which resolves to %s", e->text->address);

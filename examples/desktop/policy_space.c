@@ -729,6 +729,11 @@ static bool has_bit(const struct space *s, const uint64_t *box, unsigned d, unsi
     return (box[s->first_word[d] + bit / 64] >> bit % 64 & 1) != 0;
 }
 
+bool space_has_requester(const struct space *s, const uint64_t *box, unsigned client, unsigned user)
+{
+    return has_bit(s, box, DIM_WHO, client * s->cuts[PROPERTY_USER].count + user);
+}
+
 void space_open(const struct space *s, uint64_t *box, enum dimension dimension)
 {
     for (unsigned bit = 0; bit < size_of(s, dimension); bit++) set_bit(s, box, dimension, bit);

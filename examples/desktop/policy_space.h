@@ -87,6 +87,7 @@ void space_cut(const struct space *s, uint64_t *box, enum property kind, bool (*
                const void *data);
 /* The same box, but open to all atoms of a dimension. */
 void space_open(const struct space *s, uint64_t *box, enum dimension dimension);
+bool space_has_requester(const struct space *s, const uint64_t *box, unsigned client, unsigned user);
 bool space_is_empty(const struct space *s, const uint64_t *box);
 bool space_contains(const struct space *s, const uint64_t *outer, const uint64_t *inner);
 /* The atom that a value lies in; of PROPERTY_HOST, its text is no literal. Not for users and methods. */

@@ -60,8 +60,9 @@ void phrase_rule(struct phrase *p, const struct compiled *c, int rule)
 void phrase_rule_text(struct phrase *p, const struct compiled *c, int rule)
 {
     if (rule < 0) phrase_add(p, "no rule (what no rule allows is denied)");
-    else phrase_add(p, "rule %d (%s:%u: %s)", rule, c->origins[rule].place.file, c->origins[rule].place.line,
-                    c->origins[rule].text);
+    else
+        phrase_add(p, "rule %d (%s:%u: %s)", rule, c->origins[rule].place.file, c->origins[rule].place.line,
+                   c->origins[rule].text);
 }
 
 /* Its name, and a bracket to be closed. False: it has none. */
@@ -194,7 +195,7 @@ void phrase_ports(struct phrase *p, const struct compiled *c, const struct minip
     if (named) phrase_add(p, ")");
 }
 
-static const char *const method_names[METHODS] = {"GET",    "HEAD",    "POST",  "PUT",     "DELETE",
+static const char *const method_names[METHODS] = {"GET",     "HEAD",  "POST",    "PUT",     "DELETE",
                                                   "OPTIONS", "TRACE", "CONNECT", "PROPFIND"};
 
 const char *method_name(unsigned method)
@@ -219,7 +220,9 @@ void phrase_methods(struct phrase *p, unsigned methods)
 void phrase_minute(struct phrase *p, int minute_of_week)
 {
     if (minute_of_week < 0) phrase_add(p, "-");
-    else phrase_add(p, "%s %02d:%02d", day_names[minute_of_week / 1440 % 7], minute_of_week / 60 % 24, minute_of_week % 60);
+    else
+        phrase_add(p, "%s %02d:%02d", day_names[minute_of_week / 1440 % 7], minute_of_week / 60 % 24,
+                   minute_of_week % 60);
 }
 
 static void add_word(struct phrase *p, const char *text)
@@ -311,11 +314,11 @@ static bool misses_target(struct phrase *p, const struct compiled *c, const stru
         phrase_hosts(p, c, r->hosts);
     } else if (!rule_covers(r, PROPERTY_PORT, q)) {
         if (r->port[0] == 0 && r->port[1] == 0 && (r->also == NULL || r->also->ports == NULL)) {
-            phrase_add(p, "it names no ports, and then CONNECT is allowed to %u only, not to %u", MINIPROXY_CONNECT_PORT,
-                       q->port);
+            phrase_add(p, "it names no ports, and then CONNECT is allowed to %u only, not to %u",
+                       MINIPROXY_CONNECT_PORT, q->port);
             return true;
         }
-        phrase_add(p, "port %u is not in ", q->port);
+        phrase_add(p, "port %u is not in the ports ", q->port);
         phrase_ports(p, c, r);
     } else if (!rule_covers(r, PROPERTY_PATH, q)) {
         if (q->path == NULL) phrase_add(p, "CONNECT has no path: it is inside the tunnel");
@@ -331,7 +334,8 @@ static bool misses_conditions(struct phrase *p, const struct compiled *c, const 
                               const struct miniproxy_question *q)
 {
     if (!rule_covers(r, PROPERTY_AGENT, q)) {
-        phrase_add(p, q->agent == NULL ? "the request has no User-Agent, so nothing of " : "User-Agent has nothing of ");
+        phrase_add(p,
+                   q->agent == NULL ? "the request has no User-Agent, so nothing of " : "User-Agent has nothing of ");
         phrase_texts(p, c, r->also->agents);
     } else if (!rule_covers(r, PROPERTY_TIME, q)) {
         phrase_add(p, "the time is not ");
@@ -382,7 +386,8 @@ static bool misses_who(struct phrase *p, const struct compiled *c, const struct 
         phrase_add(p, ", and ");
     }
     add_user(p, q);
-    phrase_add(p, q->user == NULL ? ", so nobody is " : " is not ");
+    if (q->user == NULL) phrase_add(p, ", and it is for ");
+    else phrase_add(p, (r->users & (r->users - 1)) == 0 ? " is not one of " : " is neither ");
     phrase_users(p, c, r->users);
     return true;
 }

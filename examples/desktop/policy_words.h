@@ -7,7 +7,7 @@
 
 #include "policy_space.h"
 
-enum { PHRASE_MAX = 1024, WIDTH = 100 };
+enum { PHRASE_MAX = 1024, WIDTH = 110 };
 
 /* A piece of text that is cut where it becomes too long. */
 struct phrase {
@@ -17,8 +17,7 @@ struct phrase {
 void phrase_add(struct phrase *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* One paragraph, in lines of at most WIDTH columns: the first begins with `first`, the others with `indent` blanks. */
-void tell(FILE *out, const char *first, unsigned indent, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+void tell(FILE *out, const char *first, unsigned indent, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* "rule 3 (site.policy:39)", "rule 3 (site.policy:39, deny users display paths setup)". */
 void phrase_rule(struct phrase *p, const struct compiled *c, int rule);
