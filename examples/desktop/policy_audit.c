@@ -288,8 +288,32 @@ static void check_only_empty(struct lint *l, unsigned group)
 
 /* ---- Rules that change nothing */
 
+/* Rules behind a group that decide as it does about requests of the group. */
+struct takers {
+    unsigned list[SHOWN_MAX], count;
+    bool without_names; /* one of them asks for no host */
+};
+
+static void add_taker(const struct lint *l, struct takers *t, unsigned rule)
+{
+    for (unsigned i = 0; i < t->count && i < SHOWN_MAX; i++)
+        if (t->list[i] == rule) return;
+    if (t->count < SHOWN_MAX) t->list[t->count] = rule;
+    t->count++;
+    t->without_names |= rule_of(l, rule)->hosts == NULL;
+}
+
+static void phrase_takers(struct phrase *p, const struct lint *l, const struct takers *t)
+{
+    for (unsigned i = 0; i < t->count && i < SHOWN_MAX; i++) {
+        phrase_add(p, i == 0 ? "" : i + 1 == t->count ? " and " : ", ");
+        phrase_rule(p, l->c, (int)t->list[i]);
+    }
+    if (t->count > SHOWN_MAX) phrase_add(p, " and others");
+}
+
 /* Without the group, is there a request that is decided otherwise? */
-static bool changes_something(struct lint *l, unsigned group, unsigned *later)
+static bool changes_something(struct lint *l, unsigned group, struct takers *takers)
 {
     const struct group *g = &l->groups[group];
     for (unsigned i = g->first; i <= g->last; i++) {
@@ -297,8 +321,8 @@ static bool changes_something(struct lint *l, unsigned group, unsigned *later)
         for (unsigned k = g->last + 1; k < l->c->policy.rule_count; k++) {
             bool same = rule_of(l, k)->verdict == rule_of(l, i)->verdict;
             enum found found = find_before(l, box, space_matches(l->space, 0, k), k, (int)group, NULL);
-            if (found == FOUND && same && *later == UINT32_MAX) *later = k;
-            if (found != FOUND_NONE && !same) return true;
+            if (found == FOUND_TOO_MUCH || (found == FOUND && !same)) return true;
+            if (found == FOUND) add_taker(l, takers, k);
             if (!allows(l, group) && find_before(l, box, space_asks(l->space, 0, k), k, (int)group, NULL) != FOUND_NONE)
                 return true;
         }
@@ -319,30 +343,32 @@ static bool is_closing(const struct lint *l, unsigned group)
 /* True: said. */
 static bool check_useless(struct lint *l, unsigned group)
 {
+    struct takers takers = {.count = 0};
     struct phrase p = {.len = 0};
-    unsigned later = UINT32_MAX;
-    if (is_closing(l, group) || changes_something(l, group, &later)) return false;
-    if (later != UINT32_MAX) phrase_rule(&p, l->c, (int)later);
-    if (!allows(l, group)) {
-        if (later != UINT32_MAX)
-            FIND_RULE(l, NOTE, group,
-                      "changes nothing: what it denies is denied without it too, by %s or because no rule "
-                      "allows it.",
-                      p.text);
-        else FIND_RULE(l, NOTE, group, "%s", "changes nothing: no rule behind it allows what it denies.");
-    } else if (rule_of(l, l->groups[group].first)->hosts != NULL && rule_of(l, later)->hosts == NULL) {
-        FIND_RULE(l, WARNING, group,
-                  "its list of hosts restricts nothing: %s allows the same requests to all other names and "
-                  "to IP literals too. If only these hosts are meant, narrow that rule.",
+    const char *s;
+    if (is_closing(l, group) || changes_something(l, group, &takers)) return false;
+    phrase_takers(&p, l, &takers);
+    s = takers.count > 1 ? "" : "s";
+    if (!allows(l, group) && takers.count == 0)
+        FIND_RULE(l, NOTE, group, "%s", "changes nothing: no rule behind it allows what it denies.");
+    else if (!allows(l, group))
+        FIND_RULE(l, NOTE, group, "changes nothing: without it, %s or the end of the rules would deny the same.",
                   p.text);
-    } else {
-        FIND_RULE(l, WARNING, group,
-                  "changes nothing: %s behind it allows the same, and more. If less is meant, narrow "
-                  "that rule; else take this one out.",
-                  p.text);
-    }
+    else if (rule_of(l, l->groups[group].first)->hosts != NULL && takers.without_names)
+        FIND_RULE(
+            l, WARNING, group,
+            "its list of hosts restricts nothing: %s behind it allow%s the same and more, without asking for names. "
+            "If only these hosts are meant, narrow what is behind.",
+            p.text, s);
+    else
+        FIND_RULE(
+            l, WARNING, group,
+            "changes nothing: %s behind it allow%s the same. If less is meant, narrow what is behind; else take this "
+            "one out.",
+            p.text, s);
     show_text(l, group);
-    if (later != UINT32_MAX) tell(l->out, "    see | ", 6, "%s", l->c->origins[later].text);
+    for (unsigned i = 0; i < takers.count && i < SHOWN_MAX; i++)
+        tell(l->out, "    see | ", 6, "%s", l->c->origins[takers.list[i]].text);
     return true;
 }
 
@@ -521,6 +547,7 @@ static void check_tunnels(struct lint *l, unsigned group)
         show_text(l, group);
         return;
     }
+    w.question.port = 25;
     FIND_RULE(l, WARNING, group, "%s",
               "lets CONNECT through to every port of every host: tunnels can carry any protocol, mail (25) and "
               "SSH (22) too, and senders of spam look for that. Name the ports that are needed.");
@@ -654,24 +681,25 @@ static void check_users(struct lint *l)
         enum severity severity;
         const char *text;
     } checks[] = {
-        {is_in_no_rule, WARNING,
-         "stand in no rule: a login gives them nothing. Add them to a group that a rule names, or take "
-         "them out."},
+        {is_in_no_rule, WARNING, "in no rule: a login gives nothing. Put a rule's group in, or take the entry out."},
         {has_clear_password, WARNING,
-         "have a password in clear: whoever reads this file or the flash has it. Let \"miniproxy "
-         "hash\" make an entry, unless the device has no room for that."},
+         "password in clear: whoever reads this file or the flash has it. Let \"miniproxy hash\" make an entry, unless "
+         "the "
+         "device has no room for that."},
         {has_few_rounds, WARNING,
-         "have passwords of fewer than 10000 rounds: whoever gets the table guesses them quickly. Let "
-         "\"miniproxy hash\" make them again."},
+         "fewer than 10000 rounds: whoever gets the table guesses the password quickly. Let \"miniproxy hash\" make "
+         "the "
+         "entry again."},
         {has_plain_digest, NOTE,
-         "have passwords hashed once (sha256:): good for long random ones that a machine made, not "
-         "for what people choose; those want pbkdf2:."},
+         "hashed once (sha256:). That is good for a long random password that a machine made, not for what people "
+         "choose: "
+         "that wants pbkdf2:."},
     };
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
         struct phrase p = {.len = 0};
         unsigned count = list_users(l, &p, checks[i].is);
         if (count > 0)
-            FIND(l, checks[i].severity, NULL, "%s %s: they %s", count > 1 ? "users" : "user", p.text, checks[i].text);
+            FIND(l, checks[i].severity, NULL, "%s %s: %s", count > 1 ? "users" : "user", p.text, checks[i].text);
     }
 }
 
@@ -752,7 +780,10 @@ struct diff {
     const struct compiled *policies[2];
     struct space *space;
     FILE *out;
-    unsigned count;
+    unsigned count; /* said */
+    struct difference *list;
+    size_t kept, room;
+    bool no_memory;
 };
 
 static void say_outcome(const struct diff *d, unsigned policy, const struct outcome *o)
@@ -766,11 +797,10 @@ static void say_outcome(const struct diff *d, unsigned policy, const struct outc
          p.text);
 }
 
-static void tell_difference(void *data, const struct difference *difference)
+static void show_difference(struct diff *d, const struct difference *difference)
 {
     static const char *const words[] = {
         [MINIPROXY_ALLOWED] = "allowed", [MINIPROXY_DENIED] = "denied", [MINIPROXY_NEEDS_USER] = "asked for a login"};
-    struct diff *d = data;
     struct phrase p = {.len = 0}, first = {.len = 0};
     phrase_add(&first, "%u. ", ++d->count);
     tell(d->out, first.text, 4, "%s, was %s%s", words[difference->outcome[1].verdict],
@@ -782,6 +812,33 @@ static void tell_difference(void *data, const struct difference *difference)
     if (difference->found != FOUND) return;
     phrase_command(&p, d->policies[1], d->space, &difference->witness);
     fprintf(d->out, "    try: %s\n", p.text);
+}
+
+static void keep_difference(void *data, const struct difference *difference)
+{
+    struct diff *d = data;
+    struct difference *list;
+    if (d->kept == d->room) {
+        d->room = d->room == 0 ? 16 : 2 * d->room;
+        list = realloc(d->list, d->room * sizeof *list);
+        if (list == NULL) {
+            d->no_memory = true;
+            return;
+        }
+        d->list = list;
+    }
+    if (!d->no_memory) d->list[d->kept++] = *difference;
+}
+
+/* What is allowed now comes first, then what is not any more, then who is asked for a login instead of refused. */
+static void show_differences(struct diff *d)
+{
+    for (int pass = 0; pass < 3; pass++)
+        for (size_t i = 0; i < d->kept; i++) {
+            const struct outcome *o = d->list[i].outcome;
+            int kind = o[1].verdict == MINIPROXY_ALLOWED ? 0 : o[0].verdict == MINIPROXY_ALLOWED ? 1 : 2;
+            if (kind == pass) show_difference(d, &d->list[i]);
+        }
 }
 
 static const struct miniproxy_user *find_user(const struct compiled *c, const char *name)
@@ -832,12 +889,11 @@ unsigned policy_diff(const struct compiled *before, const struct compiled *after
     bool ok;
     compare_users(&d);
     d.space = space_new(d.policies, 2, &problem);
-    ok = d.space != NULL && space_compare(d.space, tell_difference, &d);
+    ok = d.space != NULL && space_compare(d.space, keep_difference, &d) && !d.no_memory;
+    if (ok) show_differences(&d);
+    else fprintf(out, "not decided: %s\n", d.space == NULL && problem != NULL ? problem : "not enough memory");
+    if (ok && d.count == 0) fprintf(out, "No decision changes.\n");
     space_free(d.space);
-    if (!ok) {
-        fprintf(out, "not decided: %s\n", d.space == NULL && problem != NULL ? problem : "not enough memory");
-        return d.count + 1;
-    }
-    if (d.count == 0) fprintf(out, "No decision changes.\n");
-    return d.count;
+    free(d.list);
+    return ok ? d.count : d.count + 1;
 }
