@@ -1489,8 +1489,8 @@ bool miniproxy_addr_is_special(const struct miniproxy_addr *a)
  * [24]  (24 bits) octets of words; the last of each has its top bit set
  *  [27] 1: what ends without BLOB_END or BLOB_BELOW is one name alone; 0: with all names below it
  * [20]  offsets of the blocks from here, 24 bits each; [18] of them
- *       the blocks, without gaps. Each: a text, the last octet with its top bit set, that is greater than all texts of
- *       the block before and that the first of this one begins with; one octet, the base; then for every name
+ *       the blocks, without gaps. Each: length, one octet, and octets of a text that is greater than all texts of the
+ *       block before and that the first of this one begins with; one octet, the base; then for every name
  *       - one octet: how much it has in common with the text before (for the first that is the block's own) less base,
  *         at most 15, times 16; plus how many octets follow, at most 15
  *       - if the latter is 15, one octet: how many follow that one
@@ -1545,32 +1545,14 @@ static uint32_t blob_32(const uint8_t *p)
 
 /* A name to look up, its trailing dot left out, and how much of it a text has in common with it. */
 struct asked {
-    const unsigned char *host;
+    const unsigned char *end; /* behind its last octet */
     size_t len, same;
 };
 
 /* Octet i of the text of a name. */
-static unsigned asked_octet(const struct asked *name, size_t i)
+static inline unsigned asked_octet(const unsigned char *end, size_t len, size_t i)
 {
-    return i < name->len ? (name->host[name->len - 1 - i] | 0x20u) ^ BLOB_SWAP : BLOB_END;
-}
-
-/* A text against the rest of the name. < 0: it is less; 0: the name goes on with it; > 0: it is greater. Does not look
- * where it ends: the last octet of the blob has its top bit set. */
-static int compare_text(struct asked *name, const uint8_t *text)
-{
-    const unsigned char *host = name->host;
-    size_t same = name->same, left = name->len > same ? name->len - same : 0;
-    int difference;
-    for (;; text++) {
-        unsigned octet = left > 0 ? (host[--left] | 0x20u) ^ BLOB_SWAP : BLOB_END;
-        difference = (int)(*text & 0x7fu) - (int)octet;
-        if (difference != 0) break;
-        same++;
-        if (*text >= 0x80) break;
-    }
-    name->same = same;
-    return difference;
+    return i < len ? (*(end - 1 - i) | 0x20u) ^ BLOB_SWAP : BLOB_END;
 }
 
 /* The dictionaries of a blob. */
@@ -1580,51 +1562,55 @@ struct words {
     unsigned each;  /* words of a dictionary */
 };
 
-/* The same for words[0..count). */
-static int compare_words(const struct words *w, struct asked *name, const uint8_t *words, size_t count)
+/* Does a text match that goes on with words[0..count) behind what is the same? < 0: no, it is less than the name; 0: it
+ * does; > 0: no, it is greater. */
+static int match_words(const struct words *w, struct asked *name, const uint8_t *words, size_t count)
 {
-    int difference = 0;
-    for (; difference == 0 && count > 0; count--) {
-        unsigned before = name->same > 0 ? asked_octet(name, name->same - 1) : BLOB_DOT;
-        uint32_t at = BLOB_WORDS + 2 * (w->blob[BLOB_HEADER + (before & 0x7f)] * w->each + *words++);
+    size_t same = name->same, len = name->len;
+    const unsigned char *end = name->end;
+    unsigned octet = same > 0 ? asked_octet(end, len, same - 1) : BLOB_DOT, wanted = octet;
+    for (; count > 0 && wanted == octet; count--) {
+        uint32_t at = BLOB_WORDS + 2 * (w->blob[BLOB_HEADER + (octet & 0x7f)] * w->each + *words++);
+        const uint8_t *text = w->blob + w->texts;
         if (at >= w->texts) return 1;
-        difference = compare_text(name, w->blob + w->texts + blob_16(w->blob + at));
+        text += w->blob[at] | (uint32_t)w->blob[at + 1] << 8;
+        do { /* at most to the last octet of the blob, which has its top bit set */
+            octet = asked_octet(end, len, same);
+            wanted = *text & 0x7fu;
+            if (wanted == octet) same++;
+        } while (wanted == octet && *text++ < 0x80);
     }
-    return difference;
+    if (wanted == octet) {
+        wanted = w->blob[BLOB_LAST_8] != 0 ? BLOB_END : BLOB_BELOW;
+        octet = asked_octet(end, len, same);
+    }
+    name->same = same;
+    return wanted == BLOB_BELOW && octet <= BLOB_DOT ? 0 : (int)wanted - (int)octet;
 }
 
-/* Is a text a match if the name goes on with `octet` behind what is the same, and the text with one that differs by so
- * much, or it ends? */
-static bool ends_match(int difference, unsigned octet, bool alone)
-{
-    if (octet != BLOB_END && octet != BLOB_DOT) return false;
-    return difference == 0 ? octet == BLOB_END || !alone : (int)octet + difference == BLOB_BELOW;
-}
-
-/* Is the name one of a block's? It has name->same octets in common with the block's text and is not less. */
+/* Is the name one of a block's? name->same says what it has in common with the block's text, which is not greater. */
 static bool is_in_block(const struct words *w, struct asked *name, const uint8_t *p, const uint8_t *end)
 {
-    size_t base, count, common;
-    int difference;
-    while (p < end && *p < 0x80) p++;
-    if (end - p < 2) return false;
-    base = p[1];
-    for (p += 2; p < end; p += count) {
+    unsigned base;
+    if (end - p < *p + 2) return false;
+    p += 1 + *p;
+    base = *p++;
+    while (p < end) {
         unsigned head = *p++;
-        count = head & 15;
-        if (count == 15) count = *p++;
-        common = base + (head >> 4);
-        if (common > name->same) continue; /* less, as the one before */
-        if (count > (size_t)(end - p)) return false;
-        if (head >= 0xf0 && count > 0) {
-            common += *p++;
-            count--;
-            if (common > name->same) continue;
+        size_t follow = head & 15, common = base + (head >> 4);
+        if (follow == 15) follow = *p++;
+        if (common <= name->same) { /* else it is less, as the one before */
+            const uint8_t *words = p;
+            int difference;
+            if (follow > (size_t)(end - p)) return false;
+            if (head >= 0xf0 && follow > 0) common += *words++;
+            if (common < name->same) return false;
+            if (common == name->same) {
+                difference = match_words(w, name, words, follow - (size_t)(words - p));
+                if (difference >= 0) return difference == 0;
+            }
         }
-        if (common < name->same) return false;
-        difference = compare_words(w, name, p, count);
-        if (difference > 0) return false;
-        if (ends_match(difference, asked_octet(name, name->same), w->blob[BLOB_LAST_8] != 0)) return true;
+        p += follow;
     }
     return false;
 }
@@ -1633,7 +1619,7 @@ static bool is_in_blocks(const struct miniproxy_hosts *hosts, struct asked *name
 {
     const uint8_t *index, *block = NULL;
     const struct words w = {hosts->blob, blob_24(hosts->blob + BLOB_24), hosts->blob[BLOB_8] + 1u};
-    uint32_t at = blob_32(hosts->blob + BLOB_32), size = hosts->blob_len - 1; /* without its end */
+    uint32_t at = blob_32(hosts->blob + BLOB_32), size = hosts->blob_len - 1; /* without the octet that ends it */
     unsigned low = 0, count = blob_16(hosts->blob + BLOB_16), high = count;
     size_t low_same = 0, high_same = 0;
     if (w.texts < BLOB_WORDS || at < w.texts || at > size || size - at < 3 * count || w.blob[size] < 0x80) return false;
@@ -1641,16 +1627,21 @@ static bool is_in_blocks(const struct miniproxy_hosts *hosts, struct asked *name
     size -= at;
     while (low < high) { /* a text between two others has in common with the name what both have, at least */
         unsigned middle = (low + high) / 2;
-        name->same = low_same < high_same ? low_same : high_same;
+        const uint8_t *text;
+        size_t same = low_same < high_same ? low_same : high_same;
+        int difference = 0;
         at = blob_24(index + 3 * middle);
-        if (at + name->same >= size) return false;
-        if (compare_text(name, index + at + name->same) > 0) {
+        text = index + at;
+        if (at >= size || *text >= size - at) return false;
+        for (; difference == 0 && same < *text; same += difference == 0)
+            difference = text[1 + same] - (int)asked_octet(name->end, name->len, same);
+        if (difference > 0) {
             high = middle;
-            high_same = name->same;
+            high_same = same;
         } else {
             low = middle + 1;
-            low_same = name->same;
-            block = index + at;
+            low_same = same;
+            block = text;
         }
     }
     name->same = low_same;
@@ -1686,7 +1677,7 @@ static bool is_hashed(const struct miniproxy_hosts *hosts, const struct asked *n
 {
     uint64_t hash = blob_32(hosts->blob + BLOB_32);
     for (size_t i = 0; i <= name->len; i++) {
-        unsigned octet = asked_octet(name, i);
+        unsigned octet = asked_octet(name->end, name->len, i);
         if (i > 0 && (octet == BLOB_DOT || octet == BLOB_END) && is_in_filter(hosts, hash)) return true;
         hash = blob_hash(hash, octet);
     }
@@ -1695,7 +1686,7 @@ static bool is_hashed(const struct miniproxy_hosts *hosts, const struct asked *n
 
 static bool blob_matches(const struct miniproxy_hosts *hosts, const char *host, size_t len)
 {
-    struct asked name = {(const unsigned char *)host, len, 0};
+    struct asked name = {(const unsigned char *)host + len, len, 0};
     if (hosts->blob == NULL || hosts->blob_len < BLOB_HEADER) return false;
     switch (hosts->blob[BLOB_FORMAT]) {
     case BLOB_EXACT: return is_in_blocks(hosts, &name);

@@ -414,7 +414,8 @@ static void put_block(struct blob *b, const struct words *w, const struct text *
     unsigned own = t->common + 1u, base = own;
     for (size_t i = 1; i < count; i++)
         if (t[i].common < base) base = t[i].common;
-    for (unsigned i = 0; i < own; i++) put(b, t->octets[i] | (i + 1 == own ? 0x80u : 0), 1);
+    put(b, own, 1);
+    for (unsigned i = 0; i < own; i++) put(b, t->octets[i], 1);
     put(b, base, 1);
     for (size_t i = 0; i < count; i++) put_name(b, w, t + i, i > 0 ? t[i].common : own, base);
 }
