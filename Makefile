@@ -111,6 +111,24 @@ build/port/sha256: tests/port/sha256_test.c port/miniproxy_sha256.c port/minipro
 run-sha256 run-port-sim $(PORT_TESTS:%=run-%): run-%: build/port/%
 	@$(SUITE) $* 600 $< build/results/$*.tsv
 
+# The policy language: its files, its commands, and the C that it is compiled to.
+SUITES += policy
+POLICY = $(filter-out %/main.c %/worker.c %/policy.c %/policy_command.c,$(wildcard examples/desktop/*.c)) miniproxy.c \
+         port/miniproxy_sha256.c
+
+build/policy/evaluate: tests/policy/evaluate.c $(POLICY) $(DESKTOP_HEADERS) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(SANITIZE) $(DESKTOP_FLAGS) $< $(POLICY) -o $@
+
+build/policy/parts.a: tests/policy/compare.c $(POLICY) $(DESKTOP_HEADERS) Makefile
+	@rm -rf $(@D)/parts && mkdir -p $(@D)/parts
+	cd $(@D)/parts && $(CC) $(ALL_CFLAGS) $(DESKTOP_FLAGS) -I$(CURDIR) -c $(addprefix $(CURDIR)/,$< $(POLICY))
+	mv $(@D)/parts/compare.o $(@D)
+	rm -f $@ && ar rc $@ $(@D)/parts/*.o
+
+run-policy: build/miniproxy build/policy/evaluate build/policy/parts.a
+	@MINIPROXY_BIN=$(CURDIR)/build/miniproxy $(SUITE) policy 900 $(PYTHON) -m pytest -q -p no:cacheprovider tests/policy
+
 # The core in a simulated world, in several configurations, from many seeds.
 VARIANTS = $(filter-out common,$(patsubst tests/sim/variants/%.h,%,$(wildcard tests/sim/variants/*.h)))
 SIMS = $(VARIANTS:%=sim-%)
