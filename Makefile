@@ -104,17 +104,16 @@ build/port/port-sim: $(SIM_PORT_SOURCES) $(wildcard tests/sim/*.h tests/sim/conf
 	$(CC) $(ALL_CFLAGS) $(SANITIZE) -D_GNU_SOURCE -DMINIPROXY_CONFIG='"tests/sim/conformance/config.h"' \
 	    $(SIM_PORT_SOURCES) -o $@
 
-build/port/sha256: tests/port/sha256_test.c port/miniproxy_sha256.c port/miniproxy_sha256.h Makefile
+build/port/sha256: tests/port/sha256_test.c port/miniproxy_sha256.c port/miniproxy_sha256.h miniproxy.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(SANITIZE) $(filter %.c,$^) -o $@
 
 run-sha256 run-port-sim $(PORT_TESTS:%=run-%): run-%: build/port/%
 	@$(SUITE) $* 600 $< build/results/$*.tsv
 
-# The policy language: its files, its commands, and the C that it is compiled to.
-SUITES += policy
-POLICY = $(filter-out %/main.c %/worker.c %/policy.c %/policy_command.c,$(wildcard examples/desktop/*.c)) miniproxy.c \
-         port/miniproxy_sha256.c
+# A policy in text decides as a naive reading of it does; the language, its commands, and the C that it is compiled to.
+SUITES += policy-reference policy
+POLICY = $(filter-out %/main.c,$(DESKTOP))
 
 build/policy/evaluate: tests/policy/evaluate.c $(POLICY) $(DESKTOP_HEADERS) Makefile
 	@mkdir -p $(@D)
@@ -125,6 +124,9 @@ build/policy/parts.a: tests/policy/compare.c $(POLICY) $(DESKTOP_HEADERS) Makefi
 	cd $(@D)/parts && $(CC) $(ALL_CFLAGS) $(DESKTOP_FLAGS) -I$(CURDIR) -c $(addprefix $(CURDIR)/,$< $(POLICY))
 	mv $(@D)/parts/compare.o $(@D)
 	rm -f $@ && ar rc $@ $(@D)/parts/*.o
+
+run-policy-reference: build/policy/evaluate
+	@$(SUITE) policy-reference 1200 $(PYTHON) tests/policy/reference.py $< 1000000 $(SEED)
 
 run-policy: build/miniproxy build/policy/evaluate build/policy/parts.a
 	@MINIPROXY_BIN=$(CURDIR)/build/miniproxy $(SUITE) policy 900 $(PYTHON) -m pytest -q -p no:cacheprovider tests/policy

@@ -304,11 +304,7 @@ int main(int argc, char **argv)
 {
     sigset_t signals;
     int status;
-    if (argc >= 2 && strcmp(argv[1], "hash") == 0) {
-        if (argc <= 3) return users_hash_command(argc == 3 ? argv[2] : NULL);
-        say("hash: expected at most one name");
-        return EXIT_USAGE;
-    }
+    if (argc >= 2 && strcmp(argv[1], "hash") == 0) return users_hash_command(argc - 2, argv + 2);
     if (argc >= 2 && strcmp(argv[1], "policy") == 0) return policy_command(argc - 2, argv + 2);
     status = options_parse(&program.options, argc, argv);
     if (status >= 0) return status;

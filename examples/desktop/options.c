@@ -366,7 +366,9 @@ static void print_help(void)
 {
     printf("miniproxy " MINIPROXY_VERSION ", an HTTP/1.1 forward proxy\n\n"
            "Usage: miniproxy [OPTION]...\n"
-           "       miniproxy hash [NAME]     ask for a password, print a line for --users\n"
+           "       miniproxy hash [--rounds N] [NAME]\n"
+           "                             ask for a password, print a line for --users. N rounds of PBKDF2\n"
+           "                             (default " NUMBER(USERS_ROUNDS_DEFAULT) "), 0: one SHA-256, for long random passwords\n"
            "       miniproxy policy COMMAND  check, compile, explain, lint, diff: see miniproxy policy help\n");
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) print_option(&options[i]);
     printf("\nTimeouts, in seconds\n");

@@ -746,6 +746,7 @@ static void resolve_all(struct source *s)
 static struct compiled *read_policy(struct source *s, const char *file)
 {
     const char *name = arena_text(s->arena, file, strlen(file));
+    struct compiled *c;
     s->sets_end = &s->sets;
     s->users_end = &s->users;
     s->rules_end = &s->rules;
@@ -753,7 +754,9 @@ static struct compiled *read_policy(struct source *s, const char *file)
     add_builtin_sets(s);
     read_file(s, name, (struct place){name, 1, 1}, NULL);
     if (s->error_count <= ERRORS_MAX) resolve_all(s);
-    return s->error_count == 0 ? make_tables(s) : NULL;
+    c = s->error_count == 0 ? make_tables(s) : NULL;
+    if (c != NULL) c->file = name;
+    return c;
 }
 
 struct compiled *policy_read(const char *file, FILE *errors)

@@ -203,6 +203,8 @@ static bool init_proxy(struct worker *w)
         .minute_of_week = minute_of_week,
 #endif
         .sha256 = miniproxy_sha256,
+        .pbkdf2 = &miniproxy_sha256_pbkdf2,
+        .secret = w->secret,
         .app = w,
         .body_max = o->body_max,
         .sessions_per_client = o->per_client,
@@ -219,6 +221,10 @@ static bool init_all(struct worker *w, struct tables *tables)
     }
     if (!miniproxy_posix_init(&w->posix, &w->proxy)) {
         say("cannot start: %s", strerror(errno));
+        return false;
+    }
+    if (!random_bytes(w->secret, sizeof w->secret)) {
+        say("cannot read /dev/urandom");
         return false;
     }
     if (!init_proxy(w)) {
