@@ -173,6 +173,7 @@ bool rule_covers(const struct miniproxy_rule *r, enum property property, const s
         return r->verdict == MINIPROXY_DENY || q->method != MINIPROXY_CONNECT || q->port == MINIPROXY_CONNECT_PORT;
     if (property == PROPERTY_TYPE && has_one && q->type == NULL) return r->verdict == MINIPROXY_ALLOW;
     answered.literal = answered.literal && property == PROPERTY_HOST;
+    if (property == PROPERTY_TIME) answered.method = MINIPROXY_GET; /* an ALLOW without ports looks at CONNECT's */
     return !has_one || core_matches(&c, &answered);
 }
 

@@ -5,6 +5,7 @@
  *
  *   brute FIRST-SEED POLICIES RESULTS.tsv
  */
+#define _GNU_SOURCE
 #include "examples/desktop/policy_space.h"
 
 #include <stdlib.h>
@@ -81,6 +82,7 @@ struct made {
     struct miniproxy_rule rules[RULES_MAX];
     struct miniproxy_also also[RULES_MAX];
     struct miniproxy_user users[USERS];
+    struct rule_origin origins[RULES_MAX];
 };
 
 static bool has(unsigned properties, enum part p)
@@ -130,6 +132,9 @@ static void make_policy(struct made *m, unsigned properties, const struct made *
         m->users[i] = (struct miniproxy_user){.name = names[i], .password = "x", .groups = (uint16_t)below(8)};
     m->compiled.policy = (struct miniproxy_policy){.rules = m->rules, .rule_count = (uint16_t)count};
     m->compiled.policy.users = m->users;
+    m->compiled.file = "random";
+    m->compiled.origins = m->origins;
+    for (unsigned i = 0; i < RULES_MAX; i++) m->origins[i] = (struct rule_origin){{"random", i + 1, 1}, "a rule"};
     if ((properties & USER) != 0) m->compiled.policy.user_count = USERS;
 }
 
@@ -214,7 +219,7 @@ static struct outcome try_request(const struct made *m, const struct request *r)
 
 /* ---- Comparing */
 
-static unsigned long failures, policies_tried, requests_tried, differences_seen, dead_seen;
+static unsigned long failures, policies_tried, requests_tried, differences_seen, dead_seen, explained;
 
 static void blame(const char *what, uint64_t seed, int rule)
 {
@@ -252,6 +257,90 @@ static void check_rules(struct space *s, const struct made *m, unsigned properti
             blame("example is another rule's", seed, (int)i);
         if (!decides[i] && (properties & TYPE) == 0) blame("example, where no request was found", seed, (int)i);
     }
+}
+
+/* The first rule that matches, each taken alone; -1: none. */
+static int first_match(const struct made *m, const struct request *r)
+{
+    struct miniproxy_question q = r->q;
+    if (r->user >= 0) q.user = &m->users[r->user];
+    for (int i = 0; i < m->compiled.policy.rule_count; i++) {
+        struct miniproxy_policy one = {.rules = m->rules + i, .rule_count = 1};
+        int rule = -1;
+        enum miniproxy_verdict verdict = miniproxy_decide(&one, &q, &rule);
+        if (verdict == MINIPROXY_ALLOWED || verdict == MINIPROXY_NEEDS_TYPE || (verdict == MINIPROXY_DENIED && rule == 0)) return i;
+    }
+    return -1;
+}
+
+static char output[1 << 20];
+
+static FILE *begin_output(void)
+{
+    memset(output, 0, sizeof output);
+    return fmemopen(output, sizeof output - 1, "w");
+}
+
+/* Rules that lint says never match are those that no request finds first. */
+static void check_lint(const struct made *m, uint64_t seed)
+{
+    bool found[RULES_MAX + 1] = {false};
+    FILE *out = begin_output();
+    for (unsigned i = 0; i < request_count; i++) found[first_match(m, &requests[i]) + 1] = true;
+    policy_lint(&m->compiled, out);
+    fclose(out);
+    if (strstr(output, "not decided") != NULL) blame("lint could not decide", seed, -1);
+    for (int i = 0; i < m->compiled.policy.rule_count; i++) {
+        char said[64], *line;
+        bool never = false;
+        snprintf(said, sizeof said, "rule %d: never matches", i);
+        for (line = output; (line = strstr(line, said)) != NULL; line++) never = true;
+        if (never == found[i + 1]) blame(never ? "lint says never" : "lint misses a rule that never matches", seed, i);
+    }
+}
+
+/* explain has the verdict of the core, and shows the rule that matches first. */
+static void check_explain(const struct made *m, const struct request *r, uint64_t seed)
+{
+    static const char days[] = "montuewedthufrisatsun";
+    struct outcome o = try_request(m, r);
+    char client[MINIPROXY_ADDR_TEXT], url[200], time[16] = "-";
+    const struct miniproxy_question *q = &r->q;
+    bool allowed = false, brackets = q->literal && strchr(q->host, ':') != NULL;
+    struct request_text text = {.client = client, .url = url, .method = "?", .time = time};
+    static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW"};
+    int first = first_match(m, r);
+    char said[64], *at;
+    FILE *out = begin_output();
+    for (unsigned i = 0; i < COUNT(names); i++)
+        if (q->method == 1u << i) text.method = names[i];
+    miniproxy_addr_format(q->client, client);
+    snprintf(url, sizeof url, "%s%s%s%s:%u%s", q->path != NULL ? "http://" : "", brackets ? "[" : "", q->host,
+             brackets ? "]" : "", q->port, q->path != NULL ? q->path : "");
+    text.user = r->user >= 0 ? m->users[r->user].name : "-";
+    text.address = q->literal ? NULL : r->literal;
+    text.agent = q->agent;
+    text.type = q->type == NULL ? "-" : q->type;
+    if (q->minute_of_week >= 0)
+        snprintf(time, sizeof time, "%.3s %02d:%02d", days + 3 * (q->minute_of_week / 1440), q->minute_of_week / 60 % 24,
+                 q->minute_of_week % 60);
+    if (!policy_explain(&m->compiled, &text, out, &allowed)) {
+        fputc('\n', out);
+        allowed = !(o.verdict == MINIPROXY_ALLOWED || o.verdict == MINIPROXY_NEEDS_TYPE);
+    }
+    fclose(out);
+    if (allowed != (o.verdict == MINIPROXY_ALLOWED || o.verdict == MINIPROXY_NEEDS_TYPE)) {
+        blame("explain has another verdict", seed, o.rule);
+        if (failures < 5) printf("%s", output);
+    }
+    snprintf(said, sizeof said, "  rule %d, random:", first);
+    at = strstr(output, "      matches, and ");
+    if ((first >= 0) != (at != NULL)) blame("explain shows no rule that matches, or one that does not", seed, first);
+    if (first < 0 || at == NULL) return;
+    for (*at = '\0'; at > output && *at != '\n'; at--) {}
+    for (at--; at > output && at[-1] != '\n'; at--) {}
+    if (strncmp(at, said, strlen(said)) != 0) blame("explain shows another rule", seed, first);
+    explained++;
 }
 
 struct groups {
@@ -325,6 +414,8 @@ static void try_one(uint64_t seed)
     }
     check_rules(s, &a, properties, seed);
     space_free(s);
+    check_lint(&a, seed);
+    for (unsigned i = 0; i < 3; i++) check_explain(&a, &requests[below(request_count)], seed);
     memset(&g, 0, sizeof g);
     g.made[0] = &a, g.made[1] = &b, g.seed = seed;
     g.s = space_new(both, 2, &problem);
@@ -344,8 +435,8 @@ int main(int argc, char **argv)
     requests = calloc(REQUESTS_MAX, sizeof *requests);
     if (requests == NULL || out == NULL) return 2;
     for (unsigned long i = 0; i < count; i++) try_one(first + i);
-    printf("%lu policies, %lu requests, %lu rules proven dead, %lu differences, %lu failures\n", policies_tried,
-           requests_tried, dead_seen, differences_seen, failures);
+    printf("%lu policies, %lu requests, %lu rules proven dead, %lu differences, %lu explained, %lu failures\n",
+           policies_tried, requests_tried, dead_seen, differences_seen, explained, failures);
     fprintf(out, "%s\taudit\twhat is proven of %lu random policies is what trying all their requests finds\t-\n",
             failures == 0 && dead_seen > 0 && differences_seen > 0 ? "pass" : "fail", policies_tried);
     return failures != 0;
