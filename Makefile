@@ -104,12 +104,21 @@ build/port/port-sim: $(SIM_PORT_SOURCES) $(wildcard tests/sim/*.h tests/sim/conf
 	$(CC) $(ALL_CFLAGS) $(SANITIZE) -D_GNU_SOURCE -DMINIPROXY_CONFIG='"tests/sim/conformance/config.h"' \
 	    $(SIM_PORT_SOURCES) -o $@
 
-build/port/sha256: tests/port/sha256_test.c port/miniproxy_sha256.c port/miniproxy_sha256.h Makefile
+build/port/sha256: tests/port/sha256_test.c port/miniproxy_sha256.c port/miniproxy_sha256.h miniproxy.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(SANITIZE) $(filter %.c,$^) -o $@
 
 run-sha256 run-port-sim $(PORT_TESTS:%=run-%): run-%: build/port/%
 	@$(SUITE) $* 600 $< build/results/$*.tsv
+
+# A policy in text decides as a naive reading of it does.
+SUITES += policy-reference
+build/policy/evaluate: tests/policy/evaluate.c $(DESKTOP) $(DESKTOP_HEADERS) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(SANITIZE) $(DESKTOP_FLAGS) tests/policy/evaluate.c $(filter-out %/main.c,$(DESKTOP)) -o $@
+
+run-policy-reference: build/policy/evaluate
+	@$(SUITE) policy-reference 1200 $(PYTHON) tests/policy/reference.py $< 1000000 $(SEED)
 
 # The core in a simulated world, in several configurations, from many seeds.
 VARIANTS = $(filter-out common,$(patsubst tests/sim/variants/%.h,%,$(wildcard tests/sim/variants/*.h)))

@@ -66,6 +66,9 @@ CHECK(MINIPROXY_ATTEMPTS, 1, 8);
 CHECK(MINIPROXY_CREDENTIALS_MAX, 16, 255);
 CHECK(MINIPROXY_THROTTLE_CLIENTS, 1, 1000);
 CHECK(MINIPROXY_THROTTLE_FAILURES, 1, 200);
+CHECK(MINIPROXY_PBKDF2_SLICE, 1, 10000);
+CHECK(MINIPROXY_LOGIN_CACHE, 1, 65000);
+_Static_assert(MINIPROXY_WITH_AUTH || !MINIPROXY_WITH_PBKDF2, "MINIPROXY_WITH_PBKDF2 needs MINIPROXY_WITH_AUTH");
 CHECK(MINIPROXY_SESSIONS_PER_CLIENT, 1, 60000);
 CHECK(MINIPROXY_INTERIM_MAX, 1, 255);
 CHECK(MINIPROXY_TRAILER_MAX, 64, 65000);
@@ -1464,6 +1467,260 @@ bool miniproxy_addr_is_special(const struct miniproxy_addr *a)
     return nets_match(&miniproxy_special_purpose, a);
 }
 
+#if MINIPROXY_WITH_HOST_BLOBS
+
+/* ---- blobs of host names ----
+ *
+ * examples/desktop/hostset.c makes them; this is all that another one needs to know. Numbers are little-endian, offsets
+ * count from the blob's begin. The text of a name is the name backwards, each octet with bit 5 set (which is lower case)
+ * and then XOR 3; "example.com" has BLOB_END behind it, ".example.com", without its dot, BLOB_BELOW. So BLOB_BELOW comes
+ * first in the order of texts, BLOB_END second, '.' third, and nothing stands between ".example.com" and a name below it
+ * but what it covers. Names that others cover are left out.
+ *
+ *    0  "mph1"
+ *    4  CRC-32 (zlib's) of all that follows
+ *    8  length of the blob, 32 bits
+ *   12  count of names, 32 bits; nothing here needs it
+ *   16  BLOB_EXACT or BLOB_HASHED
+ *   17, 18, 20, 24: 8, 16, 32, 32 bits that the formats use as said below, or 0
+ *
+ * BLOB_EXACT. Sorted texts in blocks, without BLOB_BELOW, or without BLOB_END if [27] says so. All but the beginning that it has in common with the text in front of it is
+ * written in words, an octet each; which dictionary they are from depends on the octet in front of them.
+ *
+ *   28  for each octet of a text, 0..127, the dictionary (0, 1, …) used behind it; at the begin of a text that of '.'
+ *  156  the dictionaries, each of [17] + 1 words: 16 bits a word, offset of its octets from [24]
+ * [24]  (24 bits) octets of words; the last of each has its top bit set
+ *  [27] 1: what ends without BLOB_END or BLOB_BELOW is one name alone; 0: with all names below it
+ * [20]  offsets of the blocks from here, 24 bits each; [18] of them
+ *       the blocks, without gaps. Each: a text, the last octet with its top bit set, that is greater than all texts of
+ *       the block before and that the first of this one begins with; one octet, the base; then for every name
+ *       - one octet: how much it has in common with the text before (for the first that is the block's own) less base,
+ *         times 16, plus the number of its words
+ *       - if the former is 15, one octet to be added to it, then if the latter is 15, one octet to be added to that
+ *       - its words
+ *
+ * BLOB_HASHED. A binary fuse filter (Graf and Lemire 2022) of the texts' hashes: four slots each, the XOR of which is
+ * the text's fingerprint. The text of ".example.com" ends without BLOB_BELOW here. Another text has it by chance, with a probability of 2^-24. blob_hash and is_in_filter define
+ * the hash and what is taken from it.
+ *
+ *  [17] log2 of the slots of a segment: at most 31
+ *  [20] seed of the hash
+ *  [24] slots in all segments but three
+ *   28  slots, 24 bits each
+ *
+ * Nothing but the CRC is checked beforehand. Lookups stay within blob_len whatever the blob says, and end.
+ */
+enum {
+    BLOB_CRC = 4,
+    BLOB_LEN = 8,
+    BLOB_FORMAT = 16,
+    BLOB_8 = 17,
+    BLOB_16 = 18,
+    BLOB_32 = 20,
+    BLOB_24 = 24,
+    BLOB_LAST_8 = 27,
+    BLOB_HEADER = 28,
+    BLOB_WORDS = BLOB_HEADER + 128,
+    BLOB_EXACT = 1,
+    BLOB_HASHED = 2,
+    BLOB_SWAP = 3, /* '.' with '-' in the order of ASCII */
+    BLOB_BELOW = 0x1f,
+    BLOB_END = 0x20,
+    BLOB_DOT = '.' ^ BLOB_SWAP
+};
+
+static uint32_t blob_number(const uint8_t *p, unsigned octets)
+{
+    uint32_t number = 0;
+    while (octets-- > 0) number = number << 8 | p[octets];
+    return number;
+}
+
+/* A name to look up, its trailing dot left out, and how much of it a text has in common with it. */
+struct asked {
+    const char *host;
+    size_t len, same;
+};
+
+/* Octet i of the text of a name. */
+static unsigned asked_octet(const struct asked *name, size_t i)
+{
+    return i < name->len ? ((unsigned char)name->host[name->len - 1 - i] | 0x20u) ^ BLOB_SWAP : BLOB_END;
+}
+
+/* A text against the rest of the name. < 0: it is less; 0: the name goes on with it; > 0: it is greater, or damaged. */
+static int compare_text(struct asked *name, const uint8_t *text, const uint8_t *end)
+{
+    for (; text < end; text++) {
+        int difference = (int)(*text & 0x7fu) - (int)asked_octet(name, name->same);
+        if (difference != 0) return difference;
+        name->same++;
+        if (*text >= 0x80) return 0;
+    }
+    return 1;
+}
+
+/* The same of words[0..count). */
+static int compare_words(const uint8_t *blob, struct asked *name, const uint8_t *words, size_t count)
+{
+    uint32_t texts = blob_number(blob + BLOB_24, 3), end = blob_number(blob + BLOB_32, 4);
+    int difference = 0;
+    for (; difference == 0 && count > 0; count--, words++) {
+        unsigned before = name->same > 0 ? asked_octet(name, name->same - 1) : BLOB_DOT;
+        uint32_t at = BLOB_WORDS + 2 * (blob[BLOB_HEADER + (before & 0x7f)] * (blob[BLOB_8] + 1u) + *words);
+        if (at + 2 > texts) return 1;
+        at = texts + blob_number(blob + at, 2);
+        if (at >= end) return 1;
+        difference = compare_text(name, blob + at, blob + end);
+    }
+    return difference;
+}
+
+/* Is a text a match if the name goes on with `octet` behind what is the same, and the text with one that differs by so
+ * much, or it ends? */
+static bool ends_match(int difference, int octet, bool alone)
+{
+    if (difference == 0) return octet == BLOB_END || (octet == BLOB_DOT && !alone);
+    return octet + difference == BLOB_BELOW && (octet == BLOB_END || octet == BLOB_DOT);
+}
+
+/* Is the name one of a block's? It has name->same octets in common with the block's text and is not less. */
+static bool is_in_block(const uint8_t *blob, struct asked *name, const uint8_t *p, const uint8_t *end)
+{
+    unsigned base, common, count;
+    int difference;
+    while (p < end && *p < 0x80) p++;
+    if (end - p < 2) return false;
+    base = p[1];
+    for (p += 2; p < end; p += count) {
+        common = *p >> 4;
+        count = *p++ & 15u;
+        if (common == 15 && p < end) common += *p++;
+        if (count == 15 && p < end) count += *p++;
+        common += base;
+        if (common < name->same || count > (size_t)(end - p)) return false;
+        if (common > name->same) continue; /* less, as the one before */
+        difference = compare_words(blob, name, p, count);
+        if (difference > 0) return false;
+        if (ends_match(difference, (int)asked_octet(name, name->same), blob[BLOB_LAST_8] != 0)) return true;
+    }
+    return false;
+}
+
+static bool is_in_blocks(const struct miniproxy_hosts *hosts, struct asked *name)
+{
+    const uint8_t *blob = hosts->blob, *blob_end = blob + hosts->blob_len, *index, *block = NULL;
+    uint32_t at = blob_number(blob + BLOB_32, 4), texts = blob_number(blob + BLOB_24, 3);
+    unsigned low = 0, count = blob_number(blob + BLOB_16, 2), high = count;
+    size_t low_same = 0, high_same = 0;
+    if (texts < BLOB_WORDS || texts > at || at > hosts->blob_len || hosts->blob_len - at < 3 * count) return false;
+    index = blob + at;
+    while (low < high) { /* a text between two others has in common with the name what both have, at least */
+        unsigned middle = (low + high) / 2;
+        uint32_t offset = blob_number(index + 3 * middle, 3);
+        name->same = low_same < high_same ? low_same : high_same;
+        if (offset + name->same >= (size_t)(blob_end - index)) return false;
+        if (compare_text(name, index + offset + name->same, blob_end) > 0) {
+            high = middle;
+            high_same = name->same;
+        } else {
+            low = middle + 1;
+            low_same = name->same;
+            block = index + offset;
+        }
+    }
+    name->same = low_same;
+    if (high < count) blob_end = index + blob_number(index + 3 * high, 3);
+    return block != NULL && is_in_block(blob, name, block, blob_end);
+}
+
+static uint64_t blob_hash(uint64_t hash, unsigned octet)
+{
+    return (hash ^ octet) * 0x9E3779B97F4A7C15u;
+}
+
+static bool is_in_filter(const struct miniproxy_hosts *hosts, uint64_t hash)
+{
+    const uint8_t *blob = hosts->blob;
+    uint32_t segment = (uint32_t)1 << (blob[BLOB_8] & 31), slots = (hosts->blob_len - BLOB_HEADER) / 3;
+    uint32_t low, print, slot;
+    uint64_t at;
+    hash = (hash ^ hash >> 32) * 0xD6E8FEB86659FD93u;
+    hash ^= hash >> 32;
+    low = (uint32_t)hash;
+    at = (hash >> 32) * blob_number(blob + BLOB_24, 4) >> 32;
+    print = (uint32_t)(hash * 0xD6E8FEB86659FD93u >> 40);
+    for (unsigned i = 0; i < 4; i++, at += segment, low >>= 7) {
+        slot = (uint32_t)at ^ (low & (segment - 1));
+        if (slot >= slots) return false;
+        print ^= blob_number(blob + BLOB_HEADER + 3 * slot, 3);
+    }
+    return print == 0;
+}
+
+static bool is_hashed(const struct miniproxy_hosts *hosts, const struct asked *name)
+{
+    uint64_t hash = blob_number(hosts->blob + BLOB_32, 4);
+    for (size_t i = 0; i <= name->len; i++) {
+        unsigned octet = asked_octet(name, i);
+        if (i > 0 && (octet == BLOB_DOT || octet == BLOB_END) && is_in_filter(hosts, hash)) return true;
+        hash = blob_hash(hash, octet);
+    }
+    return is_in_filter(hosts, hash);
+}
+
+static bool blob_matches(const struct miniproxy_hosts *hosts, const char *host, size_t len)
+{
+    struct asked name = {host, len, 0};
+    if (hosts->blob == NULL || hosts->blob_len < BLOB_HEADER) return false;
+    switch (hosts->blob[BLOB_FORMAT]) {
+    case BLOB_EXACT: return is_in_blocks(hosts, &name);
+    case BLOB_HASHED: return is_hashed(hosts, &name);
+    default: return false;
+    }
+}
+
+/* Four bits at a time: a table of all octets is 1 KB. */
+static uint32_t crc32(const uint8_t *p, size_t len)
+{
+    static const uint32_t of_4_bits[16] = {0x00000000, 0x1DB71064, 0x3B6E20C8, 0x26D930AC, 0x76DC4190, 0x6B6B51F4,
+                                           0x4DB26158, 0x5005713C, 0xEDB88320, 0xF00F9344, 0xD6D6A3E8, 0xCB61B38C,
+                                           0x9B64C2B0, 0x86D3D2D4, 0xA00AE278, 0xBDBDF21C};
+    uint32_t crc = UINT32_MAX;
+    for (; len > 0; len--) {
+        crc ^= *p++;
+        crc = crc >> 4 ^ of_4_bits[crc & 15];
+        crc = crc >> 4 ^ of_4_bits[crc & 15];
+    }
+    return ~crc;
+}
+
+static bool is_sound_blob(const struct miniproxy_hosts *hosts)
+{
+    const uint8_t *blob = hosts->blob;
+    return blob == NULL ||
+           (hosts->blob_len >= BLOB_HEADER && memcmp(blob, "mph1", BLOB_CRC) == 0 &&
+            blob_number(blob + BLOB_LEN, 4) == hosts->blob_len &&
+            (blob[BLOB_FORMAT] == BLOB_EXACT || blob[BLOB_FORMAT] == BLOB_HASHED) &&
+            blob_number(blob + BLOB_CRC, 4) == crc32(blob + BLOB_LEN, hosts->blob_len - BLOB_LEN));
+}
+
+#else
+
+static bool blob_matches(const struct miniproxy_hosts *hosts, const char *host, size_t len)
+{
+    (void)hosts, (void)host, (void)len;
+    return false;
+}
+
+/* Nobody could look into it. */
+static bool is_sound_blob(const struct miniproxy_hosts *hosts)
+{
+    return hosts->blob == NULL;
+}
+
+#endif
+
 static bool hosts_match(const struct miniproxy_hosts *hosts, const char *host)
 {
     size_t len = strlen(host), n;
@@ -1476,12 +1733,7 @@ static bool hosts_match(const struct miniproxy_hosts *hosts, const char *host)
         if (n > len || !is_word((const unsigned char *)host + len - n, n, name)) continue;
         if (n == len || (below && host[len - n - 1] == '.')) return true;
     }
-    return false;
-}
-
-static bool is_sound_blob(const struct miniproxy_hosts *hosts)
-{
-    return hosts->blob == NULL;
+    return blob_matches(hosts, host, len);
 }
 
 /* An empty path is "/" (RFC 9110 section 4.2.3), also before a query. */
@@ -1749,43 +2001,67 @@ static const struct miniproxy_user *find_user(const struct miniproxy_policy *pol
     return found;
 }
 
-/* credentials is room for a salt, then "name:password", which ends at `end`. Hashes and compares even where there is
- * nothing to compare with: time must not tell which names exist, nor how long a password in clear is. */
-static bool right_password(const struct miniproxy_config *config, const struct miniproxy_user *user,
-                           unsigned char *credentials, const unsigned char *password, const unsigned char *end)
-{
-    static const uint8_t nobody[MINIPROXY_SALT_LEN + MINIPROXY_DIGEST_LEN] = {0};
-    const uint8_t *digest = user != NULL && user->digest != NULL ? user->digest : nobody;
-    const char *clear = user != NULL ? user->password : NULL;
-    uint8_t computed[MINIPROXY_DIGEST_LEN] = {0};
-    size_t len = (size_t)(end - password);
-    bool right, same_len = clear != NULL && strlen(clear) == len;
-    memcpy(credentials, digest, MINIPROXY_SALT_LEN);
-    if (config->sha256 != NULL) config->sha256(computed, credentials, (size_t)(end - credentials));
-    right = equal_secrets(computed, digest + MINIPROXY_SALT_LEN, sizeof computed) && config->sha256 != NULL;
-    wipe(computed, sizeof computed);
-    if (digest != nobody) return right;
-    return equal_secrets(password, same_len ? (const void *)clear : password, len) && same_len;
-}
+/* "name:password", decoded where it stands in a head; in front there is room for a salt: the field's name and the
+ * scheme have left it. */
+struct credentials {
+    unsigned char *name, *password, *end;
+};
 
-/* The user whose credentials a Proxy-Authorization value holds, or NULL (RFC 7617 section 2). They are decoded in
- * place, and wiped afterwards. The salt goes in front: the field's name and the scheme have left room. */
-OUTLINED static const struct miniproxy_user *check_login(const struct miniproxy_config *config,
-                                                         const struct miniproxy_policy *policy, unsigned char *value,
-                                                         size_t len)
+/* The credentials in a Proxy-Authorization value (RFC 7617 section 2), decoded in place: nothing else is left of the
+ * text. False: there are none, and nothing is left at all. */
+static bool read_credentials(struct credentials *c, unsigned char *value, size_t len)
 {
     unsigned char *name = value + 5, *end = value + len, *p;
-    const unsigned char *colon = NULL;
-    const struct miniproxy_user *user = NULL;
-    if (len < 6 || !is_word(value, 5, "basic") || *name != ' ') return NULL;
+    unsigned char *colon = NULL;
+    if (len < 6 || !is_word(value, 5, "basic") || *name != ' ') return false;
     while (name < end && *name == ' ') name++;
     len = decode_base64(name, (size_t)(end - name));
     for (p = name; p < name + len && *p >= 0x20 && *p != 0x7f; p++) {}
     if (len <= MINIPROXY_CREDENTIALS_MAX && p == name + len) colon = memchr(name, ':', len);
-    if (colon != NULL) user = find_user(policy, name, (size_t)(colon - name));
-    if (colon != NULL && !right_password(config, user, name - MINIPROXY_SALT_LEN, colon + 1, p)) user = NULL;
-    wipe(name - MINIPROXY_SALT_LEN, (size_t)(end - name) + MINIPROXY_SALT_LEN);
-    return user;
+    if (colon == NULL) p = name;
+    wipe(p, (size_t)(end - p));
+    c->name = name;
+    c->password = colon + 1;
+    c->end = p;
+    return colon != NULL;
+}
+
+static void wipe_credentials(struct credentials *c)
+{
+    unsigned char *salt = c->name - MINIPROXY_SALT_LEN;
+    wipe(salt, (size_t)(c->end - salt));
+}
+
+static const uint8_t no_digest[MINIPROXY_SALT_LEN + MINIPROXY_DIGEST_LEN] = {0};
+
+static const uint8_t *digest_of(const struct miniproxy_user *user)
+{
+    return user != NULL && user->digest != NULL ? user->digest : no_digest;
+}
+
+/* SHA-256 of the salt and the credentials, which stand together for that. */
+static void hash_credentials(const struct miniproxy_config *config, const uint8_t *salt, const struct credentials *c,
+                             uint8_t hash[MINIPROXY_DIGEST_LEN])
+{
+    unsigned char *salted = c->name - MINIPROXY_SALT_LEN;
+    memset(hash, 0, MINIPROXY_DIGEST_LEN);
+    memcpy(salted, salt, MINIPROXY_SALT_LEN);
+    if (config->sha256 != NULL) config->sha256(hash, salted, (size_t)(c->end - salted));
+}
+
+/* Hashes and compares even where there is nothing to compare with: time must not tell which names exist, nor how long a
+ * password in clear is. The hash is left in hash. */
+static bool right_password(const struct miniproxy_config *config, const struct miniproxy_user *user,
+                           const struct credentials *c, uint8_t hash[MINIPROXY_DIGEST_LEN])
+{
+    const uint8_t *digest = digest_of(user);
+    const char *clear = user != NULL ? user->password : NULL;
+    size_t len = (size_t)(c->end - c->password);
+    bool right, same_len = clear != NULL && strlen(clear) == len;
+    hash_credentials(config, digest, c, hash);
+    right = equal_secrets(hash, digest + MINIPROXY_SALT_LEN, MINIPROXY_DIGEST_LEN) && config->sha256 != NULL;
+    if (digest != no_digest) return right;
+    return equal_secrets(c->password, same_len ? (const void *)clear : c->password, len) && same_len;
 }
 
 /* An IPv6 client is its /64: it can have any address there. */
@@ -1835,13 +2111,178 @@ static void forget_failures(struct miniproxy *p, const struct miniproxy_addr *cl
     if (f != NULL) f->count = 0;
 }
 
+#if MINIPROXY_WITH_PBKDF2
+
+/* ---- passwords that take long: the first check is all there is for logins that are remembered and users without
+ * rounds; the others queue (section 8), and one at a time is computed in slices ---- */
+
+static bool has_rounds(const struct miniproxy_user *user)
+{
+    return user != NULL && user->digest != NULL && user->rounds > 0;
+}
+
+/* A failed login costs as many rounds as the policy's costliest password, whoever it is that was guessed at. */
+static uint32_t most_rounds(const struct miniproxy_policy *policy)
+{
+    uint32_t most = 0;
+    for (unsigned i = 0; i < policy->user_count; i++)
+        if (has_rounds(policy->users + i) && policy->users[i].rounds > most) most = policy->users[i].rounds;
+    return most;
+}
+
+/* What stands for these credentials of this user: it tells nothing without the secret, and is another one when the
+ * user's entry is. hash is that of hash_credentials. */
+static void make_tag(const struct miniproxy_config *config, const struct miniproxy_user *user,
+                     const uint8_t hash[MINIPROXY_DIGEST_LEN], uint32_t tag[4])
+{
+    unsigned char text[MINIPROXY_SECRET_LEN + MINIPROXY_DIGEST_LEN + sizeof no_digest + 4], *w = text;
+    uint8_t digest[MINIPROXY_DIGEST_LEN];
+    uint32_t rounds = has_rounds(user) ? user->rounds : 0;
+    memset(tag, 0, 4 * sizeof *tag);
+    if (config->secret == NULL || config->sha256 == NULL) return;
+    w = put_bytes(w, config->secret, MINIPROXY_SECRET_LEN);
+    w = put_bytes(w, hash, MINIPROXY_DIGEST_LEN);
+    w = put_bytes(w, digest_of(user), sizeof no_digest);
+    put_bytes(w, (const unsigned char *)&rounds, sizeof rounds);
+    config->sha256(digest, text, sizeof text);
+    memcpy(tag, digest, 4 * sizeof *tag);
+    wipe(text, sizeof text);
+    wipe(digest, sizeof digest);
+}
+
+/* Is this login remembered? Then it becomes the one that is forgotten last. A tag of zeros is that of an
+ * unused place, or one made without a secret. */
+static bool recall(struct miniproxy *p, const uint32_t tag[4])
+{
+    unsigned i;
+    if ((tag[0] | tag[1] | tag[2] | tag[3]) == 0) return false;
+    for (i = 0; i < MINIPROXY_LOGIN_CACHE; i++) {
+        const uint32_t *known = p->known[i];
+        if (((known[0] ^ tag[0]) | (known[1] ^ tag[1]) | (known[2] ^ tag[2]) | (known[3] ^ tag[3])) == 0) break;
+    }
+    if (i == MINIPROXY_LOGIN_CACHE) return false;
+    memmove(p->known + 1, p->known, i * sizeof *p->known);
+    memcpy(p->known, tag, sizeof *p->known);
+    return true;
+}
+
+static void remember(struct miniproxy *p, const uint32_t tag[4])
+{
+    memmove(p->known + 1, p->known, (MINIPROXY_LOGIN_CACHE - 1) * sizeof *p->known);
+    memcpy(p->known, tag, sizeof *p->known);
+}
+
+/* The user, if one of the name is there and the password is right at first sight or remembered; what was found of the
+ * user, and the tag, for the rest of the check. */
+OUTLINED static bool check_first(struct miniproxy *p, const struct miniproxy_policy *policy,
+                                 const struct credentials *c, const struct miniproxy_user **user, uint32_t tag[4])
+{
+    uint8_t hash[MINIPROXY_DIGEST_LEN];
+    bool right;
+    *user = find_user(policy, c->name, (size_t)(c->password - 1 - c->name));
+    right = right_password(&p->config, *user, c, hash);
+    make_tag(&p->config, *user, hash, tag);
+    wipe(hash, sizeof hash);
+    return has_rounds(*user) ? recall(p, tag) : right;
+}
+
+/* Who asks with these credentials: *user, or a cause to refuse; MORE: that takes longer. Then *login spans them. */
+static enum miniproxy_cause log_in(struct miniproxy *p, const struct miniproxy_policy *policy,
+                                   const struct miniproxy_addr *client, struct miniproxy_buffer *b, struct span *login,
+                                   const struct miniproxy_user **user)
+{
+    struct credentials c;
+    const struct miniproxy_user *found;
+    uint32_t tag[4];
+    bool right = false;
+    if (throttled(p, client)) return MINIPROXY_CAUSE_LOGIN_THROTTLED;
+    if (read_credentials(&c, b->u.data + login->at, login->len)) {
+        right = check_first(p, policy, &c, &found, tag);
+        if (!right && p->config.pbkdf2 != NULL && most_rounds(policy) > 0) {
+            *login = span_of(b, c.name, (size_t)(c.end - c.name));
+            return MORE;
+        }
+        wipe_credentials(&c);
+    }
+    if (!right) {
+        note_failure(p, client);
+        return MINIPROXY_CAUSE_LOGIN_FAILED;
+    }
+    forget_failures(p, client);
+    *user = found;
+    return MINIPROXY_CAUSE_NONE;
+}
+
+/* The turn of a login has come. Guesses that came together get no more tries than those that came one by one, and who
+ * sent the same credentials several times is known after the first. */
+static void begin_login(struct miniproxy *p, const struct miniproxy_policy *policy,
+                        const struct miniproxy_addr *client, struct miniproxy_buffer *b, struct span login)
+{
+    struct miniproxy_login *l = &p->login;
+    struct credentials c = {.name = b->u.data + login.at, .end = b->u.data + login.at + login.len};
+    c.password = (unsigned char *)memchr(c.name, ':', login.len) + 1;
+    l->is_begun = true;
+    l->cause = MINIPROXY_CAUSE_LOGIN_THROTTLED;
+    if (throttled(p, client)) return;
+    l->cause = MINIPROXY_CAUSE_NONE;
+    if (check_first(p, policy, &c, &l->user, l->tag)) return;
+    l->cause = MORE;
+    l->most = most_rounds(policy);
+    l->done = 1;
+    if (!has_rounds(l->user)) l->user = NULL;
+    p->config.pbkdf2->begin(&l->state, c.password, (size_t)(c.end - c.password), digest_of(l->user),
+                            MINIPROXY_SALT_LEN);
+}
+
+/* Do one slice. NONE: right; FAILED; MORE: not known yet. */
+static void go_on_login(struct miniproxy *p)
+{
+    struct miniproxy_login *l = &p->login;
+    uint32_t goal = l->user != NULL && l->done <= l->user->rounds ? l->user->rounds : l->most;
+    uint32_t n = goal - l->done;
+    uint8_t digest[MINIPROXY_DIGEST_LEN];
+    if (n > MINIPROXY_PBKDF2_SLICE) n = MINIPROXY_PBKDF2_SLICE;
+    if (n > 0) p->config.pbkdf2->go_on(&l->state, n);
+    l->done += n;
+    if (l->done < goal) return;
+    p->config.pbkdf2->end(&l->state, digest);
+    if (l->user != NULL && l->done == l->user->rounds &&
+        equal_secrets(digest, l->user->digest + MINIPROXY_SALT_LEN, sizeof digest)) {
+        remember(p, l->tag);
+        l->cause = MINIPROXY_CAUSE_NONE;
+    } else if (l->done == l->most) {
+        l->cause = MINIPROXY_CAUSE_LOGIN_FAILED;
+    } else {
+        l->user = NULL; /* wrong, and the rest is only to take time */
+    }
+    wipe(digest, sizeof digest);
+}
+
+#else /* every password is checked at once */
+
+/* The user whose credentials a Proxy-Authorization value holds, or NULL. They are wiped afterwards. */
+OUTLINED static const struct miniproxy_user *check_login(const struct miniproxy_config *config,
+                                                         const struct miniproxy_policy *policy, unsigned char *value,
+                                                         size_t len)
+{
+    struct credentials c;
+    const struct miniproxy_user *user;
+    uint8_t hash[MINIPROXY_DIGEST_LEN];
+    if (!read_credentials(&c, value, len)) return NULL;
+    user = find_user(policy, c.name, (size_t)(c.password - 1 - c.name));
+    if (!right_password(config, user, &c, hash)) user = NULL;
+    wipe(hash, sizeof hash);
+    wipe_credentials(&c);
+    return user;
+}
+
 /* Who asks with these credentials: *user, or a cause to refuse. */
 static enum miniproxy_cause log_in(struct miniproxy *p, const struct miniproxy_policy *policy,
-                                   const struct miniproxy_addr *client, unsigned char *value, size_t len,
+                                   const struct miniproxy_addr *client, struct miniproxy_buffer *b, struct span *login,
                                    const struct miniproxy_user **user)
 {
     if (throttled(p, client)) return MINIPROXY_CAUSE_LOGIN_THROTTLED;
-    *user = check_login(&p->config, policy, value, len);
+    *user = check_login(&p->config, policy, b->u.data + login->at, login->len);
     if (*user == NULL) {
         note_failure(p, client);
         return MINIPROXY_CAUSE_LOGIN_FAILED;
@@ -1850,13 +2291,15 @@ static enum miniproxy_cause log_in(struct miniproxy *p, const struct miniproxy_p
     return MINIPROXY_CAUSE_NONE;
 }
 
+#endif
+
 #else /* without authentication nobody is known */
 
 static enum miniproxy_cause log_in(struct miniproxy *p, const struct miniproxy_policy *policy,
-                                   const struct miniproxy_addr *client, unsigned char *value, size_t len,
+                                   const struct miniproxy_addr *client, struct miniproxy_buffer *b, struct span *login,
                                    const struct miniproxy_user **user)
 {
-    (void)p, (void)policy, (void)client, (void)value, (void)len;
+    (void)p, (void)policy, (void)client, (void)b, (void)login;
     *user = NULL;
     return MINIPROXY_CAUSE_NONE;
 }
@@ -2013,6 +2456,7 @@ enum state {
     STATE_FREE,
     STATE_IDLE,    /* connected, nothing received of a request */
     STATE_HEAD,
+    STATE_LOGIN,   /* its password takes long to check */
     STATE_RESOLVE,
     STATE_CONNECT,
     STATE_AWAIT,   /* request on its way, no final response yet */
@@ -2049,7 +2493,8 @@ enum {
     FIN_SENT = 1 << 20,
     IS_BARE = 1 << 21,      /* its refusal is bare_reply */
     HAS_WAITED = 1 << 22,   /* for a buffer */
-    ALLOWS_TYPES = 1 << 23  /* content is allowed if no rule has to say something about its type */
+    ALLOWS_TYPES = 1 << 23, /* content is allowed if no rule has to say something about its type */
+    IN_LOGIN = 1 << 24      /* stands in the queue of logins */
 };
 
 static unsigned slot_of(const struct miniproxy *p, const struct miniproxy_session *s)
@@ -2133,16 +2578,20 @@ static void run_soon(struct miniproxy *p, struct miniproxy_session *s, uint8_t l
 
 enum { FOR_CLIENT, FOR_ORIGIN }; /* lanes of the queue for buffers */
 
-static void leave_wait(struct miniproxy *p, struct miniproxy_session *s)
+/* Take out one that stands in a queue by wait_next. */
+static void take_out(struct miniproxy *p, struct miniproxy_list *q, struct miniproxy_session *s)
 {
-    struct miniproxy_list *q;
     uint16_t number = number_of(p, s), at, before = 0;
-    if (s->wait_lane == 0) return;
-    q = &p->wait[s->wait_lane - 1];
     for (at = q->head; at != number; at = p->sessions[at - 1].wait_next) before = at;
     if (before == 0) q->head = s->wait_next;
     else p->sessions[before - 1].wait_next = s->wait_next;
     if (q->tail == number) q->tail = before;
+}
+
+static void leave_wait(struct miniproxy *p, struct miniproxy_session *s)
+{
+    if (s->wait_lane == 0) return;
+    take_out(p, &p->wait[s->wait_lane - 1], s);
     s->wait_lane = 0;
 }
 
@@ -2233,6 +2682,85 @@ static void settle(struct miniproxy_buffer *b, size_t to)
     b->in = u16(to);
     b->in_end = u16(to + len);
 }
+
+/* ---- logins that take long: first come, first served, one slice a poll ---- */
+
+#if MINIPROXY_WITH_PBKDF2
+
+static void queue_login(struct miniproxy *p, struct miniproxy_session *s)
+{
+    s->flags |= IN_LOGIN;
+    push(p, &p->logins, s, false);
+}
+
+/* Its login has a result, or is not wanted any more. To break one off is as good as to fail: nobody else was served
+ * meanwhile. Nothing of the password stays. */
+static void leave_login(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct miniproxy_buffer *b = s->up.buffer;
+    struct credentials c;
+    if ((s->flags & IN_LOGIN) == 0) return;
+    s->flags &= ~(uint32_t)IN_LOGIN;
+    c.name = b->u.data + plan_of(b)->head.login.at;
+    c.end = c.name + plan_of(b)->head.login.len;
+    wipe_credentials(&c);
+    if (p->logins.head == number_of(p, s) && p->login.is_begun) {
+        if (p->login.cause == MINIPROXY_CAUSE_NONE) forget_failures(p, &s->client_addr);
+        else if (p->login.cause != MINIPROXY_CAUSE_LOGIN_THROTTLED) note_failure(p, &s->client_addr);
+        wipe(&p->login, sizeof p->login);
+    }
+    take_out(p, &p->logins, s);
+}
+
+/* The result for a session in the queue, and whose login it is: a cause, or MORE while there is none. */
+static enum miniproxy_cause login_result(const struct miniproxy *p, const struct miniproxy_session *s,
+                                         const struct miniproxy_user **user)
+{
+    *user = p->login.user;
+    if (p->logins.head != number_of(p, s) || !p->login.is_begun) return MORE;
+    return (enum miniproxy_cause)p->login.cause;
+}
+
+/* Do a slice of the first login in the queue. False: the queue is empty. */
+static bool run_logins(struct miniproxy *p)
+{
+    struct miniproxy_session *s;
+    struct miniproxy_buffer *b;
+    if (p->logins.head == 0) return false;
+    s = &p->sessions[p->logins.head - 1];
+    b = s->up.buffer;
+    if (!p->login.is_begun) begin_login(p, s->policy, &s->client_addr, b, plan_of(b)->head.login);
+    else if (p->login.cause == MORE) go_on_login(p);
+    if (p->login.cause != MORE) run_soon(p, s, 0);
+    return true;
+}
+
+#else
+
+static void queue_login(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+}
+
+static void leave_login(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+}
+
+static enum miniproxy_cause login_result(const struct miniproxy *p, const struct miniproxy_session *s,
+                                         const struct miniproxy_user **user)
+{
+    (void)p, (void)s, (void)user;
+    return MORE;
+}
+
+static bool run_logins(struct miniproxy *p)
+{
+    (void)p;
+    return false;
+}
+
+#endif
 
 /* ---- one direction ---- */
 
@@ -2653,7 +3181,8 @@ static void enter(struct miniproxy *p, struct miniproxy_session *s, enum state s
     static const uint16_t may_follow[] = {
         [STATE_FREE] = TO(IDLE),
         [STATE_IDLE] = TO(HEAD) | TO(REPLY) | TO(FREE),
-        [STATE_HEAD] = TO(RESOLVE) | TO(CONNECT) | TO(AWAIT) | TO(REPLY) | TO(FREE),
+        [STATE_HEAD] = TO(LOGIN) | TO(RESOLVE) | TO(CONNECT) | TO(AWAIT) | TO(REPLY) | TO(FREE),
+        [STATE_LOGIN] = TO(RESOLVE) | TO(CONNECT) | TO(AWAIT) | TO(REPLY) | TO(FREE),
         [STATE_RESOLVE] = TO(CONNECT) | TO(REPLY) | TO(FREE),
         [STATE_CONNECT] = TO(AWAIT) | TO(TUNNEL) | TO(REPLY) | TO(FREE),
         [STATE_AWAIT] = TO(RELAY) | TO(TUNNEL) | TO(CONNECT) | TO(REPLY) | TO(FREE),
@@ -2812,6 +3341,7 @@ static void forget_reserved(struct miniproxy *p, struct miniproxy_session *s)
 
 static enum next end_session(struct miniproxy *p, struct miniproxy_session *s, bool hard)
 {
+    leave_login(p, s);
     report(p, s);
     close_servers(p, s, hard);
     close_conn(p, &s->client, hard);
@@ -2863,6 +3393,7 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
 {
     struct miniproxy_buffer *b = s->up.buffer;
     if ((s->flags & HAS_ANSWERED) != 0) return cut(p, s, cause);
+    leave_login(p, s);
     open_transaction(p, s);
     if (s->state == STATE_HEAD && b != NULL && b->in_end - b->in >= 5 && memcmp(b->u.data + b->in, "HEAD ", 5) == 0)
         s->flags |= IS_HEAD; /* whatever else may be wrong with it */
@@ -3278,19 +3809,23 @@ static bool allows_content(struct miniproxy_session *s, const struct miniproxy_b
 
 #endif
 
-/* May this request go on? */
-static enum miniproxy_cause judge(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b,
-                                  const struct plan *pl)
+/* By which policy, and for whom? MORE: that takes longer. */
+static enum miniproxy_cause identify(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b,
+                                     struct plan *pl)
 {
-    enum miniproxy_cause cause;
-    int rule = -1;
-    const struct miniproxy_addr *address = (pl->form & LITERAL) != 0 ? &pl->at[0] : NULL;
     s->policy = p->config.policy;
     if ((pl->head.seen & LOOPS) != 0) return MINIPROXY_CAUSE_LOOP;
-    if ((pl->head.seen & HAS_LOGIN) != 0 && s->policy != NULL && s->policy->user_count > 0) {
-        cause = log_in(p, s->policy, &s->client_addr, b->u.data + pl->head.login.at, pl->head.login.len, &s->user);
-        if (cause != MINIPROXY_CAUSE_NONE) return cause;
-    }
+    if ((pl->head.seen & HAS_LOGIN) == 0 || s->policy == NULL || s->policy->user_count == 0)
+        return MINIPROXY_CAUSE_NONE;
+    return log_in(p, s->policy, &s->client_addr, b, &pl->head.login, &s->user);
+}
+
+/* May this request go on? */
+static enum miniproxy_cause judge(const struct miniproxy *p, struct miniproxy_session *s,
+                                  const struct miniproxy_buffer *b, const struct plan *pl)
+{
+    int rule = -1;
+    const struct miniproxy_addr *address = (pl->form & LITERAL) != 0 ? &pl->at[0] : NULL;
     if (pl->form == SERVER_WIDE) return MINIPROXY_CAUSE_NONE;
     switch (ask(p, s, b, address, &rule)) {
     case MINIPROXY_ALLOWED:
@@ -3334,15 +3869,11 @@ static bool can_reuse(struct miniproxy *p, struct miniproxy_session *s, const st
     return true;
 }
 
-OUTLINED static enum next decide_request(struct miniproxy *p, struct miniproxy_session *s)
+/* The request is allowed: answer it here, or find the way to its origin. */
+static enum next set_out(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b = s->up.buffer;
     struct plan *pl = plan_of(b);
-    enum miniproxy_cause cause = understand(p, s, b);
-    if (cause == MINIPROXY_CAUSE_NONE && (s->flags & IS_RESERVED) != 0) cause = find_place(p, s);
-    if (cause == MINIPROXY_CAUSE_NONE) cause = judge(p, s, b, pl);
-    if (cause != MINIPROXY_CAUSE_NONE) return refuse(p, s, cause);
-    arm(p, s, MINIPROXY_TIMER_WHOLE, MINIPROXY_TIMEOUT_TOTAL);
     if (pl->form == SERVER_WIDE) return refuse(p, s, MINIPROXY_CAUSE_NONE); /* it asks about the proxy */
     if ((pl->head.seen & IS_LAST_HOP) != 0) {
         if (pl->method_bit == MINIPROXY_OPTIONS) return refuse(p, s, MINIPROXY_CAUSE_NONE);
@@ -3358,6 +3889,41 @@ OUTLINED static enum next decide_request(struct miniproxy *p, struct miniproxy_s
     enter(p, s, (pl->form & LITERAL) != 0 ? STATE_CONNECT : STATE_RESOLVE);
     arm(p, s, MINIPROXY_TIMER_PHASE, (pl->form & LITERAL) != 0 ? MINIPROXY_TIMEOUT_CONNECT : MINIPROXY_TIMEOUT_DNS);
     return NEXT_STATE;
+}
+
+/* How a request goes on whose user is known, or cannot be. */
+static enum next decide_for(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    if (cause == MINIPROXY_CAUSE_NONE) cause = judge(p, s, s->up.buffer, plan_of(s->up.buffer));
+    if (cause != MINIPROXY_CAUSE_NONE) return refuse(p, s, cause);
+    if (!MINIPROXY_WITH_PBKDF2 || s->state == STATE_HEAD) arm(p, s, MINIPROXY_TIMER_WHOLE, MINIPROXY_TIMEOUT_TOTAL);
+    return set_out(p, s);
+}
+
+OUTLINED static enum next decide_request(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct miniproxy_buffer *b = s->up.buffer;
+    enum miniproxy_cause cause = understand(p, s, b);
+    if (cause == MINIPROXY_CAUSE_NONE && (s->flags & IS_RESERVED) != 0) cause = find_place(p, s);
+    if (cause == MINIPROXY_CAUSE_NONE) cause = identify(p, s, b, plan_of(b));
+    if (!MINIPROXY_WITH_PBKDF2 || cause != MORE) return decide_for(p, s, cause);
+    queue_login(p, s);
+    enter(p, s, STATE_LOGIN);
+    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_LOGIN);
+    arm(p, s, MINIPROXY_TIMER_WHOLE, MINIPROXY_TIMEOUT_TOTAL);
+    return NEXT_WAIT;
+}
+
+/* ---- LOGIN ---- */
+
+static enum next on_login(struct miniproxy *p, struct miniproxy_session *s)
+{
+    const struct miniproxy_user *user;
+    enum miniproxy_cause cause = login_result(p, s, &user);
+    if (cause == MORE) return NEXT_WAIT;
+    leave_login(p, s);
+    if (cause == MINIPROXY_CAUSE_NONE) s->user = user;
+    return decide_for(p, s, cause);
 }
 
 /* Empty lines before a request (RFC 9112 section 2.2). False: too many. */
@@ -3969,6 +4535,9 @@ static enum next step(struct miniproxy *p, struct miniproxy_session *s)
     case STATE_HEAD:
         next = on_head(p, s);
         return next == NEXT_DECISION ? decide_request(p, s) : next;
+    case STATE_LOGIN:
+        if (gone) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
+        return MINIPROXY_WITH_PBKDF2 ? on_login(p, s) : NEXT_WAIT;
     case STATE_RESOLVE: return gone ? cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE) : on_resolve(p, s);
     case STATE_CONNECT:
         if (gone) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
@@ -4027,6 +4596,7 @@ static enum miniproxy_cause timeout_cause(enum miniproxy_timeout kind)
     case MINIPROXY_TIMEOUT_HEAD: return MINIPROXY_CAUSE_HEAD_TIMEOUT;
     case MINIPROXY_TIMEOUT_BODY: return MINIPROXY_CAUSE_BODY_TIMEOUT;
     case MINIPROXY_TIMEOUT_DNS: return MINIPROXY_CAUSE_DNS_TIMEOUT;
+    case MINIPROXY_TIMEOUT_LOGIN: return MINIPROXY_CAUSE_LOGIN_QUEUE;
     case MINIPROXY_TIMEOUT_CONNECT: return MINIPROXY_CAUSE_CONNECT_TIMEOUT;
     case MINIPROXY_TIMEOUT_FIRST_BYTE: return MINIPROXY_CAUSE_FIRST_BYTE_TIMEOUT;
     case MINIPROXY_TIMEOUT_RESPONSE: return MINIPROXY_CAUSE_READ_TIMEOUT;
@@ -4324,6 +4894,7 @@ uint32_t miniproxy_poll(struct miniproxy *p, uint32_t now_ms)
     accept_some(p);
     run_lane(p, 0);
     run_lane(p, 1);
+    if (run_logins(p)) return 0;
     if (p->run[0].head != 0 || p->run[1].head != 0) return 0;
     if (p->accept_ready && !p->accept_paused && !p->draining) return 0;
     return next_deadline(p);

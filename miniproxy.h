@@ -100,11 +100,14 @@
 #endif
 
 /* Passwords of humans, by PBKDF2 with so many rounds that guessing them from a stolen table is slow (struct
- * miniproxy_user.rounds). The work is done in slices of MINIPROXY_PBKDF2_SLICE rounds, one slice a miniproxy_poll, for
- * one login at a time. Rounds of a slice: range 1..10000; a round is about 11,000 instructions on a Cortex-M3. */
+ * miniproxy_user.rounds). Logins are checked one at a time, first come, first served, while all else goes on. A failed
+ * one takes as many rounds as the policy's costliest password, so that time tells neither names nor kinds of entries.
+ * @@FIGURES@@ */
 #ifndef MINIPROXY_WITH_PBKDF2
 #define MINIPROXY_WITH_PBKDF2 0
 #endif
+
+/* Rounds of PBKDF2 that one miniproxy_poll does at most. Range 1..10000. */
 #ifndef MINIPROXY_PBKDF2_SLICE
 #define MINIPROXY_PBKDF2_SLICE 16
 #endif
@@ -119,6 +122,11 @@
  * time of the week (struct miniproxy_also). */
 #ifndef MINIPROXY_WITH_CONDITIONS
 #define MINIPROXY_WITH_CONDITIONS 0
+#endif
+
+/* Sets of host names in blobs (struct miniproxy_hosts.blob): about 1.2 KB. 0: a policy with a blob is refused. */
+#ifndef MINIPROXY_WITH_HOST_BLOBS
+#define MINIPROXY_WITH_HOST_BLOBS 0
 #endif
 
 /* Count how often each rule decided (struct miniproxy_policy.hits). */
@@ -706,9 +714,9 @@ unsigned miniproxy_cause_status(enum miniproxy_cause cause);
 
 /* ==== 6  API ======================================================================================= */
 
-/* PBKDF2-HMAC-SHA256 (RFC 8018 section 5.2) in steps, for the first 32 octets: begin counts as the first round. All
- * three leave nothing of the password behind but in the state. port/miniproxy_sha256.h has them; a device may have its
- * own. */
+/* PBKDF2-HMAC-SHA256 (RFC 8018 section 5.2) in steps, for the first 32 octets: begin counts as the first round, end
+ * leaves the state as it is. All three leave nothing of the password behind but in the state. port/miniproxy_sha256.h
+ * has them; a device may have its own. */
 struct miniproxy_pbkdf2 {
     uint32_t inner[8], outer[8], last[8], sum[8];
 };
@@ -855,6 +863,18 @@ struct miniproxy_failures {
     uint8_t count;
 };
 
+#if MINIPROXY_WITH_PBKDF2
+/* The first login in the queue. */
+struct miniproxy_login {
+    struct miniproxy_pbkdf2 state;
+    const struct miniproxy_user *user; /* whose rounds are computed; NULL: nobody's */
+    uint32_t tag[4];                   /* under which it is remembered */
+    uint32_t done, most;               /* rounds */
+    uint8_t cause;                     /* the result, or MORE than any cause */
+    bool is_begun;
+};
+#endif
+
 struct miniproxy {
     uint32_t now_ms, accept_retry_ms;
     uint8_t accept_ready, accept_paused, draining;
@@ -873,6 +893,11 @@ struct miniproxy {
     uint16_t peers[MINIPROXY_CLIENT_BUCKETS];
 #if MINIPROXY_WITH_AUTH
     struct miniproxy_failures failures[MINIPROXY_THROTTLE_CLIENTS];
+#endif
+#if MINIPROXY_WITH_PBKDF2
+    struct miniproxy_list logins; /* sessions whose passwords take long */
+    struct miniproxy_login login;
+    uint32_t known[MINIPROXY_LOGIN_CACHE][4]; /* logins that are remembered, the latest first; 0: unused */
 #endif
     struct miniproxy_session sessions[MINIPROXY_SLOTS];
     struct miniproxy_buffer buffers[MINIPROXY_BUFFERS];

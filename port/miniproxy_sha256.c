@@ -57,24 +57,31 @@ static uint32_t schedule(uint32_t w[16], unsigned t)
     return w[t & 15];
 }
 
+/* One block, as words, which are used up. */
+static void mix(uint32_t hash[8], uint32_t w[16])
+{
+    uint32_t a = hash[0], b = hash[1], c = hash[2], d = hash[3], e = hash[4], f = hash[5], g = hash[6], h = hash[7];
+
+    for (unsigned t = 0; t < 64; t++) {
+        uint32_t big1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25);
+        uint32_t choice = g ^ (e & (f ^ g));
+        uint32_t big0 = rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22);
+        uint32_t majority = (a & b) | (c & (a | b));
+        uint32_t t1 = h + big1 + choice + round_constant[t] + (t < 16 ? w[t] : schedule(w, t));
+
+        h = g, g = f, f = e, e = d + t1;
+        d = c, c = b, b = a, a = t1 + big0 + majority;
+    }
+    hash[0] += a, hash[1] += b, hash[2] += c, hash[3] += d;
+    hash[4] += e, hash[5] += f, hash[6] += g, hash[7] += h;
+}
+
 static void compress(uint32_t hash[8], const uint8_t block[64])
 {
-    uint32_t w[16], v[8];
+    uint32_t w[16];
 
     for (unsigned t = 0; t < 16; t++) w[t] = load(block + 4 * t);
-    memcpy(v, hash, sizeof v);
-    for (unsigned t = 0; t < 64; t++) {
-        uint32_t big1 = rotate(v[4], 6) ^ rotate(v[4], 11) ^ rotate(v[4], 25);
-        uint32_t choice = (v[4] & v[5]) ^ (~v[4] & v[6]);
-        uint32_t big0 = rotate(v[0], 2) ^ rotate(v[0], 13) ^ rotate(v[0], 22);
-        uint32_t majority = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
-        uint32_t t1 = v[7] + big1 + choice + round_constant[t] + (t < 16 ? w[t] : schedule(w, t));
-
-        memmove(v + 1, v, 7 * sizeof v[0]);
-        v[4] += t1;
-        v[0] = t1 + big0 + majority;
-    }
-    for (unsigned i = 0; i < 8; i++) hash[i] += v[i];
+    mix(hash, w);
     wipe(w, sizeof w);
 }
 
@@ -95,3 +102,65 @@ void miniproxy_sha256(uint8_t digest[32], const void *data, size_t len)
     wipe(tail, sizeof tail);
     for (unsigned i = 0; i < 8; i++) store(digest + 4 * i, hash[i]);
 }
+
+/* ---- PBKDF2-HMAC-SHA256 (RFC 8018, RFC 2104): a round is one HMAC of 32 octets under the password. What the password
+ * turns the hash into before the octets and before their digest is kept, so that a round is two blocks. ---- */
+
+/* The hash behind one block of the key, each octet of it changed so. */
+static void begin_hmac(uint32_t hash[8], const uint8_t key[64], uint8_t change)
+{
+    uint8_t block[64];
+
+    for (unsigned i = 0; i < 64; i++) block[i] = key[i] ^ change;
+    memcpy(hash, initial, sizeof initial);
+    compress(hash, block);
+    wipe(block, sizeof block);
+}
+
+/* Go on from a hash that stands behind 64 octets, with 32 more, to the end: out may be the octets. */
+static void finish_hash(uint32_t out[8], const uint32_t hash[8], const uint32_t octets[8])
+{
+    uint32_t w[16] = {[8] = 0x80000000, [15] = (64 + 32) * 8};
+
+    memcpy(w, octets, 32);
+    memcpy(out, hash, 32);
+    mix(out, w);
+}
+
+static void pbkdf2_go_on(struct miniproxy_pbkdf2 *state, uint32_t rounds)
+{
+    for (; rounds > 0; rounds--) {
+        finish_hash(state->last, state->inner, state->last);
+        finish_hash(state->last, state->outer, state->last);
+        for (unsigned i = 0; i < 8; i++) state->sum[i] ^= state->last[i];
+    }
+}
+
+/* The first HMAC is one of the salt and the number of the block, 1 here. salt_len: at most 51, so that these and what
+ * ends a message fit into one block. */
+static void pbkdf2_begin(struct miniproxy_pbkdf2 *state, const void *password, size_t len, const uint8_t *salt,
+                         size_t salt_len)
+{
+    uint8_t block[64] = {0};
+
+    if (len > sizeof block) miniproxy_sha256(block, password, len);
+    else if (len > 0) memcpy(block, password, len);
+    begin_hmac(state->inner, block, 0x36);
+    begin_hmac(state->outer, block, 0x5c);
+    memset(block, 0, sizeof block);
+    if (salt_len > 0) memcpy(block, salt, salt_len);
+    block[salt_len + 3] = 1;
+    block[salt_len + 4] = 0x80;
+    store(block + 60, (uint32_t)(64 + salt_len + 4) * 8);
+    memcpy(state->last, state->inner, sizeof state->last);
+    compress(state->last, block);
+    finish_hash(state->last, state->outer, state->last);
+    memcpy(state->sum, state->last, sizeof state->sum);
+}
+
+static void pbkdf2_end(struct miniproxy_pbkdf2 *state, uint8_t digest[32])
+{
+    for (unsigned i = 0; i < 8; i++) store(digest + 4 * i, state->sum[i]);
+}
+
+const struct miniproxy_pbkdf2_functions miniproxy_sha256_pbkdf2 = {pbkdf2_begin, pbkdf2_go_on, pbkdf2_end};

@@ -34,6 +34,19 @@
 #define MINIPROXY_CREDENTIALS_MAX 255
 #endif
 
+#ifndef MINIPROXY_WITH_PBKDF2
+#define MINIPROXY_WITH_PBKDF2 1
+#endif
+
+/* About 0.1 ms, for which all others wait. */
+#ifndef MINIPROXY_PBKDF2_SLICE
+#define MINIPROXY_PBKDF2_SLICE 256
+#endif
+
+#ifndef MINIPROXY_LOGIN_CACHE
+#define MINIPROXY_LOGIN_CACHE 1024
+#endif
+
 #ifndef MINIPROXY_THROTTLE_CLIENTS
 #define MINIPROXY_THROTTLE_CLIENTS 256
 #endif
@@ -62,6 +75,10 @@
 
 #ifndef MINIPROXY_WITH_HITS
 #define MINIPROXY_WITH_HITS 1
+#endif
+
+#ifndef MINIPROXY_WITH_HOST_BLOBS
+#define MINIPROXY_WITH_HOST_BLOBS 1
 #endif
 
 #if defined(MINIPROXY_DEBUG) && !defined(MINIPROXY_ASSERT)

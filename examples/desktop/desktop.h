@@ -27,8 +27,11 @@
 #define USERS_MAX 10000
 #endif
 
-/* Rounds of PBKDF2 for one password. */
+/* Rounds of PBKDF2 for one password: at most, and if "miniproxy hash" is not told. The latter is what OWASP's Password
+ * Storage Cheat Sheet asks for PBKDF2-HMAC-SHA256: 0.3 s of one core on a PC of 2020, once for each user and worker, for
+ * logins are remembered. */
 #define USERS_ROUNDS_MAX 10000000
+#define USERS_ROUNDS_DEFAULT 600000
 
 enum {
     WORKERS_MAX = 64,
@@ -56,8 +59,8 @@ bool users_load(struct users *users, const char *file);
 bool users_copy(struct users *users, const struct users *from);
 void users_free(struct users *users);
 
-/* `miniproxy hash [NAME]`; returns the exit status. */
-int users_hash_command(const char *name);
+/* `miniproxy hash [--rounds N] [NAME]`, its arguments behind "hash"; returns the exit status. */
+int users_hash_command(int argc, char **argv);
 
 bool random_bytes(void *out, size_t len);
 
@@ -85,6 +88,7 @@ struct options {
     const char *ports_text;
     struct port_range ports[PORTS_MAX];
     unsigned port_count;
+    const char *policy_file; /* in place of all options about who may go where, or NULL */
     uint32_t timeout_ms[MINIPROXY_TIMEOUT_COUNT];
     uint32_t drain_ms;
     uint64_t body_max;
@@ -100,6 +104,9 @@ struct options {
  * said. */
 int options_parse(struct options *o, int argc, char **argv);
 bool options_have_users(const struct options *o);
+
+/* Whether logins may be asked for, given where it listens. False: a line on stderr has said why not. */
+bool options_allow_logins(const struct options *o);
 
 /* How a program on this machine reaches a listener. */
 void options_reachable_text(const struct miniproxy_addr *a, char out[TEXT_MAX]);
@@ -118,6 +125,7 @@ size_t nets_tidy6(struct miniproxy_net6 *nets, size_t count);
 /* One version of the policy. It is shared by the workers and freed by the last one that lets go of it. */
 struct tables {
     struct miniproxy_policy policy;
+    struct compiled *compiled; /* of --policy, or NULL */
     struct miniproxy_rule rules[2 * (PORTS_MAX + 1)];
     struct users users;
     atomic_uint holders;
@@ -128,6 +136,8 @@ struct tables *tables_build(const struct options *o);
 void tables_hold(struct tables *t);
 void tables_release(struct tables *t);
 void tables_describe(const struct tables *t, const struct options *o, FILE *out);
+/* How often each rule of --policy decided, and, last in `hits`, none did. */
+void tables_print_hits(const struct tables *t, const uint64_t *hits, FILE *out);
 
 /* ---- log.c */
 
@@ -157,7 +167,9 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 struct held {
     struct tables *tables;
+    struct miniproxy_policy policy; /* that of the tables, with this worker's own hits */
     struct held *next;
+    uint32_t hits[];
 };
 
 enum stage { STAGE_RUN, STAGE_DRAIN, STAGE_STOP };
@@ -177,7 +189,10 @@ struct worker {
     struct shared *shared;
     struct held *held; /* tables that the core may still use, current one first */
     uint32_t held_checked_ms;
-    struct miniproxy_counters snapshot; /* valid once report_asked is false again */
+    uint8_t secret[MINIPROXY_SECRET_LEN]; /* of the logins it remembers */
+    struct miniproxy_counters snapshot; /* valid once report_asked is false again, as is: */
+    uint32_t *hits;                     /* of the newest tables, or NULL */
+    const struct tables *hits_of;
     atomic_bool report_asked, ended;
     _Atomic(struct tables *) mail; /* new tables to be taken up, or NULL */
     pthread_t thread;

@@ -18,6 +18,7 @@ struct program {
     struct miniproxy_addr listen[MINIPROXY_POSIX_LISTENERS]; /* with the ports that were bound */
     struct shared shared;
     struct worker *workers[WORKERS_MAX];
+    struct tables *tables; /* the newest */
     bool reporting; /* counters have been asked for */
 };
 
@@ -79,6 +80,35 @@ static void print_counters(FILE *out)
     fprintf(out, " log_lines_lost=%llu\n", atomic_load(&program.shared.log.lost));
 }
 
+#if MINIPROXY_WITH_HITS
+/* Of the policy in force; a worker that still had another when it answered counts for nothing. */
+static void print_hits(FILE *out)
+{
+    const struct tables *t = program.tables;
+    uint64_t *hits;
+    if (t->compiled == NULL) return;
+    hits = calloc(t->policy.rule_count + 1u, sizeof *hits);
+    for (unsigned i = 0; hits != NULL && i < program.options.workers; i++) {
+        const struct worker *w = program.workers[i];
+        for (unsigned rule = 0; w->hits != NULL && w->hits_of == t && rule <= t->policy.rule_count; rule++)
+            hits[rule] += w->hits[rule];
+    }
+    if (hits != NULL) tables_print_hits(t, hits, out);
+    free(hits);
+}
+#else
+static void print_hits(FILE *out)
+{
+    (void)out;
+}
+#endif
+
+static void print_report(FILE *out)
+{
+    print_hits(out);
+    print_counters(out);
+}
+
 /* Print on stderr in one piece. */
 static void tell(void (*print)(FILE *out))
 {
@@ -115,11 +145,11 @@ static void print_banner(FILE *out)
     }
     if (o->workers > 1) fprintf(out, ", %u workers", o->workers);
     fputc('\n', out);
-    tables_describe(program.workers[0]->held->tables, o, out);
+    tables_describe(program.tables, o, out);
     print_file_limit(out);
     options_reachable_text(&program.listen[0], text);
     fprintf(out, "  try: curl -x http://%s%s http://example.com/\n", text,
-            options_have_users(o) ? " -U NAME:PASSWORD" : "");
+            program.tables->policy.user_count > 0 ? " -U NAME:PASSWORD" : "");
 }
 
 /* ---- Signals */
@@ -149,17 +179,21 @@ static void reload(void)
     miniproxy_posix_flush_names(&program.workers[0]->posix);
     tables = tables_build(&program.options);
     if (tables == NULL) {
-        say("the old users stay in force");
+        say(program.options.policy_file != NULL ? "the old policy stays in force" : "the old users stay in force");
         return;
     }
-    say("reloaded: %u users", tables->users.count);
+    if (tables->compiled != NULL)
+        say("reloaded: %u users, %u rules", tables->policy.user_count, tables->policy.rule_count);
+    else
+        say("reloaded: %u users", tables->policy.user_count);
     for (unsigned i = 0; i < workers; i++) {
         struct tables *missed;
         tables_hold(tables);
         missed = atomic_exchange(&program.workers[i]->mail, tables);
         if (missed != NULL) tables_release(missed);
     }
-    tables_release(tables);
+    tables_release(program.tables);
+    program.tables = tables;
     interrupt_all();
 }
 
@@ -181,7 +215,7 @@ static bool look_at_workers(void)
     }
     if (program.reporting && answered == program.options.workers) {
         program.reporting = false;
-        tell(print_counters);
+        tell(print_report);
     }
     return ended == program.options.workers;
 }
@@ -240,20 +274,17 @@ static void close_workers(void)
 {
     for (unsigned i = 0; i < program.options.workers; i++)
         if (program.workers[i] != NULL) worker_free(program.workers[i]);
+    if (program.tables != NULL) tables_release(program.tables);
     users_free(&program.options.users);
 }
 
 static bool start(void)
 {
-    struct tables *tables;
-    bool ok;
     if (!log_open(&program.shared.log, &program.options)) return false;
-    tables = tables_build(&program.options);
-    if (tables == NULL) return false;
-    ok = open_workers(tables);
-    tables_release(tables);
-    if (ok) tell(print_banner);
-    return ok;
+    program.tables = tables_build(&program.options);
+    if (program.tables == NULL || !open_workers(program.tables)) return false;
+    tell(print_banner);
+    return true;
 }
 
 /* All threads, until all of them have ended. */
@@ -273,11 +304,7 @@ int main(int argc, char **argv)
 {
     sigset_t signals;
     int status;
-    if (argc >= 2 && strcmp(argv[1], "hash") == 0) {
-        if (argc <= 3) return users_hash_command(argc == 3 ? argv[2] : NULL);
-        say("hash: expected at most one name");
-        return EXIT_USAGE;
-    }
+    if (argc >= 2 && strcmp(argv[1], "hash") == 0) return users_hash_command(argc - 2, argv + 2);
     if (argc >= 2 && strcmp(argv[1], "policy") == 0) return policy_command(argc - 2, argv + 2);
     status = options_parse(&program.options, argc, argv);
     if (status >= 0) return status;

@@ -170,6 +170,12 @@ static const char *set_clients(struct options *o, char *value)
     return set_nets(&o->clients, value);
 }
 
+static const char *set_policy(struct options *o, char *value)
+{
+    o->policy_file = value;
+    return value[0] != '\0' ? NULL : "expected the name of a file";
+}
+
 static const char *set_insecure_auth(struct options *o, char *value)
 {
     (void)value;
@@ -303,6 +309,10 @@ static const struct option options[] = {
                                         "\n(default 127.0.0.1:" NUMBER(DEFAULT_PORT) ")"},
     {"workers", "N", set_workers, "threads, each with its own listener and sessions (default 1)"},
 
+    {NULL, NULL, NULL, "Who may go where, all in one file"},
+    {"policy", "FILE", set_policy, "rules in the policy language, with networks, hosts and users; in place of"
+                                   "\n--clients, --users, --user, --connect-ports and --allow-private"},
+
     {NULL, NULL, NULL, "Who may use it (without --clients and users: programs on this machine)"},
     {"clients", "NET,...", set_clients, "networks of clients, as 192.168.1.0/24,fd00::/8"},
     {"users", "FILE", set_users, "logins are asked for; FILE has a line of \"miniproxy hash\" for each user,"
@@ -356,7 +366,10 @@ static void print_help(void)
 {
     printf("miniproxy " MINIPROXY_VERSION ", an HTTP/1.1 forward proxy\n\n"
            "Usage: miniproxy [OPTION]...\n"
-           "       miniproxy hash [NAME]     ask for a password, print a line for --users\n");
+           "       miniproxy hash [--rounds N] [NAME]\n"
+           "                             ask for a password, print a line for --users. N rounds of PBKDF2\n"
+           "                             (default " NUMBER(USERS_ROUNDS_DEFAULT) "), 0: one SHA-256, for long random passwords\n"
+           "       miniproxy policy COMMAND  check, compile, explain, lint, diff: see miniproxy policy help\n");
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) print_option(&options[i]);
     printf("\nTimeouts, in seconds\n");
 #define X(NAME, name, ms, meaning) printf("  %-14s %8.10g  %s\n", #name, (ms) / 1000.0, meaning);
@@ -379,7 +392,7 @@ static void print_help(void)
            "      failregex = ^<ADDR> .* (login_failed|login_throttled) proxy\n"
            "\nSignals\n"
            "  SIGTERM, SIGINT   stop listening, end when all is done or after --drain; a second one ends at once\n"
-           "  SIGHUP            read the users file again, reopen the log, forget resolved names\n"
+           "  SIGHUP            read the policy or the users again, reopen the log, forget resolved names\n"
            "  SIGUSR1           print counters on standard error\n"
            "\nExit status: 0 ended by a signal, 1 failed, 2 wrong usage\n");
 }
@@ -435,26 +448,51 @@ bool options_have_users(const struct options *o)
     return o->users_file != NULL || o->users.count > 0;
 }
 
-/* What must not happen by accident: a proxy for everybody, and passwords readable for everybody. */
-static int check_exposure(const struct options *o)
+bool options_allow_logins(const struct options *o)
 {
     char text[TEXT_MAX];
     for (unsigned i = 0; i < o->listen_count; i++) {
         const struct miniproxy_addr *a = &o->listen[i];
-        bool is_public = is_wildcard(a) || !miniproxy_addr_is_special(a);
+        if (!is_wildcard(a) && miniproxy_addr_is_special(a)) continue;
         address_text(a, text);
-        if (!is_loopback(a) && o->clients.text == NULL && !options_have_users(o)) {
-            say("--listen %s: expected --clients or --users with it, for other machines can reach that address", text);
-            return EXIT_USAGE;
-        }
-        if (is_public && options_have_users(o) && !o->insecure_auth) {
+        if (!o->insecure_auth) {
             say("--listen %s: expected --insecure-auth with it: logins there cross a public network in the clear. "
                 "Better listen on a private address, or behind TLS", text);
-            return EXIT_USAGE;
+            return false;
         }
-        if (is_public && options_have_users(o)) say("warning: logins at %s can be read on their way", text);
+        say("warning: logins at %s can be read on their way", text);
     }
-    return -1;
+    return true;
+}
+
+/* What must not happen by accident: a proxy for everybody, and passwords readable for everybody. A policy says itself
+ * whom it is for, and whether there are logins is known when it has been read. */
+static int check_exposure(const struct options *o)
+{
+    char text[TEXT_MAX];
+    if (o->policy_file != NULL) return -1;
+    for (unsigned i = 0; i < o->listen_count; i++) {
+        const struct miniproxy_addr *a = &o->listen[i];
+        if (is_loopback(a) || o->clients.text != NULL || options_have_users(o)) continue;
+        address_text(a, text);
+        say("--listen %s: expected --clients, --users or --policy with it, for other machines can reach that address",
+            text);
+        return EXIT_USAGE;
+    }
+    return !options_have_users(o) || options_allow_logins(o) ? -1 : EXIT_USAGE;
+}
+
+static int check_policy_alone(const struct options *o)
+{
+    const char *other = o->users_file != NULL        ? "--users"
+                        : o->users.count > 0         ? "--user"
+                        : o->clients.text != NULL    ? "--clients"
+                        : o->port_count > 0          ? "--connect-ports"
+                        : o->allow_private || o->private_nets.text != NULL ? "--allow-private"
+                                                                           : NULL;
+    if (o->policy_file == NULL || other == NULL) return -1;
+    say("%s: expected it without --policy, which says all of that", other);
+    return EXIT_USAGE;
 }
 
 static bool set_defaults(struct options *o)
@@ -481,6 +519,7 @@ int options_parse(struct options *o, int argc, char **argv)
     o->log_file = "-";
     o->log_query = true;
     for (int i = 1; i < argc && status < 0; i++) status = parse_one(o, argc, argv, &i);
+    if (status < 0) status = check_policy_alone(o);
     if (status >= 0) return status;
     if (!set_defaults(o)) return EXIT_FAILED;
     return check_exposure(o);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * The options as the core's tables.
+ * The options, or the file of --policy, as the core's tables.
  */
 #include "desktop.h"
+#include "policy.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { ALL_BUT_CONNECT = (MINIPROXY_OTHER << 1) - 1 - MINIPROXY_CONNECT };
 
@@ -34,8 +36,17 @@ static void add_rule(struct tables *t, const struct options *o, struct miniproxy
     t->rules[t->policy.rule_count++] = rule;
 }
 
+static bool fill_from_text(struct tables *t, const struct options *o)
+{
+    t->compiled = policy_read(o->policy_file, stderr);
+    if (t->compiled == NULL) return false;
+    t->policy = t->compiled->policy;
+    return t->policy.user_count == 0 || options_allow_logins(o);
+}
+
 static bool fill(struct tables *t, const struct options *o)
 {
+    if (o->policy_file != NULL) return fill_from_text(t, o);
     t->policy.rules = t->rules;
     for (unsigned i = 0; i < o->port_count; i++) {
         const struct port_range *r = &o->ports[i];
@@ -72,6 +83,7 @@ void tables_hold(struct tables *t)
 void tables_release(struct tables *t)
 {
     if (atomic_fetch_sub(&t->holders, 1) > 1) return;
+    if (t->compiled != NULL) policy_free(t->compiled);
     users_free(&t->users);
     free(t);
 }
@@ -83,9 +95,48 @@ static void describe_port(const struct miniproxy_rule *r, FILE *out)
     else fprintf(out, "ports %u-%u", r->port[0], r->port[1]);
 }
 
+/* The beginning of a rule that is too long for a line. */
+static void print_rule(const struct compiled *c, unsigned i, FILE *out)
+{
+    enum { SHOWN_MAX = 160 };
+    const struct rule_origin *origin = &c->origins[i];
+    size_t len = strlen(origin->text), shown = len;
+    if (len > SHOWN_MAX)
+        for (shown = SHOWN_MAX; shown > 0 && ((unsigned char)origin->text[shown] & 0xc0) == 0x80; shown--) {
+        }
+    fprintf(out, "%s:%u: %.*s%s\n", origin->place.file, origin->place.line, (int)shown, origin->text,
+            shown < len ? " …" : "");
+}
+
+static void describe_text(const struct compiled *c, FILE *out)
+{
+    enum { SHOWN_MAX = 50 };
+    const unsigned count = c->policy.rule_count;
+    for (unsigned i = 0; i < count && i < SHOWN_MAX; i++) {
+        fprintf(out, "  rule %u: ", i);
+        print_rule(c, i, out);
+    }
+    if (count > SHOWN_MAX) fprintf(out, "  and %u more rules\n", count - SHOWN_MAX);
+    fputs("  everything else is refused\n", out);
+}
+
+void tables_print_hits(const struct tables *t, const uint64_t *hits, FILE *out)
+{
+    const unsigned count = t->policy.rule_count;
+    for (unsigned i = 0; i < count; i++) {
+        fprintf(out, "miniproxy: hits rule=%u count=%llu ", i, (unsigned long long)hits[i]);
+        print_rule(t->compiled, i, out);
+    }
+    fprintf(out, "miniproxy: hits rule=none count=%llu\n", (unsigned long long)hits[count]);
+}
+
 /* The rules with the numbers that the log names. */
 void tables_describe(const struct tables *t, const struct options *o, FILE *out)
 {
+    if (t->compiled != NULL) {
+        describe_text(t->compiled, out);
+        return;
+    }
     for (unsigned i = 0; i < t->policy.rule_count; i++) {
         const struct miniproxy_rule *r = &t->rules[i];
         fprintf(out, "  rule %u: ", i);

@@ -52,8 +52,8 @@ struct rule_origin {
 struct host_list_note {
     struct host_list_note *next;
     const char *file;
-    size_t names;   /* that it gave, repeated ones included */
-    size_t skipped; /* lines that say nothing about whole hosts */
+    size_t names;      /* that it gave, repeated ones included */
+    size_t skipped;    /* lines that say nothing about whole hosts */
     size_t exceptions; /* of those: lines that begin with @@ */
 };
 
@@ -69,7 +69,7 @@ struct compiled {
     const char *group_names[15]; /* of the bits of struct miniproxy_user.groups: the users that a rule names, or NULL */
     unsigned written_rules;      /* in the text */
     const struct host_list_note *notes;
-    struct arena *arena;         /* all memory */
+    struct arena *arena; /* all memory */
 };
 
 /* Read a policy, with all files it includes. NULL: lines on `errors` have said where and why, "FILE:LINE:COLUMN:

@@ -34,6 +34,7 @@ void names_add(struct arena *a, struct names *names, const char *name);
 /* ---- Statements */
 
 enum {
+    FILE_MAX_OCTETS = 1 << 28,
     LINE_MAX_OCTETS = 65536, /* of one line */
     TEXT_MAX_OCTETS = 1000,  /* of a path, an agent, … */
     NAME_MAX_OCTETS = 64,    /* of a set's name */
@@ -75,10 +76,10 @@ struct named;
 struct value {
     struct value *next;
     struct place place;
-    const char *name;     /* of a set or user; NULL: the value is one of those below */
-    bool quoted;          /* the name stood in quotes: no group, no `any` */
-    struct named *set;    /* what the name means, */
-    struct person *user;  /* or this */
+    const char *name;    /* of a set or user; NULL: the value is one of those below */
+    bool quoted;         /* the name stood in quotes: no group, no `any` */
+    struct named *set;   /* what the name means, */
+    struct person *user; /* or this */
     bool any, is_file;
     union {
         struct net net;
@@ -97,10 +98,10 @@ struct named {
     const char *name;
     struct place place;
     struct value *values;
-    unsigned depth;     /* of sets in it; 0: not looked at yet */
-    bool busy;          /* is being looked at: met again, it contains itself */
-    bool used, builtin; /* by a rule; not of the text */
-    unsigned stamp;     /* of the last walk that met it */
+    unsigned depth;       /* of sets in it; 0: not looked at yet */
+    bool busy;            /* is being looked at: met again, it contains itself */
+    bool used, builtin;   /* by a rule; not of the text */
+    unsigned stamp;       /* of the last walk that met it */
     const void *table[3]; /* what it has become: of a `net` up to three */
 };
 
@@ -185,8 +186,6 @@ bool is_word(const struct token *t, const char *word);
 bool is_set_name(const char *text);
 /* Of `word` the nearest of the words of a list that ends with NULL, or NULL. */
 const char *nearest(const char *word, const char *const *list);
-/* "sha256:…", "pbkdf2:…" NULL, or what was expected. */
-const char *parse_hash(const char *text, uint8_t entry[], uint32_t *rounds);
 /* Bring a host name into the core's notation, in place. NULL, or what was expected. */
 const char *tidy_host(char *name);
 void add_builtin_sets(struct source *s);

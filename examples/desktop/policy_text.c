@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-const char *const kind_words[KIND_COUNT] = {"net",   "hosts", "ports",  "methods", "paths",
+const char *const kind_words[KIND_COUNT] = {"net",   "hosts",  "ports", "methods", "paths",
                                             "types", "agents", "times", "group"};
 
 /* ---- Memory */
@@ -110,6 +110,10 @@ static char *read_open(struct source *s, FILE *f, size_t *len)
     *len = 0;
     while ((got = fread(text + *len, 1, room - 1 - *len, f)) > 0) {
         *len += got;
+        if (*len > FILE_MAX_OCTETS) {
+            errno = EFBIG;
+            return NULL;
+        }
         if (*len == room - 1) {
             char *more = arena_take(s->arena, 2 * room);
             memcpy(more, text, *len);
@@ -211,7 +215,8 @@ static bool take_words(struct source *s, const struct file *f, const char *line,
             t.type = *p == ',' ? TOKEN_COMMA : TOKEN_EQUALS;
             t.text = *p++ == ',' ? "," : "=";
         } else {
-            for (len = 0; p + len < end && strchr(" \t\",=#", p[len]) == NULL; len++) {}
+            for (len = 0; p + len < end && strchr(" \t\",=#", p[len]) == NULL; len++) {
+            }
             t.type = TOKEN_WORD;
             t.text = arena_text(s->arena, p, len);
             p += len;
@@ -347,10 +352,10 @@ static struct person *find_user(const struct source *s, const char *name)
     return user;
 }
 
-static const char *const reserved[] = {
-    "any",     "or",      "from",    "to",      "users",   "with", "file", "exact", "hashed", "checked", "literals",
-    "hosts",   "ports",   "methods", "paths",   "types",   "agents", "times", "other", "daily", "mon",   "tue",
-    "wed",     "thu",     "fri",     "sat",     "sun",     NULL};
+static const char *const reserved[] = {"any",   "or",     "from",    "to",       "users", "with",  "file",
+                                       "exact", "hashed", "checked", "literals", "hosts", "ports", "methods",
+                                       "paths", "types",  "agents",  "times",    "other", "daily", "mon",
+                                       "tue",   "wed",    "thu",     "fri",      "sat",   "sun",   NULL};
 
 /* Whether a name may be given here; of users and groups, which share their names, too. */
 static bool is_free_name(struct source *s, enum kind kind, const struct token *t)
@@ -360,7 +365,8 @@ static bool is_free_name(struct source *s, enum kind kind, const struct token *t
     struct place place = set != NULL ? set->place : user != NULL ? user->place : (struct place){0};
     if (set == NULL && user == NULL) return true;
     if (set != NULL && set->builtin) complain(s, t->place, NULL, "expected another name, \"%s\" is built in", t->text);
-    else complain(s, t->place, NULL, "expected another name, \"%s\" is taken at %s:%u", t->text, place.file, place.line);
+    else
+        complain(s, t->place, NULL, "expected another name, \"%s\" is taken at %s:%u", t->text, place.file, place.line);
     return false;
 }
 
@@ -419,10 +425,11 @@ static bool take_secret(struct source *s, struct words *w, struct person *user)
         w->at++;
         return true;
     }
-    problem = here(w)->type == TOKEN_WORD ? parse_hash(here(w)->text, entry, &user->rounds)
-                                          : "expected a hash as \"miniproxy hash NAME\" prints it, or clear \"PASSWORD\"";
+    problem = here(w)->type == TOKEN_WORD ? users_parse_hash(here(w)->text, entry, &user->rounds)
+                                          : "expected a hash as \"miniproxy hash NAME\" prints it";
     if (problem != NULL) {
-        complain(s, here(w)->place, NULL, "%s", problem); /* what is there may be a password: it is not shown */
+        /* what is there may be a password: it is not shown */
+        complain(s, here(w)->place, NULL, "%s, or clear \"PASSWORD\"", problem);
         return false;
     }
     user->digest = entry;
@@ -437,7 +444,8 @@ static void user_statement(struct source *s, struct words *w)
     const char *problem = NULL;
     if (name->type != TOKEN_WORD && name->type != TOKEN_TEXT) problem = "a user name";
     if (problem == NULL) problem = name_problem(name->text);
-    if (problem == NULL && is_word(name, "any")) problem = "a user name that is no word of the language, or one in quotes";
+    if (problem == NULL && is_word(name, "any"))
+        problem = "a user name that is no word of the language, or one in quotes";
     if (problem != NULL) {
         expected(s, w, problem);
         return;
@@ -466,11 +474,16 @@ static const struct {
     const char *word;
     enum kind kind;
 } slots[SLOT_COUNT] = {
-    [SLOT_FROM] = {"from", KIND_NET},       [SLOT_USERS] = {"users", KIND_GROUP},
-    [SLOT_TO] = {"to", KIND_NET},           [SLOT_HOSTS] = {"hosts", KIND_HOSTS},
-    [SLOT_PORTS] = {"ports", KIND_PORTS},   [SLOT_METHODS] = {"methods", KIND_METHODS},
-    [SLOT_PATHS] = {"paths", KIND_PATHS},   [SLOT_TYPES] = {"types", KIND_TYPES},
-    [SLOT_AGENTS] = {"agents", KIND_AGENTS}, [SLOT_TIMES] = {"times", KIND_TIMES},
+    [SLOT_FROM] = {"from", KIND_NET},
+    [SLOT_USERS] = {"users", KIND_GROUP},
+    [SLOT_TO] = {"to", KIND_NET},
+    [SLOT_HOSTS] = {"hosts", KIND_HOSTS},
+    [SLOT_PORTS] = {"ports", KIND_PORTS},
+    [SLOT_METHODS] = {"methods", KIND_METHODS},
+    [SLOT_PATHS] = {"paths", KIND_PATHS},
+    [SLOT_TYPES] = {"types", KIND_TYPES},
+    [SLOT_AGENTS] = {"agents", KIND_AGENTS},
+    [SLOT_TIMES] = {"times", KIND_TIMES},
 };
 
 /* The clause that begins here, SLOT_COUNT: none does. */
@@ -523,7 +536,8 @@ static void clause_expected(struct source *s, struct words *w, enum slot last)
     }
     complain(s, here(w)->place, token_shown(s, here(w)),
              "expected %sone of from, users, to, hosts, ports, methods, paths, types, agents, times, literals, or the "
-             "end of the line", what);
+             "end of the line",
+             what);
 }
 
 static void rule_statement(struct source *s, bool allow, struct words *w)
@@ -568,8 +582,8 @@ static void include_statement(struct source *s, const struct file *f, struct wor
 
 static void statement(struct source *s, const struct file *f, struct words *w)
 {
-    static const char *const words[] = {"allow",  "deny",  "include", "user",  "net",    "hosts", "ports",
-                                        "methods", "paths", "types",  "agents", "times", "group", NULL};
+    static const char *const words[] = {"allow",   "deny",  "include", "user",   "net",   "hosts", "ports",
+                                        "methods", "paths", "types",   "agents", "times", "group", NULL};
     const char *meant;
     if (take(w, "allow")) {
         rule_statement(s, true, w);
@@ -643,8 +657,9 @@ static const char *const hints[KIND_COUNT] = {
     [KIND_NET] = "a network as 192.168.1.0/24, or a `net`: any, private, loopback, special or one of this policy",
     [KIND_HOSTS] = "a host name with a dot (one without stands in quotes), or a set of `hosts`",
     [KIND_PORTS] = "ports as 443 or 8000-8099, any, or a set of `ports`",
-    [KIND_METHODS] = ("GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, CONNECT, other (all others, as PATCH), or a set of "
-                      "`methods`"),
+    [KIND_METHODS] =
+        ("GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, CONNECT, other (all others, as PATCH), or a set of "
+         "`methods`"),
     [KIND_PATHS] = "the beginning of a path in quotes, as \"/admin\", or a set of `paths`",
     [KIND_TYPES] = "a media type as video/* or text/html, or a set of `types`",
     [KIND_AGENTS] = "a part of User-Agent in quotes, or a set of `agents`",
@@ -700,8 +715,7 @@ static void resolve_all(struct source *s)
 {
     for (struct named *set = s->sets; set != NULL; set = set->next) resolve_set(s, set);
     for (struct written_rule *rule = s->rules; rule != NULL; rule = rule->next)
-        for (unsigned slot = 0; slot < SLOT_COUNT; slot++)
-            resolve(s, slots[slot].kind, rule->clauses[slot].values);
+        for (unsigned slot = 0; slot < SLOT_COUNT; slot++) resolve(s, slots[slot].kind, rule->clauses[slot].values);
 }
 
 /* ---- The whole */

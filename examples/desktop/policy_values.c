@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DIGITS "0123456789"
-
 bool is_word(const struct token *t, const char *word)
 {
     return t->type == TOKEN_WORD && strcmp(t->text, word) == 0;
@@ -35,7 +33,8 @@ const char *token_shown(struct source *s, const struct token *t)
         sprintf(text, "\"%s\"", t->text);
         return text;
     }
-    for (len = SHOWN_MAX; len > 0 && ((unsigned char)t->text[len] & 0xc0) == 0x80; len--) {}
+    for (len = SHOWN_MAX; len > 0 && ((unsigned char)t->text[len] & 0xc0) == 0x80; len--) {
+    }
     sprintf(text, "\"%.*s…\"", (int)len, t->text);
     return text;
 }
@@ -248,9 +247,9 @@ static const struct {
     const char *name;
     unsigned method;
 } methods[] = {
-    {"GET", MINIPROXY_GET},     {"HEAD", MINIPROXY_HEAD},       {"POST", MINIPROXY_POST},   {"PUT", MINIPROXY_PUT},
-    {"DELETE", MINIPROXY_DELETE}, {"OPTIONS", MINIPROXY_OPTIONS}, {"TRACE", MINIPROXY_TRACE},
-    {"CONNECT", MINIPROXY_CONNECT}, {"other", MINIPROXY_OTHER},
+    {"GET", MINIPROXY_GET},     {"HEAD", MINIPROXY_HEAD},       {"POST", MINIPROXY_POST},
+    {"PUT", MINIPROXY_PUT},     {"DELETE", MINIPROXY_DELETE},   {"OPTIONS", MINIPROXY_OPTIONS},
+    {"TRACE", MINIPROXY_TRACE}, {"CONNECT", MINIPROXY_CONNECT}, {"other", MINIPROXY_OTHER},
 };
 
 static bool parse_method(struct source *s, const struct token *t, struct value *v)
@@ -262,13 +261,15 @@ static bool parse_method(struct source *s, const struct token *t, struct value *
         v->u.method = methods[i].method;
         return true;
     }
-    if (t->type == TOKEN_WORD && is_set_name(t->text) && (meant = nearest(t->text, names), meant == NULL || strcasecmp(meant, t->text) != 0)) {
+    if (t->type == TOKEN_WORD && is_set_name(t->text) &&
+        (meant = nearest(t->text, names), meant == NULL || strcasecmp(meant, t->text) != 0)) {
         v->name = t->text;
         return true;
     }
     meant = nearest(t->text, names);
     complain(s, t->place, NULL,
-             "expected GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, CONNECT or other (all others, as PATCH), found %s%s%s%s",
+             "expected GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, CONNECT or other (all others, as PATCH), found "
+             "%s%s%s%s",
              token_shown(s, t), meant != NULL ? " (did you mean \"" : "", meant != NULL ? meant : "",
              meant != NULL ? "\"?)" : "");
     return false;
@@ -283,15 +284,25 @@ static bool is_printable(const char *text)
     return true;
 }
 
+static char *in_lower_case(struct source *s, const char *text)
+{
+    char *copy = arena_text(s->arena, text, strlen(text));
+    for (char *p = copy; *p != '\0'; p++)
+        if (*p >= 'A' && *p <= 'Z') *p = (char)(*p + 'a' - 'A');
+    return copy;
+}
+
 static bool parse_path(struct source *s, const struct token *t, struct value *v)
 {
     v->u.text = t->text;
     if (t->text[0] == '/' && is_printable(t->text) && strchr(t->text, ' ') == NULL && strchr(t->text, '#') == NULL &&
         strlen(t->text) <= TEXT_MAX_OCTETS)
         return true;
-    complain(s, t->place, token_shown(s, t),
-             "expected the beginning of a path as it is sent: / first, printable ASCII without blanks and #, at most %d "
-             "octets; other octets as %%C3%%A4", TEXT_MAX_OCTETS);
+    complain(
+        s, t->place, token_shown(s, t),
+        "expected the beginning of a path as it is sent: / first, printable ASCII without blanks and #, at most %d "
+        "octets; other octets as %%C3%%A4",
+        TEXT_MAX_OCTETS);
     return false;
 }
 
@@ -299,10 +310,7 @@ static bool parse_path(struct source *s, const struct token *t, struct value *v)
 static bool parse_type(struct source *s, const struct token *t, struct value *v)
 {
     static const char token_chars[] = "abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~";
-    char *text = arena_text(s->arena, t->text, strlen(t->text)), *slash, *p;
-    for (p = text; *p != '\0'; p++)
-        if (*p >= 'A' && *p <= 'Z') *p = (char)(*p + 'a' - 'A');
-    slash = strchr(text, '/');
+    char *text = in_lower_case(s, t->text), *slash = strchr(text, '/');
     v->u.text = text;
     if (slash != NULL && slash > text && strspn(text, token_chars) == (size_t)(slash - text) &&
         memchr(text, '*', (size_t)(slash - text)) == NULL && strlen(text) <= TEXT_MAX_OCTETS) {
@@ -317,9 +325,10 @@ static bool parse_type(struct source *s, const struct token *t, struct value *v)
     return false;
 }
 
+/* In lower case, as the core compares it. */
 static bool parse_agent(struct source *s, const struct token *t, struct value *v)
 {
-    v->u.text = t->text;
+    v->u.text = in_lower_case(s, t->text);
     if (t->text[0] != '\0' && is_printable(t->text) && strlen(t->text) <= TEXT_MAX_OCTETS) return true;
     complain(s, t->place, token_shown(s, t), "expected a part of User-Agent: 1 to %d octets of printable ASCII",
              TEXT_MAX_OCTETS);
@@ -347,7 +356,7 @@ static bool parse_days(const char *text, uint8_t *days)
     last = dash != NULL ? day_of(dash + 1, strlen(dash + 1)) : first;
     if (first < 0 || last < 0) return false;
     *days = 0;
-    for (int day = first; ; day = (day + 1) % 7) {
+    for (int day = first;; day = (day + 1) % 7) {
         *days = (uint8_t)(*days | 1u << day);
         if (day == last) return true;
     }
@@ -379,7 +388,8 @@ static bool parse_time(struct source *s, struct words *w, struct value *v)
         w->at += (size_t)(hours - t) + 1;
         return true;
     }
-    if (hours == t && t->type == TOKEN_WORD && is_set_name(t->text) && strchr(t->text, ':') == NULL) {
+    if (hours == t && t->type == TOKEN_WORD && is_set_name(t->text) &&
+        (t[1].type != TOKEN_WORD || strchr(t[1].text, ':') == NULL)) {
         v->name = t->text;
         w->at++;
         return true;
@@ -389,45 +399,6 @@ static bool parse_time(struct source *s, struct words *w, struct value *v)
                          "00:00-24:00)"
                        : "expected days and hours, as mon-fri 08:00-18:00 or daily 22:00-06:00");
     return false;
-}
-
-/* ---- Users */
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-static bool from_hex(uint8_t *out, size_t len, const char *text)
-{
-    for (size_t i = 0; i < len; i++) {
-        int high = hex_digit(text[2 * i]), low = high < 0 ? -1 : hex_digit(text[2 * i + 1]);
-        if (low < 0) return false;
-        out[i] = (uint8_t)(high << 4 | low);
-    }
-    return true;
-}
-
-const char *parse_hash(const char *text, uint8_t entry[], uint32_t *rounds)
-{
-    static const char problem[] = "expected sha256:SALT:DIGEST or pbkdf2:ROUNDS:SALT:DIGEST, as \"miniproxy hash NAME\" "
-                                  "prints it, or clear \"PASSWORD\"";
-    unsigned n = 0;
-    if (strncmp(text, "pbkdf2:", 7) == 0) {
-        size_t len = strspn(text += 7, DIGITS);
-        if (!number(text, len, 10000000, &n) || n == 0 || text[len] != ':') return problem;
-        text += len + 1;
-    } else if (strncmp(text, "sha256:", 7) == 0) {
-        text += 7;
-    } else {
-        return problem;
-    }
-    if (strlen(text) != 2 * MINIPROXY_SALT_LEN + 1 + 2 * MINIPROXY_DIGEST_LEN) return problem;
-    if (text[2 * MINIPROXY_SALT_LEN] != ':' || !from_hex(entry, MINIPROXY_SALT_LEN, text)) return problem;
-    *rounds = n;
-    return from_hex(entry + MINIPROXY_SALT_LEN, MINIPROXY_DIGEST_LEN, text + 2 * MINIPROXY_SALT_LEN + 1) ? NULL : problem;
 }
 
 /* ---- One value, and all of a list */
@@ -469,8 +440,9 @@ static bool parse_word(struct source *s, enum kind kind, const struct token *t, 
 
 static bool parse_value(struct source *s, enum kind kind, struct words *w, struct value *v)
 {
-    static const char *const wanted[KIND_COUNT] = {"a network",   "a host name", "a port",      "a method", "a path",
-                                                   "a media type", "a part of User-Agent", "a time", "a user or group"};
+    static const char *const wanted[KIND_COUNT] = {
+        "a network",    "a host name",          "a port", "a method",       "a path",
+        "a media type", "a part of User-Agent", "a time", "a user or group"};
     const struct token *t = &w->list[w->at];
     v->place = t->place;
     if (t->type != TOKEN_WORD && t->type != TOKEN_TEXT) {

@@ -49,10 +49,32 @@ static const char *name_problem(const char *name)
     return has_control(name) ? "expected a user name without control characters" : NULL;
 }
 
-/* salt, then SHA-256(salt, "name:password"). NULL, or what would have been right. */
-static const char *make_entry(uint8_t entry[ENTRY_LEN], const char *name, const char *password)
+/* SHA-256 of salt, name and password. */
+static void hash_fast(uint8_t entry[ENTRY_LEN], const char *name, const char *password)
 {
+    size_t name_len = strlen(name), password_len = strlen(password);
     uint8_t text[MINIPROXY_SALT_LEN + MINIPROXY_CREDENTIALS_MAX];
+    memcpy(text, entry, MINIPROXY_SALT_LEN);
+    memcpy(text + MINIPROXY_SALT_LEN, name, name_len);
+    text[MINIPROXY_SALT_LEN + name_len] = ':';
+    memcpy(text + MINIPROXY_SALT_LEN + name_len + 1, password, password_len);
+    miniproxy_sha256(entry + MINIPROXY_SALT_LEN, text, MINIPROXY_SALT_LEN + name_len + 1 + password_len);
+    wipe(text, sizeof text);
+}
+
+static void hash_slowly(uint8_t entry[ENTRY_LEN], const char *password, uint32_t rounds)
+{
+    const struct miniproxy_pbkdf2_functions *f = &miniproxy_sha256_pbkdf2;
+    struct miniproxy_pbkdf2 state;
+    f->begin(&state, password, strlen(password), entry, MINIPROXY_SALT_LEN);
+    f->go_on(&state, rounds - 1);
+    f->end(&state, entry + MINIPROXY_SALT_LEN);
+    wipe(&state, sizeof state);
+}
+
+/* Salt and digest as in struct miniproxy_user. NULL, or what would have been right. */
+static const char *make_entry(uint8_t entry[ENTRY_LEN], uint32_t rounds, const char *name, const char *password)
+{
     size_t name_len = strlen(name), password_len = strlen(password);
     const char *problem = name_problem(name);
     if (problem != NULL) return problem;
@@ -61,12 +83,8 @@ static const char *make_entry(uint8_t entry[ENTRY_LEN], const char *name, const 
     if (name_len + 1 + password_len > MINIPROXY_CREDENTIALS_MAX)
         return "expected name and password of at most " NUMBER(MINIPROXY_CREDENTIALS_MAX) " octets together";
     if (!random_bytes(entry, MINIPROXY_SALT_LEN)) return "expected random bytes from /dev/urandom";
-    memcpy(text, entry, MINIPROXY_SALT_LEN);
-    memcpy(text + MINIPROXY_SALT_LEN, name, name_len);
-    text[MINIPROXY_SALT_LEN + name_len] = ':';
-    memcpy(text + MINIPROXY_SALT_LEN + name_len + 1, password, password_len);
-    miniproxy_sha256(entry + MINIPROXY_SALT_LEN, text, MINIPROXY_SALT_LEN + name_len + 1 + password_len);
-    wipe(text, sizeof text);
+    if (rounds > 0) hash_slowly(entry, password, rounds);
+    else hash_fast(entry, name, password);
     return NULL;
 }
 
@@ -93,10 +111,11 @@ const char *users_add(struct users *users, const char *name, const uint8_t entry
     return NULL;
 }
 
+/* Without rounds: these are passwords that stand in a command line, and every start would take so long. */
 const char *users_add_password(struct users *users, const char *name, const char *password)
 {
     uint8_t entry[ENTRY_LEN];
-    const char *problem = make_entry(entry, name, password);
+    const char *problem = make_entry(entry, 0, name, password);
     return problem != NULL ? problem : users_add(users, name, entry, 0);
 }
 
@@ -245,7 +264,7 @@ static void free_secret(char *secret)
     free(secret);
 }
 
-static const char *hash_password(const char *name)
+static const char *hash_password(const char *name, uint32_t rounds)
 {
     uint8_t entry[ENTRY_LEN];
     char *password = NULL, *again = NULL;
@@ -253,23 +272,47 @@ static const char *hash_password(const char *name)
     if (!ask("Password: ", true, &password)) problem = "expected a password on standard input";
     else if (isatty(STDIN_FILENO) && (!ask("Again: ", true, &again) || strcmp(password, again) != 0))
         problem = "expected the same password twice";
-    if (problem == NULL) problem = make_entry(entry, name, password);
+    if (problem == NULL) problem = make_entry(entry, rounds, name, password);
     free_secret(password);
     free_secret(again);
     if (problem != NULL) return problem;
-    printf("%s:sha256:", name);
+    if (rounds > 0) printf("%s:pbkdf2:%lu:", name, (unsigned long)rounds);
+    else printf("%s:sha256:", name);
     for (size_t i = 0; i < ENTRY_LEN; i++) printf("%s%02x", i == MINIPROXY_SALT_LEN ? ":" : "", entry[i]);
     printf("\n");
     return fflush(stdout) == 0 ? NULL : "expected room for the result on standard output";
 }
 
-int users_hash_command(const char *name)
+/* --rounds N or --rounds=N at argv[*i]. */
+static bool read_rounds(uint32_t *rounds, int argc, char **argv, int *i)
+{
+    static const char option[] = "--rounds";
+    const size_t len = sizeof option - 1;
+    const char *value = argv[*i] + len;
+    size_t digits;
+    if (strncmp(argv[*i], option, len) != 0) return false;
+    if (*value == '\0' && *i + 1 < argc) value = argv[++*i];
+    else if (*value++ != '=') return false;
+    digits = strspn(value, "0123456789");
+    if (digits == 0 || digits > 8 || value[digits] != '\0') return false;
+    *rounds = (uint32_t)strtoul(value, NULL, 10);
+    return *rounds <= USERS_ROUNDS_MAX;
+}
+
+int users_hash_command(int argc, char **argv)
 {
     char *asked = NULL;
-    const char *problem = NULL;
-    if (name == NULL && !ask("Name: ", false, &asked)) problem = "expected a user name on standard input";
+    const char *problem = NULL, *name = NULL;
+    uint32_t rounds = USERS_ROUNDS_DEFAULT;
+    for (int i = 0; i < argc && problem == NULL; i++) {
+        if (strncmp(argv[i], "--", 2) != 0 && name == NULL) name = argv[i];
+        else if (!read_rounds(&rounds, argc, argv, &i))
+            problem = "expected at most one name, and --rounds N with 0 to " NUMBER(USERS_ROUNDS_MAX);
+    }
+    if (name == NULL && problem == NULL && !ask("Name: ", false, &asked))
+        problem = "expected a user name on standard input";
     if (problem == NULL) problem = name_problem(name != NULL ? name : asked);
-    if (problem == NULL) problem = hash_password(name != NULL ? name : asked);
+    if (problem == NULL) problem = hash_password(name != NULL ? name : asked, rounds);
     if (problem != NULL) say("hash: %s", problem);
     free(asked);
     return problem == NULL ? EXIT_DRAINED : EXIT_USAGE;

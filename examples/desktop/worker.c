@@ -49,13 +49,28 @@ static uint32_t unix_time(void *app)
     return (uint32_t)time(NULL);
 }
 
+#if MINIPROXY_WITH_CONDITIONS
+static int minute_of_week(void *app)
+{
+    time_t now = time(NULL);
+    struct tm tm;
+    (void)app;
+    if (localtime_r(&now, &tm) == NULL) return -1;
+    return ((tm.tm_wday + 6) % 7 * 24 + tm.tm_hour) * 60 + tm.tm_min;
+}
+#endif
+
 /* ---- Tables */
 
 static bool hold(struct worker *w, struct tables *tables)
 {
-    struct held *held = malloc(sizeof *held);
+    struct held *held = calloc(1, sizeof *held + (tables->policy.rule_count + 1u) * sizeof held->hits[0]);
     if (held == NULL) return false;
     held->tables = tables;
+    held->policy = tables->policy;
+#if MINIPROXY_WITH_HITS
+    held->policy.hits = held->hits;
+#endif
     held->next = w->held;
     w->held = held;
     tables_hold(tables);
@@ -67,7 +82,7 @@ static void release_unused(struct worker *w)
 {
     for (struct held **at = &w->held; *at != NULL;) {
         struct held *held = *at;
-        if (miniproxy_policy_in_use(&w->proxy, &held->tables->policy)) {
+        if (miniproxy_policy_in_use(&w->proxy, &held->policy)) {
             at = &held->next;
             continue;
         }
@@ -81,7 +96,7 @@ static void take_mail(struct worker *w, uint32_t now_ms)
 {
     struct tables *tables = atomic_exchange(&w->mail, NULL);
     if (tables != NULL) {
-        if (hold(w, tables)) miniproxy_set_policy(&w->proxy, &tables->policy);
+        if (hold(w, tables)) miniproxy_set_policy(&w->proxy, &w->held->policy);
         else say("no memory for the new policy; the old one stays");
         tables_release(tables); /* the hold of the mail */
     }
@@ -93,10 +108,28 @@ static void take_mail(struct worker *w, uint32_t now_ms)
 
 /* ---- The thread */
 
+#if MINIPROXY_WITH_HITS
+static void report_hits(struct worker *w)
+{
+    const struct held *held = w->held;
+    size_t size = (held->policy.rule_count + 1u) * sizeof held->hits[0];
+    free(w->hits);
+    w->hits = malloc(size);
+    w->hits_of = held->tables;
+    if (w->hits != NULL) memcpy(w->hits, held->hits, size);
+}
+#else
+static void report_hits(struct worker *w)
+{
+    (void)w;
+}
+#endif
+
 static void report(struct worker *w)
 {
     if (!atomic_load(&w->report_asked)) return;
     w->snapshot = *miniproxy_counters(&w->proxy);
+    report_hits(w);
     atomic_store(&w->report_asked, false);
     pthread_kill(w->shared->main, SIGUSR2);
 }
@@ -160,13 +193,18 @@ static bool init_proxy(struct worker *w)
     struct miniproxy_config config = {
         .port = &miniproxy_posix_port,
         .port_data = &w->posix,
-        .policy = &w->held->tables->policy,
+        .policy = &w->held->policy,
         .name = o->name,
         .realm = o->realm,
         .event = on_event,
         .begin = on_begin,
         .unix_time = unix_time,
+#if MINIPROXY_WITH_CONDITIONS
+        .minute_of_week = minute_of_week,
+#endif
         .sha256 = miniproxy_sha256,
+        .pbkdf2 = &miniproxy_sha256_pbkdf2,
+        .secret = w->secret,
         .app = w,
         .body_max = o->body_max,
         .sessions_per_client = o->per_client,
@@ -183,6 +221,10 @@ static bool init_all(struct worker *w, struct tables *tables)
     }
     if (!miniproxy_posix_init(&w->posix, &w->proxy)) {
         say("cannot start: %s", strerror(errno));
+        return false;
+    }
+    if (!random_bytes(w->secret, sizeof w->secret)) {
+        say("cannot read /dev/urandom");
         return false;
     }
     if (!init_proxy(w)) {
@@ -221,5 +263,6 @@ void worker_free(struct worker *w)
         tables_release(held->tables);
         free(held);
     }
+    free(w->hits);
     munmap(w, sizeof *w);
 }

@@ -28,7 +28,7 @@ Cause = collections.namedtuple("Cause", "name status type token text")
 def read_causes():
     """MINIPROXY_CAUSES of miniproxy.h by log token, and MINIPROXY_TIMEOUTS' names."""
     with open(os.path.join(ROOT, "miniproxy.h"), encoding="utf-8") as f:
-        text = f.read()
+        text = f.read().replace("\\\n", "")
     table = text[text.index("#define MINIPROXY_CAUSES(X)"):text.index("enum miniproxy_cause {")]
     rows = re.findall(r'X\((\w+),\s*(\d+),\s*(\w+),\s*"([^"]*)",\s*"([^"]*)"\)', table)
     assert len(rows) == len(re.findall(r"\bX\((?!\))", table)), "a row of MINIPROXY_CAUSES was not understood"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Proxy authentication: Basic, its syntax, its users and its throttle."""
 import base64
+import hashlib
 import re
 import signal
 import subprocess
@@ -213,13 +214,158 @@ def test_users_file_is_read_again(start, origin, tmp_path):
 @pytest.mark.parametrize("text", [b"", b"anna\n", b"anna:sesame\n", b"anna:sha256:00:00\n", b"anna:sha256:zz:zz\n",
                                   b"a\x00b:sha256:x:y\n",
                                   b"anna:md5:0011223344556677:" + b"0" * 64 + b"\n",
-                                  b":sha256:0011223344556677:" + b"0" * 64 + b"\n"])
+                                  b":sha256:0011223344556677:" + b"0" * 64 + b"\n",
+                                  b"anna:pbkdf2:0:0011223344556677:" + b"0" * 64 + b"\n",
+                                  b"anna:pbkdf2:10000001:0011223344556677:" + b"0" * 64 + b"\n",
+                                  b"anna:pbkdf2:99999999999999999999:0011223344556677:" + b"0" * 64 + b"\n",
+                                  b"anna:pbkdf2:-1:0011223344556677:" + b"0" * 64 + b"\n",
+                                  b"anna:pbkdf2:0011223344556677:" + b"0" * 64 + b"\n",
+                                  b"anna:pbkdf2:10:0011223344556677:" + b"0" * 63 + b"\n",
+                                  b"anna:pbkdf2:10:0011223344556677:" + b"0" * 64 + b":\n"])
 def test_broken_users_file(tmp_path, text):
     users = tmp_path / "users"
     users.write_bytes(text)
     done = subprocess.run([BINARY, "--listen", "127.0.0.1:0", "--users", str(users)], capture_output=True,
                           timeout=PATIENCE)
     assert done.returncode != 0 and b"users" in done.stderr
+
+
+# ---- passwords by PBKDF2
+
+
+def hashed(name, password, *options):
+    """A line for the users file."""
+    done = subprocess.run([BINARY, "hash", *options, name], input=password.encode() + b"\n", capture_output=True,
+                          timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def slow(start, tmp_path):
+    """A proxy whose users have passwords that take long."""
+    def run(*lines, options=()):
+        users = tmp_path / "users"
+        users.write_bytes(b"".join(lines))
+        return users, start("--allow-private", "--users", str(users), *options)
+    return run
+
+
+def pbkdf2_line(line, password):
+    """Does another implementation agree?"""
+    _, kind, rounds, salt, digest = line.decode().strip().split(":")
+    return kind == "pbkdf2" and digest == hashlib.pbkdf2_hmac("sha256", password.encode(), bytes.fromhex(salt),
+                                                              int(rounds)).hex()
+
+
+@pytest.mark.req("A13")
+def test_kinds_of_entries(slow, origin):
+    lines = [hashed("anna", "one"), hashed("bert", "two", "--rounds", "1000"), hashed("carl", "three", "--rounds=1"),
+             hashed("dora", "four", "--rounds", "0")]
+    assert [line.split(b":")[1] for line in lines] == [b"pbkdf2"] * 3 + [b"sha256"]
+    assert int(lines[0].split(b":")[2]) >= 600000, "fewer rounds than OWASP asks for"
+    assert pbkdf2_line(lines[0], "one") and pbkdf2_line(lines[1], "two") and pbkdf2_line(lines[2], "three")
+    o, (_, proxy) = origin(), slow(*lines)
+    for text, status in (("anna:one", 200), ("bert:two", 200), ("carl:three", 200), ("dora:four", 200),
+                         ("anna:two", 407), ("dora:one", 407), ("nobody:one", 407), ("carl:three", 200)):
+        client = proxy.client()
+        assert client.ask("GET", o.url + "/", login(text)).status == status
+        assert proxy.event(client)["user"] == (text.split(":")[0] if status == 200 else None)
+
+
+@pytest.mark.parametrize("options", [["--rounds"], ["--rounds", "x"], ["--rounds", "-1"], ["--rounds", "10000001"],
+                                     ["--rounds="], ["--rounds", "1", "a", "b"], ["--round", "1"]])
+def test_wrong_usage_of_hash(options):
+    done = subprocess.run([BINARY, "hash", *options], input=b"secret\n", capture_output=True, timeout=PATIENCE)
+    assert done.returncode == 2 and b"--rounds" in done.stderr and done.stdout == b""
+
+
+@pytest.mark.req("A10")
+def test_verified_logins_are_not_computed_again(slow, origin):
+    o, (_, proxy) = origin(), slow(hashed("anna", "one"))
+    before = proxy.cpu_seconds()
+    client = proxy.client()
+    assert client.ask("GET", o.url + "/", login("anna:one")).status == 200
+    once = proxy.cpu_seconds() - before
+    for _ in range(20):
+        assert client.ask("GET", o.url + "/", login("anna:one")).status == 200
+    for _ in range(20):
+        assert proxy.client().ask("GET", o.url + "/", login("anna:one")).status == 200
+    more = proxy.cpu_seconds() - before - once
+    assert more < 20 * once, f"{more} s of work for 40 requests, {once} s for the first"
+
+
+@pytest.mark.req("A14")
+def test_others_are_served_while_logins_are_computed(slow, origin):
+    o, (_, proxy) = origin(), slow(hashed("anna", "one", "--rounds", "300000"))
+    known = proxy.client()
+    assert known.ask("GET", o.url + "/", login("anna:one")).status == 200
+    guessers = [proxy.client(source=f"127.0.0.{60 + i}") for i in range(20)]
+    for i, guesser in enumerate(guessers):
+        guesser.send(request("GET", o.url + "/guess", login(("anna:" if i % 2 else "nobody:") + "guess")))
+    guessers[0].response()  # so they are under way
+    for _ in range(10):
+        assert known.ask("GET", o.url + "/", login("anna:one")).status == 200
+        assert proxy.client().ask("GET", o.url + "/").status == 407
+    guessers[-1].quiet(0)  # and the last one still waits
+    for guesser in guessers[1:]:
+        assert guesser.response().status == 407
+    assert not any(r.target == b"/guess" for r in o.requests)
+
+
+@pytest.mark.req("A14", "Q03")
+def test_guesses_that_come_together(slow, origin):
+    o, (_, proxy) = origin(), slow(hashed("anna", "one", "--rounds", "20000"))
+    clients = [proxy.client(source="127.0.0.55") for _ in range(16)]
+    for client in clients:
+        client.send(request("GET", o.url + "/", login("anna:guess")))
+    assert sorted(client.response().status for client in clients) == [407] * 5 + [429] * 11
+    assert proxy.client().ask("GET", o.url + "/", login("anna:one")).status == 200
+
+
+ENDLESS = b"anna:pbkdf2:10000000:" + b"0" * 16 + b":" + b"0" * 64 + b"\n"
+
+
+@pytest.mark.req("A14")
+def test_a_login_waits_too_long(slow, origin):
+    o, (_, proxy) = origin(), slow(ENDLESS, options=["--timeout", "login=0.2"])
+    client = proxy.client()
+    client.send(request("GET", o.url + "/", login("anna:one")))
+    message = refused(proxy, client, "login_queue", closes=False)
+    assert int(message.get("Retry-After")) > 0
+    assert not o.peers
+
+
+@pytest.mark.req("A13", "P07")
+def test_users_change_while_logins_are_computed(slow, origin):
+    o, (users, proxy) = origin(), slow(hashed("anna", "one", "--rounds", "200000"))
+    guessers = [proxy.client(source=f"127.0.0.{60 + i}") for i in range(5)]
+    for guesser in guessers:
+        guesser.send(request("GET", o.url + "/", login("nobody:guess")))
+    client = proxy.client()
+    guessers[0].response()
+    client.send(request("GET", o.url + "/", login("anna:one")))
+    proxy.counters()  # it has been read
+    users.write_bytes(hashed("anna", "two", "--rounds", "1000") + hashed("berta", "x", "--rounds", "0"))
+    proxy.process.send_signal(signal.SIGHUP)
+    proxy.line(r"reloaded: 2 users")
+    assert client.response().status == 200, "not decided by the users it came under"
+    for guesser in guessers[1:]:
+        assert guesser.response().status == 407
+    assert proxy.client().ask("GET", o.url + "/", login("anna:one")).status == 407
+    assert proxy.client().ask("GET", o.url + "/", login("anna:two")).status == 200
+
+
+@pytest.mark.req("A14")
+def test_a_client_leaves_while_its_login_is_computed(slow, origin):
+    o, (_, proxy) = origin(), slow(ENDLESS, hashed("bert", "two", "--rounds", "5"))
+    client = proxy.client(source="127.0.0.56")
+    client.send(request("GET", o.url + "/", login("anna:one")))
+    waiting = proxy.client()
+    waiting.send(request("GET", o.url + "/", login("bert:two")))
+    waiting.quiet(0.3)
+    client.reset()
+    assert waiting.response().status == 200  # its turn comes at once
 
 
 @pytest.mark.req("A14", "Q03")

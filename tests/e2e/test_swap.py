@@ -116,7 +116,7 @@ def test_thousand_swaps_under_load(start, origin, tmp_path):
             if i % 100 == 50:
                 write(path, BROKEN)
                 proxy.process.send_signal(signal.SIGHUP)
-                proxy.line(r"swap\.policy:1:18: expected", after=after)
+                proxy.line(r"swap\.policy:1:19: expected", after=after)
                 proxy.line("old policy stays in force", after=after)
                 after = len(proxy.lines)
             write(path, SECOND if i % 2 == 0 else FIRST)

@@ -87,6 +87,8 @@ static bool excused_request(const struct exchange *ex, uint8_t cause, uint32_t h
         return has_users(ex) && (ex->login == LOGIN_WRONG || ex->login == LOGIN_JUNK);
     case MINIPROXY_CAUSE_LOGIN_THROTTLED:
         return world.login_failures[ex->client->addr.ip[3]] >= MINIPROXY_THROTTLE_FAILURES && ex->login != LOGIN_NONE;
+    case MINIPROXY_CAUSE_LOGIN_QUEUE:
+        return MINIPROXY_WITH_PBKDF2 && has_users(ex) && ex->login != LOGIN_NONE && m->slice_ms > 0;
     case MINIPROXY_CAUSE_POLICY:
     case MINIPROXY_CAUSE_ADDRESS:
         return denied(ex);
@@ -250,6 +252,13 @@ static void check_result(const struct exchange *ex, const struct miniproxy_event
                 e->user);
 }
 
+/* A login that is broken off while it is computed counts as a failed one. */
+static bool may_break_login_off(const struct miniproxy_event *e)
+{
+    return e->cause == MINIPROXY_CAUSE_LOGIN_QUEUE || e->cause == MINIPROXY_CAUSE_CLIENT_GONE ||
+           e->cause == MINIPROXY_CAUSE_TOTAL_TIMEOUT;
+}
+
 static void count_event(struct client *cl, const struct miniproxy_event *e)
 {
     cl->event_up += e->bytes_up;
@@ -260,7 +269,8 @@ static void count_event(struct client *cl, const struct miniproxy_event *e)
     world.counted_status[e->status / 100]++;
     world.counted_cause[e->cause]++;
     reached(e->cause);
-    if (e->cause == MINIPROXY_CAUSE_LOGIN_FAILED) world.login_failures[cl->addr.ip[3]]++;
+    if (e->cause == MINIPROXY_CAUSE_LOGIN_FAILED || (MINIPROXY_WITH_PBKDF2 && may_break_login_off(e)))
+        world.login_failures[cl->addr.ip[3]]++;
 }
 
 void on_event(void *app, const struct miniproxy_event *e)
@@ -421,6 +431,20 @@ static void check_counters(void)
             (unsigned long long)world.counted_down);
 }
 
+/* No password that was decoded is left, nor anything of a login. */
+static void check_logins(void)
+{
+    static const char credentials[] = "kiosk:secret";
+    REQUIRE(PROPERTY_LOGIN, memmem(&world.proxy, sizeof world.proxy, credentials, sizeof credentials - 1) == NULL,
+            "a password is left in memory");
+#if MINIPROXY_WITH_PBKDF2
+    static const struct miniproxy_login none;
+    REQUIRE(PROPERTY_LEAK, world.proxy.logins.head == 0 && world.proxy.logins.tail == 0,
+            "a login is left in its queue");
+    REQUIRE(PROPERTY_LOGIN, memcmp(&world.proxy.login, &none, sizeof none) == 0, "something is left of a login");
+#endif
+}
+
 void check_rest(void)
 {
     const struct miniproxy_counters *c = miniproxy_counters(&world.proxy);
@@ -435,6 +459,7 @@ void check_rest(void)
     if (world.drained || world.stopped) checked(PROPERTY_DRAIN);
     for (unsigned i = 0; i < world.client_count; i++) check_client(&world.clients[i]);
     check_counters();
+    check_logins();
     checked(PROPERTY_LIVENESS);
     checked(PROPERTY_ASSERTION);
 }

@@ -32,6 +32,7 @@ static void make_mood(void)
     m->host_trouble_one_in = one_in(3) ? 0 : between(2, 6);
     m->client_trouble_one_in = one_in(3) ? 0 : between(2, 8);
     m->answer_trouble_one_in = one_in(3) ? 0 : between(2, 8);
+    if (MINIPROXY_WITH_PBKDF2) m->slice_ms = one_in(3) ? 0 : one_in(3) ? between(1000, 20000) : between(1, 100);
     m->small = m->amounts == 0 || m->capacity_max <= 100 || m->again_one_in == 2;
 }
 

@@ -9,10 +9,11 @@ for plant in tests/sim/planted/*.sed; do
     name=$(basename "$plant" .sed)
     copy=build/sim/planted/$name.c
     sed -f "$plant" miniproxy.c > "$copy"
+    variant=$(sed -n '3s/^# variant //p' "$plant")
     verdict=fail
     if cmp -s miniproxy.c "$copy"; then
         echo "$name: the place to plant it is gone"
-    elif ! tests/sim/build.sh "build/sim/planted/$name" default "$copy" -O1 -w; then
+    elif ! tests/sim/build.sh "build/sim/planted/$name" "${variant:-default}" "$copy" -O1 -w; then
         echo "$name: does not build"
     elif "build/sim/planted/$name" --seeds 1.."$seeds" --jobs 2 --first --reports 0 \
         > "build/sim/planted/$name.log" 2>&1; then

@@ -8,8 +8,24 @@
 #define GROUP_KIOSK 1u
 #define GROUP_ADMIN 2u
 
+#if MINIPROXY_WITH_PBKDF2
+static uint8_t kiosk_entry[MINIPROXY_SALT_LEN + MINIPROXY_DIGEST_LEN];
+#define KIOSK_PASSWORD .digest = kiosk_entry, .rounds = KIOSK_ROUNDS
+
+void make_users(void)
+{
+    sim_entry(kiosk_entry, "secret", KIOSK_ROUNDS);
+}
+#else
+#define KIOSK_PASSWORD .password = "secret"
+
+void make_users(void)
+{
+}
+#endif
+
 static const struct miniproxy_user users[] = {
-    {.name = "kiosk", .password = "secret", .groups = GROUP_KIOSK},
+    {.name = "kiosk", KIOSK_PASSWORD, .groups = GROUP_KIOSK},
     {.name = "admin", .password = "a:b", .groups = GROUP_ADMIN},
 };
 

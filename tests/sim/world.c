@@ -76,6 +76,12 @@ void start_core(void (*begin)(void *, const struct miniproxy_event *),
     world.config.begin = begin;
     world.config.app = &world;
     memcpy(world.config.timeout_ms, world.timeout_ms, sizeof world.timeout_ms);
+    make_users();
+#if MINIPROXY_WITH_PBKDF2
+    world.config.pbkdf2 = &sim_pbkdf2;
+    world.config.sha256 = sim_sha256;
+    world.config.secret = (const uint8_t *)"thirty-two octets of some secret";
+#endif
     REQUIRE(PROPERTY_CONTRACT, miniproxy_init(&world.proxy, &world.config), "miniproxy_init refuses the configuration");
     world.woken = true;
 }
@@ -93,13 +99,15 @@ static uint64_t poll_core(void)
 {
     uint32_t wait_ms;
     world.woken = false;
-    world.calls_in_poll = 0;
+    world.calls_in_poll = world.slices = 0;
     world.in_poll = true;
     wait_ms = miniproxy_poll(&world.proxy, world.base_ms + (uint32_t)world.now_ms);
     world.in_poll = false;
     trace("poll -> %d, %u calls, %u active, %u buffers", (int)wait_ms, world.calls_in_poll,
           miniproxy_active(&world.proxy), miniproxy_counters(&world.proxy)->buffers);
+    REQUIRE(PROPERTY_TIME, world.slices <= 1, "%u slices of a login in one poll", world.slices);
     check_step();
+    if (wait_ms == 0) return world.now_ms + world.slices * world.mood.slice_ms;
     return wait_ms == MINIPROXY_FOREVER ? UINT64_MAX : world.now_ms + wait_ms;
 }
 

@@ -126,6 +126,10 @@ def plan_ranges(plan, results, here):
         results.add("fail", f"{name}: the range that miniproxy.h states is checked")
 
 
+# What one option needs another for.
+NEEDS = {"MINIPROXY_WITH_PBKDF2": "MINIPROXY_WITH_AUTH"}
+
+
 def plan_options(plan, here):
     """Every combination of what can be left out; if these are too many, each alone in and out."""
     options = sorted(set(re.findall(r"^#ifndef (MINIPROXY_WITH_\w+)$", read("miniproxy.h"), re.M)))
@@ -136,6 +140,10 @@ def plan_options(plan, here):
                         for kept in (False, True) for at in range(-1, len(options))]
     for combination in combinations:
         values = dict(zip(options, combination))
+        for option, needed in NEEDS.items():
+            if values[option] > values[needed] and sum(combination) > 1:
+                values[option] = 0
+            values[needed] = max(values[option], values[needed])
         name = "with-" + "".join(map(str, combination))
         text = " ".join(f"{macro.replace('MINIPROXY_WITH_', '')} {value}" for macro, value in values.items())
         for label, command in here:

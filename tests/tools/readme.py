@@ -52,7 +52,7 @@ def check_commands(results, text):
     makefile += "".join(read(name) for name in re.findall(r"^include (\S+)", makefile, re.M))
     for target in sorted(set(re.findall(r"\bmake ([a-z][\w-]*)", text))):
         results.check(re.search(rf"^{target}:", makefile, re.M) is not None, f"make {target} exists")
-    help_text = run(["build/miniproxy", "--help"]).stdout
+    help_text = run(["build/miniproxy", "--help"]).stdout + run(["build/miniproxy", "policy", "help"]).stdout
     for option in sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))):
         results.check(option + " " in help_text or option + "[" in help_text, f"miniproxy has the option {option}")
     for path in sorted(set(re.findall(r"`((?:tests|port|examples)/[\w./-]+)`", text))):

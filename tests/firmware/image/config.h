@@ -66,6 +66,10 @@ _Noreturn void cpu_panic(const char *why);
 
 #endif
 
+/* no policy language, and so none of what only it can say */
+#define MINIPROXY_WITH_CONDITIONS 0
+#define MINIPROXY_WITH_HITS 0
+
 #include "examples/desktop/config.h"
 
 #endif

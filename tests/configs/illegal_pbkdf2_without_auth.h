@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: MIT */
+/* fails with: MINIPROXY_WITH_PBKDF2 needs MINIPROXY_WITH_AUTH */
+#define MINIPROXY_WITH_AUTH 0
+#define MINIPROXY_WITH_PBKDF2 1
