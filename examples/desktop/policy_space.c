@@ -1098,7 +1098,8 @@ static void choose_atoms(const struct space *s, const uint64_t *box, unsigned d,
         if (!has_bit(s, box, d, bit)) continue;
         rank += first == PROPERTY_METHOD ? 10 * a : s->cuts[first].values[a].rank;
         if (second != PROPERTIES) rank += s->cuts[second].values[b].rank;
-        if (first == PROPERTY_METHOD && 1u << a != MINIPROXY_CONNECT && s->cuts[second].values[b].number == 443) rank += 2;
+        if (first == PROPERTY_METHOD && 1u << a != MINIPROXY_CONNECT && s->cuts[second].values[b].number == 443)
+            rank += 2;
         if (rank >= best) continue;
         best = rank;
         w->atom[first] = a;

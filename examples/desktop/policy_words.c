@@ -65,11 +65,17 @@ void phrase_rule_text(struct phrase *p, const struct compiled *c, int rule)
                    c->origins[rule].text);
 }
 
+/* A set written within a rule has its text for a name. */
+static bool is_set_name(const char *name)
+{
+    return *name >= 'a' && *name <= 'z' && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") == strlen(name);
+}
+
 /* Its name, and a bracket to be closed. False: it has none. */
 static bool begin_named(struct phrase *p, const struct compiled *c, const void *set)
 {
     for (size_t i = 0; i < c->set_count; i++)
-        if (c->sets[i].set == set && c->sets[i].name != NULL) {
+        if (c->sets[i].set == set && c->sets[i].name != NULL && is_set_name(c->sets[i].name)) {
             phrase_add(p, "%s (", c->sets[i].name);
             return true;
         }
@@ -136,7 +142,7 @@ void phrase_texts(struct phrase *p, const struct compiled *c, const struct minip
 
 static const char day_names[7][4] = {"mon", "tue", "wed", "thu", "fri", "sat", "sun"};
 
-static void phrase_days(struct phrase *p, unsigned days)
+void phrase_days(struct phrase *p, unsigned days)
 {
     bool any = false;
     if (days == 0x7f) {

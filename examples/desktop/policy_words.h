@@ -32,6 +32,8 @@ void phrase_users(struct phrase *p, const struct compiled *c, unsigned users);
 void phrase_ports(struct phrase *p, const struct compiled *c, const struct miniproxy_rule *r);
 void phrase_methods(struct phrase *p, unsigned methods);
 
+void phrase_days(struct phrase *p, unsigned days); /* "mon-fri", a bit each, Monday first */
+
 const char *method_name(unsigned method);
 void phrase_minute(struct phrase *p, int minute_of_week); /* "mon 14:30", "-" */
 
