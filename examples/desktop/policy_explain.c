@@ -317,7 +317,7 @@ static void phrase_open_conditions(struct phrase *p, const struct explanation *e
     }
     if (e->open_type && r->also != NULL && r->also->types != NULL) {
         phrase_add(p, "%sthe response is ", p->len > begin ? " and " : "");
-        phrase_texts(p, e->c, r->also->types);
+        phrase_types(p, e->c, r->also->types);
         if (r->verdict == MINIPROXY_ALLOW) phrase_add(p, " or has no content");
     }
     if (e->open_time && r->also != NULL && r->also->times != NULL) {

@@ -132,11 +132,19 @@ void phrase_texts(struct phrase *p, const struct compiled *c, const struct minip
 {
     bool named = begin_named(p, c, texts);
     for (size_t i = 0; i < texts->count && next_member(p, i, texts->count); i++)
-        phrase_add(p, "%s%s", texts->list[i],
-                   *texts->list[i] != '/' && texts->list[i][strlen(texts->list[i]) - (*texts->list[i] != 0)] == '/'
-                       ? "*"
-                       : "");
+        phrase_add(p, "\"%s\"", texts->list[i]);
     if (texts->count == 0) phrase_add(p, "nothing");
+    if (named) phrase_add(p, ")");
+}
+
+void phrase_types(struct phrase *p, const struct compiled *c, const struct miniproxy_texts *types)
+{
+    bool named = begin_named(p, c, types);
+    for (size_t i = 0; i < types->count && next_member(p, i, types->count); i++) {
+        size_t len = strlen(types->list[i]);
+        phrase_add(p, "%s%s", types->list[i], len > 0 && types->list[i][len - 1] == '/' ? "*" : "");
+    }
+    if (types->count == 0) phrase_add(p, "nothing");
     if (named) phrase_add(p, ")");
 }
 
@@ -341,7 +349,7 @@ static bool misses_conditions(struct phrase *p, const struct compiled *c, const 
 {
     if (!rule_covers(r, PROPERTY_AGENT, q)) {
         phrase_add(p,
-                   q->agent == NULL ? "the request has no User-Agent, so nothing of " : "User-Agent has nothing of ");
+                   q->agent == NULL ? "the request has no User-Agent, and so none with " : "User-Agent has none of ");
         phrase_texts(p, c, r->also->agents);
     } else if (!rule_covers(r, PROPERTY_TIME, q)) {
         phrase_add(p, "the time is not ");
@@ -351,7 +359,7 @@ static bool misses_conditions(struct phrase *p, const struct compiled *c, const 
         phrase_add(p, "a tunnel has no Content-Type that the proxy could see");
     } else if (q->type != NULL && !rule_covers(r, PROPERTY_TYPE, q)) {
         phrase_add(p, *q->type == '\0' ? "the response has no Content-Type, so none of " : "the response is not ");
-        phrase_texts(p, c, r->also->types);
+        phrase_types(p, c, r->also->types);
     } else {
         return false;
     }

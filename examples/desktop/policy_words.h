@@ -27,6 +27,7 @@ void phrase_rule_text(struct phrase *p, const struct compiled *c, int rule);
 void phrase_nets(struct phrase *p, const struct compiled *c, const struct miniproxy_nets *nets);
 void phrase_hosts(struct phrase *p, const struct compiled *c, const struct miniproxy_hosts *hosts);
 void phrase_texts(struct phrase *p, const struct compiled *c, const struct miniproxy_texts *texts);
+void phrase_types(struct phrase *p, const struct compiled *c, const struct miniproxy_texts *types);
 void phrase_times(struct phrase *p, const struct compiled *c, const struct miniproxy_times *times);
 void phrase_users(struct phrase *p, const struct compiled *c, unsigned users);
 void phrase_ports(struct phrase *p, const struct compiled *c, const struct miniproxy_rule *r);
