@@ -131,6 +131,16 @@ run-policy-reference: build/policy/evaluate
 run-policy: build/miniproxy build/policy/evaluate build/policy/parts.a
 	@MINIPROXY_BIN=$(CURDIR)/build/miniproxy $(SUITE) policy 900 $(PYTHON) -m pytest -q -p no:cacheprovider tests/policy
 
+# What the audit of policies proves is what trying every request finds.
+SUITES += audit
+POLICIES ?= 10000
+build/audit/brute: tests/audit/brute.c $(DESKTOP) $(DESKTOP_HEADERS) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(SANITIZE) $(DESKTOP_FLAGS) tests/audit/brute.c $(filter-out %/main.c,$(DESKTOP)) -o $@
+
+run-audit: build/miniproxy build/audit/brute
+	@$(SUITE) audit 900 $(PYTHON) tests/audit/audit.py build/miniproxy build/audit/brute build/results/audit.tsv $(POLICIES)
+
 # The core in a simulated world, in several configurations, from many seeds.
 VARIANTS = $(filter-out common,$(patsubst tests/sim/variants/%.h,%,$(wildcard tests/sim/variants/*.h)))
 SIMS = $(VARIANTS:%=sim-%)
