@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The policy language: files, lines, words and statements. README.md describes the language.
+ * The policy language: files, lines, words and statements. `miniproxy policy help` (policy_command.c) describes it.
  */
 #define _GNU_SOURCE
 #include "desktop.h"
@@ -616,6 +616,8 @@ static void statement(struct source *s, const struct file *f, struct words *w)
         include_statement(s, f, w);
     } else if (take(w, "user")) {
         user_statement(s, w);
+    } else if (take(w, "users")) {
+        set_statement(s, KIND_GROUP, w);
     } else {
         for (unsigned kind = 0; kind < KIND_COUNT; kind++) {
             if (!take(w, kind_words[kind])) continue;
@@ -693,6 +695,12 @@ static const char *const hints[KIND_COUNT] = {
 static void unknown_name(struct source *s, enum kind kind, const struct value *v)
 {
     const char *meant = set_meant(s, kind, v->name);
+    for (unsigned other = 0; other < KIND_COUNT; other++) {
+        if (find_set(s, (enum kind)other, v->name) == NULL) continue;
+        complain(s, v->place, NULL, "expected %s, found \"%s\", which is a set of `%s`", hints[kind], v->name,
+                 kind_words[other]);
+        return;
+    }
     complain(s, v->place, NULL, "expected %s, found \"%s\"%s%s%s", hints[kind], v->name,
              meant != NULL ? " (did you mean \"" : "", meant != NULL ? meant : "", meant != NULL ? "\"?)" : "");
 }

@@ -118,6 +118,16 @@ def test_credentials_that_do_not_fit_are_told(policies):
         assert (built.returncode == 0) == (limit == 96), built.stderr
 
 
+def test_large_set_is_a_blob(policies):
+    policies.write("list", "".join(f"n{i}.example\n" for i in range(17)))
+    for count, blob in ((16, False), (17, True)):
+        policies.write("list", "".join(f"n{i}.example\n" for i in range(count)))
+        compiled(policies, "deny hosts file \"list\"\n")
+        with open(os.path.join(policies.directory, "p.c"), encoding="utf-8") as f:
+            text = f.read()
+        assert ("MINIPROXY_WITH_HOST_BLOBS is 0" in text) == blob == ("policy_blob_0" in text)
+
+
 def test_rules_and_sets_are_shared(policies):
     """Equal sets are one, whatever their names and order."""
     compiled(policies, "net a = 10.0.0.0/8, 192.168.0.0/16\nnet b = 192.168.0.0/16, 10.0.0.0/8, 10.1.0.0/16\n"

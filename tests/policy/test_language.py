@@ -176,6 +176,10 @@ def test_fifteen_sets_of_users(policies):
         "p.policy:34:6: expected at most 15 different sets of users in all rules, this is one more"]
 
 
+def test_users_is_another_word_for_group(policies):
+    assert policies.allows("user a = clear \"b\"\nusers some = a\nallow users some\n", user="a")
+
+
 # ---- Form
 
 @pytest.mark.parametrize("text", [
@@ -247,6 +251,7 @@ ERRORS = [
     ("allow from [::1]", 12, r"expected a network"),
     ("allow from nowhere", 12, r'expected a network as .*found "nowhere"$'),
     ("net office = 10.0.0.0/8\nallow from ofice", 12, r'found "ofice" \(did you mean "office"\?\)'),
+    ("hosts ads = a.example\nallow from ads", 12, r'found "ads", which is a set of `hosts`'),
     ("allow from privat", 12, r'did you mean "private"'),
     ("net X = 10.0.0.1", 5, r"expected a name for the set"),
     ("net 1a = 10.0.0.1", 5, r"expected a name for the set"),
@@ -450,6 +455,15 @@ def test_large_list(policies):
     for options, below in (("", "allowed"), ("with subdomains", "denied"), ("with subdomains hashed", "denied")):
         answers = policies.decide(f"hosts h = file \"list\" {options}\ndeny hosts h\nallow\n", *requests)
         assert [v for v, _ in answers] == ["denied", below, "allowed"] * (len(requests) // 3)
+
+
+def test_hashed_set_is_checked(policies):
+    """Names that are in the set may stand among the good ones; all others do not match."""
+    policies.write("list", "".join(f"n{i}.h{i % 7}.example\n" for i in range(500)))
+    policies.write("good", "||n5.h5.example^\n! x\n" + "".join(f"good{i}.example\n" for i in range(20000)))
+    answers = policies.decide("deny hosts file \"list\" hashed checked against \"good\"\nallow\n", {"host": "n5.h5.example"},
+                              *({"host": f"good{i}.example"} for i in range(20000)))
+    assert [v for v, _ in answers] == ["denied"] + ["allowed"] * 20000
 
 
 def test_the_worked_example(policies):
