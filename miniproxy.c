@@ -1467,6 +1467,278 @@ bool miniproxy_addr_is_special(const struct miniproxy_addr *a)
     return nets_match(&miniproxy_special_purpose, a);
 }
 
+#if MINIPROXY_WITH_HOST_BLOBS
+
+/* ---- blobs of host names ----
+ *
+ * examples/desktop/hostset.c makes them; this is all that another one needs to know. Numbers are little-endian, offsets
+ * count from the blob's begin. The text of a name is the name backwards, each octet with bit 5 set (which is lower case)
+ * and then XOR 3; "example.com" has BLOB_END behind it, ".example.com", without its dot, BLOB_BELOW. So BLOB_BELOW comes
+ * first in the order of texts, BLOB_END second, '.' third, and nothing stands between ".example.com" and a name below it
+ * but what it covers. Names that others cover are left out.
+ *
+ *    0  "mph1"
+ *    4  CRC-32 (zlib's) of all that follows
+ *    8  length of the blob, 32 bits
+ *   12  count of names, 32 bits; nothing here needs it
+ *   16  BLOB_EXACT or BLOB_HASHED
+ *   17, 18, 20, 24: 8, 16, 32, 32 bits that the formats use as said below, or 0
+ *
+ * BLOB_EXACT. Sorted texts in blocks, without BLOB_BELOW, or without BLOB_END if [27] says so. All but the beginning that it has in common with the text in front of it is
+ * written in words, an octet each; which dictionary they are from depends on the octet in front of them.
+ *
+ *   28  for each octet of a text, 0..127, the dictionary (0, 1, …) used behind it; at the begin of a text that of '.'
+ *  156  the dictionaries, each of [17] + 1 words: 16 bits a word, offset of its octets from [24]
+ * [24]  (24 bits) octets of words; the last of each has its top bit set
+ *  [27] 1: what ends without BLOB_END or BLOB_BELOW is one name alone; 0: with all names below it
+ * [20]  offsets of the blocks from here, 24 bits each; [18] of them
+ *       the blocks, without gaps. Each: length, one octet, and octets of a text that is greater than all texts of the
+ *       block before and that the first of this one begins with; one octet, the base; then for every name
+ *       - one octet: how much it has in common with the text before (for the first that is the block's own) less base,
+ *         at most 15, times 16; plus how many octets follow, at most 15
+ *       - if the latter is 15, one octet: how many follow that one
+ *       - if the former is 15, one octet: how much more it has in common
+ *       - its words
+ *       one octet with its top bit set
+ *
+ * BLOB_HASHED. A binary fuse filter (Graf and Lemire 2022) of the texts' hashes: four slots each, the XOR of which is
+ * the text's fingerprint. The text of ".example.com" ends without BLOB_BELOW here. Another text has it by chance, with a probability of 2^-24. blob_hash and is_in_filter define
+ * the hash and what is taken from it.
+ *
+ *  [17] log2 of the slots of a segment: at most 31
+ *  [20] seed of the hash
+ *  [24] slots in all segments but three
+ *   28  slots, 24 bits each
+ *
+ * Nothing but the CRC is checked beforehand. Lookups stay within blob_len whatever the blob says, and end.
+ */
+enum {
+    BLOB_CRC = 4,
+    BLOB_LEN = 8,
+    BLOB_FORMAT = 16,
+    BLOB_8 = 17,
+    BLOB_16 = 18,
+    BLOB_32 = 20,
+    BLOB_24 = 24,
+    BLOB_LAST_8 = 27,
+    BLOB_HEADER = 28,
+    BLOB_WORDS = BLOB_HEADER + 128,
+    BLOB_EXACT = 1,
+    BLOB_HASHED = 2,
+    BLOB_SWAP = 3, /* '.' with '-' in the order of ASCII */
+    BLOB_BELOW = 0x1f,
+    BLOB_END = 0x20,
+    BLOB_DOT = '.' ^ BLOB_SWAP
+};
+
+static unsigned blob_16(const uint8_t *p)
+{
+    return p[0] | (unsigned)p[1] << 8;
+}
+
+static uint32_t blob_24(const uint8_t *p)
+{
+    return blob_16(p) | (uint32_t)p[2] << 16;
+}
+
+static uint32_t blob_32(const uint8_t *p)
+{
+    return blob_24(p) | (uint32_t)p[3] << 24;
+}
+
+/* A name to look up, its trailing dot left out, and how much of it a text has in common with it. */
+struct asked {
+    const unsigned char *end; /* behind its last octet */
+    size_t len, same;
+};
+
+/* Octet i of the text of a name. */
+static inline unsigned asked_octet(const unsigned char *end, size_t len, size_t i)
+{
+    return i < len ? (*(end - 1 - i) | 0x20u) ^ BLOB_SWAP : BLOB_END;
+}
+
+/* The dictionaries of a blob. */
+struct words {
+    const uint8_t *blob;
+    uint32_t texts; /* offset of the octets of words */
+    unsigned each;  /* words of a dictionary */
+};
+
+/* Does a text match that goes on with words[0..count) behind what is the same? < 0: no, it is less than the name; 0: it
+ * does; > 0: no, it is greater. */
+static int match_words(const struct words *w, struct asked *name, const uint8_t *words, size_t count)
+{
+    size_t same = name->same, len = name->len;
+    const unsigned char *end = name->end;
+    unsigned octet = same > 0 ? asked_octet(end, len, same - 1) : BLOB_DOT, wanted = octet;
+    for (; count > 0 && wanted == octet; count--) {
+        uint32_t at = BLOB_WORDS + 2 * (w->blob[BLOB_HEADER + (octet & 0x7f)] * w->each + *words++);
+        const uint8_t *text = w->blob + w->texts;
+        if (at >= w->texts) return 1;
+        text += w->blob[at] | (uint32_t)w->blob[at + 1] << 8;
+        do { /* at most to the last octet of the blob, which has its top bit set */
+            octet = asked_octet(end, len, same);
+            wanted = *text & 0x7fu;
+            if (wanted == octet) same++;
+        } while (wanted == octet && *text++ < 0x80);
+    }
+    if (wanted == octet) {
+        wanted = w->blob[BLOB_LAST_8] != 0 ? BLOB_END : BLOB_BELOW;
+        octet = asked_octet(end, len, same);
+    }
+    name->same = same;
+    return wanted == BLOB_BELOW && octet <= BLOB_DOT ? 0 : (int)wanted - (int)octet;
+}
+
+/* Is the name one of a block's? name->same says what it has in common with the block's text, which is not greater. */
+static bool is_in_block(const struct words *w, struct asked *name, const uint8_t *p, const uint8_t *end)
+{
+    unsigned base;
+    if (end - p < *p + 2) return false;
+    p += 1 + *p;
+    base = *p++;
+    while (p < end) {
+        unsigned head = *p++;
+        size_t follow = head & 15, common = base + (head >> 4);
+        if (follow == 15) follow = *p++;
+        if (common <= name->same) { /* else it is less, as the one before */
+            const uint8_t *words = p;
+            int difference;
+            if (follow > (size_t)(end - p)) return false;
+            if (head >= 0xf0 && follow > 0) common += *words++;
+            if (common < name->same) return false;
+            if (common == name->same) {
+                difference = match_words(w, name, words, follow - (size_t)(words - p));
+                if (difference >= 0) return difference == 0;
+            }
+        }
+        p += follow;
+    }
+    return false;
+}
+
+static bool is_in_blocks(const struct miniproxy_hosts *hosts, struct asked *name)
+{
+    const uint8_t *index, *block = NULL;
+    const struct words w = {hosts->blob, blob_24(hosts->blob + BLOB_24), hosts->blob[BLOB_8] + 1u};
+    uint32_t at = blob_32(hosts->blob + BLOB_32), size = hosts->blob_len - 1; /* without the octet that ends it */
+    unsigned low = 0, count = blob_16(hosts->blob + BLOB_16), high = count;
+    size_t low_same = 0, high_same = 0;
+    if (w.texts < BLOB_WORDS || at < w.texts || at > size || size - at < 3 * count || w.blob[size] < 0x80) return false;
+    index = w.blob + at;
+    size -= at;
+    while (low < high) { /* a text between two others has in common with the name what both have, at least */
+        unsigned middle = (low + high) / 2;
+        const uint8_t *text;
+        size_t same = low_same < high_same ? low_same : high_same;
+        int difference = 0;
+        at = blob_24(index + 3 * middle);
+        text = index + at;
+        if (at >= size || *text >= size - at) return false;
+        for (; difference == 0 && same < *text; same += difference == 0)
+            difference = text[1 + same] - (int)asked_octet(name->end, name->len, same);
+        if (difference > 0) {
+            high = middle;
+            high_same = same;
+        } else {
+            low = middle + 1;
+            low_same = same;
+            block = text;
+        }
+    }
+    name->same = low_same;
+    if (high < count) size = blob_24(index + 3 * high);
+    return block != NULL && is_in_block(&w, name, block, index + size);
+}
+
+static uint64_t blob_hash(uint64_t hash, unsigned octet)
+{
+    return (hash ^ octet) * 0x9E3779B97F4A7C15u;
+}
+
+static bool is_in_filter(const struct miniproxy_hosts *hosts, uint64_t hash)
+{
+    const uint8_t *blob = hosts->blob;
+    uint32_t segment = (uint32_t)1 << (blob[BLOB_8] & 31), slots = (hosts->blob_len - BLOB_HEADER) / 3;
+    uint32_t low, print, slot;
+    uint64_t at;
+    hash = (hash ^ hash >> 32) * 0xD6E8FEB86659FD93u;
+    hash ^= hash >> 32;
+    low = (uint32_t)hash;
+    at = (hash >> 32) * blob_32(blob + BLOB_24) >> 32;
+    print = (uint32_t)(hash * 0xD6E8FEB86659FD93u >> 40);
+    for (unsigned i = 0; i < 4; i++, at += segment, low >>= 7) {
+        slot = (uint32_t)at ^ (low & (segment - 1));
+        if (slot >= slots) return false;
+        print ^= blob_24(blob + BLOB_HEADER + 3 * slot);
+    }
+    return print == 0;
+}
+
+static bool is_hashed(const struct miniproxy_hosts *hosts, const struct asked *name)
+{
+    uint64_t hash = blob_32(hosts->blob + BLOB_32);
+    for (size_t i = 0; i <= name->len; i++) {
+        unsigned octet = asked_octet(name->end, name->len, i);
+        if (i > 0 && (octet == BLOB_DOT || octet == BLOB_END) && is_in_filter(hosts, hash)) return true;
+        hash = blob_hash(hash, octet);
+    }
+    return is_in_filter(hosts, hash);
+}
+
+static bool blob_matches(const struct miniproxy_hosts *hosts, const char *host, size_t len)
+{
+    struct asked name = {(const unsigned char *)host + len, len, 0};
+    if (hosts->blob == NULL || hosts->blob_len < BLOB_HEADER) return false;
+    switch (hosts->blob[BLOB_FORMAT]) {
+    case BLOB_EXACT: return is_in_blocks(hosts, &name);
+    case BLOB_HASHED: return is_hashed(hosts, &name);
+    default: return false;
+    }
+}
+
+/* Four bits at a time: a table of all octets is 1 KB. */
+static uint32_t crc32(const uint8_t *p, size_t len)
+{
+    static const uint32_t of_4_bits[16] = {0x00000000, 0x1DB71064, 0x3B6E20C8, 0x26D930AC, 0x76DC4190, 0x6B6B51F4,
+                                           0x4DB26158, 0x5005713C, 0xEDB88320, 0xF00F9344, 0xD6D6A3E8, 0xCB61B38C,
+                                           0x9B64C2B0, 0x86D3D2D4, 0xA00AE278, 0xBDBDF21C};
+    uint32_t crc = UINT32_MAX;
+    for (; len > 0; len--) {
+        crc ^= *p++;
+        crc = crc >> 4 ^ of_4_bits[crc & 15];
+        crc = crc >> 4 ^ of_4_bits[crc & 15];
+    }
+    return ~crc;
+}
+
+static bool is_sound_blob(const struct miniproxy_hosts *hosts)
+{
+    const uint8_t *blob = hosts->blob;
+    return blob == NULL ||
+           (hosts->blob_len >= BLOB_HEADER && memcmp(blob, "mph1", BLOB_CRC) == 0 &&
+            blob_32(blob + BLOB_LEN) == hosts->blob_len &&
+            (blob[BLOB_FORMAT] == BLOB_EXACT || blob[BLOB_FORMAT] == BLOB_HASHED) &&
+            blob_32(blob + BLOB_CRC) == crc32(blob + BLOB_LEN, hosts->blob_len - BLOB_LEN));
+}
+
+#else
+
+static bool blob_matches(const struct miniproxy_hosts *hosts, const char *host, size_t len)
+{
+    (void)hosts, (void)host, (void)len;
+    return false;
+}
+
+/* Nobody could look into it. */
+static bool is_sound_blob(const struct miniproxy_hosts *hosts)
+{
+    return hosts->blob == NULL;
+}
+
+#endif
+
 static bool hosts_match(const struct miniproxy_hosts *hosts, const char *host)
 {
     size_t len = strlen(host), n;
@@ -1479,12 +1751,7 @@ static bool hosts_match(const struct miniproxy_hosts *hosts, const char *host)
         if (n > len || !is_word((const unsigned char *)host + len - n, n, name)) continue;
         if (n == len || (below && host[len - n - 1] == '.')) return true;
     }
-    return false;
-}
-
-static bool is_sound_blob(const struct miniproxy_hosts *hosts)
-{
-    return hosts->blob == NULL;
+    return blob_matches(hosts, host, len);
 }
 
 /* An empty path is "/" (RFC 9110 section 4.2.3), also before a query. */

@@ -125,6 +125,11 @@
 #define MINIPROXY_WITH_CONDITIONS 0
 #endif
 
+/* Sets of host names in blobs (struct miniproxy_hosts.blob): about 1.2 KB. 0: a policy with a blob is refused. */
+#ifndef MINIPROXY_WITH_HOST_BLOBS
+#define MINIPROXY_WITH_HOST_BLOBS 0
+#endif
+
 /* Count how often each rule decided (struct miniproxy_policy.hits). */
 #ifndef MINIPROXY_WITH_HITS
 #define MINIPROXY_WITH_HITS 0

@@ -77,6 +77,10 @@
 #define MINIPROXY_WITH_HITS 1
 #endif
 
+#ifndef MINIPROXY_WITH_HOST_BLOBS
+#define MINIPROXY_WITH_HOST_BLOBS 1
+#endif
+
 #if defined(MINIPROXY_DEBUG) && !defined(MINIPROXY_ASSERT)
 #include <stdio.h>
 #include <stdlib.h>

@@ -310,8 +310,8 @@ static const struct option options[] = {
     {"workers", "N", set_workers, "threads, each with its own listener and sessions (default 1)"},
 
     {NULL, NULL, NULL, "Who may go where, all in one file"},
-    {"policy", "FILE", set_policy, "rules in the policy language, with networks, hosts and users; in place of --clients,"
-                                   "\n--users, --user, --connect-ports and --allow-private"},
+    {"policy", "FILE", set_policy, "rules in the policy language, with networks, hosts and users; in place of"
+                                   "\n--clients, --users, --user, --connect-ports and --allow-private"},
 
     {NULL, NULL, NULL, "Who may use it (without --clients and users: programs on this machine)"},
     {"clients", "NET,...", set_clients, "networks of clients, as 192.168.1.0/24,fd00::/8"},

@@ -102,7 +102,8 @@ static void print_rule(const struct compiled *c, unsigned i, FILE *out)
     const struct rule_origin *origin = &c->origins[i];
     size_t len = strlen(origin->text), shown = len;
     if (len > SHOWN_MAX)
-        for (shown = SHOWN_MAX; shown > 0 && ((unsigned char)origin->text[shown] & 0xc0) == 0x80; shown--) {}
+        for (shown = SHOWN_MAX; shown > 0 && ((unsigned char)origin->text[shown] & 0xc0) == 0x80; shown--) {
+        }
     fprintf(out, "%s:%u: %.*s%s\n", origin->place.file, origin->place.line, (int)shown, origin->text,
             shown < len ? " …" : "");
 }

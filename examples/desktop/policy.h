@@ -5,7 +5,8 @@
  *   policy_text.c     reads statements                policy_values.c   reads their values
  *   policy_lists.c    reads lists of host names       policy_tables.c   makes tables of all that
  *   hostset.c         makes blobs of host names       policy_c.c        writes the tables as C
- *   policy_audit.c    explain, lint, diff             policy_space.c    compares all requests of two policies
+ *   policy_explain.c  one request, rule by rule       policy_audit.c    lint, diff
+ *   policy_words.c    both in words                   policy_space.c    all requests of two policies
  *   policy_command.c  `miniproxy policy …`
  */
 #ifndef DESKTOP_POLICY_H
@@ -51,14 +52,15 @@ struct rule_origin {
 struct host_list_note {
     struct host_list_note *next;
     const char *file;
-    size_t names;   /* that it gave, repeated ones included */
-    size_t skipped; /* lines that say nothing about whole hosts */
+    size_t names;      /* that it gave, repeated ones included */
+    size_t skipped;    /* lines that say nothing about whole hosts */
     size_t exceptions; /* of those: lines that begin with @@ */
 };
 
 /* A policy that has been read. Everything belongs to it. */
 struct compiled {
     struct miniproxy_policy policy;
+    const char *file; /* as named to policy_read */
     struct rule_origin *origins; /* policy.rule_count of them */
     struct set_name *sets;
     size_t set_count;
@@ -67,7 +69,7 @@ struct compiled {
     const char *group_names[15]; /* of the bits of struct miniproxy_user.groups: the users that a rule names, or NULL */
     unsigned written_rules;      /* in the text */
     const struct host_list_note *notes;
-    struct arena *arena;         /* all memory */
+    struct arena *arena; /* all memory */
 };
 
 /* Read a policy, with all files it includes. NULL: lines on `errors` have said where and why, "FILE:LINE:COLUMN:
@@ -90,7 +92,9 @@ unsigned policy_diff(const struct compiled *before, const struct compiled *after
 struct request_text {
     const char *client, *user, *method, *url; /* user "-": not logged in */
     const char *address;                      /* that the name resolves to, or NULL: explain for all that matter */
-    const char *agent, *type, *time;          /* User-Agent, Content-Type of the response, "mon 14:30"; or NULL */
+    const char *agent;                        /* User-Agent, or NULL: none */
+    const char *type; /* Content-Type of the response; "": none, "-": no content; NULL: explain for all that matter */
+    const char *time; /* "mon 14:30"; "-": the clock is not set; NULL: explain for all that matter */
 };
 /* False: a line on `out` says what was expected. *allowed: the final verdict. */
 bool policy_explain(const struct compiled *c, const struct request_text *request, FILE *out, bool *allowed);

@@ -72,7 +72,8 @@ static void write_comment(FILE *out, const char *text)
     enum { SHOWN_MAX = 200 };
     size_t len = strlen(text), shown = len;
     if (len > SHOWN_MAX) {
-        for (shown = SHOWN_MAX; shown > 0 && ((unsigned char)text[shown] & 0xc0) == 0x80; shown--) {}
+        for (shown = SHOWN_MAX; shown > 0 && ((unsigned char)text[shown] & 0xc0) == 0x80; shown--) {
+        }
     }
     fprintf(out, "%.*s%s", (int)shown, text, shown < len ? " ..." : "");
     if (len > 0 && text[len - 1] == '\\') fputc('.', out);
@@ -100,7 +101,8 @@ static void write_long(FILE *out, const uint8_t *bytes, size_t len)
 {
     enum { EACH = 24 };
     for (size_t i = 0; i < len; i++)
-        fprintf(out, "%s%u%s", i % EACH == 0 ? "    " : " ", bytes[i], (i + 1) % EACH == 0 || i + 1 == len ? ",\n" : ",");
+        fprintf(out, "%s%u%s", i % EACH == 0 ? "    " : " ", bytes[i],
+                (i + 1) % EACH == 0 || i + 1 == len ? ",\n" : ",");
 }
 
 /* Where a set comes from. */
@@ -194,8 +196,11 @@ static void write_ranges(const struct writer *w, size_t number, const struct min
     write_set_names(w, ranges);
     fprintf(w->out, "static const struct miniproxy_range %s_ranges_%zu[] = {", w->name, number);
     for (unsigned i = 0; i < ranges->count; i++)
-        fprintf(w->out, "%s{%u, %u}", i % 8 == 0 && i > 0 ? ",\n    " : i > 0 ? ", " : "", ranges->list[i].first,
-                ranges->list[i].last);
+        fprintf(w->out, "%s{%u, %u}",
+                i % 8 == 0 && i > 0 ? ",\n    "
+                : i > 0             ? ", "
+                                    : "",
+                ranges->list[i].first, ranges->list[i].last);
     fprintf(w->out, "};\nstatic const struct miniproxy_ranges %s_ports_%zu = {%s_ranges_%zu, %u};\n\n", w->name, number,
             w->name, number, ranges->count);
 }
@@ -204,8 +209,8 @@ static void write_texts(const struct writer *w, size_t number, const struct mini
 {
     write_set_names(w, texts);
     write_strings(w, "list", number, texts->list, texts->count);
-    fprintf(w->out, "static const struct miniproxy_texts %s_texts_%zu = {%s_list_%zu, %u};\n\n", w->name, number, w->name,
-            number, texts->count);
+    fprintf(w->out, "static const struct miniproxy_texts %s_texts_%zu = {%s_list_%zu, %u};\n\n", w->name, number,
+            w->name, number, texts->count);
 }
 
 static void write_times(const struct writer *w, size_t number, const struct miniproxy_times *times)
@@ -254,6 +259,17 @@ static void write_sets(const struct writer *w)
 
 /* ---- Rules and users */
 
+static void write_methods(FILE *out, unsigned mask)
+{
+    static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "OTHER"};
+    const char *before = ", .methods = ";
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if ((mask >> i & 1u) == 0) continue;
+        fprintf(out, "%sMINIPROXY_%s", before, names[i]);
+        before = " | ";
+    }
+}
+
 static void write_rule(const struct writer *w, unsigned i)
 {
     const struct miniproxy_rule *r = &w->c->policy.rules[i];
@@ -264,7 +280,7 @@ static void write_rule(const struct writer *w, unsigned i)
     if (r->special_purpose) fputs(", .special_purpose = 1", w->out);
     if (r->literal) fputs(", .literal = 1", w->out);
     if (r->either) fputs(", .either = 1", w->out);
-    if (r->methods != 0) fprintf(w->out, ", .methods = 0x%03x", (unsigned)r->methods);
+    write_methods(w->out, r->methods);
     if (r->users != 0) fprintf(w->out, ", .users = 0x%04x", (unsigned)r->users);
     if (r->port[0] != 0 || r->port[1] != 0) fprintf(w->out, ", .port = {%u, %u}", r->port[0], r->port[1]);
     write_pointer(w, ", .clients = ", NETS, r->clients);
@@ -355,9 +371,11 @@ static void write_needs(const struct writer *w)
     write_need(w, conditions, "MINIPROXY_WITH_CONDITIONS", "has rules with agents, types or times");
     write_need(w, blobs, "MINIPROXY_WITH_HOST_BLOBS", "has a large set of hosts");
     if (credentials > 0)
-        fprintf(w->out, "#if MINIPROXY_WITH_AUTH && MINIPROXY_CREDENTIALS_MAX < %zu\n"
-                        "#error \"MINIPROXY_CREDENTIALS_MAX < %zu: users of this policy could never log in; raise it in "
-                        "your config header\"\n#endif\n", credentials, credentials);
+        fprintf(w->out,
+                "#if MINIPROXY_WITH_AUTH && MINIPROXY_CREDENTIALS_MAX < %zu\n"
+                "#error \"MINIPROXY_CREDENTIALS_MAX < %zu: users of this policy could never log in; raise it in "
+                "your config header\"\n#endif\n",
+                credentials, credentials);
     fputc('\n', w->out);
 }
 
@@ -365,8 +383,10 @@ static void write_policy(const struct writer *w, bool hits)
 {
     const struct miniproxy_policy *p = &w->c->policy;
     if (hits)
-        fprintf(w->out, "#if MINIPROXY_WITH_HITS\nstatic uint32_t %s_hits[%u];\n#endif\n\n", w->name, p->rule_count + 1u);
-    fprintf(w->out, "extern const struct miniproxy_policy %s;\nconst struct miniproxy_policy %s = {\n", w->name, w->name);
+        fprintf(w->out, "#if MINIPROXY_WITH_HITS\nstatic uint32_t %s_hits[%u];\n#endif\n\n", w->name,
+                p->rule_count + 1u);
+    fprintf(w->out, "extern const struct miniproxy_policy %s;\nconst struct miniproxy_policy %s = {\n", w->name,
+            w->name);
     if (p->rule_count > 0) fprintf(w->out, "    .rules = %s_rules,\n", w->name);
     fprintf(w->out, "    .rule_count = %u,\n", p->rule_count);
     if (p->user_count > 0) fprintf(w->out, "    .users = %s_users,\n", w->name);
@@ -382,7 +402,8 @@ bool policy_write_c(const struct compiled *c, const char *name, bool hits, FILE 
     find_sets(&w);
     if (!w.failed) {
         fputs("// Made by \"miniproxy policy compile\"; change the policy and make it again rather than this file.\n"
-              "#include \"miniproxy.h\"\n\n", out);
+              "#include \"miniproxy.h\"\n\n",
+              out);
         write_needs(&w);
         write_sets(&w);
         write_rules(&w);

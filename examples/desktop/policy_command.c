@@ -166,8 +166,10 @@ static int compile(int argc, char **argv)
 static int explain(int argc, char **argv)
 {
     struct arguments a = {0};
-    const struct option_word options[] = {{"--address", &a.address, NULL}, {"--agent", &a.agent, NULL},
-                                          {"--type", &a.type, NULL},       {"--time", &a.time, NULL},
+    const struct option_word options[] = {{"--address", &a.address, NULL},
+                                          {"--agent", &a.agent, NULL},
+                                          {"--type", &a.type, NULL},
+                                          {"--time", &a.time, NULL},
                                           {NULL, NULL, NULL}};
     int status = take_arguments(&a, 5, options, argc, argv);
     struct request_text request;

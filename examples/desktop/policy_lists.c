@@ -15,6 +15,7 @@ struct list {
     struct host_list_note *note;
     struct names *names;
     struct place place;
+    const char *line; /* where it begins */
     bool adblock, with_subdomains;
 };
 
@@ -23,9 +24,11 @@ static void skip(struct list *l)
     l->note->skipped++;
 }
 
+/* `found` is in the line. */
 static void wrong(struct list *l, const char *what, const char *found)
 {
     struct token t = {TOKEN_WORD, found, l->place};
+    l->place.column = (unsigned)(found - l->line) + 1;
     complain(l->s, l->place, token_shown(l->s, &t), "expected %s", what);
 }
 
@@ -84,8 +87,13 @@ static bool is_cosmetic(const char *line)
 
 static bool is_of_the_machine(const char *name)
 {
-    static const char *const names[] = {"localhost", "localhost.localdomain", "local", "broadcasthost",
-                                        "localhost4", "localhost6", "localhost4.localdomain4",
+    static const char *const names[] = {"localhost",
+                                        "localhost.localdomain",
+                                        "local",
+                                        "broadcasthost",
+                                        "localhost4",
+                                        "localhost6",
+                                        "localhost4.localdomain4",
                                         "localhost6.localdomain6"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcasecmp(name, names[i]) == 0) return true;
@@ -145,10 +153,8 @@ static void list_line(struct list *l, char *line)
 {
     struct miniproxy_addr a;
     size_t len;
-    while (*line == ' ' || *line == '\t') {
-        line++;
-        l->place.column++;
-    }
+    l->line = line;
+    while (*line == ' ' || *line == '\t') line++;
     if (line[0] == '!' || (line[0] == '[' && strncasecmp(line, "[adblock", 8) == 0)) return;
     if (l->adblock && is_cosmetic(line)) {
         skip(l);
@@ -172,7 +178,7 @@ static void list_line(struct list *l, char *line)
 /* A line of an AdBlock file can be many things; elsewhere it is a name or wrong. */
 static bool is_adblock(const char *text, size_t len)
 {
-    for (const char *at = text, *end = text + len; at != NULL && at < end; ) {
+    for (const char *at = text, *end = text + len; at != NULL && at < end;) {
         while (at < end && (*at == ' ' || *at == '\t')) at++;
         if (end - at >= 2 && (*at == '!' || memcmp(at, "||", 2) == 0 || memcmp(at, "@@", 2) == 0)) return true;
         if (end - at >= 8 && strncasecmp(at, "[adblock", 8) == 0) return true;

@@ -34,12 +34,14 @@ void names_add(struct arena *a, struct names *names, const char *name);
 /* ---- Statements */
 
 enum {
+    FILE_MAX_OCTETS = 1 << 28,
     LINE_MAX_OCTETS = 65536, /* of one line */
     TEXT_MAX_OCTETS = 1000,  /* of a path, an agent, … */
     NAME_MAX_OCTETS = 64,    /* of a set's name */
     INCLUDE_DEPTH_MAX = 16,
     NESTING_MAX = 64, /* sets within sets */
     ERRORS_MAX = 20,  /* shown of one policy */
+    NAME_BUCKETS = 1024,
     RULES_MAX = 32767 /* what an event can name */
 };
 
@@ -75,10 +77,10 @@ struct named;
 struct value {
     struct value *next;
     struct place place;
-    const char *name;     /* of a set or user; NULL: the value is one of those below */
-    bool quoted;          /* the name stood in quotes: no group, no `any` */
-    struct named *set;    /* what the name means, */
-    struct person *user;  /* or this */
+    const char *name;    /* of a set or user; NULL: the value is one of those below */
+    bool quoted;         /* the name stood in quotes: no group, no `any` */
+    struct named *set;   /* what the name means, */
+    struct person *user; /* or this */
     bool any, is_file;
     union {
         struct net net;
@@ -92,20 +94,20 @@ struct value {
 
 /* A set with a name. */
 struct named {
-    struct named *next;
+    struct named *next, *beside; /* in order; of those with the same hash */
     enum kind kind;
     const char *name;
     struct place place;
     struct value *values;
-    unsigned depth;     /* of sets in it; 0: not looked at yet */
-    bool busy;          /* is being looked at: met again, it contains itself */
-    bool used, builtin; /* by a rule; not of the text */
-    unsigned stamp;     /* of the last walk that met it */
+    unsigned depth;       /* of sets in it; 0: not looked at yet */
+    bool busy;            /* is being looked at: met again, it contains itself */
+    bool used, builtin;   /* by a rule; not of the text */
+    unsigned stamp;       /* of the last walk that met it */
     const void *table[3]; /* what it has become: of a `net` up to three */
 };
 
 struct person {
-    struct person *next;
+    struct person *next, *beside;
     const char *name;
     struct place place;
     const uint8_t *digest;
@@ -146,8 +148,8 @@ struct source {
     struct arena *arena;
     FILE *errors;
     unsigned error_count;
-    struct named *sets, **sets_end;
-    struct person *users, **users_end;
+    struct named *sets, **sets_end, *sets_by_hash[NAME_BUCKETS];
+    struct person *users, **users_end, *users_by_hash[NAME_BUCKETS];
     struct written_rule *rules, **rules_end;
     unsigned user_count, rule_count;
     unsigned nesting; /* of sets, while their names are looked up */
@@ -155,6 +157,8 @@ struct source {
 };
 
 /* ---- policy_text.c */
+
+void add_set(struct source *s, struct named *set);
 
 /* Say that something is wrong; "found" is said too unless it is NULL. */
 void complain(struct source *s, struct place place, const char *found, const char *format, ...)

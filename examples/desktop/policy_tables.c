@@ -499,8 +499,8 @@ static unsigned make_users(struct builder *b, const struct clause *clause)
     for (unsigned i = 0; i < b->group_count; i++)
         if (memcmp(b->groups[i].bits, bits, words * sizeof *bits) == 0) return 1u << i;
     if (b->group_count == GROUPS_MAX) {
-        complain(b->s, clause->place, NULL, "expected at most %d different sets of users in all rules, this is one more",
-                 GROUPS_MAX);
+        complain(b->s, clause->place, NULL,
+                 "expected at most %d different sets of users in all rules, this is one more", GROUPS_MAX);
         return 0;
     }
     b->groups[b->group_count].bits = bits;
@@ -541,7 +541,8 @@ static void add_rule(struct builder *b, const struct written_rule *written, stru
         b->origins = origins;
     }
     if (rule.also != NULL && rule.also->types != NULL && ++b->type_rules == MINIPROXY_TYPE_RULES + 1)
-        complain(b->s, written->place, NULL, "expected at most %d rules with types in the tables", MINIPROXY_TYPE_RULES);
+        complain(b->s, written->place, NULL, "expected at most %d rules with types in the tables",
+                 MINIPROXY_TYPE_RULES);
     b->origins[b->rule_count] = (struct rule_origin){written->place, written->text};
     b->rules[b->rule_count++] = rule;
 }
@@ -583,7 +584,8 @@ static void make_who(struct builder *b, const struct written_rule *written, stru
     else r->either = written->either;
 }
 
-/* An ALLOW opens special-purpose addresses only where it names networks that have no others: such a rule becomes two. */
+/* An ALLOW opens special-purpose addresses only where it names networks that have no others: such a rule becomes two.
+ */
 static void make_rule(struct builder *b, const struct written_rule *written)
 {
     const struct clause *clauses = written->clauses, *to = &clauses[SLOT_TO];

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-const char *const kind_words[KIND_COUNT] = {"net",   "hosts", "ports",  "methods", "paths",
+const char *const kind_words[KIND_COUNT] = {"net",   "hosts",  "ports", "methods", "paths",
                                             "types", "agents", "times", "group"};
 
 /* ---- Memory */
@@ -110,6 +110,10 @@ static char *read_open(struct source *s, FILE *f, size_t *len)
     *len = 0;
     while ((got = fread(text + *len, 1, room - 1 - *len, f)) > 0) {
         *len += got;
+        if (*len > FILE_MAX_OCTETS) {
+            errno = EFBIG;
+            return NULL;
+        }
         if (*len == room - 1) {
             char *more = arena_take(s->arena, 2 * room);
             memcpy(more, text, *len);
@@ -211,7 +215,8 @@ static bool take_words(struct source *s, const struct file *f, const char *line,
             t.type = *p == ',' ? TOKEN_COMMA : TOKEN_EQUALS;
             t.text = *p++ == ',' ? "," : "=";
         } else {
-            for (len = 0; p + len < end && strchr(" \t\",=#", p[len]) == NULL; len++) {}
+            for (len = 0; p + len < end && strchr(" \t\",=#", p[len]) == NULL; len++) {
+            }
             t.type = TOKEN_WORD;
             t.text = arena_text(s->arena, p, len);
             p += len;
@@ -333,24 +338,50 @@ static const char *text_of(struct source *s, const struct words *w, size_t from,
     return text;
 }
 
+static unsigned hash_of(const char *name)
+{
+    uint32_t hash = 2166136261u;
+    for (; *name != '\0'; name++) hash = (hash ^ (unsigned char)*name) * 16777619u;
+    return hash % NAME_BUCKETS;
+}
+
 static struct named *find_set(const struct source *s, enum kind kind, const char *name)
 {
-    struct named *set = s->sets;
-    while (set != NULL && (set->kind != kind || strcmp(set->name, name) != 0)) set = set->next;
+    struct named *set = s->sets_by_hash[hash_of(name)];
+    while (set != NULL && (set->kind != kind || strcmp(set->name, name) != 0)) set = set->beside;
     return set;
+}
+
+void add_set(struct source *s, struct named *set)
+{
+    struct named **first = &s->sets_by_hash[hash_of(set->name)];
+    set->beside = *first;
+    *first = set;
+    *s->sets_end = set;
+    s->sets_end = &set->next;
 }
 
 static struct person *find_user(const struct source *s, const char *name)
 {
-    struct person *user = s->users;
-    while (user != NULL && strcmp(user->name, name) != 0) user = user->next;
+    struct person *user = s->users_by_hash[hash_of(name)];
+    while (user != NULL && strcmp(user->name, name) != 0) user = user->beside;
     return user;
 }
 
-static const char *const reserved[] = {
-    "any",     "or",      "from",    "to",      "users",   "with", "file", "exact", "hashed", "checked", "literals",
-    "hosts",   "ports",   "methods", "paths",   "types",   "agents", "times", "other", "daily", "mon",   "tue",
-    "wed",     "thu",     "fri",     "sat",     "sun",     NULL};
+static void add_user(struct source *s, struct person *user)
+{
+    struct person **first = &s->users_by_hash[hash_of(user->name)];
+    user->number = s->user_count++;
+    user->beside = *first;
+    *first = user;
+    *s->users_end = user;
+    s->users_end = &user->next;
+}
+
+static const char *const reserved[] = {"any",   "or",     "from",    "to",       "users", "with",  "file",
+                                       "exact", "hashed", "checked", "literals", "hosts", "ports", "methods",
+                                       "paths", "types",  "agents",  "times",    "other", "daily", "mon",
+                                       "tue",   "wed",    "thu",     "fri",      "sat",   "sun",   NULL};
 
 /* Whether a name may be given here; of users and groups, which share their names, too. */
 static bool is_free_name(struct source *s, enum kind kind, const struct token *t)
@@ -360,7 +391,8 @@ static bool is_free_name(struct source *s, enum kind kind, const struct token *t
     struct place place = set != NULL ? set->place : user != NULL ? user->place : (struct place){0};
     if (set == NULL && user == NULL) return true;
     if (set != NULL && set->builtin) complain(s, t->place, NULL, "expected another name, \"%s\" is built in", t->text);
-    else complain(s, t->place, NULL, "expected another name, \"%s\" is taken at %s:%u", t->text, place.file, place.line);
+    else
+        complain(s, t->place, NULL, "expected another name, \"%s\" is taken at %s:%u", t->text, place.file, place.line);
     return false;
 }
 
@@ -387,8 +419,7 @@ static void set_statement(struct source *s, enum kind kind, struct words *w)
     w->at++;
     set = arena_take(s->arena, sizeof *set); /* even if its values are wrong: its name is known then */
     *set = (struct named){.kind = kind, .name = name->text, .place = name->place};
-    *s->sets_end = set;
-    s->sets_end = &set->next;
+    add_set(s, set);
     values = parse_values(s, kind, w);
     if (values != NULL && at_end(s, w, "a comma or the end of the line")) set->values = values;
 }
@@ -438,7 +469,8 @@ static void user_statement(struct source *s, struct words *w)
     const char *problem = NULL;
     if (name->type != TOKEN_WORD && name->type != TOKEN_TEXT) problem = "a user name";
     if (problem == NULL) problem = name_problem(name->text);
-    if (problem == NULL && is_word(name, "any")) problem = "a user name that is no word of the language, or one in quotes";
+    if (problem == NULL && is_word(name, "any"))
+        problem = "a user name that is no word of the language, or one in quotes";
     if (problem != NULL) {
         expected(s, w, problem);
         return;
@@ -448,16 +480,14 @@ static void user_statement(struct source *s, struct words *w)
         complain(s, name->place, NULL, "expected at most %d users", USERS_MAX);
         return;
     }
-    *user = (struct person){.name = name->text, .place = name->place, .number = s->user_count};
+    *user = (struct person){.name = name->text, .place = name->place};
     w->at++;
     if (here(w)->type != TOKEN_EQUALS) {
         expected(s, w, "= after the name of the user");
         return;
     }
     w->at++;
-    *s->users_end = user;
-    s->users_end = &user->next;
-    s->user_count++;
+    add_user(s, user);
     if (take_secret(s, w, user)) at_end(s, w, "the end of the line");
 }
 
@@ -467,11 +497,16 @@ static const struct {
     const char *word;
     enum kind kind;
 } slots[SLOT_COUNT] = {
-    [SLOT_FROM] = {"from", KIND_NET},       [SLOT_USERS] = {"users", KIND_GROUP},
-    [SLOT_TO] = {"to", KIND_NET},           [SLOT_HOSTS] = {"hosts", KIND_HOSTS},
-    [SLOT_PORTS] = {"ports", KIND_PORTS},   [SLOT_METHODS] = {"methods", KIND_METHODS},
-    [SLOT_PATHS] = {"paths", KIND_PATHS},   [SLOT_TYPES] = {"types", KIND_TYPES},
-    [SLOT_AGENTS] = {"agents", KIND_AGENTS}, [SLOT_TIMES] = {"times", KIND_TIMES},
+    [SLOT_FROM] = {"from", KIND_NET},
+    [SLOT_USERS] = {"users", KIND_GROUP},
+    [SLOT_TO] = {"to", KIND_NET},
+    [SLOT_HOSTS] = {"hosts", KIND_HOSTS},
+    [SLOT_PORTS] = {"ports", KIND_PORTS},
+    [SLOT_METHODS] = {"methods", KIND_METHODS},
+    [SLOT_PATHS] = {"paths", KIND_PATHS},
+    [SLOT_TYPES] = {"types", KIND_TYPES},
+    [SLOT_AGENTS] = {"agents", KIND_AGENTS},
+    [SLOT_TIMES] = {"times", KIND_TIMES},
 };
 
 /* The clause that begins here, SLOT_COUNT: none does. */
@@ -524,7 +559,8 @@ static void clause_expected(struct source *s, struct words *w, enum slot last)
     }
     complain(s, here(w)->place, token_shown(s, here(w)),
              "expected %sone of from, users, to, hosts, ports, methods, paths, types, agents, times, literals, or the "
-             "end of the line", what);
+             "end of the line",
+             what);
 }
 
 static void rule_statement(struct source *s, bool allow, struct words *w)
@@ -569,8 +605,8 @@ static void include_statement(struct source *s, const struct file *f, struct wor
 
 static void statement(struct source *s, const struct file *f, struct words *w)
 {
-    static const char *const words[] = {"allow",  "deny",  "include", "user",  "net",    "hosts", "ports",
-                                        "methods", "paths", "types",  "agents", "times", "group", NULL};
+    static const char *const words[] = {"allow",   "deny",  "include", "user",   "net",   "hosts", "ports",
+                                        "methods", "paths", "types",   "agents", "times", "group", NULL};
     const char *meant;
     if (take(w, "allow")) {
         rule_statement(s, true, w);
@@ -644,8 +680,9 @@ static const char *const hints[KIND_COUNT] = {
     [KIND_NET] = "a network as 192.168.1.0/24, or a `net`: any, private, loopback, special or one of this policy",
     [KIND_HOSTS] = "a host name with a dot (one without stands in quotes), or a set of `hosts`",
     [KIND_PORTS] = "ports as 443 or 8000-8099, any, or a set of `ports`",
-    [KIND_METHODS] = ("GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, CONNECT, other (all others, as PATCH), or a set of "
-                      "`methods`"),
+    [KIND_METHODS] =
+        ("GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, CONNECT, other (all others, as PATCH), or a set of "
+         "`methods`"),
     [KIND_PATHS] = "the beginning of a path in quotes, as \"/admin\", or a set of `paths`",
     [KIND_TYPES] = "a media type as video/* or text/html, or a set of `types`",
     [KIND_AGENTS] = "a part of User-Agent in quotes, or a set of `agents`",
@@ -701,8 +738,7 @@ static void resolve_all(struct source *s)
 {
     for (struct named *set = s->sets; set != NULL; set = set->next) resolve_set(s, set);
     for (struct written_rule *rule = s->rules; rule != NULL; rule = rule->next)
-        for (unsigned slot = 0; slot < SLOT_COUNT; slot++)
-            resolve(s, slots[slot].kind, rule->clauses[slot].values);
+        for (unsigned slot = 0; slot < SLOT_COUNT; slot++) resolve(s, slots[slot].kind, rule->clauses[slot].values);
 }
 
 /* ---- The whole */
@@ -710,6 +746,7 @@ static void resolve_all(struct source *s)
 static struct compiled *read_policy(struct source *s, const char *file)
 {
     const char *name = arena_text(s->arena, file, strlen(file));
+    struct compiled *c;
     s->sets_end = &s->sets;
     s->users_end = &s->users;
     s->rules_end = &s->rules;
@@ -717,7 +754,9 @@ static struct compiled *read_policy(struct source *s, const char *file)
     add_builtin_sets(s);
     read_file(s, name, (struct place){name, 1, 1}, NULL);
     if (s->error_count <= ERRORS_MAX) resolve_all(s);
-    return s->error_count == 0 ? make_tables(s) : NULL;
+    c = s->error_count == 0 ? make_tables(s) : NULL;
+    if (c != NULL) c->file = name;
+    return c;
 }
 
 struct compiled *policy_read(const char *file, FILE *errors)

@@ -33,7 +33,8 @@ const char *token_shown(struct source *s, const struct token *t)
         sprintf(text, "\"%s\"", t->text);
         return text;
     }
-    for (len = SHOWN_MAX; len > 0 && ((unsigned char)t->text[len] & 0xc0) == 0x80; len--) {}
+    for (len = SHOWN_MAX; len > 0 && ((unsigned char)t->text[len] & 0xc0) == 0x80; len--) {
+    }
     sprintf(text, "\"%.*s…\"", (int)len, t->text);
     return text;
 }
@@ -246,9 +247,9 @@ static const struct {
     const char *name;
     unsigned method;
 } methods[] = {
-    {"GET", MINIPROXY_GET},     {"HEAD", MINIPROXY_HEAD},       {"POST", MINIPROXY_POST},   {"PUT", MINIPROXY_PUT},
-    {"DELETE", MINIPROXY_DELETE}, {"OPTIONS", MINIPROXY_OPTIONS}, {"TRACE", MINIPROXY_TRACE},
-    {"CONNECT", MINIPROXY_CONNECT}, {"other", MINIPROXY_OTHER},
+    {"GET", MINIPROXY_GET},     {"HEAD", MINIPROXY_HEAD},       {"POST", MINIPROXY_POST},
+    {"PUT", MINIPROXY_PUT},     {"DELETE", MINIPROXY_DELETE},   {"OPTIONS", MINIPROXY_OPTIONS},
+    {"TRACE", MINIPROXY_TRACE}, {"CONNECT", MINIPROXY_CONNECT}, {"other", MINIPROXY_OTHER},
 };
 
 static bool parse_method(struct source *s, const struct token *t, struct value *v)
@@ -260,13 +261,15 @@ static bool parse_method(struct source *s, const struct token *t, struct value *
         v->u.method = methods[i].method;
         return true;
     }
-    if (t->type == TOKEN_WORD && is_set_name(t->text) && (meant = nearest(t->text, names), meant == NULL || strcasecmp(meant, t->text) != 0)) {
+    if (t->type == TOKEN_WORD && is_set_name(t->text) &&
+        (meant = nearest(t->text, names), meant == NULL || strcasecmp(meant, t->text) != 0)) {
         v->name = t->text;
         return true;
     }
     meant = nearest(t->text, names);
     complain(s, t->place, NULL,
-             "expected GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, CONNECT or other (all others, as PATCH), found %s%s%s%s",
+             "expected GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, CONNECT or other (all others, as PATCH), found "
+             "%s%s%s%s",
              token_shown(s, t), meant != NULL ? " (did you mean \"" : "", meant != NULL ? meant : "",
              meant != NULL ? "\"?)" : "");
     return false;
@@ -295,9 +298,11 @@ static bool parse_path(struct source *s, const struct token *t, struct value *v)
     if (t->text[0] == '/' && is_printable(t->text) && strchr(t->text, ' ') == NULL && strchr(t->text, '#') == NULL &&
         strlen(t->text) <= TEXT_MAX_OCTETS)
         return true;
-    complain(s, t->place, token_shown(s, t),
-             "expected the beginning of a path as it is sent: / first, printable ASCII without blanks and #, at most %d "
-             "octets; other octets as %%C3%%A4", TEXT_MAX_OCTETS);
+    complain(
+        s, t->place, token_shown(s, t),
+        "expected the beginning of a path as it is sent: / first, printable ASCII without blanks and #, at most %d "
+        "octets; other octets as %%C3%%A4",
+        TEXT_MAX_OCTETS);
     return false;
 }
 
@@ -351,7 +356,7 @@ static bool parse_days(const char *text, uint8_t *days)
     last = dash != NULL ? day_of(dash + 1, strlen(dash + 1)) : first;
     if (first < 0 || last < 0) return false;
     *days = 0;
-    for (int day = first; ; day = (day + 1) % 7) {
+    for (int day = first;; day = (day + 1) % 7) {
         *days = (uint8_t)(*days | 1u << day);
         if (day == last) return true;
     }
@@ -383,7 +388,8 @@ static bool parse_time(struct source *s, struct words *w, struct value *v)
         w->at += (size_t)(hours - t) + 1;
         return true;
     }
-    if (hours == t && t->type == TOKEN_WORD && is_set_name(t->text) && strchr(t->text, ':') == NULL) {
+    if (hours == t && t->type == TOKEN_WORD && is_set_name(t->text) &&
+        (t[1].type != TOKEN_WORD || strchr(t[1].text, ':') == NULL)) {
         v->name = t->text;
         w->at++;
         return true;
@@ -434,8 +440,9 @@ static bool parse_word(struct source *s, enum kind kind, const struct token *t, 
 
 static bool parse_value(struct source *s, enum kind kind, struct words *w, struct value *v)
 {
-    static const char *const wanted[KIND_COUNT] = {"a network",   "a host name", "a port",      "a method", "a path",
-                                                   "a media type", "a part of User-Agent", "a time", "a user or group"};
+    static const char *const wanted[KIND_COUNT] = {
+        "a network",    "a host name",          "a port", "a method",       "a path",
+        "a media type", "a part of User-Agent", "a time", "a user or group"};
     const struct token *t = &w->list[w->at];
     v->place = t->place;
     if (t->type != TOKEN_WORD && t->type != TOKEN_TEXT) {
@@ -488,8 +495,7 @@ static void add_builtin(struct source *s, const char *name, const struct minipro
     *set = (struct named){.kind = KIND_NET, .name = name, .place = {"(built in)", 0, 0}, .builtin = true};
     for (unsigned i = 0; i < nets->v4_count; i++) add_net(s, set, nets->v4[i].ip, nets->v4[i].bits, 4);
     for (unsigned i = 0; i < nets->v6_count; i++) add_net(s, set, nets->v6[i].ip, nets->v6[i].bits, 6);
-    *s->sets_end = set;
-    s->sets_end = &set->next;
+    add_set(s, set);
 }
 
 void add_builtin_sets(struct source *s)
