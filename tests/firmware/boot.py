@@ -432,7 +432,7 @@ def check_watchdog(name):
     with Board(name) as board:
         board.ready()
         after = len(board.lines)
-        board.type("h")
+        board.type("w")
         board.line(r"^miniproxy .* sessions|^FAULT exception=2 ", 30, after=after)
 
 
