@@ -23,6 +23,8 @@ FIRMWARE_IMAGES = lm3s6965-raw lm3s6965-sockets mps2_an385-raw mps2_an385-socket
 FIRMWARE_TIGHT_IMAGES = lm3s6965-raw-4 lm3s6965-raw-8 lm3s6965-raw-16
 # with console commands that make it fail
 FIRMWARE_TEST_IMAGES = lm3s6965-raw-test mps2_an385-raw-test
+# with a policy of the tests
+FIRMWARE_WIRE_IMAGES = lm3s6965-raw-wire
 FIRMWARE_BENCH_IMAGES = lm3s6965-raw-bench mps2_an385-raw-bench
 
 # ---- Sources
@@ -68,7 +70,8 @@ $(foreach n,4 8 16,$(eval FIRMWARE_STACK_$n = 1216))
 
 FIRMWARE_POLICY = examples/policy/site.policy
 $(foreach n,4 8 16,$(eval FIRMWARE_POLICY_$n = examples/policy/tight.policy))
-FIRMWARE_POLICIES = $(sort $(FIRMWARE_POLICY) $(foreach n,4 8 16,$(FIRMWARE_POLICY_$n)))
+FIRMWARE_POLICY_wire = tests/firmware/wire.policy
+FIRMWARE_POLICIES = $(sort $(FIRMWARE_POLICY) $(foreach n,4 8 16 wire,$(FIRMWARE_POLICY_$n)))
 FIRMWARE_TABLES = $(patsubst %.policy,$(FIRMWARE_OUT)/%_policy.c,$(notdir $1))
 
 define FIRMWARE_COMPILE_POLICY
@@ -99,7 +102,7 @@ $$(FIRMWARE_OBJECTS_$1): | firmware-tools $(LWIP_FETCHED)
 endef
 FIRMWARE_PART = $(word $2,$(subst -, ,$1))
 $(foreach i,$(FIRMWARE_IMAGES) $(FIRMWARE_TIGHT_IMAGES) $(FIRMWARE_TEST_IMAGES) \
-    $(FIRMWARE_BENCH_IMAGES),$(eval $(call \
+    $(FIRMWARE_WIRE_IMAGES) $(FIRMWARE_BENCH_IMAGES),$(eval $(call \
     FIRMWARE_IMAGE,$i,$(call FIRMWARE_PART,$i,1),$(call FIRMWARE_PART,$i,2),$(call FIRMWARE_PART,$i,3))))
 
 $(FIRMWARE_OUT)/%.d: ;
@@ -131,7 +134,7 @@ firmware-bench: $(FIRMWARE_BENCH_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 
 # ---- Tests
 
-SUITES += firmware-boot firmware-chromium
+SUITES += firmware-boot firmware-chromium policy-wire
 
 run-firmware-boot: $(FIRMWARE_IMAGES:%=$(FIRMWARE_OUT)/%.elf) $(FIRMWARE_TIGHT_IMAGES:%=$(FIRMWARE_OUT)/%.elf) \
         $(FIRMWARE_TEST_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
@@ -139,3 +142,6 @@ run-firmware-boot: $(FIRMWARE_IMAGES:%=$(FIRMWARE_OUT)/%.elf) $(FIRMWARE_TIGHT_I
 
 run-firmware-chromium: $(FIRMWARE_OUT)/lm3s6965-raw.elf
 	@$(SUITE) firmware-chromium 300 $(PYTHON) tests/firmware/chromium.py
+
+run-policy-wire: build/miniproxy $(FIRMWARE_OUT)/lm3s6965-raw-test.elf $(FIRMWARE_WIRE_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
+	@$(SUITE) policy-wire 600 $(PYTHON) tests/firmware/policy_wire.py
