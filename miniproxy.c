@@ -1511,7 +1511,8 @@ bool miniproxy_addr_is_special(const struct miniproxy_addr *a)
  *   28  slots, 24 bits each
  *       one octet that means nothing
  *
- * Nothing but the CRC is checked beforehand. Lookups stay within blob_len whatever the blob says, and end.
+ * Nothing but the CRC is checked beforehand. Lookups stay within blob_len whatever the blob says, and end. What lies
+ * behind the blob's own length is not looked at.
  */
 enum {
     BLOB_CRC = 4,
@@ -1716,13 +1717,23 @@ static bool is_hashed(const struct miniproxy_hosts *hosts, const struct asked *n
     return is_in_filter(hosts, hash);
 }
 
+/* Octets of the blob, of which there is room for blob_len. 0: none. */
+static uint32_t blob_used(const struct miniproxy_hosts *hosts)
+{
+    uint32_t used;
+    if (hosts->blob == NULL || hosts->blob_len < BLOB_HEADER) return 0;
+    used = blob_32(hosts->blob + BLOB_LEN);
+    return used < hosts->blob_len ? used : hosts->blob_len;
+}
+
 static bool blob_matches(const struct miniproxy_hosts *hosts, const char *host, size_t len)
 {
     struct asked name = {(const unsigned char *)host, len, 0};
-    if (hosts->blob == NULL || hosts->blob_len <= BLOB_HEADER) return false;
+    struct miniproxy_hosts used = {.blob = hosts->blob, .blob_len = blob_used(hosts)};
+    if (used.blob_len <= BLOB_HEADER) return false;
     switch (hosts->blob[BLOB_FORMAT]) {
-    case BLOB_EXACT: return is_in_blocks(hosts, &name);
-    case BLOB_HASHED: return is_hashed(hosts, &name);
+    case BLOB_EXACT: return is_in_blocks(&used, &name);
+    case BLOB_HASHED: return is_hashed(&used, &name);
     default: return false;
     }
 }
@@ -1745,11 +1756,11 @@ static uint32_t crc32(const uint8_t *p, size_t len)
 static bool is_sound_blob(const struct miniproxy_hosts *hosts)
 {
     const uint8_t *blob = hosts->blob;
+    uint32_t used = blob_used(hosts);
     return blob == NULL ||
-           (hosts->blob_len > BLOB_HEADER && memcmp(blob, "mph1", BLOB_CRC) == 0 &&
-            blob_32(blob + BLOB_LEN) == hosts->blob_len &&
+           (used > BLOB_HEADER && memcmp(blob, "mph1", BLOB_CRC) == 0 && blob_32(blob + BLOB_LEN) == used &&
             (blob[BLOB_FORMAT] == BLOB_EXACT || blob[BLOB_FORMAT] == BLOB_HASHED) &&
-            blob_32(blob + BLOB_CRC) == crc32(blob + BLOB_LEN, hosts->blob_len - BLOB_LEN));
+            blob_32(blob + BLOB_CRC) == crc32(blob + BLOB_LEN, used - BLOB_LEN));
 }
 
 #else
