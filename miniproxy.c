@@ -1492,12 +1492,14 @@ bool miniproxy_addr_is_special(const struct miniproxy_addr *a)
  * [24]  (24 bits) octets of words; the last of each has its top bit set
  *  [27] 1: what ends without BLOB_END or BLOB_BELOW is one name alone; 0: with all names below it
  * [20]  offsets of the blocks from here, 24 bits each; [18] of them
- *       the blocks, without gaps. Each: a text, the last octet with its top bit set, that is greater than all texts of
- *       the block before and that the first of this one begins with; one octet, the base; then for every name
+ *       the blocks, without gaps. Each: length, one octet, and octets of a text that is greater than all texts of the
+ *       block before and that the first of this one begins with; one octet, the base; then for every name
  *       - one octet: how much it has in common with the text before (for the first that is the block's own) less base,
- *         times 16, plus the number of its words
- *       - if the former is 15, one octet to be added to it, then if the latter is 15, one octet to be added to that
+ *         at most 15, times 16; plus how many octets follow, at most 15
+ *       - if the latter is 15, one octet: how many follow that one
+ *       - if the former is 15, one octet: how much more it has in common
  *       - its words
+ *       one octet with its top bit set
  *
  * BLOB_HASHED. A binary fuse filter (Graf and Lemire 2022) of the texts' hashes: four slots each, the XOR of which is
  * the text's fingerprint. The text of ".example.com" ends without BLOB_BELOW here. Another text has it by chance, with a probability of 2^-24. blob_hash and is_in_filter define
@@ -1529,109 +1531,125 @@ enum {
     BLOB_DOT = '.' ^ BLOB_SWAP
 };
 
-static uint32_t blob_number(const uint8_t *p, unsigned octets)
+static unsigned blob_16(const uint8_t *p)
 {
-    uint32_t number = 0;
-    while (octets-- > 0) number = number << 8 | p[octets];
-    return number;
+    return p[0] | (unsigned)p[1] << 8;
+}
+
+static uint32_t blob_24(const uint8_t *p)
+{
+    return blob_16(p) | (uint32_t)p[2] << 16;
+}
+
+static uint32_t blob_32(const uint8_t *p)
+{
+    return blob_24(p) | (uint32_t)p[3] << 24;
 }
 
 /* A name to look up, its trailing dot left out, and how much of it a text has in common with it. */
 struct asked {
-    const char *host;
+    const unsigned char *end; /* behind its last octet */
     size_t len, same;
 };
 
 /* Octet i of the text of a name. */
-static unsigned asked_octet(const struct asked *name, size_t i)
+static inline unsigned asked_octet(const unsigned char *end, size_t len, size_t i)
 {
-    return i < name->len ? ((unsigned char)name->host[name->len - 1 - i] | 0x20u) ^ BLOB_SWAP : BLOB_END;
+    return i < len ? (*(end - 1 - i) | 0x20u) ^ BLOB_SWAP : BLOB_END;
 }
 
-/* A text against the rest of the name. < 0: it is less; 0: the name goes on with it; > 0: it is greater, or damaged. */
-static int compare_text(struct asked *name, const uint8_t *text, const uint8_t *end)
+/* The dictionaries of a blob. */
+struct words {
+    const uint8_t *blob;
+    uint32_t texts; /* offset of the octets of words */
+    unsigned each;  /* words of a dictionary */
+};
+
+/* Does a text match that goes on with words[0..count) behind what is the same? < 0: no, it is less than the name; 0: it
+ * does; > 0: no, it is greater. */
+static int match_words(const struct words *w, struct asked *name, const uint8_t *words, size_t count)
 {
-    for (; text < end; text++) {
-        int difference = (int)(*text & 0x7fu) - (int)asked_octet(name, name->same);
-        if (difference != 0) return difference;
-        name->same++;
-        if (*text >= 0x80) return 0;
+    size_t same = name->same, len = name->len;
+    const unsigned char *end = name->end;
+    unsigned octet = same > 0 ? asked_octet(end, len, same - 1) : BLOB_DOT, wanted = octet;
+    for (; count > 0 && wanted == octet; count--) {
+        uint32_t at = BLOB_WORDS + 2 * (w->blob[BLOB_HEADER + (octet & 0x7f)] * w->each + *words++);
+        const uint8_t *text = w->blob + w->texts;
+        if (at >= w->texts) return 1;
+        text += w->blob[at] | (uint32_t)w->blob[at + 1] << 8;
+        do { /* at most to the last octet of the blob, which has its top bit set */
+            octet = asked_octet(end, len, same);
+            wanted = *text & 0x7fu;
+            if (wanted == octet) same++;
+        } while (wanted == octet && *text++ < 0x80);
     }
-    return 1;
-}
-
-/* The same of words[0..count). */
-static int compare_words(const uint8_t *blob, struct asked *name, const uint8_t *words, size_t count)
-{
-    uint32_t texts = blob_number(blob + BLOB_24, 3), end = blob_number(blob + BLOB_32, 4);
-    int difference = 0;
-    for (; difference == 0 && count > 0; count--, words++) {
-        unsigned before = name->same > 0 ? asked_octet(name, name->same - 1) : BLOB_DOT;
-        uint32_t at = BLOB_WORDS + 2 * (blob[BLOB_HEADER + (before & 0x7f)] * (blob[BLOB_8] + 1u) + *words);
-        if (at + 2 > texts) return 1;
-        at = texts + blob_number(blob + at, 2);
-        if (at >= end) return 1;
-        difference = compare_text(name, blob + at, blob + end);
+    if (wanted == octet) {
+        wanted = w->blob[BLOB_LAST_8] != 0 ? BLOB_END : BLOB_BELOW;
+        octet = asked_octet(end, len, same);
     }
-    return difference;
+    name->same = same;
+    return wanted == BLOB_BELOW && octet <= BLOB_DOT ? 0 : (int)wanted - (int)octet;
 }
 
-/* Is a text a match if the name goes on with `octet` behind what is the same, and the text with one that differs by so
- * much, or it ends? */
-static bool ends_match(int difference, int octet, bool alone)
+/* Is the name one of a block's? name->same says what it has in common with the block's text, which is not greater. */
+static bool is_in_block(const struct words *w, struct asked *name, const uint8_t *p, const uint8_t *end)
 {
-    if (difference == 0) return octet == BLOB_END || (octet == BLOB_DOT && !alone);
-    return octet + difference == BLOB_BELOW && (octet == BLOB_END || octet == BLOB_DOT);
-}
-
-/* Is the name one of a block's? It has name->same octets in common with the block's text and is not less. */
-static bool is_in_block(const uint8_t *blob, struct asked *name, const uint8_t *p, const uint8_t *end)
-{
-    unsigned base, common, count;
-    int difference;
-    while (p < end && *p < 0x80) p++;
-    if (end - p < 2) return false;
-    base = p[1];
-    for (p += 2; p < end; p += count) {
-        common = *p >> 4;
-        count = *p++ & 15u;
-        if (common == 15 && p < end) common += *p++;
-        if (count == 15 && p < end) count += *p++;
-        common += base;
-        if (common < name->same || count > (size_t)(end - p)) return false;
-        if (common > name->same) continue; /* less, as the one before */
-        difference = compare_words(blob, name, p, count);
-        if (difference > 0) return false;
-        if (ends_match(difference, (int)asked_octet(name, name->same), blob[BLOB_LAST_8] != 0)) return true;
+    unsigned base;
+    if (end - p < *p + 2) return false;
+    p += 1 + *p;
+    base = *p++;
+    while (p < end) {
+        unsigned head = *p++;
+        size_t follow = head & 15, common = base + (head >> 4);
+        if (follow == 15) follow = *p++;
+        if (common <= name->same) { /* else it is less, as the one before */
+            const uint8_t *words = p;
+            int difference;
+            if (follow > (size_t)(end - p)) return false;
+            if (head >= 0xf0 && follow > 0) common += *words++;
+            if (common < name->same) return false;
+            if (common == name->same) {
+                difference = match_words(w, name, words, follow - (size_t)(words - p));
+                if (difference >= 0) return difference == 0;
+            }
+        }
+        p += follow;
     }
     return false;
 }
 
 static bool is_in_blocks(const struct miniproxy_hosts *hosts, struct asked *name)
 {
-    const uint8_t *blob = hosts->blob, *blob_end = blob + hosts->blob_len, *index, *block = NULL;
-    uint32_t at = blob_number(blob + BLOB_32, 4), texts = blob_number(blob + BLOB_24, 3);
-    unsigned low = 0, count = blob_number(blob + BLOB_16, 2), high = count;
+    const uint8_t *index, *block = NULL;
+    const struct words w = {hosts->blob, blob_24(hosts->blob + BLOB_24), hosts->blob[BLOB_8] + 1u};
+    uint32_t at = blob_32(hosts->blob + BLOB_32), size = hosts->blob_len - 1; /* without the octet that ends it */
+    unsigned low = 0, count = blob_16(hosts->blob + BLOB_16), high = count;
     size_t low_same = 0, high_same = 0;
-    if (texts < BLOB_WORDS || texts > at || at > hosts->blob_len || hosts->blob_len - at < 3 * count) return false;
-    index = blob + at;
+    if (w.texts < BLOB_WORDS || at < w.texts || at > size || size - at < 3 * count || w.blob[size] < 0x80) return false;
+    index = w.blob + at;
+    size -= at;
     while (low < high) { /* a text between two others has in common with the name what both have, at least */
         unsigned middle = (low + high) / 2;
-        uint32_t offset = blob_number(index + 3 * middle, 3);
-        name->same = low_same < high_same ? low_same : high_same;
-        if (offset + name->same >= (size_t)(blob_end - index)) return false;
-        if (compare_text(name, index + offset + name->same, blob_end) > 0) {
+        const uint8_t *text;
+        size_t same = low_same < high_same ? low_same : high_same;
+        int difference = 0;
+        at = blob_24(index + 3 * middle);
+        text = index + at;
+        if (at >= size || *text >= size - at) return false;
+        for (; difference == 0 && same < *text; same += difference == 0)
+            difference = text[1 + same] - (int)asked_octet(name->end, name->len, same);
+        if (difference > 0) {
             high = middle;
-            high_same = name->same;
+            high_same = same;
         } else {
             low = middle + 1;
-            low_same = name->same;
-            block = index + offset;
+            low_same = same;
+            block = text;
         }
     }
     name->same = low_same;
-    if (high < count) blob_end = index + blob_number(index + 3 * high, 3);
-    return block != NULL && is_in_block(blob, name, block, blob_end);
+    if (high < count) size = blob_24(index + 3 * high);
+    return block != NULL && is_in_block(&w, name, block, index + size);
 }
 
 static uint64_t blob_hash(uint64_t hash, unsigned octet)
@@ -1648,21 +1666,21 @@ static bool is_in_filter(const struct miniproxy_hosts *hosts, uint64_t hash)
     hash = (hash ^ hash >> 32) * 0xD6E8FEB86659FD93u;
     hash ^= hash >> 32;
     low = (uint32_t)hash;
-    at = (hash >> 32) * blob_number(blob + BLOB_24, 4) >> 32;
+    at = (hash >> 32) * blob_32(blob + BLOB_24) >> 32;
     print = (uint32_t)(hash * 0xD6E8FEB86659FD93u >> 40);
     for (unsigned i = 0; i < 4; i++, at += segment, low >>= 7) {
         slot = (uint32_t)at ^ (low & (segment - 1));
         if (slot >= slots) return false;
-        print ^= blob_number(blob + BLOB_HEADER + 3 * slot, 3);
+        print ^= blob_24(blob + BLOB_HEADER + 3 * slot);
     }
     return print == 0;
 }
 
 static bool is_hashed(const struct miniproxy_hosts *hosts, const struct asked *name)
 {
-    uint64_t hash = blob_number(hosts->blob + BLOB_32, 4);
+    uint64_t hash = blob_32(hosts->blob + BLOB_32);
     for (size_t i = 0; i <= name->len; i++) {
-        unsigned octet = asked_octet(name, i);
+        unsigned octet = asked_octet(name->end, name->len, i);
         if (i > 0 && (octet == BLOB_DOT || octet == BLOB_END) && is_in_filter(hosts, hash)) return true;
         hash = blob_hash(hash, octet);
     }
@@ -1671,7 +1689,7 @@ static bool is_hashed(const struct miniproxy_hosts *hosts, const struct asked *n
 
 static bool blob_matches(const struct miniproxy_hosts *hosts, const char *host, size_t len)
 {
-    struct asked name = {host, len, 0};
+    struct asked name = {(const unsigned char *)host + len, len, 0};
     if (hosts->blob == NULL || hosts->blob_len < BLOB_HEADER) return false;
     switch (hosts->blob[BLOB_FORMAT]) {
     case BLOB_EXACT: return is_in_blocks(hosts, &name);
@@ -1700,9 +1718,9 @@ static bool is_sound_blob(const struct miniproxy_hosts *hosts)
     const uint8_t *blob = hosts->blob;
     return blob == NULL ||
            (hosts->blob_len >= BLOB_HEADER && memcmp(blob, "mph1", BLOB_CRC) == 0 &&
-            blob_number(blob + BLOB_LEN, 4) == hosts->blob_len &&
+            blob_32(blob + BLOB_LEN) == hosts->blob_len &&
             (blob[BLOB_FORMAT] == BLOB_EXACT || blob[BLOB_FORMAT] == BLOB_HASHED) &&
-            blob_number(blob + BLOB_CRC, 4) == crc32(blob + BLOB_LEN, hosts->blob_len - BLOB_LEN));
+            blob_32(blob + BLOB_CRC) == crc32(blob + BLOB_LEN, hosts->blob_len - BLOB_LEN));
 }
 
 #else

@@ -22,7 +22,10 @@ NOT_APPLICABLE = {
     "test_destinations.py::test_refusing_addresses_are_passed_over": (HOST, ONE_ADDRESS),
     "test_destinations.py::test_missing_names_are_remembered_briefly": (HOST, ONE_ANSWER),
     "test_refusals.py::test_failing_name_server": (HOST, ONE_ANSWER),
+    "test_policy.py::test_hits[3]": (HOST, "a process has one stack, and one instance on it"),
     # ---- Firmware
+    "test_policy.py::*": (BOARD, "an image has no file system to read policies from"),
+    "test_swap.py::*": (BOARD, "an image has no file system to read policies from"),
     "test_login.py::test_credentials_are_nowhere_to_be_read": (
         BOARD, "the command line of the firmware is that of the emulator, which cannot blot it out"),
     "test_parsing.py::test_unknown_fields_pass_both_ways": (TINY, SMALL_HEADS),

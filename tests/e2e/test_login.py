@@ -297,7 +297,7 @@ def test_verified_logins_are_not_computed_again(slow, origin):
 
 @pytest.mark.req("A14")
 def test_others_are_served_while_logins_are_computed(slow, origin):
-    o, (_, proxy) = origin(), slow(hashed("anna", "one", "--rounds", "300000"))
+    o, (_, proxy) = origin(), slow(hashed("anna", "one", "--rounds", "100000"))
     known = proxy.client()
     assert known.ask("GET", o.url + "/", login("anna:one")).status == 200
     guessers = [proxy.client(source=f"127.0.0.{60 + i}") for i in range(20)]
@@ -338,7 +338,7 @@ def test_a_login_waits_too_long(slow, origin):
 
 @pytest.mark.req("A13", "P07")
 def test_users_change_while_logins_are_computed(slow, origin):
-    o, (users, proxy) = origin(), slow(hashed("anna", "one", "--rounds", "200000"))
+    o, (users, proxy) = origin(), slow(hashed("anna", "one", "--rounds", "100000"))
     guessers = [proxy.client(source=f"127.0.0.{60 + i}") for i in range(5)]
     for guesser in guessers:
         guesser.send(request("GET", o.url + "/", login("nobody:guess")))
