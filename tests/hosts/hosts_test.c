@@ -374,7 +374,7 @@ static int write_blob(const char *kind, const char *path, const char *out)
 
 int main(int argc, char **argv)
 {
-    struct list lists[8];
+    static struct list lists[8];
     const char *paths[8];
     unsigned count = 0;
     if (argc == 5 && strcmp(argv[1], "blob") == 0) return write_blob(argv[2], argv[3], argv[4]);
