@@ -5,7 +5,7 @@
 #   make test     install what the tests need, run all of them, print a table
 #
 # More: poll small asan (other builds), unit e2e port-test sim hostile damage fuzz (one kind of test), size bench
-# tunnels (measurements), requirements (which test proves which rule), clean.
+# bench-hosts tunnels (measurements), requirements (which test proves which rule), clean.
 
 ifeq ($(origin CC),default)
 CC := $(firstword $(foreach c,cc gcc clang,$(shell command -v $(c))) cc)
@@ -37,7 +37,7 @@ build/lwip/.sha256:
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: all run poll small asan test unit e2e port-test sim hostile damage fuzz size bench tunnels requirements clean
+.PHONY: all run poll small asan test unit e2e port-test sim hostile damage fuzz size bench bench-hosts tunnels requirements clean
 
 .DEFAULT_GOAL := all
 all: build/miniproxy
@@ -140,6 +140,23 @@ build/audit/brute: tests/audit/brute.c $(DESKTOP) $(DESKTOP_HEADERS) Makefile
 
 run-audit: build/miniproxy build/audit/brute
 	@$(SUITE) audit 900 $(PYTHON) tests/audit/audit.py build/miniproxy build/audit/brute build/results/audit.tsv $(POLICIES)
+
+# Blobs of host names, with public lists that apt and npm have.
+SUITES += hosts
+HOSTS_SOURCES = tests/hosts/hosts_test.c examples/desktop/hostset.c miniproxy.c
+build/hosts/test build/hosts/asan: $(HOSTS_SOURCES) $(DESKTOP_HEADERS) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -D_GNU_SOURCE $(if $(filter %asan,$@),$(SANITIZE)) $(DESKTOP_FLAGS) $(HOSTS_SOURCES) -o $@
+
+run-hosts: build/hosts/asan
+	@mkdir -p build/log
+	@sh tests/tools/hostlists.sh >build/log/hostlists.log 2>&1 || true
+	@$(SUITE) hosts 900 $< check build/results/hosts.tsv build/hosts/easylist.txt \
+	    build/hosts/disposable.txt
+
+bench-hosts: build/hosts/test
+	@sh tests/tools/hostlists.sh
+	@PYTHONPATH=tests/tools $(PYTHON) tests/bench/hosts.py
 
 # The core in a simulated world, in several configurations, from many seeds.
 VARIANTS = $(filter-out common,$(patsubst tests/sim/variants/%.h,%,$(wildcard tests/sim/variants/*.h)))

@@ -1568,6 +1568,7 @@ static size_t asked_left(const struct asked *name, size_t same)
 struct words {
     const uint8_t *blob;
     uint32_t texts; /* offset of the octets of words */
+    uint32_t last;  /* offset of the blob's last octet, which has its top bit set */
     unsigned each;  /* words of a dictionary */
 };
 
@@ -1583,8 +1584,10 @@ OUTLINED static int match_words(const struct words *w, struct asked *name, const
         uint32_t at = BLOB_WORDS + 2 * (blob[BLOB_HEADER + (octet & 0x7f)] * w->each + *words++);
         const uint8_t *text;
         if (at >= w->texts) return 1;
-        text = blob + w->texts + blob_16(blob + at);
-        do { /* at most to the last octet of the blob, which has its top bit set */
+        at = w->texts + blob_16(blob + at);
+        if (at > w->last) return 1;
+        text = blob + at;
+        do { /* ends at w->last at the latest */
             octet = ASKED_OCTET(host, left);
             wanted = *text & 0x7fu;
             if (wanted != octet) break;
@@ -1672,8 +1675,8 @@ OUTLINED static const uint8_t *find_block(struct asked *name, const uint8_t *ind
 static bool is_in_blocks(const struct miniproxy_hosts *hosts, struct asked *name)
 {
     const uint8_t *index, *block, *end;
-    const struct words w = {hosts->blob, blob_24(hosts->blob + BLOB_24), hosts->blob[BLOB_8] + 1u};
     uint32_t at = blob_32(hosts->blob + BLOB_32), size = hosts->blob_len - 1; /* without the octet that ends it */
+    const struct words w = {hosts->blob, blob_24(hosts->blob + BLOB_24), size, hosts->blob[BLOB_8] + 1u};
     unsigned count = blob_16(hosts->blob + BLOB_16);
     if (w.texts < BLOB_WORDS || at < w.texts || at > size || size - at < 3 * count || w.blob[size] < 0x80) return false;
     index = w.blob + at;

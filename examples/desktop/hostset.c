@@ -22,7 +22,6 @@ enum {
     WORDS_MAX = 256,
     WORD_SLOTS = 1024,       /* of a hash table with WORDS_MAX words */
     SAMPLE_OCTETS = 250000,  /* the words are learnt from so many */
-    COUNT_SLOTS = 1 << 20,   /* more than twice of them */
     ROUNDS = 6,              /* of learning */
     SEEDS_MAX = 500
 };
@@ -274,10 +273,10 @@ static word_key key_of(const struct text *t, size_t begin_at, size_t end)
     return key;
 }
 
-static void count_key(struct count *counts, word_key key)
+static void count_key(struct count *counts, size_t slots, word_key key)
 {
-    size_t at = slot_of(key, COUNT_SLOTS);
-    while (counts[at].key != 0 && counts[at].key != key) at = (at + 1) % COUNT_SLOTS;
+    size_t at = slot_of(key, slots);
+    while (counts[at].key != 0 && counts[at].key != key) at = (at + 1) % slots;
     counts[at].key = key;
     counts[at].times++;
 }
@@ -293,11 +292,11 @@ static int compare_counts(const void *a, const void *b)
 }
 
 /* New dictionaries of the words and pairs that were counted in one of `step` texts. */
-static void choose_words(struct words *w, struct count *counts, size_t step)
+static void choose_words(struct words *w, struct count *counts, size_t slots, size_t step)
 {
     const word_key text_bits = (UINT64_C(1) << 56) - 1;
     size_t n = 0;
-    for (size_t i = 0; i < COUNT_SLOTS; i++)
+    for (size_t i = 0; i < slots; i++)
         if (counts[i].key != 0) counts[n++] = counts[i];
     qsort(counts, n, sizeof *counts, compare_counts);
     memset(w->found, 0, sizeof w->found);
@@ -315,19 +314,24 @@ static void choose_words(struct words *w, struct count *counts, size_t step)
 /* One round of learning. False: no memory. */
 static bool learn(struct words *w, const struct texts *t, size_t step)
 {
-    struct count *counts = calloc(COUNT_SLOTS, sizeof *counts);
     uint16_t cut[NAME_MAX_OCTETS + 2];
+    size_t octets = 0, slots = 64;
+    struct count *counts;
+    for (size_t i = 0; i < t->count; i += step) octets += (size_t)(t->list[i].len - t->list[i].common);
+    while (slots < 4 * octets) slots *= 2; /* at most a word and a pair an octet */
+    counts = calloc(slots, sizeof *counts);
     if (counts == NULL) return false;
     for (size_t i = 0; i < t->count; i += step) {
         const struct text *text = t->list + i;
         unsigned n = cut_text(w, text, text->common, cut);
         for (unsigned j = 0; j < n; j++) {
             word_key class = (word_key)class_before(w, text, cut[j]) << 56;
-            count_key(counts, class | key_of(text, cut[j], cut[j + 1]));
-            if (j + 1 < n && cut[j + 2] - cut[j] <= WORD_MAX) count_key(counts, class | key_of(text, cut[j], cut[j + 2]));
+            count_key(counts, slots, class | key_of(text, cut[j], cut[j + 1]));
+            if (j + 1 < n && cut[j + 2] - cut[j] <= WORD_MAX)
+                count_key(counts, slots, class | key_of(text, cut[j], cut[j + 2]));
         }
     }
-    choose_words(w, counts, step);
+    choose_words(w, counts, slots, step);
     free(counts);
     return true;
 }
