@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 """The policy language: what statements mean, and what is said about those that mean nothing."""
 import os
+import random
 import re
 
 import pytest
 
-from conftest import ROOT
+from conftest import BUILD, ROOT
 
 SHA256 = "sha256:" + "0123456789abcdef" + ":" + "ab" * 32
 PBKDF2 = "pbkdf2:1000:" + "0123456789abcdef" + ":" + "cd" * 32
@@ -469,3 +470,44 @@ def test_hashed_set_is_checked(policies):
 def test_the_worked_example(policies):
     done = policies.run("policy", "check", os.path.join(ROOT, "examples", "policy", "site.policy"))
     assert done.returncode == 0, done.stderr
+
+
+def damaged(rng, text):
+    data = bytearray(text.encode())
+    for _ in range(rng.choice((1, 3, 10))):
+        at = rng.randrange(len(data) + 1)
+        end = min(len(data), at + rng.randrange(1, 30))
+        kind = rng.randrange(4)
+        if kind == 0:
+            data[at:at + 1] = bytes([rng.randrange(256)])
+        elif kind == 1:
+            del data[at:end]
+        elif kind == 2:
+            data[end:end] = data[at:end]
+        else:
+            data[at:at] = rng.choice((b",", b'"', b"=", b"\\", b"\n", b" any ", b" or ", b" file ", b"/", b"-", b"#", b".",
+                                      b"\\\n", b"^", b"||"))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_files_are_read_or_refused(policies, seed):
+    """With the sanitizers watching: an answer or lines with places, nothing else."""
+    rng = random.Random(seed)
+    with open(os.path.join(ROOT, "examples", "policy", "site.policy"), encoding="utf-8") as f:
+        site = f.read().replace('include "users.policy"', f"user operator = {PBKDF2}\nuser anna = {SHA256}\n"
+                                "user display = clear \"x\"\ngroup operators = operator\ngroup staff = anna, display")
+    adblock = LISTS["mixed"][0] + LISTS["AdBlock"][0]
+    read = refused = 0
+    for _ in range(20):
+        policies.write("ads.hosts", damaged(rng, adblock) if rng.random() < 0.3 else adblock)
+        policies.write("p.policy", damaged(rng, site) if rng.random() < 0.9 else site)
+        done = policies.run("p.policy", program=os.path.join(BUILD, "evaluate"), stdin=b"")
+        if done.returncode == 0:
+            read += 1
+            continue
+        assert done.returncode == 2, done.stderr.decode("utf-8", "replace")
+        refused += 1
+        for line in done.stderr.decode("utf-8", "replace").splitlines():
+            assert re.match(r"(p\.policy|ads\.hosts):\d+:\d+: (expected|further errors)", line), line
+    assert read > 0 and refused > 0
