@@ -1509,8 +1509,10 @@ bool miniproxy_addr_is_special(const struct miniproxy_addr *a)
  *  [20] seed of the hash
  *  [24] slots in all segments but three
  *   28  slots, 24 bits each
+ *       one octet that means nothing
  *
- * Nothing but the CRC is checked beforehand. Lookups stay within blob_len whatever the blob says, and end.
+ * Nothing but the CRC is checked beforehand. Lookups stay within blob_len whatever the blob says, and end. What lies
+ * behind the blob's own length is not looked at.
  */
 enum {
     BLOB_CRC = 4,
@@ -1536,26 +1538,30 @@ static unsigned blob_16(const uint8_t *p)
     return p[0] | (unsigned)p[1] << 8;
 }
 
-static uint32_t blob_24(const uint8_t *p)
-{
-    return blob_16(p) | (uint32_t)p[2] << 16;
-}
-
+/* One instruction where the processor allows it. */
 static uint32_t blob_32(const uint8_t *p)
 {
-    return blob_24(p) | (uint32_t)p[3] << 24;
+    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-/* A name to look up, its trailing dot left out, and how much of it a text has in common with it. */
+/* The octet behind it is in the blob, too. */
+static uint32_t blob_24(const uint8_t *p)
+{
+    return blob_32(p) & 0xffffff;
+}
+
+/* A name to look up, without its trailing dot, and how much of it a text has in common with it. */
 struct asked {
-    const unsigned char *end; /* behind its last octet */
+    const unsigned char *host;
     size_t len, same;
 };
 
-/* Octet i of the text of a name. */
-static inline unsigned asked_octet(const unsigned char *end, size_t len, size_t i)
+/* The octet in the text of a name that is behind the last but `left` of the name. */
+#define ASKED_OCTET(host, left) ((left) > 0 ? ((host)[(left)-1] | 0x20u) ^ BLOB_SWAP : BLOB_END)
+
+static size_t asked_left(const struct asked *name, size_t same)
 {
-    return i < len ? (*(end - 1 - i) | 0x20u) ^ BLOB_SWAP : BLOB_END;
+    return same < name->len ? name->len - same : 0;
 }
 
 /* The dictionaries of a blob. */
@@ -1567,78 +1573,89 @@ struct words {
 
 /* Does a text match that goes on with words[0..count) behind what is the same? < 0: no, it is less than the name; 0: it
  * does; > 0: no, it is greater. */
-static int match_words(const struct words *w, struct asked *name, const uint8_t *words, size_t count)
+OUTLINED static int match_words(const struct words *w, struct asked *name, const uint8_t *words, size_t count)
 {
-    size_t same = name->same, len = name->len;
-    const unsigned char *end = name->end;
-    unsigned octet = same > 0 ? asked_octet(end, len, same - 1) : BLOB_DOT, wanted = octet;
+    const unsigned char *host = name->host;
+    const uint8_t *blob = w->blob;
+    size_t left = asked_left(name, name->same), same = name->same;
+    unsigned octet = left < name->len ? (host[left] | 0x20u) ^ BLOB_SWAP : BLOB_DOT, wanted = octet;
     for (; count > 0 && wanted == octet; count--) {
-        uint32_t at = BLOB_WORDS + 2 * (w->blob[BLOB_HEADER + (octet & 0x7f)] * w->each + *words++);
-        const uint8_t *text = w->blob + w->texts;
+        uint32_t at = BLOB_WORDS + 2 * (blob[BLOB_HEADER + (octet & 0x7f)] * w->each + *words++);
+        const uint8_t *text;
         if (at >= w->texts) return 1;
-        text += w->blob[at] | (uint32_t)w->blob[at + 1] << 8;
+        text = blob + w->texts + blob_16(blob + at);
         do { /* at most to the last octet of the blob, which has its top bit set */
-            octet = asked_octet(end, len, same);
+            octet = ASKED_OCTET(host, left);
             wanted = *text & 0x7fu;
-            if (wanted == octet) same++;
-        } while (wanted == octet && *text++ < 0x80);
+            if (wanted != octet) break;
+            same++;
+            if (left > 0) left--;
+        } while (*text++ < 0x80);
     }
     if (wanted == octet) {
-        wanted = w->blob[BLOB_LAST_8] != 0 ? BLOB_END : BLOB_BELOW;
-        octet = asked_octet(end, len, same);
+        wanted = blob[BLOB_LAST_8] != 0 ? BLOB_END : BLOB_BELOW;
+        octet = ASKED_OCTET(host, left);
     }
     name->same = same;
     return wanted == BLOB_BELOW && octet <= BLOB_DOT ? 0 : (int)wanted - (int)octet;
 }
 
 /* Is the name one of a block's? name->same says what it has in common with the block's text, which is not greater. */
-static bool is_in_block(const struct words *w, struct asked *name, const uint8_t *p, const uint8_t *end)
+OUTLINED static bool is_in_block(const struct words *w, struct asked *name, const uint8_t *p, const uint8_t *end)
 {
-    unsigned base;
+    size_t base, more = 0, follow;
+    unsigned least = 0, head; /* heads from `least` on have more in common with the one before than that with the name */
     if (end - p < *p + 2) return false;
     p += 1 + *p;
     base = *p++;
-    while (p < end) {
-        unsigned head = *p++;
-        size_t follow = head & 15, common = base + (head >> 4);
-        if (follow == 15) follow = *p++;
-        if (common <= name->same) { /* else it is less, as the one before */
-            const uint8_t *words = p;
-            int difference;
-            if (follow > (size_t)(end - p)) return false;
-            if (head >= 0xf0 && follow > 0) common += *words++;
-            if (common < name->same) return false;
-            if (common == name->same) {
-                difference = match_words(w, name, words, follow - (size_t)(words - p));
-                if (difference >= 0) return difference == 0;
-            }
+    for (; p < end; p += follow) {
+        int difference;
+        if (least == 0) {
+            if (name->same < base) return false;
+            more = name->same - base;
+            least = more < 15 ? (unsigned)(more + 1) << 4 : 0x100;
         }
-        p += follow;
+        head = *p++;
+        follow = head & 15;
+        if (follow == 15) follow = *p++;
+        if (head >= least) continue; /* less, as the one before */
+        if (follow > (size_t)(end - p)) return false;
+        head >>= 4;
+        if (head == 15 && follow > 0) {
+            head += *p++;
+            follow--;
+        }
+        if (head < more) return false;
+        if (head > more) continue;
+        difference = match_words(w, name, p, follow);
+        if (difference >= 0) return difference == 0;
+        least = 0;
     }
     return false;
 }
 
-static bool is_in_blocks(const struct miniproxy_hosts *hosts, struct asked *name)
+/* The block that the name can be in: the last whose text is not greater, or NULL. `size` octets from the index on.
+ * *end: where the block ends. */
+OUTLINED static const uint8_t *find_block(struct asked *name, const uint8_t *index, uint32_t count, uint32_t size,
+                                          const uint8_t **block_end)
 {
-    const uint8_t *index, *block = NULL;
-    const struct words w = {hosts->blob, blob_24(hosts->blob + BLOB_24), hosts->blob[BLOB_8] + 1u};
-    uint32_t at = blob_32(hosts->blob + BLOB_32), size = hosts->blob_len - 1; /* without the octet that ends it */
-    unsigned low = 0, count = blob_16(hosts->blob + BLOB_16), high = count;
+    const unsigned char *host = name->host;
+    const uint8_t *block = NULL;
+    uint32_t low = 0, high = count;
     size_t low_same = 0, high_same = 0;
-    if (w.texts < BLOB_WORDS || at < w.texts || at > size || size - at < 3 * count || w.blob[size] < 0x80) return false;
-    index = w.blob + at;
-    size -= at;
     while (low < high) { /* a text between two others has in common with the name what both have, at least */
-        unsigned middle = (low + high) / 2;
-        const uint8_t *text;
-        size_t same = low_same < high_same ? low_same : high_same;
-        int difference = 0;
-        at = blob_24(index + 3 * middle);
-        text = index + at;
-        if (at >= size || *text >= size - at) return false;
-        for (; difference == 0 && same < *text; same += difference == 0)
-            difference = text[1 + same] - (int)asked_octet(name->end, name->len, same);
-        if (difference > 0) {
+        uint32_t middle = (low + high) / 2, at = blob_24(index + 3 * middle);
+        size_t same = low_same < high_same ? low_same : high_same, left = asked_left(name, same);
+        const uint8_t *text = index + at, *octets;
+        unsigned octet = 0;
+        if (at >= size || *text >= size - at) return NULL;
+        for (octets = text + 1 + same; same < *text; octets++) {
+            octet = ASKED_OCTET(host, left);
+            if (*octets != octet) break;
+            same++;
+            if (left > 0) left--;
+        }
+        if (same < *text && *octets > octet) {
             high = middle;
             high_same = same;
         } else {
@@ -1648,8 +1665,20 @@ static bool is_in_blocks(const struct miniproxy_hosts *hosts, struct asked *name
         }
     }
     name->same = low_same;
-    if (high < count) size = blob_24(index + 3 * high);
-    return block != NULL && is_in_block(&w, name, block, index + size);
+    *block_end = index + (high < count ? blob_24(index + 3 * high) : size);
+    return block;
+}
+
+static bool is_in_blocks(const struct miniproxy_hosts *hosts, struct asked *name)
+{
+    const uint8_t *index, *block, *end;
+    const struct words w = {hosts->blob, blob_24(hosts->blob + BLOB_24), hosts->blob[BLOB_8] + 1u};
+    uint32_t at = blob_32(hosts->blob + BLOB_32), size = hosts->blob_len - 1; /* without the octet that ends it */
+    unsigned count = blob_16(hosts->blob + BLOB_16);
+    if (w.texts < BLOB_WORDS || at < w.texts || at > size || size - at < 3 * count || w.blob[size] < 0x80) return false;
+    index = w.blob + at;
+    block = find_block(name, index, count, size - at, &end);
+    return block != NULL && is_in_block(&w, name, block, end);
 }
 
 static uint64_t blob_hash(uint64_t hash, unsigned octet)
@@ -1660,7 +1689,7 @@ static uint64_t blob_hash(uint64_t hash, unsigned octet)
 static bool is_in_filter(const struct miniproxy_hosts *hosts, uint64_t hash)
 {
     const uint8_t *blob = hosts->blob;
-    uint32_t segment = (uint32_t)1 << (blob[BLOB_8] & 31), slots = (hosts->blob_len - BLOB_HEADER) / 3;
+    uint32_t segment = (uint32_t)1 << (blob[BLOB_8] & 31), slots = (hosts->blob_len - BLOB_HEADER - 1) / 3;
     uint32_t low, print, slot;
     uint64_t at;
     hash = (hash ^ hash >> 32) * 0xD6E8FEB86659FD93u;
@@ -1679,21 +1708,32 @@ static bool is_in_filter(const struct miniproxy_hosts *hosts, uint64_t hash)
 static bool is_hashed(const struct miniproxy_hosts *hosts, const struct asked *name)
 {
     uint64_t hash = blob_32(hosts->blob + BLOB_32);
-    for (size_t i = 0; i <= name->len; i++) {
-        unsigned octet = asked_octet(name->end, name->len, i);
-        if (i > 0 && (octet == BLOB_DOT || octet == BLOB_END) && is_in_filter(hosts, hash)) return true;
+    for (size_t left = name->len;; left--) {
+        unsigned octet = ASKED_OCTET(name->host, left);
+        if (octet <= BLOB_DOT && is_in_filter(hosts, hash)) return true;
         hash = blob_hash(hash, octet);
+        if (left == 0) break;
     }
     return is_in_filter(hosts, hash);
 }
 
+/* Octets of the blob, of which there is room for blob_len. 0: none. */
+static uint32_t blob_used(const struct miniproxy_hosts *hosts)
+{
+    uint32_t used;
+    if (hosts->blob == NULL || hosts->blob_len < BLOB_HEADER) return 0;
+    used = blob_32(hosts->blob + BLOB_LEN);
+    return used < hosts->blob_len ? used : hosts->blob_len;
+}
+
 static bool blob_matches(const struct miniproxy_hosts *hosts, const char *host, size_t len)
 {
-    struct asked name = {(const unsigned char *)host + len, len, 0};
-    if (hosts->blob == NULL || hosts->blob_len < BLOB_HEADER) return false;
+    struct asked name = {(const unsigned char *)host, len, 0};
+    struct miniproxy_hosts used = {.blob = hosts->blob, .blob_len = blob_used(hosts)};
+    if (used.blob_len <= BLOB_HEADER) return false;
     switch (hosts->blob[BLOB_FORMAT]) {
-    case BLOB_EXACT: return is_in_blocks(hosts, &name);
-    case BLOB_HASHED: return is_hashed(hosts, &name);
+    case BLOB_EXACT: return is_in_blocks(&used, &name);
+    case BLOB_HASHED: return is_hashed(&used, &name);
     default: return false;
     }
 }
@@ -1716,11 +1756,11 @@ static uint32_t crc32(const uint8_t *p, size_t len)
 static bool is_sound_blob(const struct miniproxy_hosts *hosts)
 {
     const uint8_t *blob = hosts->blob;
+    uint32_t used = blob_used(hosts);
     return blob == NULL ||
-           (hosts->blob_len >= BLOB_HEADER && memcmp(blob, "mph1", BLOB_CRC) == 0 &&
-            blob_32(blob + BLOB_LEN) == hosts->blob_len &&
+           (used > BLOB_HEADER && memcmp(blob, "mph1", BLOB_CRC) == 0 && blob_32(blob + BLOB_LEN) == used &&
             (blob[BLOB_FORMAT] == BLOB_EXACT || blob[BLOB_FORMAT] == BLOB_HASHED) &&
-            blob_32(blob + BLOB_CRC) == crc32(blob + BLOB_LEN, hosts->blob_len - BLOB_LEN));
+            blob_32(blob + BLOB_CRC) == crc32(blob + BLOB_LEN, used - BLOB_LEN));
 }
 
 #else

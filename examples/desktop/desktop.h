@@ -31,7 +31,9 @@
  * Storage Cheat Sheet asks for PBKDF2-HMAC-SHA256: 0.3 s of one core, once for each user and worker, for logins are
  * remembered. */
 #define USERS_ROUNDS_MAX 10000000
+#ifndef USERS_ROUNDS_DEFAULT
 #define USERS_ROUNDS_DEFAULT 600000
+#endif
 
 enum {
     WORKERS_MAX = 64,

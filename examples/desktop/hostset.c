@@ -563,6 +563,7 @@ static bool try_seed(struct blob *b, struct filter *f, const struct texts *t, ui
         set(b, 20, seed, 4);
         set(b, 24, f->range, 4);
         for (uint32_t i = 0; i < f->slots; i++) put(b, f->values[i], 3);
+        put(b, 0, 1); /* one octet that means nothing */
         finish(b);
     }
     free_filter(f);

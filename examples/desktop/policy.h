@@ -77,9 +77,18 @@ struct compiled {
 struct compiled *policy_read(const char *file, FILE *errors);
 void policy_free(struct compiled *c);
 
+/* A set of hosts whose blob is not part of the C file but lies elsewhere, in an array NAME_WORD_blob of NAME_WORD_ROOM
+ * octets, the latter in capitals. */
+struct blob_elsewhere {
+    const struct miniproxy_hosts *set;
+    char word[64]; /* for C */
+    uint32_t len;  /* of the blob as it is now */
+};
+
 /* Write the tables as one C file that defines `const struct miniproxy_policy NAME`, with an array for hits or without.
  * False: writing failed. */
-bool policy_write_c(const struct compiled *c, const char *name, bool hits, FILE *out);
+bool policy_write_c(const struct compiled *c, const char *name, bool hits, const struct blob_elsewhere *elsewhere,
+                    size_t elsewhere_count, FILE *out);
 
 /* Say what the tables take in the flash of a 32-bit target. Returns the sum, in octets. */
 size_t policy_print_size(const struct compiled *c, FILE *out);
@@ -96,7 +105,8 @@ struct request_text {
     const char *type; /* Content-Type of the response; "": none, "-": no content; NULL: explain for all that matter */
     const char *time; /* "mon 14:30"; "-": the clock is not set; NULL: explain for all that matter */
 };
-/* False: a line on `out` says what was expected. *allowed: the final verdict. */
+/* False: a line on `out` says what was expected. *allowed: the verdict, in every case that what is not given leaves open;
+ * of the addresses of a name only public ones count then. */
 bool policy_explain(const struct compiled *c, const struct request_text *request, FILE *out, bool *allowed);
 
 /* ---- Blobs of host names */

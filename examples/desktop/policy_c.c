@@ -5,6 +5,7 @@
 #include "desktop.h"
 #include "policy.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,8 @@ struct writer {
     const char *name;
     FILE *out;
     struct sets sets[TABLE_COUNT];
+    const struct blob_elsewhere *elsewhere;
+    size_t elsewhere_count;
     bool failed;
 };
 
@@ -173,9 +176,42 @@ static void write_strings(const struct writer *w, const char *what, size_t numbe
     fputs("};\n", w->out);
 }
 
+/* NULL: the set is part of the file. */
+static const struct blob_elsewhere *find_elsewhere(const struct writer *w, const struct miniproxy_hosts *hosts)
+{
+    for (size_t i = 0; i < w->elsewhere_count; i++)
+        if (w->elsewhere[i].set == hosts) return w->elsewhere + i;
+    return NULL;
+}
+
+/* The macro that the build gives: the room of a blob that lies elsewhere. */
+static void write_room(const struct writer *w, const struct blob_elsewhere *e)
+{
+    for (const char *p = w->name; *p != '\0'; p++) fputc(toupper((unsigned char)*p), w->out);
+    fputc('_', w->out);
+    for (const char *p = e->word; *p != '\0'; p++) fputc(toupper((unsigned char)*p), w->out);
+    fputs("_ROOM", w->out);
+}
+
+static void write_hosts_elsewhere(const struct writer *w, size_t number, const struct blob_elsewhere *e)
+{
+    fprintf(w->out,
+            "// Where the linker's script or the flash layout puts it.\n"
+            "extern const uint8_t %s_%s_blob[];\n"
+            "static const struct miniproxy_hosts %s_hosts_%zu = {.blob = %s_%s_blob, .blob_len = ",
+            w->name, e->word, w->name, number, w->name, e->word);
+    write_room(w, e);
+    fputs("};\n\n", w->out);
+}
+
 static void write_hosts(const struct writer *w, size_t number, const struct miniproxy_hosts *hosts)
 {
+    const struct blob_elsewhere *elsewhere = find_elsewhere(w, hosts);
     write_set_names(w, hosts);
+    if (elsewhere != NULL) {
+        write_hosts_elsewhere(w, number, elsewhere);
+        return;
+    }
     if (hosts->count > 0) write_strings(w, "names", number, hosts->names, hosts->count);
     if (hosts->blob_len > 0) {
         fprintf(w->out, "static const uint8_t %s_blob_%zu[%lu] = {\n", w->name, number, (unsigned long)hosts->blob_len);
@@ -348,10 +384,26 @@ static void write_need(const struct writer *w, bool needed, const char *option, 
             option, why);
 }
 
+static void write_rooms(const struct writer *w)
+{
+    for (size_t i = 0; i < w->elsewhere_count; i++) {
+        const struct blob_elsewhere *e = w->elsewhere + i;
+        fputs("#ifndef ", w->out);
+        write_room(w, e);
+        fputs("\n#error \"define ", w->out);
+        write_room(w, e);
+        fprintf(w->out, ": octets of the flash partition of %s_%s_blob\"\n#elif ", w->name, e->word);
+        write_room(w, e);
+        fprintf(w->out, " < %lu\n#error \"", (unsigned long)e->len);
+        write_room(w, e);
+        fprintf(w->out, " < %lu: the blob of this policy does not fit\"\n#endif\n", (unsigned long)e->len);
+    }
+}
+
 static void write_needs(const struct writer *w)
 {
     const struct miniproxy_policy *p = &w->c->policy;
-    bool conditions = false, blobs = false, rounds = false;
+    bool conditions = false, blobs = w->elsewhere_count > 0, rounds = false;
     size_t credentials = 0;
     for (size_t i = 0; i < w->sets[ALSO].count; i++) {
         const struct miniproxy_also *also = w->sets[ALSO].list[i];
@@ -376,6 +428,7 @@ static void write_needs(const struct writer *w)
                 "#error \"MINIPROXY_CREDENTIALS_MAX < %zu: users of this policy could never log in; raise it in "
                 "your config header\"\n#endif\n",
                 credentials, credentials);
+    write_rooms(w);
     fputc('\n', w->out);
 }
 
@@ -395,9 +448,11 @@ static void write_policy(const struct writer *w, bool hits)
     fputs("};\n", w->out);
 }
 
-bool policy_write_c(const struct compiled *c, const char *name, bool hits, FILE *out)
+bool policy_write_c(const struct compiled *c, const char *name, bool hits, const struct blob_elsewhere *elsewhere,
+                    size_t elsewhere_count, FILE *out)
 {
-    struct writer w = {.c = c, .name = name, .out = out};
+    struct writer w = {
+        .c = c, .name = name, .out = out, .elsewhere = elsewhere, .elsewhere_count = elsewhere_count};
     bool ok;
     find_sets(&w);
     if (!w.failed) {

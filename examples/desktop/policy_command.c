@@ -9,13 +9,14 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { STATUS_FINE = 0, STATUS_FOUND = 1, STATUS_WRONG = 2 };
 
 static const char usage[] =
     "Usage: miniproxy policy check FILE\n"
-    "       miniproxy policy compile FILE [--name NAME] [--hits] [-o OUT]\n"
+    "       miniproxy policy compile FILE [--name NAME] [--hits] [-o OUT] [--blob SET=OUT]...\n"
     "       miniproxy policy explain FILE CLIENT USER METHOD URL [--address ADDRESS] [--agent TEXT] [--type TYPE]\n"
     "                        [--time \"mon 14:30\"]\n"
     "       miniproxy policy lint FILE\n"
@@ -24,6 +25,10 @@ static const char usage[] =
     "  check    say what is wrong with FILE, or what it takes in flash\n"
     "  compile  write the tables as C that defines \"const struct miniproxy_policy NAME\" (default policy);\n"
     "           --hits: with counters in RAM where MINIPROXY_WITH_HITS is 1\n"
+    "           --blob: the names of the hosts SET go to a binary file of their own, for a flash partition that is\n"
+    "           updated without the program. The C file refers to NAME_SET_blob, an array that the linker or the\n"
+    "           program puts there, and wants NAME_SET_ROOM, in capitals, defined as the partition's octets. A rule\n"
+    "           that names SET together with other hosts keeps a copy of the names\n"
     "  explain  which rule decides a request, and why; USER - is nobody\n"
     "  lint     rules that never match, and others that may not mean what they say\n"
     "  diff     which decisions change, with a request for each\n"
@@ -66,11 +71,15 @@ static const char language[] =
     "  them: `to any` and `to 0.0.0.0/0` do not. CONNECT without `ports` goes to port 443 only; `ports any` opens\n"
     "  all. While the time is unknown, deny with times matches, allow does not.\n";
 
+enum { REPEATED_MAX = 8 };
+
 /* The words of a command, and its options. */
 struct arguments {
     const char *words[5];
     unsigned count;
     const char *name, *out, *address, *agent, *type, *time;
+    const char *blobs[REPEATED_MAX];
+    unsigned blob_count;
     bool hits;
 };
 
@@ -85,6 +94,7 @@ struct option_word {
     const char *word;
     const char **value; /* NULL: *flag is set */
     bool *flag;
+    unsigned *count; /* of value[0..REPEATED_MAX), for an option that may be repeated */
 };
 
 /* -1: go on. */
@@ -107,12 +117,13 @@ static int take_arguments(struct arguments *a, unsigned want, const struct optio
             continue;
         }
         if (i + 1 == argc) return wrong_usage("a value", argv[i]);
-        *o->value = argv[++i];
+        if (o->count != NULL && *o->count == REPEATED_MAX) return wrong_usage("fewer of this option", argv[i]);
+        o->value[o->count != NULL ? (*o->count)++ : 0] = argv[++i];
     }
     return a->count == want ? -1 : wrong_usage("more words", NULL);
 }
 
-static const struct option_word no_options[] = {{NULL, NULL, NULL}};
+static const struct option_word no_options[] = {{NULL, NULL, NULL, NULL}};
 
 /* ---- check */
 
@@ -154,45 +165,132 @@ static bool is_c_name(const char *name)
     return len > 0 && len <= 64 && strspn(name, letters) == len && (name[0] < '0' || name[0] > '9');
 }
 
-/* The file appears when it is complete. */
-static int write_file(const struct compiled *c, const struct arguments *a)
+/* What is written to a file, and how. */
+struct output {
+    const struct compiled *c;
+    const struct arguments *a;
+    const struct blob_elsewhere *elsewhere;
+    const uint8_t *blob; /* NULL: tables */
+    uint32_t blob_len;
+};
+
+static bool write_output(const struct output *o, FILE *out)
 {
-    size_t room = strlen(a->out) + 5;
+    if (o->blob != NULL) return fwrite(o->blob, 1, o->blob_len, out) == o->blob_len;
+    return policy_write_c(o->c, o->a->name, o->a->hits, o->elsewhere, o->a->blob_count, out);
+}
+
+/* A file appears when it is complete. What is none, as /dev/null, is written to. */
+static int write_file(const struct output *o, const char *path)
+{
+    struct stat now;
+    bool in_place = stat(path, &now) == 0 && !S_ISREG(now.st_mode), ok = false;
+    size_t room = strlen(path) + 5;
     char *part = malloc(room);
     FILE *out;
-    bool ok = false;
     if (part == NULL) return STATUS_WRONG;
-    snprintf(part, room, "%s.tmp", a->out);
-    out = fopen(part, "w");
+    snprintf(part, room, "%s%s", path, in_place ? "" : ".tmp");
+    out = fopen(part, "wb");
     if (out != NULL) {
-        ok = policy_write_c(c, a->name, a->hits, out);
-        ok = fclose(out) == 0 && ok && rename(part, a->out) == 0;
+        ok = write_output(o, out);
+        ok = fclose(out) == 0 && ok && (in_place || rename(part, path) == 0);
     }
     if (!ok) {
-        say("policy compile: expected to be able to write %s: %s", a->out, strerror(errno));
-        if (out != NULL) unlink(part);
+        say("policy compile: expected to be able to write %s: %s", path, strerror(errno));
+        if (out != NULL && !in_place) unlink(part);
     }
     free(part);
     return ok ? STATUS_FINE : STATUS_WRONG;
 }
 
+/* The set of hosts of a name, or NULL: said. Two names of one set cannot part ways when one of them is updated. */
+static const struct miniproxy_hosts *find_hosts(const struct compiled *c, const char *name, size_t len)
+{
+    const struct miniproxy_hosts *set = NULL;
+    for (size_t i = 0; i < c->set_count; i++) {
+        const struct set_name *n = c->sets + i;
+        if (strcmp(n->kind, "hosts") == 0 && strlen(n->name) == len && memcmp(n->name, name, len) == 0) set = n->set;
+    }
+    if (set == NULL) {
+        say("policy compile: expected behind --blob a set of hosts that a rule names by itself, found %.*s", (int)len,
+            name);
+        return NULL;
+    }
+    for (size_t i = 0; i < c->set_count; i++) {
+        const struct set_name *n = c->sets + i;
+        if (n->set != set || (strlen(n->name) == len && memcmp(n->name, name, len) == 0)) continue;
+        say("policy compile: expected names in %.*s that are not exactly those of %s", (int)len, name, n->name);
+        return NULL;
+    }
+    return set;
+}
+
+/* A short set has no blob yet. NULL: said. */
+static uint8_t *make_blob(const struct compiled *c, const struct miniproxy_hosts *set, uint32_t *len)
+{
+    const char *problem = "memory";
+    uint8_t *blob = NULL;
+    for (size_t i = 0; i < c->host_count && set->blob == NULL; i++)
+        if (c->hosts[i].set == set)
+            blob = hostset_build(BLOB_EXACT, c->hosts[i].names, c->hosts[i].count, NULL, 0, len, &problem);
+    if (set->blob != NULL && (blob = malloc(set->blob_len)) != NULL) memcpy(blob, set->blob, *len = set->blob_len);
+    if (blob == NULL) say("policy compile: expected names that a blob can hold: %s", problem);
+    return blob;
+}
+
+/* One --blob. */
+static int write_blob(const struct compiled *c, const struct arguments *a, const char *text, struct blob_elsewhere *e)
+{
+    const char *mark = strchr(text, '=');
+    struct output o = {c, a, NULL, NULL, 0};
+    size_t len = mark != NULL ? (size_t)(mark - text) : 0;
+    uint8_t *blob;
+    int status;
+    if (len == 0 || len >= sizeof e->word || mark[1] == '\0') return wrong_usage("SET=OUT behind --blob", text);
+    e->set = find_hosts(c, text, len);
+    if (e->set == NULL) return STATUS_WRONG;
+    for (size_t i = 0; i < len; i++) e->word[i] = text[i];
+    e->word[len] = '\0';
+    for (char *p = e->word; *p != '\0'; p++)
+        if (*p == '-' || *p == '.') *p = '_';
+    blob = make_blob(c, e->set, &e->len);
+    if (blob == NULL) return STATUS_WRONG;
+    o.blob = blob;
+    o.blob_len = e->len;
+    status = write_file(&o, mark + 1);
+    free(blob);
+    return status;
+}
+
+static int write_all(const struct compiled *c, const struct arguments *a)
+{
+    struct blob_elsewhere elsewhere[REPEATED_MAX];
+    struct output o = {c, a, elsewhere, NULL, 0};
+    for (unsigned i = 0; i < a->blob_count; i++) {
+        int status = write_blob(c, a, a->blobs[i], elsewhere + i);
+        if (status != STATUS_FINE) return status;
+    }
+    if (strcmp(a->out, "-") != 0) return write_file(&o, a->out);
+    if (write_output(&o, stdout)) return STATUS_FINE;
+    say("policy compile: expected to be able to write: %s", strerror(errno));
+    return STATUS_WRONG;
+}
+
 static int compile(int argc, char **argv)
 {
     struct arguments a = {.name = "policy", .out = "-"};
-    const struct option_word options[] = {
-        {"--name", &a.name, NULL}, {"-o", &a.out, NULL}, {"--hits", NULL, &a.hits}, {NULL, NULL, NULL}};
+    const struct option_word options[] = {{"--name", &a.name, NULL, NULL},
+                                          {"-o", &a.out, NULL, NULL},
+                                          {"--hits", NULL, &a.hits, NULL},
+                                          {"--blob", a.blobs, NULL, &a.blob_count},
+                                          {NULL, NULL, NULL, NULL}};
     int status = take_arguments(&a, 1, options, argc, argv);
     struct compiled *c;
     if (status >= 0) return status;
     if (!is_c_name(a.name)) return wrong_usage("a name that C can use", a.name);
     c = policy_read(a.words[0], stderr);
     if (c == NULL) return STATUS_WRONG;
-    if (strcmp(a.out, "-") != 0) {
-        status = write_file(c, &a);
-    } else {
-        status = policy_write_c(c, a.name, a.hits, stdout) ? STATUS_FINE : STATUS_WRONG;
-        if (status != STATUS_FINE) say("policy compile: expected to be able to write: %s", strerror(errno));
-    }
+    status = write_all(c, &a);
     policy_free(c);
     return status;
 }
@@ -202,11 +300,11 @@ static int compile(int argc, char **argv)
 static int explain(int argc, char **argv)
 {
     struct arguments a = {0};
-    const struct option_word options[] = {{"--address", &a.address, NULL},
-                                          {"--agent", &a.agent, NULL},
-                                          {"--type", &a.type, NULL},
-                                          {"--time", &a.time, NULL},
-                                          {NULL, NULL, NULL}};
+    const struct option_word options[] = {{"--address", &a.address, NULL, NULL},
+                                          {"--agent", &a.agent, NULL, NULL},
+                                          {"--type", &a.type, NULL, NULL},
+                                          {"--time", &a.time, NULL, NULL},
+                                          {NULL, NULL, NULL, NULL}};
     int status = take_arguments(&a, 5, options, argc, argv);
     struct request_text request;
     struct compiled *c;

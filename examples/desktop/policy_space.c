@@ -11,7 +11,7 @@
 /* More atoms would make boxes of megabytes; more boxes than NODES_MAX in one search are not looked at. */
 enum { CONDITIONS_MAX = 4096, ATOMS_MAX = 4096, AGENT_ATOMS_MAX = 256, WORDS_MAX = 20000, NODES_MAX = 100000 };
 
-static const char fresh[] = "unlisted-name";
+static const char fresh[] = "unlisted-name."; /* a label that no list has */
 
 struct block {
     struct block *next;
@@ -445,7 +445,7 @@ static void add_name(struct space *s, const char *name)
     bool suffix = *name == '.';
     name += suffix;
     if (can_be_asked_for(name)) add_text(s, PROPERTY_HOST, name, suffix);
-    below = strlen(name) + sizeof fresh <= 253 ? join(s, "unlisted-name.", name) : join(s, "x.", name);
+    below = strlen(name) + strlen(fresh) <= 253 ? join(s, fresh, name) : join(s, "x.", name);
     if (below != NULL && can_be_asked_for(below)) add_text(s, PROPERTY_HOST, below, suffix ? 2 : 3);
 }
 

@@ -29,6 +29,10 @@
 #define MINIPROXY_LWIP_RAW_LINGER_S 20
 #define MINIPROXY_LWIP_SOCKETS_LINGER_S 20
 
+/* What the policy asks for (firmware.mk): a compiled policy that needs more does not build, and says what. Large sets of
+ * host names lie in flash alone. */
+#define MINIPROXY_WITH_HOST_BLOBS 1
+
 /* A bug stops the device, and the watchdog starts it again. The texts take some KB of flash. */
 #ifndef MINIPROXY_ASSERT
 _Noreturn void cpu_panic(const char *why);
@@ -51,6 +55,10 @@ _Noreturn void cpu_panic(const char *why);
 #define MINIPROXY_WITH_CAUSE_COUNTERS 0
 
 #else
+
+#define MINIPROXY_WITH_CONDITIONS 1
+#define MINIPROXY_WITH_PBKDF2 1
+#define MINIPROXY_WITH_HITS 1
 
 /* Browsers send heads of a kilobyte and more, with cookies two. */
 #ifndef MINIPROXY_BUFFER_SIZE

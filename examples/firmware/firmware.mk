@@ -7,6 +7,8 @@
 #   make firmware-ram   images for 4, 8 and 16 sessions in little RAM, and what takes it
 #   make firmware-bench   throughput, side by side with a bare echo and a bare relay on the same image
 #
+# The policy is text, examples/policy/site.policy, which `build/miniproxy policy compile` makes C of: see POLICY below.
+#
 # LWIP_DIR= names another lwIP, CROSS= another toolchain, FIRMWARE_FLAGS= further flags (-DFIRMWARE_ADDRESS='"…"').
 
 .PHONY: firmware firmware-images firmware-tools firmware-run firmware-ram firmware-bench
@@ -21,11 +23,13 @@ FIRMWARE_IMAGES = lm3s6965-raw lm3s6965-sockets mps2_an385-raw mps2_an385-socket
 FIRMWARE_TIGHT_IMAGES = lm3s6965-raw-4 lm3s6965-raw-8 lm3s6965-raw-16
 # with console commands that make it fail
 FIRMWARE_TEST_IMAGES = lm3s6965-raw-test mps2_an385-raw-test
+# with a policy of the tests
+FIRMWARE_WIRE_IMAGES = lm3s6965-raw-wire
 FIRMWARE_BENCH_IMAGES = lm3s6965-raw-bench mps2_an385-raw-bench
 
 # ---- Sources
 
-FIRMWARE_OWN = $(addprefix $(FIRMWARE)/,startup.c cpu.c console.c random.c net.c log.c policy.c) miniproxy.c \
+FIRMWARE_OWN = $(addprefix $(FIRMWARE)/,startup.c cpu.c console.c random.c net.c log.c logins.c) miniproxy.c \
     port/miniproxy_sha256.c
 FIRMWARE_OWN_raw = $(FIRMWARE)/main.c port/miniproxy_lwip_raw.c
 FIRMWARE_OWN_sockets = $(addprefix $(FIRMWARE)/,main_sockets.c sys_arch.c) port/miniproxy_lwip_sockets.c
@@ -55,10 +59,33 @@ FIRMWARE_LDFLAGS_bench = -Wl,--wrap=lwip_init
 FIRMWARE_STACK = 1536
 $(foreach n,4 8 16,$(eval FIRMWARE_STACK_$n = 1216))
 
+# ---- Policy
+#
+# A program of this machine, build/miniproxy, turns the text into tables that go to flash, and the compiler says which
+# options of config.h they need. Another product names a text of its own here. Without this makefile the step is
+#
+#   miniproxy policy compile site.policy --name policy --hits -o site_policy.c
+#
+# and site_policy.c goes into the build, with miniproxy.h and config.h as for miniproxy.c.
+
+FIRMWARE_POLICY = examples/policy/site.policy
+$(foreach n,4 8 16,$(eval FIRMWARE_POLICY_$n = examples/policy/tight.policy))
+FIRMWARE_POLICY_wire = tests/firmware/wire.policy
+FIRMWARE_POLICIES = $(sort $(FIRMWARE_POLICY) $(foreach n,4 8 16 wire,$(FIRMWARE_POLICY_$n)))
+FIRMWARE_TABLES = $(patsubst %.policy,$(FIRMWARE_OUT)/%_policy.c,$(notdir $1))
+
+define FIRMWARE_COMPILE_POLICY
+$(call FIRMWARE_TABLES,$1): build/miniproxy $1 $$(wildcard $(dir $1)*)
+	@mkdir -p $$(@D)
+	@build/miniproxy policy compile $1 --name policy --hits -o $$@
+endef
+$(foreach p,$(FIRMWARE_POLICIES),$(eval $(call FIRMWARE_COMPILE_POLICY,$p)))
+
 # ---- An image: $1 name, $2 board, $3 API, $4 variant or nothing
 
 define FIRMWARE_IMAGE
 FIRMWARE_OBJECTS_$1 = $$(patsubst %.c,$(FIRMWARE_OUT)/$1/%.o,$(FIRMWARE_OWN) $(FIRMWARE_OWN_$3) $(FIRMWARE_OWN_$4) \
+    $$(call FIRMWARE_TABLES,$$(or $$(FIRMWARE_POLICY_$4),$$(FIRMWARE_POLICY))) \
     $(call FIRMWARE_OWN_board,$2) $(addprefix lwip/,$(FIRMWARE_LWIP) $(FIRMWARE_LWIP_$3)))
 $(FIRMWARE_OUT)/$1/lwip/%.o: $(LWIP_DIR)/src/%.c
 	@mkdir -p $$(@D)
@@ -75,7 +102,7 @@ $$(FIRMWARE_OBJECTS_$1): | firmware-tools $(LWIP_FETCHED)
 endef
 FIRMWARE_PART = $(word $2,$(subst -, ,$1))
 $(foreach i,$(FIRMWARE_IMAGES) $(FIRMWARE_TIGHT_IMAGES) $(FIRMWARE_TEST_IMAGES) \
-    $(FIRMWARE_BENCH_IMAGES),$(eval $(call \
+    $(FIRMWARE_WIRE_IMAGES) $(FIRMWARE_BENCH_IMAGES),$(eval $(call \
     FIRMWARE_IMAGE,$i,$(call FIRMWARE_PART,$i,1),$(call FIRMWARE_PART,$i,2),$(call FIRMWARE_PART,$i,3))))
 
 $(FIRMWARE_OUT)/%.d: ;
@@ -107,7 +134,7 @@ firmware-bench: $(FIRMWARE_BENCH_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 
 # ---- Tests
 
-SUITES += firmware-boot firmware-chromium
+SUITES += firmware-boot firmware-chromium policy-wire
 
 run-firmware-boot: $(FIRMWARE_IMAGES:%=$(FIRMWARE_OUT)/%.elf) $(FIRMWARE_TIGHT_IMAGES:%=$(FIRMWARE_OUT)/%.elf) \
         $(FIRMWARE_TEST_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
@@ -115,3 +142,6 @@ run-firmware-boot: $(FIRMWARE_IMAGES:%=$(FIRMWARE_OUT)/%.elf) $(FIRMWARE_TIGHT_I
 
 run-firmware-chromium: $(FIRMWARE_OUT)/lm3s6965-raw.elf
 	@$(SUITE) firmware-chromium 300 $(PYTHON) tests/firmware/chromium.py
+
+run-policy-wire: build/miniproxy $(FIRMWARE_OUT)/lm3s6965-raw-test.elf $(FIRMWARE_WIRE_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
+	@$(SUITE) policy-wire 600 $(PYTHON) tests/firmware/policy_wire.py

@@ -7,6 +7,7 @@
 #include "console.h"
 #include "cpu.h"
 #include "net.h"
+#include "policy.h"
 #include "sys_arch.h"
 
 #include "lwip/memp.h"
@@ -138,6 +139,24 @@ void log_counters(const struct miniproxy *proxy)
     console_printf("\ncounters end uptime_ms=%u\n", cpu_now_ms());
 }
 
+#if MINIPROXY_WITH_HITS
+
+void log_hits(void)
+{
+    for (unsigned i = 0; policy.hits != NULL && i <= policy.rule_count; i++)
+        console_printf("hits rule=%d count=%u\n", i < policy.rule_count ? (int)i : -1, policy.hits[i]);
+    console_printf("hits end uptime_ms=%u\n", cpu_now_ms());
+}
+
+#else
+
+void log_hits(void)
+{
+    console_printf("hits are not counted in this image\n");
+}
+
+#endif
+
 /* ---- Console */
 
 #if FIRMWARE_TEST
@@ -152,7 +171,7 @@ static unsigned overflow(unsigned n)
 static void test_command(int command)
 {
     if (command == 'f') *(volatile uint32_t *)0xF0000000 = 1;
-    while (command == 'h') {}
+    while (command == 'w') {}
     if (command == 'o') overflow(1);
     if (command == 'p') cpu_panic("asked for");
 }
@@ -171,6 +190,7 @@ void log_commands(const struct miniproxy *proxy)
     int command;
     while ((command = board_uart_get()) >= 0) {
         if (command == 'c') log_counters(proxy);
+        else if (command == 'h') log_hits();
         else test_command(command);
     }
 }

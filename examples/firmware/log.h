@@ -13,7 +13,10 @@ void log_event(void *app, const struct miniproxy_event *event);
 /* Counters of the proxy and of lwIP, the deepest use of every pool and of the stack. */
 void log_counters(const struct miniproxy *proxy);
 
-/* What came in by the console: "c" asks for the counters. */
+/* How often each rule of the policy decided, by the numbers of the log; -1: none did. */
+void log_hits(void);
+
+/* What came in by the console: "c" asks for the counters, "h" for the hits. */
 void log_commands(const struct miniproxy *proxy);
 
 /* The address, once known and whenever it has changed. */

@@ -9,7 +9,6 @@
 #include "net.h"
 #include "policy.h"
 #include "port/miniproxy_lwip_raw.h"
-#include "port/miniproxy_sha256.h"
 
 #include "lwip/init.h"
 #include "lwip/timeouts.h"
@@ -33,12 +32,12 @@ __attribute__((noinline)) static void start(void)
                                       .port_data = &port,
                                       .policy = &policy,
                                       .name = name,
-                                      .event = log_event,
-                                      .sha256 = miniproxy_sha256};
+                                      .event = log_event};
     const struct miniproxy_addr everywhere = {.port = PORT};
     lwip_init();
     net_start();
     net_device_name(name);
+    policy_logins(&config);
     miniproxy_lwip_raw_init(&port, &proxy);
     if (!miniproxy_init(&proxy, &config)) cpu_panic("invalid configuration");
     if (miniproxy_lwip_raw_listen(&port, &everywhere) < 0) cpu_panic("cannot listen");

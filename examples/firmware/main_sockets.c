@@ -10,7 +10,6 @@
 #include "net.h"
 #include "policy.h"
 #include "port/miniproxy_lwip_sockets.h"
-#include "port/miniproxy_sha256.h"
 
 #include "lwip/sys.h"
 #include "lwip/tcpip.h"
@@ -36,14 +35,14 @@ __attribute__((noinline)) static void start(void)
                                       .port_data = &port,
                                       .policy = &policy,
                                       .name = name,
-                                      .event = log_event,
-                                      .sha256 = miniproxy_sha256};
+                                      .event = log_event};
     const struct miniproxy_addr everywhere = {.port = PORT};
     sys_sem_t done;
     sys_sem_new(&done, 0);
     tcpip_init(network_up, &done);
     sys_sem_wait(&done);
     net_device_name(name);
+    policy_logins(&config);
     if (!miniproxy_lwip_sockets_init(&port, &proxy)) cpu_panic("no memory for the port");
     if (!miniproxy_init(&proxy, &config)) cpu_panic("invalid configuration");
     if (miniproxy_lwip_sockets_listen(&port, &everywhere) < 0) cpu_panic("cannot listen");

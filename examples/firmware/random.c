@@ -48,6 +48,18 @@ uint32_t random_u32(void)
     return value;
 }
 
+void random_fill(void *out, size_t len)
+{
+    uint8_t *to = out;
+    while (len > 0) {
+        uint32_t value = random_u32();
+        size_t part = len < sizeof value ? len : sizeof value;
+        memcpy(to, &value, part);
+        to += part;
+        len -= part;
+    }
+}
+
 uint32_t random_tcp_isn(uint32_t local, uint16_t local_port, uint32_t remote, uint16_t remote_port)
 {
     static uint8_t secret[DIGEST];

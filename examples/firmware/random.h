@@ -15,6 +15,7 @@
 
 void random_mix(const void *data, size_t len);
 uint32_t random_u32(void);
+void random_fill(void *out, size_t len);
 
 /* RFC 6528: a clock, plus a secret function of both ends. */
 uint32_t random_tcp_isn(uint32_t local, uint16_t local_port, uint32_t remote, uint16_t remote_port);

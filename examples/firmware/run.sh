@@ -11,7 +11,7 @@ command -v "$qemu" >/dev/null || { echo "$qemu is missing: apt install qemu-syst
 cat <<END
 The proxy: 127.0.0.1:$port. This machine is 10.0.2.2 for it; try, with a web server on port 8000 of this machine:
     curl -x http://operator:swordfish@127.0.0.1:$port http://10.0.2.2:8000/
-c prints counters, Ctrl-C ends.
+c prints counters, h how often each rule of examples/policy/site.policy decided, Ctrl-C ends.
 END
 exec "$qemu" -M lm3s6965evb -display none -monitor none -serial stdio -kernel "$image" \
     -nic "user,model=stellaris,hostfwd=tcp:127.0.0.1:$port-:3128"

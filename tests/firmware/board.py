@@ -37,11 +37,15 @@ def free_port():
 class Board:
     """One run of an image. `lines` is its console, `port` the proxy's port on this machine's loopback."""
 
-    def __init__(self, name, semihosting=False, command_line=None, cable=False, more_ports=()):
-        """more_ports: further ports of the board; `ports` has theirs on this machine."""
+    def __init__(self, name, semihosting=False, command_line=None, cable=False, more_ports=(), network="10.0.2"):
+        """more_ports: further ports of the board; `ports` has theirs on this machine. network: the first octets of its
+        network, in which `host` is this machine."""
         self.name, self.port, self.lines = name, free_port(), []
         self.ports = {inside: free_port() for inside in more_ports}
+        self.host = network + ".2"
         machine, nic = MACHINES[name.split("-")[0]]
+        if self.host != HOST:
+            nic += f",net={network}.0/24,host={self.host},dns={network}.3,dhcpstart={network}.15"
         command = [QEMU, "-M", machine, "-display", "none", "-monitor", "none", "-serial", "stdio", "-kernel",
                    image_path(name), "-nic", f"{nic},id=net0,hostfwd=tcp:127.0.0.1:{self.port}-:3128" +
                    "".join(f",hostfwd=tcp:127.0.0.1:{outside}-:{inside}" for inside, outside in self.ports.items())]

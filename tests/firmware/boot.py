@@ -256,7 +256,46 @@ def test_policy(board, o):
     assert once(board, o.url + "/12", DISPLAY) == (200, BLOB[:12])
     with Client(board) as c:
         assert c.connect(f"{HOST}:{o.port}", DISPLAY) == 403
-    board.line(r" display CONNECT 10\.0\.2\.2:\d+ 403 \w+ proxy rule=-1 ")
+    # site.policy denies all other literals; tight.policy ends before
+    last = -1 if "-raw-" in board.name else 8
+    board.line(r" display CONNECT 10\.0\.2\.2:\d+ 403 \w+ proxy rule=" + f"{last} ")
+
+
+def test_slow_password(board, _):
+    """a password hashed by PBKDF2, right and wrong | A07"""
+    if "-raw-" in board.name:
+        return "tight.policy has none"
+    right, wrong = (f"Proxy-Authorization: Basic {base64.b64encode(b'anna:' + p).decode()}\r\n"
+                    for p in (b"only-an-example", b"only-a-mistake"))
+    url, took = "http://vendor.example/", []
+    for auth, statuses in ((right, (502,)), (right, (502,)), (wrong, (407,)), (right, (502,))):
+        began = time.monotonic()
+        assert once(board, url, auth)[0] in statuses
+        took.append(time.monotonic() - began)
+    print(f"{board.name}: anna's logins took " + ", ".join(f"{seconds:.3f} s" for seconds in took))
+    return None
+
+
+def test_hits(board, o):
+    """hits of rules on the console: two more for rule 5 after two requests that it decided | -"""
+    def hits():
+        after = len(board.lines)
+        board.type("h")
+        board.line("^hits", after=after)
+        if board.lines[after].startswith("hits are not"):
+            return None
+        board.line("^hits end", after=after)
+        return {int(m[1]): int(m[2]) for t in board.lines[after:] if (m := re.match(r"hits rule=(-?\d+) count=(\d+)$", t))}
+
+    before = hits()
+    if "-raw-" in board.name:
+        assert before is None
+        return "tight images have no counters"
+    for _ in range(2):
+        assert once(board, o.url + "/10")[0] == 200
+    board.wait_counters(lambda counters: counters["active"] == 0)
+    assert hits() == {**before, 5: before[5] + 2}, before
+    return None
 
 
 def test_refused(board, o):
@@ -400,7 +439,7 @@ def test_leaves_nothing(board, _):
 
 
 TESTS = (test_starts, test_get, test_keep_alive, test_pipelining, test_post, test_tunnel, test_login, test_policy,
-         test_refused, test_names, test_download, test_full, test_parallel, test_stalled, test_aborts,
+         test_slow_password, test_hits, test_refused, test_names, test_download, test_full, test_parallel, test_stalled, test_aborts,
          test_leaves_nothing)
 
 
@@ -432,7 +471,7 @@ def check_watchdog(name):
     with Board(name) as board:
         board.ready()
         after = len(board.lines)
-        board.type("h")
+        board.type("w")
         board.line(r"^miniproxy .* sessions|^FAULT exception=2 ", 30, after=after)
 
 
