@@ -323,6 +323,7 @@ ERRORS = [
     ("allow from private or hosts a.example", 20, r'expected "or" only between'),
     ("allow hosts a.example or users any", 23, r'expected "or" only between'),
     ("allow or", 7, r'expected "or" only between'),
+    ('user "j\u00fcrgen" = clear "x" y', 27, r"expected the end of the line"),  # characters, not octets
     ("include x", 9, r"expected the name of a file in quotes"),
     ('include "x" y', 13, r"expected the end of the line"),
     ('include "missing"', 9, r"expected a file that can be read: missing"),
