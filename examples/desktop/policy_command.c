@@ -64,12 +64,12 @@ static const char language[] =
     "  from NETS     the client        hosts HOSTS      the name asked for     agents AGENTS    User-Agent\n"
     "  users USERS   who logged in     ports PORTS      its port               types TYPES      of the response\n"
     "  to NETS       the address that  methods METHODS  of the request         times TIMES      now\n"
-    "                it resolves to    paths PATHS      of the request         literals         target is an IP address\n"
+    "                it resolves to    paths PATHS      of the request         literals         target is an address\n"
     "  from NETS or users USERS: one of the two is enough. users any: everybody who logged in.\n"
     "\n"
     "  allow opens special-purpose addresses (loopback, private, ...) only if `to` names a network that lies inside\n"
-    "  them: `to any` and `to 0.0.0.0/0` do not. CONNECT without `ports` goes to port 443 only; `ports any` opens all.\n"
-    "  While the time is unknown, deny with times matches, allow does not.\n";
+    "  them: `to any` and `to 0.0.0.0/0` do not. CONNECT without `ports` goes to port 443 only; `ports any` opens\n"
+    "  all. While the time is unknown, deny with times matches, allow does not.\n";
 
 enum { REPEATED_MAX = 8 };
 

@@ -67,7 +67,8 @@ def test_banner_shows_the_rules_of_the_policy(start, policy):
 
 @pytest.mark.req("A01", "A05", "G06")
 def test_users_of_the_policy(start, origin, policy):
-    hashed = subprocess.run([BINARY, "hash", "ben"], input=b"swordfish\n", capture_output=True, timeout=PATIENCE)
+    hashed = subprocess.run([BINARY, "hash", "--rounds", "1000", "ben"], input=b"swordfish\n",
+                            capture_output=True, timeout=PATIENCE)
     secret = hashed.stdout.decode().strip().split(":", 1)[1]
     o = origin()
     proxy = start("--policy", policy(
@@ -78,8 +79,8 @@ def test_users_of_the_policy(start, origin, policy):
     refused(proxy, client, "login_missing", closes=False)
     assert client.ask("GET", o.url + "/any", login("anna:sesame")).status == 200
     assert client.ask("GET", o.url + "/few", login("anna:sesame")).status == 403
-    if "sha256:" in secret:
-        assert client.ask("GET", o.url + "/few", login("ben:swordfish")).status == 200
+    assert secret.startswith("pbkdf2:1000:")
+    assert client.ask("GET", o.url + "/few", login("ben:swordfish")).status == 200
     client.send(request("GET", o.url + "/any", login("ben:sesame")))
     refused(proxy, client, "login_failed", closes=False)
     assert "-U NAME:PASSWORD" in proxy.stderr()
@@ -157,7 +158,7 @@ def test_hits(start, origin, policy, workers):
             client.close()
             proxy.events(client)
     assert hits() == {"0": 5, "1": 7, "2": 0, "none": 3}
-    assert re.search(r"hits rule=1 count=7 .*wire\.policy:2: allow to loopback paths \"/open\" ports any", proxy.stderr())
+    assert re.search(r"hits rule=1 count=7 .*wire\.policy:2: allow to loopback paths \"/open\"", proxy.stderr())
     policy("allow to loopback ports any\n")
     reload(proxy, "reloaded")
     assert proxy.client().ask("GET", o.url + "/shut").status == 200
@@ -185,8 +186,8 @@ def test_logins_on_public_addresses(start, origin, policy):
 
 
 @pytest.mark.req("R07")
-@pytest.mark.parametrize("options", [["--users", "x"], ["--user", "a:b"], ["--clients", "10.0.0.0/8"], ["--allow-private"],
-                                     ["--connect-ports", "22"], ["--allow-private=10.0.0.0/8"]])
+@pytest.mark.parametrize("options", [["--users", "x"], ["--user", "a:b"], ["--clients", "10.0.0.0/8"],
+                                     ["--allow-private"], ["--connect-ports", "22"], ["--allow-private=10.0.0.0/8"]])
 @pytest.mark.parametrize("first", [True, False])
 def test_policy_stands_alone(policy, options, first):
     own = ["--policy", policy(HERE)]
@@ -197,8 +198,8 @@ def test_policy_stands_alone(policy, options, first):
 
 @pytest.mark.req("R07")
 def test_a_file_with_an_error_ends_the_program(policy):
-    done = subprocess.run([BINARY, "--listen", "127.0.0.1:0", "--policy", policy("alow\n\nnett\n")], capture_output=True,
-                          timeout=PATIENCE)
+    done = subprocess.run([BINARY, "--listen", "127.0.0.1:0", "--policy", policy("alow\n\nnett\n")],
+                          capture_output=True, timeout=PATIENCE)
     lines = done.stderr.decode().splitlines()
     assert done.returncode == 1 and len(lines) == 2
     assert re.search(r"wire\.policy:1:1: expected \"allow\"", lines[0]) and "wire.policy:3:1: " in lines[1]

@@ -62,7 +62,7 @@ class Policies:
         return done.stdout.decode()
 
     def decide(self, text, *requests, name="p.policy"):
-        """What the tables of a text decide: ("allowed" or "denied" or "login", line) each. A request is a dictionary."""
+        """What the tables of a text decide: ("allowed", "denied" or "login", line) each. A request is a dictionary."""
         columns = []
         for request in requests:
             r = {"client": "192.0.2.1", "user": "-", "method": "GET", "host": "www.example", "address": "8.8.8.8",

@@ -42,8 +42,8 @@ def compiled(policies, text, *options):
 def compare(policies, requests=20000):
     """The compiled tables against those that the text becomes now."""
     program = os.path.join(policies.directory, "compare")
-    built = subprocess.run(["gcc", *FLAGS, "-pthread", CONFIG, "-DMINIPROXY_WITH_PBKDF2=1", "-I" + ROOT, os.path.join(policies.directory, "p.c"),
-                            os.path.join(BUILD, "compare.o"), os.path.join(BUILD, "parts.a"), "-o", program],
+    built = subprocess.run(["gcc", *FLAGS, "-pthread", CONFIG, "-DMINIPROXY_WITH_PBKDF2=1", "-I" + ROOT,
+                            os.path.join(policies.directory, "p.c"), os.path.join(BUILD, "compare.o"), os.path.join(BUILD, "parts.a"), "-o", program],
                            capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     done = policies.run("p.policy", str(requests), program=program)
@@ -96,7 +96,8 @@ def test_no_compiler_has_anything_to_say(policies, cc):
 @pytest.mark.parametrize("text,missing", [
     ("user a = clear \"b\"\n", "AUTH"),
     ("user a = pbkdf2:9:0123456789abcdef:%s\n" % ("ab" * 32), "PBKDF2"),
-    ("deny agents \"x\"\n", "CONDITIONS"), ("deny types a/b\n", "CONDITIONS"), ("deny times 08:00-09:00\n", "CONDITIONS"),
+    ("deny agents \"x\"\n", "CONDITIONS"), ("deny types a/b\n", "CONDITIONS"),
+    ("deny times 08:00-09:00\n", "CONDITIONS"),
 ])
 def test_builds_that_lack_something_are_told(policies, text, missing):
     compiled(policies, text)
@@ -160,7 +161,8 @@ def test_size_is_that_of_the_object(policies):
 @pytest.mark.parametrize("words", [
     [], ["frobnicate"], ["check"], ["check", "a", "b"], ["check", "--name", "x", "good"], ["compile"],
     ["compile", "good", "--name"], ["compile", "good", "--name", "1a"], ["compile", "good", "--name", "a-b"],
-    ["compile", "good", "-x"], ["explain", "good"], ["explain", "good", "10.0.0.1", "-", "GET"], ["lint"], ["diff", "good"],
+    ["compile", "good", "-x"], ["explain", "good"], ["explain", "good", "10.0.0.1", "-", "GET"], ["lint"],
+    ["diff", "good"],
 ])
 def test_wrong_usage(policies, words):
     policies.write("good", "allow\n")
@@ -168,9 +170,10 @@ def test_wrong_usage(policies, words):
     assert done.returncode == 2 and done.stderr.startswith(b"miniproxy: policy: expected ") and b"Usage:" in done.stderr
 
 
-@pytest.mark.parametrize("words", [["check", "bad"], ["compile", "bad"], ["compile", "bad", "-o", "out.c"], ["lint", "bad"],
-                                   ["explain", "bad", "10.0.0.1", "-", "GET", "http://a.example/"], ["diff", "good", "bad"],
-                                   ["diff", "bad", "good"], ["check", "missing"], ["compile", "good", "-o", "no/such/dir"]])
+@pytest.mark.parametrize("words", [
+    ["check", "bad"], ["compile", "bad"], ["compile", "bad", "-o", "out.c"], ["lint", "bad"],
+    ["explain", "bad", "10.0.0.1", "-", "GET", "http://a.example/"], ["diff", "good", "bad"], ["diff", "bad", "good"],
+    ["check", "missing"], ["compile", "good", "-o", "no/such/dir"]])
 def test_files_with_errors(policies, words):
     policies.write("good", "allow\n")
     policies.write("bad", "allow\nalow\n")

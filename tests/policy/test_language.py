@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 """The policy language: what statements mean, and what is said about those that mean nothing."""
 import os
+import random
 import re
 
 import pytest
 
-from conftest import ROOT
+from conftest import BUILD, ROOT
 
 SHA256 = "sha256:" + "0123456789abcdef" + ":" + "ab" * 32
 PBKDF2 = "pbkdf2:1000:" + "0123456789abcdef" + ":" + "cd" * 32
@@ -37,12 +38,15 @@ COVERS = {
                             [{"host": "one.example"}, {"host": "a.xn--bcher-kva.example"}], [{}]),
     "ports": ("ports 80, 443, 8000-8099", [{"port": p} for p in (80, 443, 8000, 8050, 8099)],
               [{"port": p} for p in (79, 81, 442, 7999, 8100)]),
-    "one port": ("ports 8080", [{"port": 8080}, {"port": 8080, "method": "CONNECT"}], [{"port": 443, "method": "CONNECT"}]),
-    "ports side by side": ("ports 81, 80-80, 82-83", [{"port": p} for p in (80, 81, 82, 83)], [{"port": 79}, {"port": 84}]),
+    "one port": ("ports 8080", [{"port": 8080}, {"port": 8080, "method": "CONNECT"}],
+                 [{"port": 443, "method": "CONNECT"}]),
+    "ports side by side": ("ports 81, 80-80, 82-83", [{"port": p} for p in (80, 81, 82, 83)],
+                           [{"port": 79}, {"port": 84}]),
     "ports any": ("ports any", [{"port": 1, "method": "CONNECT"}, {"port": 65535}], []),
     "methods": ("methods GET, HEAD", [{"method": "GET"}, {"method": "HEAD"}],
                 [{"method": m} for m in ("POST", "PUT", "CONNECT", "PATCH")]),
-    "methods other": ("methods other, DELETE", [{"method": m} for m in ("PATCH", "DELETE", "BREW")], [{"method": "GET"}]),
+    "methods other": ("methods other, DELETE", [{"method": m} for m in ("PATCH", "DELETE", "BREW")],
+                      [{"method": "GET"}]),
     "paths": ("paths \"/admin\", /a/b", [{"path": p} for p in ("/admin", "/administrator", "/admin/x?y", "/a/b")],
               [{"path": p} for p in ("/", "/Admin", "/a/")]),
     "types": ("types video/*, Text/HTML", [{"type": t} for t in ("video/mp4", "text/html", "TEXT/html; charset=x")],
@@ -60,7 +64,8 @@ COVERS = {
     "times daily": ("times daily 12:00-13:00", [{"minute": d * 1440 + 720} for d in range(7)], [{"minute": 0}]),
     "hours of every day": ("times 12:00-24:00", [{"minute": 720}, {"minute": 1439}], [{"minute": 0}]),
     "literals": ("literals", [{"host": "-"}], [{}]),
-    "all of them": ("from private hosts .example ports 80 methods GET paths \"/\" agents \"x\" types text/* times 00:00-24:00",
+    "all of them": ("from private hosts .example ports 80 methods GET paths \"/\" agents \"x\" types text/* "
+                    "times 00:00-24:00",
                     [{"client": "10.0.0.1", "agent": "x"}],
                     [{"client": "10.0.0.1", "agent": "x", **other} for other in (
                         {"client": "8.8.8.8"}, {"host": "a.test"}, {"port": 81}, {"method": "HEAD"}, {"agent": "-"},
@@ -92,7 +97,8 @@ def test_sets_are_their_values(policies, kind):
     texts = [f"allow {clause} {SET_OF[kind]}\n",
              f"{kind} one = {SET_OF[kind]}\nallow {clause} one\n",
              f"allow {clause} outer\n{kind} outer = inner\n{kind} inner = {SET_OF[kind]}\n",
-             f"{kind} twice = inner, inner, {SET_OF[kind]}\n{kind} inner = {SET_OF[kind]}\nallow {clause} twice, inner\n"]
+             f"{kind} twice = inner, inner, {SET_OF[kind]}\n{kind} inner = {SET_OF[kind]}\n"
+             f"allow {clause} twice, inner\n"]
     made = set()
     for text in texts:
         policies.write("p.policy", text)
@@ -126,7 +132,8 @@ def test_connect_without_ports(policies):
     ("to any", ["8.8.8.8", "2606::1"], ["10.0.0.1", "::1", "fe80::1"]),
     ("to 0.0.0.0/0", ["8.8.8.8", "::ffff:8.8.8.8"], ["10.0.0.1", "127.0.0.1", "2606::1"]),
     ("to ::/0", ["2606::1"], ["fd00::1", "8.8.8.8", "::1"]),
-    ("to private", ["10.0.0.1", "fd00::1", "::ffff:192.168.1.1", "64:ff9b::a00:1", "2002:a00:1::"], ["8.8.8.8", "127.0.0.1"]),
+    ("to private", ["10.0.0.1", "fd00::1", "::ffff:192.168.1.1", "64:ff9b::a00:1", "2002:a00:1::"],
+     ["8.8.8.8", "127.0.0.1"]),
     ("to 192.168.20.5", ["192.168.20.5", "::ffff:192.168.20.5"], ["192.168.20.4", "8.8.8.8"]),
     ("to 192.0.0.0/8", ["192.1.1.1"], ["192.168.1.1", "192.0.2.1"]),
     ("to 192.0.0.0/8, 192.168.7.0/24", ["192.1.1.1", "192.168.7.9"], ["192.168.1.1"]),
@@ -163,6 +170,7 @@ def test_users(policies):
 def test_either_with_any_client(policies):
     assert policies.decide("user a = clear \"b\"\nallow from any or users a\n", {}, {"user": "a"}) == [
         ("allowed", 2), ("allowed", 2)]
+    assert b".users = 0" not in policies.run("policy", "compile", "p.policy").stdout  # it is for anybody
 
 
 def test_fifteen_sets_of_users(policies):
@@ -218,7 +226,8 @@ def test_include_depth(policies):
         policies.write(f"{i}.policy", f"include \"{i + 1}.policy\"\n")
     policies.write("16.policy", "allow\n")
     policies.good("include \"1.policy\"\n")
-    assert policies.errors("include \"0.policy\"\n") == ["15.policy:1:9: expected at most 16 files that include one another"]
+    assert policies.errors("include \"0.policy\"\n") == [
+        "15.policy:1:9: expected at most 16 files that include one another"]
 
 
 def test_errors_of_included_files_have_their_place(policies):
@@ -314,6 +323,7 @@ ERRORS = [
     ("allow from private or hosts a.example", 20, r'expected "or" only between'),
     ("allow hosts a.example or users any", 23, r'expected "or" only between'),
     ("allow or", 7, r'expected "or" only between'),
+    ('user "j\u00fcrgen" = clear "x" y', 27, r"expected the end of the line"),  # characters, not octets
     ("include x", 9, r"expected the name of a file in quotes"),
     ('include "x" y', 13, r"expected the end of the line"),
     ('include "missing"', 9, r"expected a file that can be read: missing"),
@@ -370,7 +380,8 @@ def test_limits_of_rules(policies):
     policies.good("allow\n" * 32767)
     assert policies.errors("allow\n" * 32768) == ["p.policy:32768:1: expected at most 32767 rules in the tables"]
     policies.good("deny types video/*\n" * 32)
-    assert policies.errors("deny types video/*\n" * 33) == ["p.policy:33:1: expected at most 32 rules with types in the tables"]
+    assert policies.errors("deny types video/*\n" * 33) == [
+        "p.policy:33:1: expected at most 32 rules with types in the tables"]
 
 
 def test_limits_of_sets(policies):
@@ -403,16 +414,19 @@ LISTS = {
     "hosts file": ("# a comment\n127.0.0.1\tlocalhost localhost.localdomain local\n::1 ip6-localhost ip6-loopback\n"
                    "255.255.255.255 broadcasthost\nfe80::1%lo0 localhost\n0.0.0.0 0.0.0.0\n"
                    "0.0.0.0 A.example b.example # both\n127.0.0.1  c.example.\r\n:: d.example\n::1 e.example\n"
-                   "192.168.1.5 nas.home.example\n", "", {"a.example", "b.example", "c.example", "d.example", "e.example"}),
+                   "192.168.1.5 nas.home.example\n", "",
+                   {"a.example", "b.example", "c.example", "d.example", "e.example"}),
     "hosts file with subdomains": ("0.0.0.0 a.example\n", "with subdomains", {".a.example"}),
-    "plain list": ("\ufeffa.example\n  B.example  # comment\n\n.c.example\n*.d.example\n# e.example\nxn--bcher-kva.example",
+    "plain list": ("\ufeffa.example\n  B.example  # comment\n\n.c.example\n*.d.example\n# e.example\n"
+                   "xn--bcher-kva.example",
                    "", {"a.example", "b.example", ".c.example", ".d.example", "xn--bcher-kva.example"}),
     "plain list with subdomains": ("a.example\n.b.example\n", "with subdomains exact", {".a.example", ".b.example"}),
     "AdBlock": ("[Adblock Plus 2.0]\n! Title: x\n||a.example^\n||B.example^$important\n||c.example^$third-party\n"
                 "||d.example^$all,important\n||e.example/path^\n||f.*^\n@@||g.example^\nh.example##.banner\n##.ad\n"
                 "/ad[0-9]/\n-banner.gif\n|https://i.example/\n||10.0.0.1^\n||j.example\n", "",
                 {".a.example", ".b.example", ".d.example"}),
-    "mixed": ("! x\n||a.example^\n0.0.0.0 b.example\nc.example\n## Title\n", "", {".a.example", "b.example", "c.example"}),
+    "mixed": ("! x\n||a.example^\n0.0.0.0 b.example\nc.example\n## Title\n", "",
+              {".a.example", "b.example", "c.example"}),
 }
 
 
@@ -461,7 +475,8 @@ def test_hashed_set_is_checked(policies):
     """Names that are in the set may stand among the good ones; all others do not match."""
     policies.write("list", "".join(f"n{i}.h{i % 7}.example\n" for i in range(500)))
     policies.write("good", "||n5.h5.example^\n! x\n" + "".join(f"good{i}.example\n" for i in range(20000)))
-    answers = policies.decide("deny hosts file \"list\" hashed checked against \"good\"\nallow\n", {"host": "n5.h5.example"},
+    answers = policies.decide("deny hosts file \"list\" hashed checked against \"good\"\nallow\n",
+                              {"host": "n5.h5.example"},
                               *({"host": f"good{i}.example"} for i in range(20000)))
     assert [v for v, _ in answers] == ["denied"] + ["allowed"] * 20000
 
@@ -469,3 +484,44 @@ def test_hashed_set_is_checked(policies):
 def test_the_worked_example(policies):
     done = policies.run("policy", "check", os.path.join(ROOT, "examples", "policy", "site.policy"))
     assert done.returncode == 0, done.stderr
+
+
+def damaged(rng, text):
+    data = bytearray(text.encode())
+    for _ in range(rng.choice((1, 3, 10))):
+        at = rng.randrange(len(data) + 1)
+        end = min(len(data), at + rng.randrange(1, 30))
+        kind = rng.randrange(4)
+        if kind == 0:
+            data[at:at + 1] = bytes([rng.randrange(256)])
+        elif kind == 1:
+            del data[at:end]
+        elif kind == 2:
+            data[end:end] = data[at:end]
+        else:
+            data[at:at] = rng.choice((b",", b'"', b"=", b"\\", b"\n", b" any ", b" or ", b" file ", b"/", b"-", b"#",
+                                      b".", b"\\\n", b"^", b"||"))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_files_are_read_or_refused(policies, seed):
+    """With the sanitizers watching: an answer or lines with places, nothing else."""
+    rng = random.Random(seed)
+    with open(os.path.join(ROOT, "examples", "policy", "site.policy"), encoding="utf-8") as f:
+        site = f.read().replace('include "users.policy"', f"user operator = {PBKDF2}\nuser anna = {SHA256}\n"
+                                "user display = clear \"x\"\ngroup operators = operator\ngroup staff = anna, display")
+    adblock = LISTS["mixed"][0] + LISTS["AdBlock"][0]
+    read = refused = 0
+    for _ in range(20):
+        policies.write("ads.hosts", damaged(rng, adblock) if rng.random() < 0.3 else adblock)
+        policies.write("p.policy", damaged(rng, site) if rng.random() < 0.9 else site)
+        done = policies.run("p.policy", program=os.path.join(BUILD, "evaluate"), stdin=b"")
+        if done.returncode == 0:
+            read += 1
+            continue
+        assert done.returncode == 2, done.stderr.decode("utf-8", "replace")
+        refused += 1
+        for line in done.stderr.decode("utf-8", "replace").splitlines():
+            assert re.match(r"(p\.policy|ads\.hosts):\d+:\d+: (expected|further errors)", line), line
+    assert read > 0 and refused > 0
