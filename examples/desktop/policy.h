@@ -93,7 +93,7 @@ bool policy_write_c(const struct compiled *c, const char *name, bool hits, const
 /* Say what the tables take in the flash of a 32-bit target. Returns the sum, in octets. */
 size_t policy_print_size(const struct compiled *c, FILE *out);
 
-/* The audit. Each writes its findings to `out` and returns how many there are. */
+/* The audit. Each writes its findings to `out` and returns how many there are; notes of lint do not count. */
 unsigned policy_lint(const struct compiled *c, FILE *out);
 unsigned policy_diff(const struct compiled *before, const struct compiled *after, FILE *out);
 

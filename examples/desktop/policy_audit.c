@@ -340,13 +340,24 @@ static bool is_closing(const struct lint *l, unsigned group)
            r->clients == NULL && r->to == NULL && r->hosts == NULL && r->also == NULL && r->port[1] == 0;
 }
 
-/* Has a rule before a group allowed something that the group matches? */
+/* Does every requester of the one fit the other too? */
+static bool who_contains(const struct lint *l, unsigned outer, unsigned inner)
+{
+    for (unsigned client = 0; client < space_atoms(l->space, PROPERTY_CLIENT); client++)
+        for (unsigned user = 0; user < space_atoms(l->space, PROPERTY_USER); user++)
+            if (space_has_requester(l->space, space_matches(l->space, 0, inner), client, user) &&
+                !space_has_requester(l->space, space_matches(l->space, 0, outer), client, user))
+                return false;
+    return true;
+}
+
+/* Has a rule before a group, for all whom the group is about, allowed something that the group matches? */
 static bool is_late(struct lint *l, unsigned group, unsigned *before)
 {
     for (unsigned i = l->groups[group].first; i <= l->groups[group].last; i++)
         for (unsigned k = 0; k < l->groups[group].first; k++) {
             *before = k;
-            if (rule_of(l, k)->verdict == MINIPROXY_ALLOW &&
+            if (rule_of(l, k)->verdict == MINIPROXY_ALLOW && who_contains(l, k, i) &&
                 find_before(l, space_matches(l->space, 0, i), space_matches(l->space, 0, k), k, -1, NULL) == FOUND)
                 return true;
         }
@@ -453,17 +464,6 @@ static void check_denied_names(struct lint *l, unsigned group)
         p.text);
     show_text(l, group);
     show_example(l, &w);
-}
-
-/* Does every requester of the one fit the other too? */
-static bool who_contains(const struct lint *l, unsigned outer, unsigned inner)
-{
-    for (unsigned client = 0; client < space_atoms(l->space, PROPERTY_CLIENT); client++)
-        for (unsigned user = 0; user < space_atoms(l->space, PROPERTY_USER); user++)
-            if (space_has_requester(l->space, space_matches(l->space, 0, inner), client, user) &&
-                !space_has_requester(l->space, space_matches(l->space, 0, outer), client, user))
-                return false;
-    return true;
 }
 
 static void check_allowed_names(struct lint *l, unsigned group)
