@@ -62,7 +62,7 @@ $(foreach n,4 8 16,$(eval FIRMWARE_STACK_$n = 1216))
 # ---- Policy
 #
 # A program of this machine, build/miniproxy, turns the text into tables that go to flash, and the compiler says which
-# options of config.h they need. Another product names a text of its own here. Without this makefile the step is
+# options of config.h they need. FIRMWARE_POLICY= names another text. Without this makefile the step is
 #
 #   miniproxy policy compile site.policy --name policy --hits -o site_policy.c
 #
@@ -76,10 +76,10 @@ FIRMWARE_TABLES = $(patsubst %.policy,$(FIRMWARE_OUT)/%_policy.c,$(notdir $1))
 
 # A list of names that is updated without the program stays out of the tables: --blob SET=FILE. The linker is told where
 # it is, the compiler how much room there is, and FILE is what goes there.
-FIRMWARE_PARTITIONS_wire = -Wl,--defsym=policy_ads_blob=0x3e000,--defsym=policy_b_ads_blob=0x3f000
 FIRMWARE_OWN_wire = tests/firmware/update.c $(FIRMWARE_OUT)/wire_b_policy.c
 FIRMWARE_CFLAGS_wire = -DPOLICY_ADS_ROOM=0x1000 -DPOLICY_B_ADS_ROOM=0x1000
-FIRMWARE_LDFLAGS_wire = $(FIRMWARE_PARTITIONS_wire) -Wl,--wrap=miniproxy_init,--wrap=board_uart_get
+FIRMWARE_LDFLAGS_wire = -Wl,--defsym=policy_ads_blob=0x3e000,--defsym=policy_b_ads_blob=0x3f000 \
+    -Wl,--wrap=miniproxy_init,--wrap=board_uart_get
 FIRMWARE_BLOBS_wire = --blob ads=$(FIRMWARE_OUT)/wire_ads.bin
 
 $(FIRMWARE_OUT)/wire_b_policy.c: build/miniproxy tests/firmware/wire.policy $(wildcard examples/policy/*)

@@ -40,8 +40,8 @@ class Board:
     def __init__(self, name, semihosting=False, command_line=None, cable=False, more_ports=(), network="10.0.2",
                  flash=(), debugger=False):
         """more_ports: further ports of the board; `ports` has theirs on this machine. network: the first octets of its
-        network, in which `host` is this machine. flash: (file, address) of what else is in flash at start. debugger: for
-        write_flash."""
+        network, in which `host` is this machine. flash: (file, address) of what else is in flash at start.
+        debugger: for write_flash."""
         self.name, self.port, self.lines = name, free_port(), []
         self.ports = {inside: free_port() for inside in more_ports}
         self.host = network + ".2"

@@ -28,8 +28,8 @@ static void make_partition(struct partition *p)
     p->policy = (struct miniproxy_policy){.rules = p->rules, .rule_count = 2};
 }
 
-/* What an update over the air does. The names are n0.WORD.example, n1.WORD.example, … and `last` unless it is NULL, and
- * all below. Returns the length. */
+/* What an update over the air does. The names are .n0.WORD.example, .n1.WORD.example, …, and `last` unless it is NULL.
+ * Returns the length. */
 static uint32_t write_names(struct partition *p, enum blob_format format, const char *word, const char *last)
 {
     static char texts[NAMES][64];
@@ -53,8 +53,13 @@ static uint32_t write_names(struct partition *p, enum blob_format format, const 
 static bool is_blocked(const struct partition *p, const char *host)
 {
     const struct miniproxy_addr client = {.ip = {10, 1, 2, 3}, .family = 4}, to = {.ip = {8, 8, 8, 8}, .family = 4};
-    const struct miniproxy_question q = {
-        .client = &client, .host = host, .path = "/", .path_len = 1, .address = &to, .port = 80, .method = MINIPROXY_GET};
+    const struct miniproxy_question q = {.client = &client,
+                                         .host = host,
+                                         .path = "/",
+                                         .path_len = 1,
+                                         .address = &to,
+                                         .port = 80,
+                                         .method = MINIPROXY_GET};
     return miniproxy_decide(&p->policy, &q, NULL) == MINIPROXY_DENIED;
 }
 
