@@ -116,14 +116,35 @@ build/port/sha256: tests/port/sha256_test.c port/miniproxy_sha256.c port/minipro
 run-sha256 run-port-sim $(PORT_TESTS:%=run-%): run-%: build/port/%
 	@$(SUITE) $* 600 $< build/results/$*.tsv
 
-# A policy in text decides as a naive reading of it does.
-SUITES += policy-reference
-build/policy/evaluate: tests/policy/evaluate.c $(DESKTOP) $(DESKTOP_HEADERS) Makefile
+# A policy in text decides as a naive reading of it does; the language, its commands, and the C that it is compiled to.
+SUITES += policy-reference policy
+POLICY = $(filter-out %/main.c,$(DESKTOP))
+
+build/policy/evaluate: tests/policy/evaluate.c $(POLICY) $(DESKTOP_HEADERS) Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(SANITIZE) $(DESKTOP_FLAGS) tests/policy/evaluate.c $(filter-out %/main.c,$(DESKTOP)) -o $@
+	$(CC) $(ALL_CFLAGS) $(SANITIZE) $(DESKTOP_FLAGS) $< $(POLICY) -o $@
+
+build/policy/parts.a: tests/policy/compare.c $(POLICY) $(DESKTOP_HEADERS) Makefile
+	@rm -rf $(@D)/parts && mkdir -p $(@D)/parts
+	cd $(@D)/parts && $(CC) $(ALL_CFLAGS) $(DESKTOP_FLAGS) -I$(CURDIR) -c $(addprefix $(CURDIR)/,$< $(POLICY))
+	mv $(@D)/parts/compare.o $(@D)
+	rm -f $@ && ar rc $@ $(@D)/parts/*.o
 
 run-policy-reference: build/policy/evaluate
 	@$(SUITE) policy-reference 1200 $(PYTHON) tests/policy/reference.py $< 1000000 $(SEED)
+
+run-policy: build/miniproxy build/policy/evaluate build/policy/parts.a
+	@MINIPROXY_BIN=$(CURDIR)/build/miniproxy $(SUITE) policy 900 $(PYTHON) -m pytest -q -p no:cacheprovider tests/policy
+
+# What the audit of policies proves is what trying every request finds.
+SUITES += audit
+POLICIES ?= 10000
+build/audit/brute: tests/audit/brute.c $(DESKTOP) $(DESKTOP_HEADERS) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(SANITIZE) $(DESKTOP_FLAGS) tests/audit/brute.c $(filter-out %/main.c,$(DESKTOP)) -o $@
+
+run-audit: build/miniproxy build/audit/brute
+	@$(SUITE) audit 900 $(PYTHON) tests/audit/audit.py build/miniproxy build/audit/brute build/results/audit.tsv $(POLICIES)
 
 # The core in a simulated world, in several configurations, from many seeds.
 VARIANTS = $(filter-out common,$(patsubst tests/sim/variants/%.h,%,$(wildcard tests/sim/variants/*.h)))

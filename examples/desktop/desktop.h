@@ -28,10 +28,12 @@
 #endif
 
 /* Rounds of PBKDF2 for one password: at most, and if "miniproxy hash" is not told. The latter is what OWASP's Password
- * Storage Cheat Sheet asks for PBKDF2-HMAC-SHA256: 0.3 s of one core on a PC of 2020, once for each user and worker, for
- * logins are remembered. */
+ * Storage Cheat Sheet asks for PBKDF2-HMAC-SHA256: 0.3 s of one core, once for each user and worker, for logins are
+ * remembered. */
 #define USERS_ROUNDS_MAX 10000000
+#ifndef USERS_ROUNDS_DEFAULT
 #define USERS_ROUNDS_DEFAULT 600000
+#endif
 
 enum {
     WORKERS_MAX = 64,

@@ -399,9 +399,10 @@ static void put_name(struct blob *b, const struct words *w, const struct text *t
 {
     uint16_t cut[NAME_MAX_OCTETS + 2];
     unsigned count = cut_text(w, t, known, cut), more = known - base;
-    put(b, (more < 15 ? more : 15) << 4 | (count < 15 ? count : 15), 1);
+    unsigned follow = count + (more >= 15);
+    put(b, (more < 15 ? more : 15) << 4 | (follow < 15 ? follow : 15), 1);
+    if (follow >= 15) put(b, follow, 1);
     if (more >= 15) put(b, more - 15, 1);
-    if (count >= 15) put(b, count - 15, 1);
     for (unsigned i = 0; i < count; i++) {
         unsigned class = class_before(w, t, cut[i]);
         put(b, w->code[class][find_word(w, class, key_of(t, cut[i], cut[i + 1]))], 1);
@@ -413,7 +414,8 @@ static void put_block(struct blob *b, const struct words *w, const struct text *
     unsigned own = t->common + 1u, base = own;
     for (size_t i = 1; i < count; i++)
         if (t[i].common < base) base = t[i].common;
-    for (unsigned i = 0; i < own; i++) put(b, t->octets[i] | (i + 1 == own ? 0x80u : 0), 1);
+    put(b, own, 1);
+    for (unsigned i = 0; i < own; i++) put(b, t->octets[i], 1);
     put(b, base, 1);
     for (size_t i = 0; i < count; i++) put_name(b, w, t + i, i > 0 ? t[i].common : own, base);
 }
@@ -431,6 +433,7 @@ static bool put_blocks(struct blob *b, const struct words *w, const struct texts
         set(b, index + 3 * i, b->len - index, 3);
         put_block(b, w, t->list + i * BLOCK_NAMES, left < BLOCK_NAMES ? left : BLOCK_NAMES);
     }
+    put(b, 0x80, 1);
     if (blocks > UINT16_MAX || b->len - index > 0xffffff) *problem = "too many host names for one exact set: use hashed";
     return *problem == NULL;
 }
@@ -560,6 +563,7 @@ static bool try_seed(struct blob *b, struct filter *f, const struct texts *t, ui
         set(b, 20, seed, 4);
         set(b, 24, f->range, 4);
         for (uint32_t i = 0; i < f->slots; i++) put(b, f->values[i], 3);
+        put(b, 0, 1); /* one octet that means nothing */
         finish(b);
     }
     free_filter(f);

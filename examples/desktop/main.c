@@ -182,10 +182,6 @@ static void reload(void)
         say(program.options.policy_file != NULL ? "the old policy stays in force" : "the old users stay in force");
         return;
     }
-    if (tables->compiled != NULL)
-        say("reloaded: %u users, %u rules", tables->policy.user_count, tables->policy.rule_count);
-    else
-        say("reloaded: %u users", tables->policy.user_count);
     for (unsigned i = 0; i < workers; i++) {
         struct tables *missed;
         tables_hold(tables);
@@ -195,6 +191,10 @@ static void reload(void)
     tables_release(program.tables);
     program.tables = tables;
     interrupt_all();
+    if (tables->compiled != NULL)
+        say("reloaded: %u users, %u rules", tables->policy.user_count, tables->policy.rule_count);
+    else
+        say("reloaded: %u users", tables->policy.user_count);
 }
 
 static void ask_for_counters(void)

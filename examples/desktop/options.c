@@ -368,7 +368,8 @@ static void print_help(void)
            "Usage: miniproxy [OPTION]...\n"
            "       miniproxy hash [--rounds N] [NAME]\n"
            "                             ask for a password, print a line for --users. N rounds of PBKDF2\n"
-           "                             (default " NUMBER(USERS_ROUNDS_DEFAULT) "), 0: one SHA-256, for long random passwords\n"
+           "                             (default " NUMBER(USERS_ROUNDS_DEFAULT) "), 0: one SHA-256,\n"
+           "                             enough for long random passwords\n"
            "       miniproxy policy COMMAND  check, compile, explain, lint, diff: see miniproxy policy help\n");
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) print_option(&options[i]);
     printf("\nTimeouts, in seconds\n");

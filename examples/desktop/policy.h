@@ -105,7 +105,8 @@ struct request_text {
     const char *type; /* Content-Type of the response; "": none, "-": no content; NULL: explain for all that matter */
     const char *time; /* "mon 14:30"; "-": the clock is not set; NULL: explain for all that matter */
 };
-/* False: a line on `out` says what was expected. *allowed: the final verdict. */
+/* False: a line on `out` says what was expected. *allowed: the verdict, in every case that what is not given leaves open;
+ * of the addresses of a name only public ones count then. */
 bool policy_explain(const struct compiled *c, const struct request_text *request, FILE *out, bool *allowed);
 
 /* ---- Blobs of host names */

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RULES_MAX = 400 /* compared each with each */, NAMES_MAX = 5000, ROUNDS_MIN = 10000, SHOWN_MAX = 5 };
+enum { RULES_MAX = 1000 /* compared each with each */, NAMES_MAX = 5000, ROUNDS_MIN = 10000, SHOWN_MAX = 5 };
 enum severity { NOTE, WARNING, ERROR, SEVERITIES };
 
 /* One rule of the text: first..last of the tables. */
@@ -340,15 +340,64 @@ static bool is_closing(const struct lint *l, unsigned group)
            r->clients == NULL && r->to == NULL && r->hosts == NULL && r->also == NULL && r->port[1] == 0;
 }
 
+/* Has a rule before a group allowed something that the group matches? */
+static bool is_late(struct lint *l, unsigned group, unsigned *before)
+{
+    for (unsigned i = l->groups[group].first; i <= l->groups[group].last; i++)
+        for (unsigned k = 0; k < l->groups[group].first; k++) {
+            *before = k;
+            if (rule_of(l, k)->verdict == MINIPROXY_ALLOW &&
+                find_before(l, space_matches(l->space, 0, i), space_matches(l->space, 0, k), k, -1, NULL) == FOUND)
+                return true;
+        }
+    return false;
+}
+
+/* A deny-list that a rule before it makes exceptions from: perhaps so that nobody noticed. */
+static void check_late_names(struct lint *l, unsigned group)
+{
+    struct phrase p = {.len = 0};
+    struct witness w;
+    if (allows(l, group) || rule_of(l, l->groups[group].first)->hosts == NULL) return;
+    for (unsigned k = 0; k < l->groups[group].first; k++) {
+        const struct miniproxy_rule *r = rule_of(l, k);
+        if (r->verdict == MINIPROXY_DENY || r->hosts != NULL) continue;
+        if (find_before(l, space_matches(l->space, 0, l->groups[group].first), space_matches(l->space, 0, k), k, -1,
+                        &w) != FOUND)
+            continue;
+        phrase_rule_text(&p, l->c, (int)k);
+        FIND_RULE(l, NOTE, group,
+                  "%s before it has allowed some requests to these hosts. If they are to be denied to all, "
+                  "move this rule up.",
+                  p.text);
+        show_text(l, group);
+        show_example(l, &w);
+        return;
+    }
+}
+
 /* True: said. */
 static bool check_useless(struct lint *l, unsigned group)
 {
     struct takers takers = {.count = 0};
     struct phrase p = {.len = 0};
     const char *s;
+    unsigned before;
     if (is_closing(l, group) || changes_something(l, group, &takers)) return false;
     phrase_takers(&p, l, &takers);
     s = takers.count > 1 ? "" : "s";
+    if (!allows(l, group) && is_late(l, group, &before)) {
+        p.len = 0;
+        phrase_rule(&p, l->c, (int)before);
+        FIND_RULE(
+            l, WARNING, group,
+            "changes nothing: %s before it has allowed such requests, and what is left would be denied anyway. If it "
+            "is meant to deny them, move it up.",
+            p.text);
+        show_text(l, group);
+        tell(l->out, "    see | ", 6, "%s", l->c->origins[before].text);
+        return true;
+    }
     if (!allows(l, group) && takers.count == 0)
         FIND_RULE(l, NOTE, group, "%s", "changes nothing: no rule behind it allows what it denies.");
     else if (!allows(l, group))
@@ -734,6 +783,17 @@ static bool make_groups(struct lint *l)
     return true;
 }
 
+/* What compares each rule with many others. */
+static void check_among_others(struct lint *l, unsigned group)
+{
+    check_denied_names(l, group);
+    if (!check_useless(l, group)) {
+        check_allowed_names(l, group);
+        check_late_names(l, group);
+    }
+    check_unseen(l, group);
+}
+
 static void check_rules(struct lint *l)
 {
     for (unsigned g = 0; g < l->group_count; g++) {
@@ -742,15 +802,14 @@ static void check_rules(struct lint *l)
         check_only_empty(l, g);
         check_open(l, g);
         check_tunnels(l, g);
-        check_denied_names(l, g);
-        if (l->group_count > RULES_MAX || !check_useless(l, g)) check_allowed_names(l, g);
         check_names(l, g);
         check_rebinding(l, g);
         check_spoofable(l, g);
-        check_unseen(l, g);
+        if (l->group_count <= RULES_MAX) check_among_others(l, g);
     }
     if (l->group_count > RULES_MAX)
-        FIND(l, NOTE, NULL, "more than %d rules: which of them change nothing was not looked at.", RULES_MAX);
+        FIND(l, NOTE, NULL, "more than %d rules: which of them change nothing, or can be got round, was not looked at.",
+             RULES_MAX);
 }
 
 unsigned policy_lint(const struct compiled *c, FILE *out)

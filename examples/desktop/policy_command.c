@@ -35,6 +35,42 @@ static const char usage[] =
     "\n"
     "Exit status: 0 fine, or allowed; 1 something found, denied, or different; 2 wrong usage, or an error in a file\n";
 
+static const char language[] =
+    "\n"
+    "A policy is a text file. The first rule that matches a request decides; if none does, it is denied.\n"
+    "One statement a line; # begins a comment; a line that ends with a comma or \\ goes on in the next.\n"
+    "\n"
+    "  include \"FILE\"              another file, beside this one\n"
+    "\n"
+    "Sets: a name (lower-case letter, then letters, digits, - or _), and values or other sets of the same kind\n"
+    "  net     office  = 192.168.10.0/24, fd00:10::/64, 10.0.0.7\n"
+    "                               built in: any, private, loopback, special (all special-purpose addresses)\n"
+    "  hosts   work    = www.example, .office.example, \"printer\", file \"ads.hosts\"\n"
+    "                               .NAME is that name and all below; names without a dot stand in quotes\n"
+    "                               file: a hosts file, AdBlock rules ||name^ or one name a line. Behind it may\n"
+    "                               stand: with subdomains; exact, or hashed [checked against \"FILE\"]\n"
+    "  ports   web     = 80, 443, 8000-8099\n"
+    "  methods reading = GET, HEAD  or POST, PUT, DELETE, OPTIONS, TRACE, CONNECT, other\n"
+    "  paths   setup   = \"/admin\", \"/settings\"       beginnings of path and query, of http:// only\n"
+    "  types   video   = video/*, text/html           Content-Type of the response, of http:// only\n"
+    "  agents  old     = \"MSIE \", \"curl/\"            parts of User-Agent, in any case\n"
+    "  times   hours   = mon-fri 08:00-18:00, daily 22:00-06:00      local time; over midnight into the next day\n"
+    "\n"
+    "Users: the right-hand side is what \"miniproxy hash NAME\" prints behind the name\n"
+    "  user    anna    = pbkdf2:ROUNDS:SALT:DIGEST, or sha256:SALT:DIGEST, or clear \"PASSWORD\"\n"
+    "  group   staff   = anna, ben\n"
+    "\n"
+    "Rules: allow or deny, then clauses in any order, all of which must match; values in place of sets if you like\n"
+    "  from NETS     the client        hosts HOSTS      the name asked for     agents AGENTS    User-Agent\n"
+    "  users USERS   who logged in     ports PORTS      its port               types TYPES      of the response\n"
+    "  to NETS       the address that  methods METHODS  of the request         times TIMES      now\n"
+    "                it resolves to    paths PATHS      of the request         literals         target is an IP address\n"
+    "  from NETS or users USERS: one of the two is enough. users any: everybody who logged in.\n"
+    "\n"
+    "  allow opens special-purpose addresses (loopback, private, ...) only if `to` names a network that lies inside\n"
+    "  them: `to any` and `to 0.0.0.0/0` do not. CONNECT without `ports` goes to port 443 only; `ports any` opens all.\n"
+    "  While the time is unknown, deny with times matches, allow does not.\n";
+
 enum { REPEATED_MAX = 8 };
 
 /* The words of a command, and its options. */
@@ -321,6 +357,7 @@ int policy_command(int argc, char **argv)
         if (strcmp(argv[0], commands[i].word) == 0) return commands[i].run(argc - 1, argv + 1);
     if (argc > 0 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "help") == 0)) {
         fputs(usage, stdout);
+        fputs(language, stdout);
         return STATUS_FINE;
     }
     return wrong_usage("check, compile, explain, lint or diff", argc > 0 ? argv[0] : NULL);

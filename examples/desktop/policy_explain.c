@@ -43,7 +43,7 @@ struct explanation {
 
 static bool expected(struct explanation *e, const char *what, const char *found)
 {
-    fprintf(e->out, "expected %s, found \"%s\"\n", what, found);
+    tell(e->out, "", 2, "expected %s, found \"%s\"", what, found);
     return false;
 }
 
@@ -317,7 +317,7 @@ static void phrase_open_conditions(struct phrase *p, const struct explanation *e
     }
     if (e->open_type && r->also != NULL && r->also->types != NULL) {
         phrase_add(p, "%sthe response is ", p->len > begin ? " and " : "");
-        phrase_texts(p, e->c, r->also->types);
+        phrase_types(p, e->c, r->also->types);
         if (r->verdict == MINIPROXY_ALLOW) phrase_add(p, " or has no content");
     }
     if (e->open_time && r->also != NULL && r->also->times != NULL) {
@@ -473,27 +473,39 @@ static void phrase_address_atom(struct phrase *p, const struct explanation *e, u
     phrase_add(p, ", such as %s", text);
 }
 
-/* "mon-fri 08:00-18:00": the minutes of an atom, in one range a day where days are alike. */
+static void phrase_day(struct phrase *p, const bool minutes[1440])
+{
+    bool any = false;
+    for (unsigned from = 0, to; from < 1440; from = to + 1) {
+        for (to = from; to < 1440 && minutes[to]; to++) {
+        }
+        if (to == from) continue;
+        phrase_add(p, "%s %02u:%02u-%02u:%02u", any ? " and" : "", from / 60, from % 60, to / 60, to % 60);
+        any = true;
+    }
+}
+
+/* The minutes of an atom, days that are alike together: "mon-fri 08:00-18:00". */
 static void phrase_time_atom(struct phrase *p, const struct explanation *e, unsigned atom)
 {
-    static const char names[7][4] = {"mon", "tue", "wed", "thu", "fri", "sat", "sun"};
-    unsigned ranges = 0;
-    if (space_value(e->space, PROPERTY_TIME, atom)->number < 0) {
-        phrase_add(p, "not known, for the clock is not set");
-        return;
+    static const bool none[1440];
+    bool minutes[7][1440], any = false;
+    unsigned said = 0;
+    for (unsigned m = 0; m < WEEK; m++)
+        minutes[m / 1440][m % 1440] = space_atom_of(e->space, PROPERTY_TIME, &(struct value){.number = (int)m}) == atom;
+    for (unsigned day = 0; day < 7; day++) {
+        unsigned alike = 0;
+        for (unsigned other = day; other < 7; other++)
+            if (memcmp(minutes[day], minutes[other], sizeof none) == 0) alike |= 1u << other;
+        if ((said >> day & 1) != 0 || memcmp(minutes[day], none, sizeof none) == 0) continue;
+        said |= alike;
+        if (any) phrase_add(p, ", ");
+        phrase_days(p, alike);
+        phrase_day(p, minutes[day]);
+        any = true;
     }
-    for (int minute = 0, from = -1; minute <= WEEK; minute++) {
-        bool is_in = minute < WEEK && space_atom_of(e->space, PROPERTY_TIME, &(struct value){.number = minute}) == atom;
-        if (is_in && from < 0) from = minute;
-        if (is_in || from < 0) continue;
-        if (ranges++ < 4) {
-            phrase_add(p, "%s%s %02d:%02d to %s %02d:%02d", ranges > 1 ? ", " : "", names[from / 1440], from / 60 % 24,
-                       from % 60, names[minute / 1440 % 7], minute / 60 % 24, minute % 60);
-        }
-        from = -1;
-    }
-    if (ranges > 4) phrase_add(p, ", and %u more", ranges - 4);
-    if (ranges == 0) phrase_minute(p, space_value(e->space, PROPERTY_TIME, atom)->number);
+    if (space_atom_of(e->space, PROPERTY_TIME, &(struct value){.number = -1}) != atom) return;
+    phrase_add(p, "%snot known, for the clock is not set", any ? ", or " : "");
 }
 
 static void phrase_trial(struct phrase *p, const struct explanation *e, const struct trial *t, const bool matters[3])

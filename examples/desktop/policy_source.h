@@ -41,6 +41,7 @@ enum {
     INCLUDE_DEPTH_MAX = 16,
     NESTING_MAX = 64, /* sets within sets */
     ERRORS_MAX = 20,  /* shown of one policy */
+    NAME_BUCKETS = 1024,
     RULES_MAX = 32767 /* what an event can name */
 };
 
@@ -93,7 +94,7 @@ struct value {
 
 /* A set with a name. */
 struct named {
-    struct named *next;
+    struct named *next, *beside; /* in order; of those with the same hash */
     enum kind kind;
     const char *name;
     struct place place;
@@ -106,7 +107,7 @@ struct named {
 };
 
 struct person {
-    struct person *next;
+    struct person *next, *beside;
     const char *name;
     struct place place;
     const uint8_t *digest;
@@ -147,8 +148,8 @@ struct source {
     struct arena *arena;
     FILE *errors;
     unsigned error_count;
-    struct named *sets, **sets_end;
-    struct person *users, **users_end;
+    struct named *sets, **sets_end, *sets_by_hash[NAME_BUCKETS];
+    struct person *users, **users_end, *users_by_hash[NAME_BUCKETS];
     struct written_rule *rules, **rules_end;
     unsigned user_count, rule_count;
     unsigned nesting; /* of sets, while their names are looked up */
@@ -156,6 +157,8 @@ struct source {
 };
 
 /* ---- policy_text.c */
+
+void add_set(struct source *s, struct named *set);
 
 /* Say that something is wrong; "found" is said too unless it is NULL. */
 void complain(struct source *s, struct place place, const char *found, const char *format, ...)

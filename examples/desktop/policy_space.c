@@ -11,7 +11,7 @@
 /* More atoms would make boxes of megabytes; more boxes than NODES_MAX in one search are not looked at. */
 enum { CONDITIONS_MAX = 4096, ATOMS_MAX = 4096, AGENT_ATOMS_MAX = 256, WORDS_MAX = 20000, NODES_MAX = 100000 };
 
-static const char fresh[] = "unlisted-name";
+static const char fresh[] = "unlisted-name."; /* a label that no list has */
 
 struct block {
     struct block *next;
@@ -173,6 +173,7 @@ bool rule_covers(const struct miniproxy_rule *r, enum property property, const s
         return r->verdict == MINIPROXY_DENY || q->method != MINIPROXY_CONNECT || q->port == MINIPROXY_CONNECT_PORT;
     if (property == PROPERTY_TYPE && has_one && q->type == NULL) return r->verdict == MINIPROXY_ALLOW;
     answered.literal = answered.literal && property == PROPERTY_HOST;
+    if (property == PROPERTY_TIME) answered.method = MINIPROXY_GET; /* an ALLOW without ports looks at CONNECT's */
     return !has_one || core_matches(&c, &answered);
 }
 
@@ -444,7 +445,7 @@ static void add_name(struct space *s, const char *name)
     bool suffix = *name == '.';
     name += suffix;
     if (can_be_asked_for(name)) add_text(s, PROPERTY_HOST, name, suffix);
-    below = strlen(name) + sizeof fresh <= 253 ? join(s, "unlisted-name.", name) : join(s, "x.", name);
+    below = strlen(name) + strlen(fresh) <= 253 ? join(s, fresh, name) : join(s, "x.", name);
     if (below != NULL && can_be_asked_for(below)) add_text(s, PROPERTY_HOST, below, suffix ? 2 : 3);
 }
 
@@ -1097,7 +1098,8 @@ static void choose_atoms(const struct space *s, const uint64_t *box, unsigned d,
         if (!has_bit(s, box, d, bit)) continue;
         rank += first == PROPERTY_METHOD ? 10 * a : s->cuts[first].values[a].rank;
         if (second != PROPERTIES) rank += s->cuts[second].values[b].rank;
-        if (first == PROPERTY_METHOD && 1u << a != MINIPROXY_CONNECT && s->cuts[second].values[b].number == 443) rank += 2;
+        if (first == PROPERTY_METHOD && 1u << a != MINIPROXY_CONNECT && s->cuts[second].values[b].number == 443)
+            rank += 2;
         if (rank >= best) continue;
         best = rank;
         w->atom[first] = a;

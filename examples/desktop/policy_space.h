@@ -12,8 +12,8 @@
 
 #include "policy.h"
 
-#if !MINIPROXY_WITH_CONDITIONS || !MINIPROXY_WITH_AUTH
-#error "policies are audited with all conditions: MINIPROXY_WITH_CONDITIONS and MINIPROXY_WITH_AUTH must be 1"
+#if !MINIPROXY_WITH_CONDITIONS || !MINIPROXY_WITH_AUTH || !MINIPROXY_WITH_IPV6
+#error "policies are audited with all there is: MINIPROXY_WITH_CONDITIONS, _AUTH and _IPV6 must be 1"
 #endif
 
 /* Properties of a request. Two of them always come in pairs, so that a rule is one box: clients with users (either is

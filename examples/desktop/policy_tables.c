@@ -296,7 +296,10 @@ static bool gather_hosts(struct builder *b, const struct flat *flat, struct name
         }
         hashed |= v->u.file->hashed;
         add_all(b->arena, names, &v->u.file->names);
-        add_all(b->arena, good, &v->u.file->good);
+        for (size_t j = 0; j < v->u.file->good.count; j++) {
+            const char *name = v->u.file->good.list[j];
+            names_add(b->arena, good, name[0] == '.' ? name + 1 : name);
+        }
     }
     sort_texts(names);
     sort_texts(good);

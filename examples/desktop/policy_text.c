@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The policy language: files, lines, words and statements. README.md describes the language.
+ * The policy language: files, lines, words and statements. `miniproxy policy help` (policy_command.c) describes it.
  */
 #define _GNU_SOURCE
 #include "desktop.h"
@@ -338,18 +338,44 @@ static const char *text_of(struct source *s, const struct words *w, size_t from,
     return text;
 }
 
+static unsigned hash_of(const char *name)
+{
+    uint32_t hash = 2166136261u;
+    for (; *name != '\0'; name++) hash = (hash ^ (unsigned char)*name) * 16777619u;
+    return hash % NAME_BUCKETS;
+}
+
 static struct named *find_set(const struct source *s, enum kind kind, const char *name)
 {
-    struct named *set = s->sets;
-    while (set != NULL && (set->kind != kind || strcmp(set->name, name) != 0)) set = set->next;
+    struct named *set = s->sets_by_hash[hash_of(name)];
+    while (set != NULL && (set->kind != kind || strcmp(set->name, name) != 0)) set = set->beside;
     return set;
+}
+
+void add_set(struct source *s, struct named *set)
+{
+    struct named **first = &s->sets_by_hash[hash_of(set->name)];
+    set->beside = *first;
+    *first = set;
+    *s->sets_end = set;
+    s->sets_end = &set->next;
 }
 
 static struct person *find_user(const struct source *s, const char *name)
 {
-    struct person *user = s->users;
-    while (user != NULL && strcmp(user->name, name) != 0) user = user->next;
+    struct person *user = s->users_by_hash[hash_of(name)];
+    while (user != NULL && strcmp(user->name, name) != 0) user = user->beside;
     return user;
+}
+
+static void add_user(struct source *s, struct person *user)
+{
+    struct person **first = &s->users_by_hash[hash_of(user->name)];
+    user->number = s->user_count++;
+    user->beside = *first;
+    *first = user;
+    *s->users_end = user;
+    s->users_end = &user->next;
 }
 
 static const char *const reserved[] = {"any",   "or",     "from",    "to",       "users", "with",  "file",
@@ -393,8 +419,7 @@ static void set_statement(struct source *s, enum kind kind, struct words *w)
     w->at++;
     set = arena_take(s->arena, sizeof *set); /* even if its values are wrong: its name is known then */
     *set = (struct named){.kind = kind, .name = name->text, .place = name->place};
-    *s->sets_end = set;
-    s->sets_end = &set->next;
+    add_set(s, set);
     values = parse_values(s, kind, w);
     if (values != NULL && at_end(s, w, "a comma or the end of the line")) set->values = values;
 }
@@ -455,16 +480,14 @@ static void user_statement(struct source *s, struct words *w)
         complain(s, name->place, NULL, "expected at most %d users", USERS_MAX);
         return;
     }
-    *user = (struct person){.name = name->text, .place = name->place, .number = s->user_count};
+    *user = (struct person){.name = name->text, .place = name->place};
     w->at++;
     if (here(w)->type != TOKEN_EQUALS) {
         expected(s, w, "= after the name of the user");
         return;
     }
     w->at++;
-    *s->users_end = user;
-    s->users_end = &user->next;
-    s->user_count++;
+    add_user(s, user);
     if (take_secret(s, w, user)) at_end(s, w, "the end of the line");
 }
 
@@ -593,6 +616,8 @@ static void statement(struct source *s, const struct file *f, struct words *w)
         include_statement(s, f, w);
     } else if (take(w, "user")) {
         user_statement(s, w);
+    } else if (take(w, "users")) {
+        set_statement(s, KIND_GROUP, w);
     } else {
         for (unsigned kind = 0; kind < KIND_COUNT; kind++) {
             if (!take(w, kind_words[kind])) continue;
@@ -670,6 +695,12 @@ static const char *const hints[KIND_COUNT] = {
 static void unknown_name(struct source *s, enum kind kind, const struct value *v)
 {
     const char *meant = set_meant(s, kind, v->name);
+    for (unsigned other = 0; other < KIND_COUNT; other++) {
+        if (find_set(s, (enum kind)other, v->name) == NULL) continue;
+        complain(s, v->place, NULL, "expected %s, found \"%s\", which is a set of `%s`", hints[kind], v->name,
+                 kind_words[other]);
+        return;
+    }
     complain(s, v->place, NULL, "expected %s, found \"%s\"%s%s%s", hints[kind], v->name,
              meant != NULL ? " (did you mean \"" : "", meant != NULL ? meant : "", meant != NULL ? "\"?)" : "");
 }

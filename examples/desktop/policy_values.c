@@ -495,8 +495,7 @@ static void add_builtin(struct source *s, const char *name, const struct minipro
     *set = (struct named){.kind = KIND_NET, .name = name, .place = {"(built in)", 0, 0}, .builtin = true};
     for (unsigned i = 0; i < nets->v4_count; i++) add_net(s, set, nets->v4[i].ip, nets->v4[i].bits, 4);
     for (unsigned i = 0; i < nets->v6_count; i++) add_net(s, set, nets->v6[i].ip, nets->v6[i].bits, 6);
-    *s->sets_end = set;
-    s->sets_end = &set->next;
+    add_set(s, set);
 }
 
 void add_builtin_sets(struct source *s)

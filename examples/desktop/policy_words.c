@@ -65,11 +65,17 @@ void phrase_rule_text(struct phrase *p, const struct compiled *c, int rule)
                    c->origins[rule].text);
 }
 
+/* A set written within a rule has its text for a name. */
+static bool is_set_name(const char *name)
+{
+    return *name >= 'a' && *name <= 'z' && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") == strlen(name);
+}
+
 /* Its name, and a bracket to be closed. False: it has none. */
 static bool begin_named(struct phrase *p, const struct compiled *c, const void *set)
 {
     for (size_t i = 0; i < c->set_count; i++)
-        if (c->sets[i].set == set && c->sets[i].name != NULL) {
+        if (c->sets[i].set == set && c->sets[i].name != NULL && is_set_name(c->sets[i].name)) {
             phrase_add(p, "%s (", c->sets[i].name);
             return true;
         }
@@ -126,17 +132,25 @@ void phrase_texts(struct phrase *p, const struct compiled *c, const struct minip
 {
     bool named = begin_named(p, c, texts);
     for (size_t i = 0; i < texts->count && next_member(p, i, texts->count); i++)
-        phrase_add(p, "%s%s", texts->list[i],
-                   *texts->list[i] != '/' && texts->list[i][strlen(texts->list[i]) - (*texts->list[i] != 0)] == '/'
-                       ? "*"
-                       : "");
+        phrase_add(p, "\"%s\"", texts->list[i]);
     if (texts->count == 0) phrase_add(p, "nothing");
+    if (named) phrase_add(p, ")");
+}
+
+void phrase_types(struct phrase *p, const struct compiled *c, const struct miniproxy_texts *types)
+{
+    bool named = begin_named(p, c, types);
+    for (size_t i = 0; i < types->count && next_member(p, i, types->count); i++) {
+        size_t len = strlen(types->list[i]);
+        phrase_add(p, "%s%s", types->list[i], len > 0 && types->list[i][len - 1] == '/' ? "*" : "");
+    }
+    if (types->count == 0) phrase_add(p, "nothing");
     if (named) phrase_add(p, ")");
 }
 
 static const char day_names[7][4] = {"mon", "tue", "wed", "thu", "fri", "sat", "sun"};
 
-static void phrase_days(struct phrase *p, unsigned days)
+void phrase_days(struct phrase *p, unsigned days)
 {
     bool any = false;
     if (days == 0x7f) {
@@ -335,7 +349,7 @@ static bool misses_conditions(struct phrase *p, const struct compiled *c, const 
 {
     if (!rule_covers(r, PROPERTY_AGENT, q)) {
         phrase_add(p,
-                   q->agent == NULL ? "the request has no User-Agent, so nothing of " : "User-Agent has nothing of ");
+                   q->agent == NULL ? "the request has no User-Agent, and so none with " : "User-Agent has none of ");
         phrase_texts(p, c, r->also->agents);
     } else if (!rule_covers(r, PROPERTY_TIME, q)) {
         phrase_add(p, "the time is not ");
@@ -345,7 +359,7 @@ static bool misses_conditions(struct phrase *p, const struct compiled *c, const 
         phrase_add(p, "a tunnel has no Content-Type that the proxy could see");
     } else if (q->type != NULL && !rule_covers(r, PROPERTY_TYPE, q)) {
         phrase_add(p, *q->type == '\0' ? "the response has no Content-Type, so none of " : "the response is not ");
-        phrase_texts(p, c, r->also->types);
+        phrase_types(p, c, r->also->types);
     } else {
         return false;
     }

@@ -27,10 +27,13 @@ void phrase_rule_text(struct phrase *p, const struct compiled *c, int rule);
 void phrase_nets(struct phrase *p, const struct compiled *c, const struct miniproxy_nets *nets);
 void phrase_hosts(struct phrase *p, const struct compiled *c, const struct miniproxy_hosts *hosts);
 void phrase_texts(struct phrase *p, const struct compiled *c, const struct miniproxy_texts *texts);
+void phrase_types(struct phrase *p, const struct compiled *c, const struct miniproxy_texts *types);
 void phrase_times(struct phrase *p, const struct compiled *c, const struct miniproxy_times *times);
 void phrase_users(struct phrase *p, const struct compiled *c, unsigned users);
 void phrase_ports(struct phrase *p, const struct compiled *c, const struct miniproxy_rule *r);
 void phrase_methods(struct phrase *p, unsigned methods);
+
+void phrase_days(struct phrase *p, unsigned days); /* "mon-fri", a bit each, Monday first */
 
 const char *method_name(unsigned method);
 void phrase_minute(struct phrase *p, int minute_of_week); /* "mon 14:30", "-" */

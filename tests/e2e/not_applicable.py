@@ -14,6 +14,7 @@ TINY = ("lm3s-",)           # with 64 KB of RAM
 ONE_ADDRESS = "lwIP's resolver tells one address of a family, however many a name has"
 ONE_ANSWER = "lwIP's resolver does not tell why a name has no address, and does not remember it"
 SMALL_HEADS = "with 64 KB of RAM heads end at about 1 KB; test_limits.py has that limit"
+SLOW = "an emulated processor is given passwords of few rounds; how logins queue is tested with the core and on the PC"
 
 NOT_APPLICABLE = {
     "test_connections.py::test_workers": (HOST, "a process has one stack, and one instance on it"),
@@ -22,9 +23,17 @@ NOT_APPLICABLE = {
     "test_destinations.py::test_refusing_addresses_are_passed_over": (HOST, ONE_ADDRESS),
     "test_destinations.py::test_missing_names_are_remembered_briefly": (HOST, ONE_ANSWER),
     "test_refusals.py::test_failing_name_server": (HOST, ONE_ANSWER),
+    "test_policy.py::test_hits[3]": (HOST, "a process has one stack, and one instance on it"),
     # ---- Firmware
+    "test_policy.py::*": (BOARD, "an image has no file system to read policies from"),
+    "test_swap.py::*": (BOARD, "an image has no file system to read policies from"),
     "test_login.py::test_credentials_are_nowhere_to_be_read": (
         BOARD, "the command line of the firmware is that of the emulator, which cannot blot it out"),
+    "test_login.py::test_rounds_if_nothing_is_said": (BOARD, SLOW),
+    "test_login.py::test_verified_logins_are_not_computed_again": (BOARD, SLOW),
+    "test_login.py::test_others_are_served_while_logins_are_computed": (BOARD, SLOW),
+    "test_login.py::test_users_change_while_logins_are_computed": (BOARD, SLOW),
+    "test_login.py::test_guesses_that_come_together": (BOARD, SLOW),
     "test_parsing.py::test_unknown_fields_pass_both_ways": (TINY, SMALL_HEADS),
     "test_parsing.py::test_large_heads_pass_whole[*": (TINY, SMALL_HEADS),
     "test_parsing.py::test_every_head_size_around_the_limit": (TINY, SMALL_HEADS),

@@ -220,6 +220,8 @@ void on_begin(void *app, const struct miniproxy_event *e)
     REQUIRE(PROPERTY_EVENTS, e->session == cl->session, "request %u: begin in another session", ex->id);
     trace("begin of request %u", ex->id);
     cl->begins++;
+    /* Each may become a failed one long before its event, or be broken off. */
+    if (MINIPROXY_WITH_PBKDF2 && ex->login != LOGIN_NONE) world.login_failures[cl->addr.ip[3]]++;
     if (ex->kind != EXCHANGE_MALFORMED) {
         REQUIRE(PROPERTY_EVENTS,
                 same_text(e->method, e->method_len, ex->method, 1000) &&
@@ -252,13 +254,6 @@ static void check_result(const struct exchange *ex, const struct miniproxy_event
                 e->user);
 }
 
-/* A login that is broken off while it is computed counts as a failed one. */
-static bool may_break_login_off(const struct miniproxy_event *e)
-{
-    return e->cause == MINIPROXY_CAUSE_LOGIN_QUEUE || e->cause == MINIPROXY_CAUSE_CLIENT_GONE ||
-           e->cause == MINIPROXY_CAUSE_TOTAL_TIMEOUT;
-}
-
 static void count_event(struct client *cl, const struct miniproxy_event *e)
 {
     cl->event_up += e->bytes_up;
@@ -269,8 +264,7 @@ static void count_event(struct client *cl, const struct miniproxy_event *e)
     world.counted_status[e->status / 100]++;
     world.counted_cause[e->cause]++;
     reached(e->cause);
-    if (e->cause == MINIPROXY_CAUSE_LOGIN_FAILED || (MINIPROXY_WITH_PBKDF2 && may_break_login_off(e)))
-        world.login_failures[cl->addr.ip[3]]++;
+    if (e->cause == MINIPROXY_CAUSE_LOGIN_FAILED && !MINIPROXY_WITH_PBKDF2) world.login_failures[cl->addr.ip[3]]++;
 }
 
 void on_event(void *app, const struct miniproxy_event *e)

@@ -32,7 +32,7 @@ static void make_mood(void)
     m->host_trouble_one_in = one_in(3) ? 0 : between(2, 6);
     m->client_trouble_one_in = one_in(3) ? 0 : between(2, 8);
     m->answer_trouble_one_in = one_in(3) ? 0 : between(2, 8);
-    if (MINIPROXY_WITH_PBKDF2) m->slice_ms = one_in(3) ? 0 : one_in(3) ? between(1000, 20000) : between(1, 100);
+    if (MINIPROXY_WITH_PBKDF2) m->slice_ms = one_in(3) ? 0 : one_in(3) ? between(1000, 5000) : between(1, 100);
     m->small = m->amounts == 0 || m->capacity_max <= 100 || m->again_one_in == 2;
 }
 
@@ -389,6 +389,7 @@ static void make_exchange(struct client *cl)
                           : EXCHANGE_FORWARD;
     ex->method = ex->kind == EXCHANGE_CONNECT ? "CONNECT" : ex->kind == EXCHANGE_UPGRADE ? "GET" : methods[below(11)];
     ex->login = (uint8_t)(one_in(3) ? LOGIN_GOOD : one_in(6) ? between(LOGIN_WRONG, LOGIN_JUNK) : LOGIN_NONE);
+    if (world.mood.slice_ms >= 1000 && ex->login == LOGIN_NONE) ex->login = LOGIN_WRONG; /* a long queue */
     if (ex->kind == EXCHANGE_MALFORMED) {
         ex->method = "GET"; /* whatever it says: not HEAD */
         if (one_in(6)) put_oversized(ex);
@@ -460,6 +461,7 @@ void make_plan(void)
     make_timeouts();
     world.base_ms = one_in(3) ? UINT32_MAX - below(60000) : (uint32_t)random_next();
     world.policy = policies[one_in(2) ? 0 : below(policy_count)];
+    if (world.mood.slice_ms >= 1000) world.policy = policies[1 + below(2)]; /* with users */
     world.machine_count = (uint16_t)between(2, MACHINES_MAX);
     for (unsigned i = 0; i < world.machine_count; i++) make_machine(&world.machines[i], i);
     world.host_count = (uint16_t)between(2, HOSTS_MAX);

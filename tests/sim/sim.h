@@ -369,7 +369,7 @@ struct mood {
     uint32_t fail_at_call; /* 0: never */
     int fail_with;
     uint32_t resources_one_in; /* of accept, resolve, connect */
-    uint32_t slice_ms;         /* what a slice of PBKDF2 takes */
+    uint32_t slice_ms;         /* what a slice of PBKDF2 takes while nothing else happens */
     bool edge_wakes, clears_rd, relays, broken_hint, reset_drops, small;
     uint32_t host_trouble_one_in, client_trouble_one_in, answer_trouble_one_in;
 };
@@ -476,7 +476,7 @@ unsigned method_bit(const char *method);
 void on_begin(void *app, const struct miniproxy_event *e);
 void on_event(void *app, const struct miniproxy_event *e);
 #if MINIPROXY_WITH_PBKDF2
-enum { KIOSK_ROUNDS = 3 * MINIPROXY_PBKDF2_SLICE + 2 };
+enum { KIOSK_ROUNDS = 8 * MINIPROXY_PBKDF2_SLICE + 2 };
 extern const struct miniproxy_pbkdf2_functions sim_pbkdf2;
 void sim_sha256(uint8_t digest[MINIPROXY_DIGEST_LEN], const void *data, size_t len);
 void sim_entry(uint8_t entry[], const char *password, uint32_t rounds); /* salt and digest */

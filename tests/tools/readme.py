@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: MIT
 """README.md tells no lies that a build can find: its C examples compile and link, its make targets exist, its defaults
-are those of miniproxy.h, its options are those of the command."""
+are those of miniproxy.h, its options are those of the command, and the command answers as shown.
+
+    readme.py [--update]    --update puts in what the command answers today
+"""
 import glob
 import os
 import re
+import shutil
 import sys
+import tempfile
 
 from targets import ROOT, Results, find_clang, run
 
@@ -49,8 +54,9 @@ def check_defaults(results, text):
 
 def check_commands(results, text):
     makefile = read("Makefile")
+    prose = re.sub(r"^```console\n.*?^```", "", text, flags=re.S | re.M)
     makefile += "".join(read(name) for name in re.findall(r"^include (\S+)", makefile, re.M))
-    for target in sorted(set(re.findall(r"\bmake ([a-z][\w-]*)", text))):
+    for target in sorted(set(re.findall(r"\bmake ([a-z][\w-]*)", prose))):
         results.check(re.search(rf"^{target}:", makefile, re.M) is not None, f"make {target} exists")
     help_text = run(["build/miniproxy", "--help"]).stdout + run(["build/miniproxy", "policy", "help"]).stdout
     for option in sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))):
@@ -59,9 +65,54 @@ def check_commands(results, text):
         results.check(os.path.exists(os.path.join(ROOT, path)), f"{path} exists")
 
 
+def console(text, ask):
+    """Every ```console block with each answer replaced by ask(all commands so far, this one)."""
+    def block(match):
+        out, commands = [], []
+        for line in match.group(1).splitlines():
+            if not line.startswith("$ "):
+                continue
+            commands.append(line[2:])
+            out += [line, *ask(commands).splitlines()]
+        return "```console\n" + "\n".join(out) + "\n```\n"
+    return re.sub(r"^```console\n(.*?)^```\n", block, text, flags=re.S | re.M)
+
+
+def answer(commands):
+    """What the last of these commands prints, in a copy of examples/policy."""
+    with tempfile.TemporaryDirectory() as directory:
+        place = os.path.join(directory, "policy")
+        shutil.copytree(os.path.join(ROOT, "examples", "policy"), place)
+        for command in commands:
+            done = run(["sh", "-c", f"PATH={ROOT}/build:$PATH; cd {place}; {command}"])
+        return done.stdout + done.stderr
+
+
+def check_policies(results, text):
+    for n, policy in enumerate(re.findall(r"^```policy\n(.*?)^```", text, re.S | re.M), 1):
+        with tempfile.TemporaryDirectory() as directory:
+            place = os.path.join(directory, "policy")
+            shutil.copytree(os.path.join(ROOT, "examples", "policy"), place)
+            with open(os.path.join(place, "readme.policy"), "w", encoding="utf-8") as f:
+                f.write(policy)
+            done = run(["build/miniproxy", "policy", "check", os.path.join(place, "readme.policy")])
+        results.check(done.returncode == 0, f"policy {n} is one", "-", done.stderr)
+
+
+def check_answers(results, text):
+    shown = console(text, answer)
+    results.check(text.count("```console") >= 2, "there are examples of commands")
+    results.check(shown == text, "commands answer as README shows", "-", "readme.py --update shows what they answer")
+    if shown != text and "--update" in sys.argv:
+        with open(os.path.join(ROOT, "README.md"), "w", encoding="utf-8") as f:
+            f.write(shown)
+
+
 def main():
     results = Results("readme")
     text = read("README.md")
+    check_policies(results, text)
+    check_answers(results, text)
     check_examples(results, text)
     check_defaults(results, text)
     check_commands(results, text)

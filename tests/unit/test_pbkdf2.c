@@ -12,9 +12,6 @@
 #define MINIPROXY_THROTTLE_FAILURES 5
 #include "../../miniproxy.c"
 #define wipe wipe_of_sha256 /* two files, one unit here */
-#define load load_of_sha256
-#define store store_of_sha256
-#define initial initial_of_sha256
 #include "../../port/miniproxy_sha256.c"
 #undef wipe
 #include "unit.h"
@@ -170,8 +167,8 @@ static int mem_refused(void *port, struct miniproxy_conn *c, const struct minipr
     return MINIPROXY_EREFUSED;
 }
 
-static const struct miniproxy_port port = {mem_accept, mem_never, mem_refused, mem_recv,
-                                           mem_send,   mem_finish, mem_close,  NULL};
+static const struct miniproxy_port port = {mem_accept, mem_never,  mem_refused, mem_recv,
+                                           mem_send,   mem_finish, mem_close,   NULL};
 
 static void on_event(void *app, const struct miniproxy_event *e)
 {
@@ -185,8 +182,12 @@ static const uint8_t secret[MINIPROXY_SECRET_LEN] = "random, made at each start 
 
 static struct miniproxy_config usual(void)
 {
-    return (struct miniproxy_config){.port = &port, .policy = &policy, .event = on_event, .pbkdf2 = &counted,
-                                     .secret = secret, .sha256 = miniproxy_sha256};
+    return (struct miniproxy_config){.port = &port,
+                                     .policy = &policy,
+                                     .event = on_event,
+                                     .pbkdf2 = &counted,
+                                     .secret = secret,
+                                     .sha256 = miniproxy_sha256};
 }
 
 static void start_with(struct miniproxy_config config)
@@ -305,8 +306,8 @@ static void right_passwords(const void *data)
 
 static void failures_cost_the_same(const void *data)
 {
-    static const char *const wrong[] = {"anna:x", "bert:x", "carl:x", "dora:x", "quick:x",
-                                        "clear:x", "nobody:x", "dora:anna's secret", ":x", "dora:"};
+    static const char *const wrong[] = {
+        "anna:x", "bert:x", "carl:x", "dora:x", "quick:x", "clear:x", "nobody:x", "dora:anna's secret", ":x", "dora:"};
     (void)data;
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         start();
@@ -401,7 +402,7 @@ static void a_new_password_counts_at_once(const void *data)
     same[MINIPROXY_SALT_LEN]--;
     assert_int_equal(cost(0, "anna:anna's secret", 200), 0);
     second.user_count = 0;
-    assert_int_equal(status_as(0, "anna:anna's secret"), 407);  /* nobody is known, somebody might be allowed */
+    assert_int_equal(status_as(0, "anna:anna's secret"), 407); /* nobody is known, somebody might be allowed */
 }
 
 /* Guesses that come together get no more tries than those that come one by one. */

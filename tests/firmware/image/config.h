@@ -28,6 +28,7 @@ _Noreturn void cpu_panic(const char *why);
 #define MINIPROXY_CLIENT_BUCKETS 1
 #define MINIPROXY_FIELDS_MAX 64
 #define MINIPROXY_THROTTLE_CLIENTS 8
+#define MINIPROXY_LOGIN_CACHE 4
 
 #if IMAGE_SMALL
 #define MINIPROXY_SESSIONS 4
@@ -65,6 +66,10 @@ _Noreturn void cpu_panic(const char *why);
 #define IMAGE_LARGE __attribute__((section(".psram")))
 
 #endif
+
+/* The emulator does a round in some 0.1 ms. */
+#define MINIPROXY_PBKDF2_SLICE 64
+#define USERS_ROUNDS_DEFAULT 1000
 
 /* no policy language, and so none of what only it can say */
 #define MINIPROXY_WITH_CONDITIONS 0
