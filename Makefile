@@ -76,9 +76,14 @@ SUITE = sh tests/tools/suite.sh
 UNIT = $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*.c))
 SUITES += $(UNIT:%=unit_%)
 
+# most include miniproxy.c
+UNIT_ALSO_partition = miniproxy.c examples/desktop/hostset.c
+UNIT_FLAGS_partition = -DMINIPROXY_WITH_HOST_BLOBS=1
+build/unit/partition: examples/desktop/hostset.c examples/desktop/policy.h
+
 build/unit/%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(CORE) Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Wno-unused-function $(SANITIZE) $< -o $@ -lcmocka
+	$(CC) $(ALL_CFLAGS) -Wno-unused-function $(SANITIZE) $(UNIT_FLAGS_$*) $< $(UNIT_ALSO_$*) -o $@ -lcmocka
 
 $(UNIT:%=run-unit_%): run-unit_%: build/unit/%
 	@$(SUITE) unit_$* 600 $<

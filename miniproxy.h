@@ -401,10 +401,10 @@ struct miniproxy_nets {
  * ".example.com" that name and everything below it. An IP literal matches no name. A few stand in a list, of which
  * every one is looked at; thousands in a blob that `miniproxy policy compile` makes. A set can have both.
  *
- * A blob may lie in a flash partition of its own (`--blob`), to be replaced without the program. Lookups in a damaged one
- * stay within blob_len, but what they find means nothing; so keep two partitions and a policy for each, write the blob
- * that is not in use (miniproxy_policy_in_use) and call miniproxy_set_policy, which takes it only if it is whole. With one
- * partition, set a policy without it first, and wait until the old one is not in use. */
+ * A blob may lie in a flash partition of its own (`--blob`), to be replaced without the program. Lookups in a damaged
+ * one stay within blob_len, but what they find means nothing; so keep two partitions and a policy for each, write the
+ * blob that is not in use (miniproxy_policy_in_use) and call miniproxy_set_policy, which takes it only if it is whole.
+ * With one partition, set a policy without it first, and wait until the old one is not in use. */
 struct miniproxy_hosts {
     const char *const *names;
     const uint8_t *blob;

@@ -451,8 +451,7 @@ static void write_policy(const struct writer *w, bool hits)
 bool policy_write_c(const struct compiled *c, const char *name, bool hits, const struct blob_elsewhere *elsewhere,
                     size_t elsewhere_count, FILE *out)
 {
-    struct writer w = {
-        .c = c, .name = name, .out = out, .elsewhere = elsewhere, .elsewhere_count = elsewhere_count};
+    struct writer w = {.c = c, .name = name, .out = out, .elsewhere = elsewhere, .elsewhere_count = elsewhere_count};
     bool ok;
     find_sets(&w);
     if (!w.failed) {

@@ -29,8 +29,8 @@
 #define MINIPROXY_LWIP_RAW_LINGER_S 20
 #define MINIPROXY_LWIP_SOCKETS_LINGER_S 20
 
-/* What the policy asks for (firmware.mk): a compiled policy that needs more does not build, and says what. Large sets of
- * host names lie in flash alone. */
+/* What the policy asks for (firmware.mk): a compiled policy that needs more does not build, and says what. Large sets
+ * of host names lie in flash alone. */
 #define MINIPROXY_WITH_HOST_BLOBS 1
 
 /* A bug stops the device, and the watchdog starts it again. The texts take some KB of flash. */

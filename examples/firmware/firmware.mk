@@ -23,7 +23,7 @@ FIRMWARE_IMAGES = lm3s6965-raw lm3s6965-sockets mps2_an385-raw mps2_an385-socket
 FIRMWARE_TIGHT_IMAGES = lm3s6965-raw-4 lm3s6965-raw-8 lm3s6965-raw-16
 # with console commands that make it fail
 FIRMWARE_TEST_IMAGES = lm3s6965-raw-test mps2_an385-raw-test
-# with a policy of the tests
+# with a policy of the tests, twice: its list of names is in a flash partition, and there are two of these
 FIRMWARE_WIRE_IMAGES = lm3s6965-raw-wire
 FIRMWARE_BENCH_IMAGES = lm3s6965-raw-bench mps2_an385-raw-bench
 
@@ -62,7 +62,7 @@ $(foreach n,4 8 16,$(eval FIRMWARE_STACK_$n = 1216))
 # ---- Policy
 #
 # A program of this machine, build/miniproxy, turns the text into tables that go to flash, and the compiler says which
-# options of config.h they need. Another product names a text of its own here. Without this makefile the step is
+# options of config.h they need. FIRMWARE_POLICY= names another text. Without this makefile the step is
 #
 #   miniproxy policy compile site.policy --name policy --hits -o site_policy.c
 #
@@ -74,10 +74,22 @@ FIRMWARE_POLICY_wire = tests/firmware/wire.policy
 FIRMWARE_POLICIES = $(sort $(FIRMWARE_POLICY) $(foreach n,4 8 16 wire,$(FIRMWARE_POLICY_$n)))
 FIRMWARE_TABLES = $(patsubst %.policy,$(FIRMWARE_OUT)/%_policy.c,$(notdir $1))
 
+# A list of names that is updated without the program stays out of the tables: --blob SET=FILE. The linker is told where
+# it is, the compiler how much room there is, and FILE is what goes there.
+FIRMWARE_OWN_wire = tests/firmware/update.c $(FIRMWARE_OUT)/wire_b_policy.c
+FIRMWARE_CFLAGS_wire = -DPOLICY_ADS_ROOM=0x1000 -DPOLICY_B_ADS_ROOM=0x1000
+FIRMWARE_LDFLAGS_wire = -Wl,--defsym=policy_ads_blob=0x3e000,--defsym=policy_b_ads_blob=0x3f000 \
+    -Wl,--wrap=miniproxy_init,--wrap=board_uart_get
+FIRMWARE_BLOBS_wire = --blob ads=$(FIRMWARE_OUT)/wire_ads.bin
+
+$(FIRMWARE_OUT)/wire_b_policy.c: build/miniproxy tests/firmware/wire.policy $(wildcard examples/policy/*)
+	@mkdir -p $(@D)
+	@build/miniproxy policy compile tests/firmware/wire.policy --name policy_b --hits $(FIRMWARE_BLOBS_wire) -o $@
+
 define FIRMWARE_COMPILE_POLICY
 $(call FIRMWARE_TABLES,$1): build/miniproxy $1 $$(wildcard $(dir $1)*)
 	@mkdir -p $$(@D)
-	@build/miniproxy policy compile $1 --name policy --hits -o $$@
+	@build/miniproxy policy compile $1 --name policy --hits $$(FIRMWARE_BLOBS_$(notdir $(basename $1))) -o $$@
 endef
 $(foreach p,$(FIRMWARE_POLICIES),$(eval $(call FIRMWARE_COMPILE_POLICY,$p)))
 

@@ -9,10 +9,10 @@
 
 #include "random.h"
 
-/* The secret is as good as random.h says: what a board without a random source begins with can be guessed. All that hangs
- * on it are the digests of verified logins in RAM. Who can read these and knows the secret can try passwords against one
- * SHA-256 a guess rather than the rounds of the policy; from the network there is nothing to gain. A product that has a
- * hardware generator mixes it in, and this gets better with it. */
+/* The secret is as good as random.h says: what a board without a random source begins with can be guessed. All that
+ * hangs on it are the digests of verified logins in RAM. Who can read these and knows the secret can try passwords
+ * against one SHA-256 a guess rather than the rounds of the policy; from the network there is nothing to gain. A
+ * product that has a hardware generator mixes it in, and this gets better with it. */
 void policy_logins(struct miniproxy_config *config)
 {
     static uint8_t secret[MINIPROXY_SECRET_LEN];

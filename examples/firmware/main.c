@@ -28,11 +28,8 @@ static uint32_t least(uint32_t a, uint32_t b)
 __attribute__((noinline)) static void start(void)
 {
     static char name[NET_NAME_LEN];
-    struct miniproxy_config config = {.port = &miniproxy_lwip_raw_port,
-                                      .port_data = &port,
-                                      .policy = &policy,
-                                      .name = name,
-                                      .event = log_event};
+    struct miniproxy_config config = {
+        .port = &miniproxy_lwip_raw_port, .port_data = &port, .policy = &policy, .name = name, .event = log_event};
     const struct miniproxy_addr everywhere = {.port = PORT};
     lwip_init();
     net_start();

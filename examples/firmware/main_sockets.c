@@ -31,11 +31,8 @@ static void network_up(void *done)
 __attribute__((noinline)) static void start(void)
 {
     static char name[NET_NAME_LEN];
-    struct miniproxy_config config = {.port = &miniproxy_lwip_sockets_port,
-                                      .port_data = &port,
-                                      .policy = &policy,
-                                      .name = name,
-                                      .event = log_event};
+    struct miniproxy_config config = {
+        .port = &miniproxy_lwip_sockets_port, .port_data = &port, .policy = &policy, .name = name, .event = log_event};
     const struct miniproxy_addr everywhere = {.port = PORT};
     sys_sem_t done;
     sys_sem_new(&done, 0);

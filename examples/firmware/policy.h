@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Who may reach what: this product's answer. It is written in examples/policy/site.policy; firmware.mk makes tables of it
- * with `miniproxy policy compile`, in build/firmware/site_policy.c.
+ * Who may reach what: this product's answer. It is written in examples/policy/site.policy; firmware.mk makes tables of
+ * it with `miniproxy policy compile`, in build/firmware/site_policy.c.
  */
 #ifndef POLICY_H
 #define POLICY_H

@@ -37,9 +37,11 @@ def free_port():
 class Board:
     """One run of an image. `lines` is its console, `port` the proxy's port on this machine's loopback."""
 
-    def __init__(self, name, semihosting=False, command_line=None, cable=False, more_ports=(), network="10.0.2"):
+    def __init__(self, name, semihosting=False, command_line=None, cable=False, more_ports=(), network="10.0.2",
+                 flash=(), debugger=False):
         """more_ports: further ports of the board; `ports` has theirs on this machine. network: the first octets of its
-        network, in which `host` is this machine."""
+        network, in which `host` is this machine. flash: (file, address) of what else is in flash at start.
+        debugger: for write_flash."""
         self.name, self.port, self.lines = name, free_port(), []
         self.ports = {inside: free_port() for inside in more_ports}
         self.host = network + ".2"
@@ -49,6 +51,11 @@ class Board:
         command = [QEMU, "-M", machine, "-display", "none", "-monitor", "none", "-serial", "stdio", "-kernel",
                    image_path(name), "-nic", f"{nic},id=net0,hostfwd=tcp:127.0.0.1:{self.port}-:3128" +
                    "".join(f",hostfwd=tcp:127.0.0.1:{outside}-:{inside}" for inside, outside in self.ports.items())]
+        for file, address in flash:
+            command += ["-device", f"loader,file={file},addr={address:#x},force-raw=on"]
+        self.debugger = free_port() if debugger else None
+        if debugger:
+            command += ["-gdb", f"tcp:127.0.0.1:{self.debugger}"]
         if semihosting:
             command += ["-semihosting-config", "enable=on,target=native"]
         if command_line:
@@ -111,6 +118,31 @@ class Board:
                 raise Late(f"{self.name}: the counters stay at {counters}")
             time.sleep(0.2)
         return counters
+
+    def write_flash(self, address, data):
+        """As a driver of the flash would, while the program runs: by the emulator's debugger."""
+        def ask(text):
+            s.sendall(b"$" + text + b"#%02x" % (sum(text) & 255))
+            while (answer := packet()).startswith(b"T"):
+                pass  # that it has stopped
+            return answer
+
+        def packet():
+            while (mark := s.recv(1)) != b"$":
+                assert mark, "the debugger has hung up"
+            answer = b""
+            while not answer.endswith(b"#"):
+                answer += s.recv(1)
+            s.recv(2)
+            s.sendall(b"+")
+            return answer[:-1]
+
+        with socket.create_connection(("127.0.0.1", self.debugger), PATIENCE) as s:
+            for at in range(0, len(data), 512):
+                part = data[at:at + 512]
+                answer = ask(b"M%x,%x:" % (address + at, len(part)) + part.hex().encode())
+                assert answer == b"OK", answer
+            assert ask(b"D") == b"OK"  # and go on
 
     def set_cable(self, plugged):
         """Of boards that ask their PHY."""

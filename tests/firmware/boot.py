@@ -285,7 +285,8 @@ def test_hits(board, o):
         if board.lines[after].startswith("hits are not"):
             return None
         board.line("^hits end", after=after)
-        return {int(m[1]): int(m[2]) for t in board.lines[after:] if (m := re.match(r"hits rule=(-?\d+) count=(\d+)$", t))}
+        return {int(m[1]): int(m[2]) for text in board.lines[after:]
+                if (m := re.match(r"hits rule=(-?\d+) count=(\d+)$", text))}
 
     before = hits()
     if "-raw-" in board.name:
@@ -439,8 +440,8 @@ def test_leaves_nothing(board, _):
 
 
 TESTS = (test_starts, test_get, test_keep_alive, test_pipelining, test_post, test_tunnel, test_login, test_policy,
-         test_slow_password, test_hits, test_refused, test_names, test_download, test_full, test_parallel, test_stalled, test_aborts,
-         test_leaves_nothing)
+         test_slow_password, test_hits, test_refused, test_names, test_download, test_full, test_parallel, test_stalled,
+         test_aborts, test_leaves_nothing)
 
 
 # ---- Images that are told to fail

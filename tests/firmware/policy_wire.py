@@ -7,7 +7,8 @@ Writes build/results/policy-wire.tsv.
 
 A client of the board is 10.0.2.2 for it, the emulator's address; so it is for the POSIX program, by an address of `lo`.
 Origins at 10.0.2.2 and at public addresses are reached by both, names come from one scripted server. The board has no
-clock; for the POSIX program it is 3 o'clock at night.
+clock; for the POSIX program it is 3 o'clock at night. Last, the list of names in the board's flash is replaced while it
+runs.
 """
 import base64
 import collections
@@ -31,6 +32,7 @@ import world  # noqa: E402
 from board import Board, ROOT  # noqa: E402
 
 PATIENCE = 30.0
+FLASH_A, FLASH_B, ROOM = 0x3E000, 0x3F000, 0x1000  # firmware.mk has them, too
 SITE, WIRE = "examples/policy/site.policy", "tests/firmware/wire.policy"
 ORIGIN_PORTS = (80, 443, 8000, 8099, 8100)
 PORTS = (80, 443, 8000, 8099, 8100, 25, 22, 7999, 3128)
@@ -38,8 +40,8 @@ ZONE = {
     # blocked names, and names near them
     "ads.example": [world.PUBLIC], "x.ads.example": [world.PUBLIC], "notads.example": [world.PUBLIC],
     "ads.example.org": [world.PUBLIC], "a.b.tracker.example": [world.PUBLIC], "shop.example": [world.PUBLIC],
-    "metrics.shop.example": [world.PUBLIC], "weather.example": [world.PUBLIC], "push.ads.weather.example": [world.PUBLIC],
-    "ads.weather.example": [world.PUBLIC], "telemetry.vendor.example": [world.PUBLIC], "example": [world.PUBLIC],
+    "metrics.shop.example": [world.PUBLIC], "weather.example": [world.PUBLIC],
+    "push.ads.weather.example": [world.PUBLIC], "ads.weather.example": [world.PUBLIC], "telemetry.vendor.example": [world.PUBLIC], "example": [world.PUBLIC],
     # work and updates
     "office.example": [world.PUBLIC], "a.office.example": [world.PUBLIC_OTHER], "xoffice.example": [world.PUBLIC],
     "office.example.net": [world.PUBLIC], "wiki.office.example": ["10.0.2.2"], "plc.office.example": ["10.0.2.40"],
@@ -170,7 +172,7 @@ def response_of(sock, method):
 
 
 class Program:
-    """send() connects from an address that is the client's for this program; line() is the logged outcome of number n."""
+    """connect() comes from the client's address for this program; line() is what was logged of request number n."""
 
     def exchange(self, request, number):
         method = request.split(b" ", 1)[0]
@@ -196,8 +198,8 @@ class OnBoard(Program):
 
     def line(self, number):
         while self.at < len(self.board.lines):
-            m = re.match(r"\d+\.\d{3} (\S+):\d+ (\S+) .* (\d+) (\S+) (\S+) rule=(-?\d+) to=(\S+) ", self.board.lines[self.at])
-            if m:
+            if m := re.match(r"\d+\.\d{3} (\S+):\d+ (\S+) .* (\d+) (\S+) (\S+) rule=(-?\d+) to=(\S+) ",
+                             self.board.lines[self.at]):
                 assert m[1] == self.board.host, m[0]
                 self.found.append((int(m[3]), m[4], m[5], int(m[6]), m[7], m[2]))
             self.at += 1
@@ -217,9 +219,10 @@ class OnPosix(Program):
         self.address, self.client, self.found, self.part = (board_address, 3128), client, [], ""
         path = os.path.join(directory, "log")
         hour = time.gmtime().tm_hour
-        command = [os.path.join(ROOT, "build/miniproxy"), "--listen", f"{board_address}:3128", "--policy", policy, "--log",
-                   path, "--log-format", "json"]
-        self.process = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ, TZ=f"XXX{(hour - 3 + 12) % 24 - 12:+d}"))
+        command = [os.path.join(ROOT, "build/miniproxy"), "--listen", f"{board_address}:3128", "--policy", policy,
+                   "--log", path, "--log-format", "json"]
+        night = f"XXX{(hour - 3 + 12) % 24 - 12:+d}"
+        self.process = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ, TZ=night))
         deadline = time.monotonic() + PATIENCE
         while True:
             with socket.socket() as sock:
@@ -277,11 +280,11 @@ def compare(listed, on_board, on_posix):
     return different
 
 
-def check_world(results, image, policy, for_posix, network, count):
+def check_world(results, image, policy, for_posix, network, count, flash=()):
     """One image, one policy, one network that the clients are in."""
     title = f"{policy}, clients in {network}.0/24"
     listed, on_board, on_posix = requests(title, f"{network}.15", count), [], []
-    with tempfile.TemporaryDirectory() as directory, Board(image, network=network) as board:
+    with tempfile.TemporaryDirectory() as directory, Board(image, network=network, flash=flash) as board:
         posix = OnPosix(for_posix, f"{network}.15", f"{network}.2", directory)
         try:
             board.ready()
@@ -300,16 +303,76 @@ def check_world(results, image, policy, for_posix, network, count):
             posix.stop()
     different = compare(listed, on_board, on_posix)
     done = [o for o in on_board if isinstance(o, Outcome)]
-    rules = collections.Counter(o.rule for o in done)
+    rules, statuses = (collections.Counter(getattr(o, what) for o in done) for what in ("rule", "status"))
     print(f"{title}: {len(listed)} requests in {time.monotonic() - began:.1f} s, {different} differ; by rule "
-          f"{dict(sorted(rules.items()))}; by status {dict(sorted(collections.Counter(o.status for o in done).items()))}")
+          f"{dict(sorted(rules.items()))}; by status {dict(sorted(statuses.items()))}")
     results.check(different == 0 and len(listed) >= count, f"{title}: board and POSIX program answer and log the same")
     results.check(hits == dict(rules), f"{title}: the board's hits are those of its log")
     results.check({(o.status, o.cause, o.rule) for o in six} == {(400, "bad_target", -1)},
                   f"{title}: the board, which has no IPv6, takes no IPv6 literal")
     if hits != dict(rules):
         print(f"hits {hits}")
-    return rules, {o.status for o in done}
+    return rules, set(statuses)
+
+
+# ---- A list of names is replaced in flash
+
+def blob_path():
+    return os.path.join(ROOT, os.environ.get("FIRMWARE_OUT", "build/firmware"), "wire_ads.bin")
+
+
+def blob_of(directory, names):
+    """The list `ads` of the image's policy with other names."""
+    with open(os.path.join(ROOT, WIRE), encoding="utf-8") as f:
+        text = re.sub(r'file "[^"]*ads.hosts"', 'file "new.hosts"', f.read())
+    text = text.replace("../../examples/policy/", os.path.join(ROOT, "examples/policy/"))
+    for name, content in (("new.policy", text), ("new.hosts", "".join(f"0.0.0.0 {n}\n" for n in names))):
+        with open(os.path.join(directory, name), "w", encoding="utf-8") as f:
+            f.write(content)
+    subprocess.run([os.path.join(ROOT, "build/miniproxy"), "policy", "compile", os.path.join(directory, "new.policy"),
+                    "--blob", "ads=" + os.path.join(directory, "new.bin"), "-o", "/dev/null"], check=True)
+    with open(os.path.join(directory, "new.bin"), "rb") as f:
+        return f.read()
+
+
+def rule_for(program, host):
+    """Rule 0 blocks the names of the list."""
+    number = len(program.found)
+    return program.exchange(request_of("ben:another-example", "GET", host, 80, "/", ""), number).rule
+
+
+def check_update(results):
+    """Partition B is empty at start. A damaged blob is not taken, a good one is, and then A's turn has come."""
+    def ask_for(letter):
+        after = len(board.lines)
+        board.type(letter)
+        return board.line(f"^POLICY {letter} (\\w+)$", PATIENCE, after)[1]
+
+    def blocked():
+        return [host for host in ("x.ads.example", "www.test", "plain.test") if rule_for(program, host) == 0]
+
+    with tempfile.TemporaryDirectory() as directory, Board("lm3s6965-raw-wire", flash=[(blob_path(), FLASH_A)],
+                                                           debugger=True) as board:
+        new = blob_of(directory, [f"n{i}.example" for i in range(200)] + ["www.test"])
+        newer = blob_of(directory, [f"m{i}.example" for i in range(50)] + ["plain.test"])
+        damaged = bytearray(new)
+        damaged[len(new) // 2] ^= 1
+        assert 28 < len(newer) < len(new) < ROOM
+        board.ready()
+        program = OnBoard(board)
+        results.check(blocked() == ["x.ads.example"], "update: the board begins with the list in its partition")
+        results.check(ask_for("b") == "refused", "update: a policy with an empty partition is refused")
+        board.write_flash(FLASH_B, damaged)
+        results.check(ask_for("b") == "refused" and blocked() == ["x.ads.example"],
+                      "update: a damaged list is refused, the old policy stays in force")
+        board.write_flash(FLASH_B, new)
+        results.check(ask_for("b") == "taken" and blocked() == ["www.test"], "update: a new list is taken")
+        board.write_flash(FLASH_A, newer)
+        results.check(ask_for("a") == "taken" and blocked() == ["plain.test"],
+                      "update: so is the next one, in the other partition")
+        text = board.console()
+        results.check(text.count("miniproxy ") == 1 and not re.search("PANIC|FAULT", text),
+                      "update: the board has not been restarted")
 
 
 class Results:
@@ -346,8 +409,9 @@ def main():
     # rule 10 is for hours that a board without a clock never knows
     results.check(set(rules) == set(range(-1, 10)), f"{SITE}: every rule but that for hours decided something")
     results.check({200, 403, 407, 429, 502} <= statuses, "requests were allowed, denied, asked for a login, throttled")
-    rules, _ = check_world(results, "lm3s6965-raw-wire", WIRE, WIRE, "10.0.2", 800)
-    results.check(set(rules) == {-1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 10}, f"{WIRE}: every rule but that for noon decided something")
+    rules, _ = check_world(results, "lm3s6965-raw-wire", WIRE, WIRE, "10.0.2", 800, [(blob_path(), FLASH_A)])
+    results.check(set(rules) == set(range(-1, 11)) - {9}, f"{WIRE}: every rule but that for noon decided something")
+    check_update(results)
     return 1 if results.failed else 0
 
 
