@@ -1472,10 +1472,10 @@ bool miniproxy_addr_is_special(const struct miniproxy_addr *a)
 /* ---- blobs of host names ----
  *
  * examples/desktop/hostset.c makes them; this is all that another one needs to know. Numbers are little-endian, offsets
- * count from the blob's begin. The text of a name is the name backwards, each octet with bit 5 set (which is lower case)
- * and then XOR 3; "example.com" has BLOB_END behind it, ".example.com", without its dot, BLOB_BELOW. So BLOB_BELOW comes
- * first in the order of texts, BLOB_END second, '.' third, and nothing stands between ".example.com" and a name below it
- * but what it covers. Names that others cover are left out.
+ * count from the blob's begin. The text of a name is the name backwards, each octet with bit 5 set (which is lower
+ * case) and then XOR 3; "example.com" has BLOB_END behind it, ".example.com", without its dot, BLOB_BELOW. So
+ * BLOB_BELOW comes first in the order of texts, BLOB_END second, '.' third, and nothing stands between ".example.com"
+ * and a name below it but what it covers. Names that others cover are left out.
  *
  *    0  "mph1"
  *    4  CRC-32 (zlib's) of all that follows
@@ -1484,8 +1484,9 @@ bool miniproxy_addr_is_special(const struct miniproxy_addr *a)
  *   16  BLOB_EXACT or BLOB_HASHED
  *   17, 18, 20, 24: 8, 16, 32, 32 bits that the formats use as said below, or 0
  *
- * BLOB_EXACT. Sorted texts in blocks, without BLOB_BELOW, or without BLOB_END if [27] says so. All but the beginning that it has in common with the text in front of it is
- * written in words, an octet each; which dictionary they are from depends on the octet in front of them.
+ * BLOB_EXACT. Sorted texts in blocks, without BLOB_BELOW, or without BLOB_END if [27] says so. All but the beginning
+ * that it has in common with the text in front of it is written in words, an octet each; which dictionary they are from
+ * depends on the octet in front of them.
  *
  *   28  for each octet of a text, 0..127, the dictionary (0, 1, …) used behind it; at the begin of a text that of '.'
  *  156  the dictionaries, each of [17] + 1 words: 16 bits a word, offset of its octets from [24]
@@ -1502,8 +1503,8 @@ bool miniproxy_addr_is_special(const struct miniproxy_addr *a)
  *       one octet with its top bit set
  *
  * BLOB_HASHED. A binary fuse filter (Graf and Lemire 2022) of the texts' hashes: four slots each, the XOR of which is
- * the text's fingerprint. The text of ".example.com" ends without BLOB_BELOW here. Another text has it by chance, with a probability of 2^-24. blob_hash and is_in_filter define
- * the hash and what is taken from it.
+ * the text's fingerprint. The text of ".example.com" ends without BLOB_BELOW here. Another text has it by chance, with
+ * a probability of 2^-24. blob_hash and is_in_filter define the hash and what is taken from it.
  *
  *  [17] log2 of the slots of a segment: at most 31
  *  [20] seed of the hash
@@ -1579,8 +1580,8 @@ OUTLINED static int match_words(const struct words *w, struct asked *name, const
     const unsigned char *host = name->host;
     const uint8_t *blob = w->blob;
     size_t left = asked_left(name, name->same), same = name->same;
-    unsigned octet = left < name->len ? (host[left] | 0x20u) ^ BLOB_SWAP : BLOB_DOT, wanted = octet;
-    for (; count > 0 && wanted == octet; count--) {
+    unsigned octet = left < name->len ? (host[left] | 0x20u) ^ BLOB_SWAP : BLOB_DOT, theirs = octet;
+    for (; count > 0 && theirs == octet; count--) {
         uint32_t at = BLOB_WORDS + 2 * (blob[BLOB_HEADER + (octet & 0x7f)] * w->each + *words++);
         const uint8_t *text;
         if (at >= w->texts) return 1;
@@ -1589,25 +1590,26 @@ OUTLINED static int match_words(const struct words *w, struct asked *name, const
         text = blob + at;
         do { /* ends at w->last at the latest */
             octet = ASKED_OCTET(host, left);
-            wanted = *text & 0x7fu;
-            if (wanted != octet) break;
+            theirs = *text & 0x7fu;
+            if (theirs != octet) break;
             same++;
             if (left > 0) left--;
         } while (*text++ < 0x80);
     }
-    if (wanted == octet) {
-        wanted = blob[BLOB_LAST_8] != 0 ? BLOB_END : BLOB_BELOW;
+    if (theirs == octet) {
+        theirs = blob[BLOB_LAST_8] != 0 ? BLOB_END : BLOB_BELOW;
         octet = ASKED_OCTET(host, left);
     }
     name->same = same;
-    return wanted == BLOB_BELOW && octet <= BLOB_DOT ? 0 : (int)wanted - (int)octet;
+    return theirs == BLOB_BELOW && octet <= BLOB_DOT ? 0 : (int)theirs - (int)octet;
 }
 
 /* Is the name one of a block's? name->same says what it has in common with the block's text, which is not greater. */
 OUTLINED static bool is_in_block(const struct words *w, struct asked *name, const uint8_t *p, const uint8_t *end)
 {
     size_t base, more = 0, follow;
-    unsigned least = 0, head; /* heads from `least` on have more in common with the one before than that with the name */
+    unsigned least = 0,
+             head; /* heads from `least` on have more in common with the one before than that with the name */
     if (end - p < *p + 2) return false;
     p += 1 + *p;
     base = *p++;
@@ -1875,10 +1877,10 @@ static bool types_match(const struct miniproxy_texts *types, const char *type, s
     return false;
 }
 
-static bool times_match(const struct miniproxy_times *times, const struct miniproxy_rule *r, int minute_of_week)
+static bool times_match(const struct miniproxy_times *times, const struct miniproxy_rule *r, int week_minute)
 {
-    unsigned day = (unsigned)minute_of_week / 1440, minute = (unsigned)minute_of_week % 1440;
-    if (minute_of_week < 0) return r->verdict == MINIPROXY_DENY;
+    unsigned day = (unsigned)week_minute / 1440, minute = (unsigned)week_minute % 1440;
+    if (week_minute < 0) return r->verdict == MINIPROXY_DENY;
     for (unsigned i = 0; i < times->count; i++) {
         const struct miniproxy_time *t = times->list + i;
         bool today = (t->days >> day & 1u) != 0, yesterday = (t->days >> (day + 6) % 7 & 1u) != 0;

@@ -163,4 +163,5 @@ static void pbkdf2_end(struct miniproxy_pbkdf2 *state, uint8_t digest[32])
     for (unsigned i = 0; i < 8; i++) store(digest + 4 * i, state->sum[i]);
 }
 
-const struct miniproxy_pbkdf2_functions miniproxy_sha256_pbkdf2 = {pbkdf2_begin, pbkdf2_go_on, pbkdf2_end};
+const struct miniproxy_pbkdf2_functions miniproxy_sha256_pbkdf2 = {
+    .begin = pbkdf2_begin, .go_on = pbkdf2_go_on, .end = pbkdf2_end};
