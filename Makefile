@@ -217,8 +217,8 @@ run-hostile: build/miniproxy build/miniproxy-small
 run-damage: build/asan/miniproxy
 	@$(SUITE) damage $$(($(SECONDS) + 120)) $(PYTHON) tests/tools/damage.py $(SECONDS) $(SEED)
 
-run-fuzz: $(CORE) $(wildcard tests/fuzz/*)
-	@$(SUITE) fuzz $$(($(SECONDS) + 120)) sh tests/tools/fuzz.sh $(SECONDS)
+run-fuzz: $(CORE) $(wildcard tests/fuzz/*.[ch])
+	@$(SUITE) fuzz $$((2 * $(SECONDS) + 180)) sh tests/tools/fuzz.sh $(SECONDS)
 
 # The core for every target and compiler, configurations that must and must not build, its size.
 TOOLS = cross configs size readme

@@ -2083,10 +2083,11 @@ static bool read_credentials(struct credentials *c, unsigned char *value, size_t
     if (len <= MINIPROXY_CREDENTIALS_MAX && p == name + len) colon = memchr(name, ':', len);
     if (colon == NULL) p = name;
     wipe(p, (size_t)(end - p));
+    if (colon == NULL) return false;
     c->name = name;
     c->password = colon + 1;
     c->end = p;
-    return colon != NULL;
+    return true;
 }
 
 static void wipe_credentials(struct credentials *c)
