@@ -42,7 +42,7 @@ _Noreturn void cpu_panic(const char *why);
 #endif
 #define MINIPROXY_RESERVED 1
 
-#define IMAGE_WORKER_STACK 3072
+#define IMAGE_WORKER_STACK 2560
 #define IMAGE_HEAP 6656
 #define IMAGE_COMMAND_LINE 1024
 #define IMAGE_LARGE
