@@ -514,9 +514,10 @@ struct miniproxy_policy {
 #endif
 };
 
-/* Is every table as this file says, blobs with their checksums included? The first rule (or user, from rule_count on)
- * that is not, -1: all are. Takes about 12 instructions a byte of a blob. miniproxy_init and miniproxy_set_policy ask
- * it. */
+/* Are the networks, blobs and types of the rules as this file says, the blobs' checksums included? The first rule whose
+ * are not (0 too if more than MINIPROXY_TYPE_RULES have types), -1: all are. Takes about 12 instructions a byte of a
+ * blob. miniproxy_init and miniproxy_set_policy ask it. Neither policy nor its arrays may be NULL where their count is
+ * not 0. */
 int miniproxy_check_policy(const struct miniproxy_policy *policy);
 
 /* What a decision depends on. */
