@@ -2309,7 +2309,7 @@ static void go_on_login(struct miniproxy *p)
     if (n > 0) p->config.pbkdf2->go_on(&l->state, n);
     l->done += n;
     if (l->done < goal) return;
-    p->config.pbkdf2->end(&l->state, digest);
+    p->config.pbkdf2->conclude(&l->state, digest);
     if (l->user != NULL && l->done == l->user->rounds &&
         equal_secrets(digest, l->user->digest + MINIPROXY_SALT_LEN, sizeof digest)) {
         remember(p, l->tag);

@@ -720,8 +720,8 @@ unsigned miniproxy_cause_status(enum miniproxy_cause cause);
 
 /* ==== 6  API ======================================================================================= */
 
-/* PBKDF2-HMAC-SHA256 (RFC 8018 section 5.2) in steps, for the first 32 octets: begin counts as the first round, end
- * leaves the state as it is. All three leave nothing of the password behind but in the state. port/miniproxy_sha256.h
+/* PBKDF2-HMAC-SHA256 (RFC 8018 section 5.2) in steps, for the first 32 octets: begin counts as the first round,
+ * conclude leaves the state as it is. All three leave nothing of the password behind but in the state. port/miniproxy_sha256.h
  * has them; a device may have its own. */
 struct miniproxy_pbkdf2 {
     uint32_t inner[8], outer[8], last[8], sum[8];
@@ -730,7 +730,7 @@ struct miniproxy_pbkdf2_functions {
     void (*begin)(struct miniproxy_pbkdf2 *state, const void *password, size_t len, const uint8_t *salt,
                   size_t salt_len);
     void (*go_on)(struct miniproxy_pbkdf2 *state, uint32_t rounds);
-    void (*end)(struct miniproxy_pbkdf2 *state, uint8_t digest[MINIPROXY_DIGEST_LEN]);
+    void (*conclude)(struct miniproxy_pbkdf2 *state, uint8_t digest[MINIPROXY_DIGEST_LEN]);
 };
 #define MINIPROXY_SECRET_LEN 32
 

@@ -164,4 +164,4 @@ static void pbkdf2_end(struct miniproxy_pbkdf2 *state, uint8_t digest[32])
 }
 
 const struct miniproxy_pbkdf2_functions miniproxy_sha256_pbkdf2 = {
-    .begin = pbkdf2_begin, .go_on = pbkdf2_go_on, .end = pbkdf2_end};
+    .begin = pbkdf2_begin, .go_on = pbkdf2_go_on, .conclude = pbkdf2_end};

@@ -68,7 +68,7 @@ static void hash_slowly(uint8_t entry[ENTRY_LEN], const char *password, uint32_t
     struct miniproxy_pbkdf2 state;
     f->begin(&state, password, strlen(password), entry, MINIPROXY_SALT_LEN);
     f->go_on(&state, rounds - 1);
-    f->end(&state, entry + MINIPROXY_SALT_LEN);
+    f->conclude(&state, entry + MINIPROXY_SALT_LEN);
     wipe(&state, sizeof state);
 }
 

@@ -56,6 +56,7 @@ int main(void)
         log_address(PORT);
         log_commands(&proxy);
         board_watchdog_feed();
+        if (wait_ms == 0) wait_ms = 1; /* threads take turns only where one waits: the network's, during a slow login */
         miniproxy_lwip_sockets_wait(&port, wait_ms < WAIT_MAX_MS ? wait_ms : WAIT_MAX_MS);
     }
 }

@@ -55,9 +55,9 @@ static void pbkdf2(uint8_t digest[32], const char *password, const char *salt, u
     for (uint32_t left = rounds - 1, n; left > 0; left -= n) {
         n = left < piece ? left : piece;
         f->go_on(&state, n);
-        f->end(&state, digest);
+        f->conclude(&state, digest);
     }
-    f->end(&state, digest);
+    f->conclude(&state, digest);
 }
 
 static void pbkdf2_examples(void)
@@ -86,7 +86,7 @@ static void pbkdf2_every_length(void)
     for (size_t len = 0; len < 200; len++) {
         miniproxy_sha256_pbkdf2.begin(&state, data, len, data + 100, len % 52);
         miniproxy_sha256_pbkdf2.go_on(&state, (uint32_t)(len % 5));
-        miniproxy_sha256_pbkdf2.end(&state, digests[len]);
+        miniproxy_sha256_pbkdf2.conclude(&state, digests[len]);
     }
     expect("PBKDF2, every length of password and salt", digests, sizeof digests,
            "abc672775167447f39dba6226dd6d50c960a35b227678005bbb843ca6cd11ea8");

@@ -40,7 +40,7 @@ static void counted_go_on(struct miniproxy_pbkdf2 *state, uint32_t n)
 
 static void counted_end(struct miniproxy_pbkdf2 *state, uint8_t digest[MINIPROXY_DIGEST_LEN])
 {
-    miniproxy_sha256_pbkdf2.end(state, digest);
+    miniproxy_sha256_pbkdf2.conclude(state, digest);
 }
 
 static const struct miniproxy_pbkdf2_functions counted = {counted_begin, counted_go_on, counted_end};
@@ -58,7 +58,7 @@ static void set_password(unsigned i, const char *password, uint32_t n)
     memset(entries[i], 's' + (int)i, MINIPROXY_SALT_LEN);
     miniproxy_sha256_pbkdf2.begin(&state, password, strlen(password), entries[i], MINIPROXY_SALT_LEN);
     miniproxy_sha256_pbkdf2.go_on(&state, n - 1);
-    miniproxy_sha256_pbkdf2.end(&state, entries[i] + MINIPROXY_SALT_LEN);
+    miniproxy_sha256_pbkdf2.conclude(&state, entries[i] + MINIPROXY_SALT_LEN);
     users[i].digest = entries[i];
     users[i].rounds = n;
 }
