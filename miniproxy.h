@@ -580,92 +580,75 @@ size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_
 
 /* Why a transaction ended as it did. X(NAME, status, error type, log token, text of the reply).
  * This is the one table that binds them (RFC 9209 section 2.3). Status 0 and type none: nothing is said to anybody. */
-#define MINIPROXY_CAUSES(X)                                                                                            \
-    X(NONE, 0, none, "-", "")                                                                                          \
-    /* the request */                                                                                                  \
-    X(REQUEST_LINE, 400, http_request_error, "bad_request_line", "The request line is malformed.")                     \
-    X(TARGET, 400, http_request_error, "bad_target", "The request target is malformed.")                               \
-    X(ORIGIN_FORM, 400, http_request_error, "not_a_proxy_request",                                                     \
-      "This is a proxy, not a web server: set it as the proxy of your client.")                                        \
-    X(HOST, 400, http_request_error, "bad_host", "Host is missing, repeated or malformed.")                            \
-    X(FIELD, 400, http_request_error, "bad_field", "A header field is malformed.")                                     \
-    X(LENGTH, 400, http_request_error, "bad_length", "The length of the body is malformed or stated twice.")           \
-    X(CODING, 400, http_request_error, "bad_coding", "The transfer coding leaves the end of the body in doubt.")       \
-    X(CHUNK, 400, http_request_error, "bad_chunk", "The chunked body is malformed.")                                   \
-    X(HEAD_CUT, 400, http_request_error, "head_cut", "The request ended within its head.")                             \
-    X(BODY_CUT, 400, http_request_error, "body_cut", "The request ended within its body.")                             \
-    X(TLS, 400, http_request_error, "tls_on_plain_port",                                                               \
-      "This port speaks plain HTTP, not TLS: use http:// in the proxy's address.")                                     \
-    X(LOGIN_MISSING, 407, http_request_error, "login_missing", "This proxy wants a user name and password.")           \
-    X(LOGIN_FAILED, 407, http_request_error, "login_failed", "User name or password is wrong.")                        \
-    X(LOGIN_THROTTLED, 429, http_request_error, "login_throttled",                                                     \
-      "Too many failed logins from your address. Wait, then try again.")                                               \
-    X(POLICY, 403, http_request_denied, "policy_denied", "This proxy's policy denies the request.")                    \
-    X(CONNECT_PORT, 403, http_request_denied, "connect_port_denied",                                                   \
-      "This proxy's policy denies tunnels to this port.")                                                              \
-    X(ADDRESS, 403, destination_ip_prohibited, "address_denied",                                                       \
-      "This proxy's policy denies the address of this host.")                                                          \
-    X(CONTENT_TYPE, 403, http_request_denied, "type_denied", "This proxy's policy denies this type of content.")       \
-    X(TRACE, 405, http_request_error, "trace_refused", "This proxy does not answer TRACE.")                            \
-    X(HEAD_TIMEOUT, 408, http_request_error, "head_timeout", "The request did not arrive in time. Try again.")         \
-    X(BODY_TIMEOUT, 408, http_request_error, "body_timeout", "The body did not arrive in time. Try again.")            \
-    X(BODY_SIZE, 413, http_request_error, "body_too_large", "The body is larger than this proxy passes on.")           \
-    X(LINE_SIZE, 414, http_request_error, "target_too_long", "The request target is too long for this proxy.")         \
-    X(EXPECTATION, 417, http_request_error, "bad_expectation", "The expectation of the request is unknown.")           \
-    X(HEAD_SIZE, 431, http_request_error, "head_too_large", "The header section is too large for this proxy.")         \
-    X(TRAILER_SIZE, 431, http_request_error, "trailer_too_large", "The trailer section is too large for this proxy.")  \
-    X(METHOD_SIZE, 501, proxy_internal_response, "method_too_long", "The method is too long for this proxy.")          \
-    X(UNKNOWN_CODING, 501, proxy_internal_response, "unknown_coding",                                                  \
-      "This proxy knows no transfer coding but chunked.")                                                              \
-    X(SCHEME, 501, proxy_internal_response, "scheme_unsupported",                                                      \
-      "This proxy does not forward this scheme. Use CONNECT.")                                                         \
-    X(VERSION, 505, proxy_internal_response, "version_unsupported", "This proxy speaks HTTP/1.1 and HTTP/1.0.")        \
-    /* the proxy itself */                                                                                             \
-    X(LOGIN_QUEUE, 503, proxy_internal_response, "login_queue", "Too many logins are being checked. Try again soon.")  \
-    X(INTERNAL, 500, proxy_internal_error, "internal_error", "The proxy failed. This is its own fault.")               \
-    X(SESSIONS_FULL, 503, connection_limit_reached, "sessions_full",                                                   \
-      "All connections of this proxy are in use. Try again soon.")                                                     \
-    X(CLIENT_LIMIT, 503, connection_limit_reached, "client_limit",                                                     \
-      "Your address has too many connections open. Close some, then try again.")                                       \
-    X(BUFFERS_FULL, 503, proxy_internal_response, "buffers_full",                                                      \
-      "The memory of this proxy is in use. Try again soon.")                                                           \
-    X(RESOURCES, 503, destination_unavailable, "no_resources",                                                         \
-      "The proxy has no free connection to the origin. Try again soon.")                                               \
-    X(LOOP, 502, proxy_loop_detected, "loop", "The request came back to this proxy or leads to it.")                   \
-    /* the way to the origin */                                                                                        \
-    X(DNS_NAME, 502, dns_error, "name_not_found", "The host name does not exist. Check it.")                           \
-    X(DNS_FAILED, 502, dns_error, "dns_failed", "The host name could not be resolved. Try again soon.")                \
-    X(DNS_TIMEOUT, 504, dns_timeout, "dns_timeout", "The resolver did not answer in time. Try again soon.")            \
-    X(REFUSED, 502, connection_refused, "connection_refused",                                                          \
-      "The origin refused the connection: nothing listens there.")                                                     \
-    X(UNREACHABLE, 502, destination_ip_unroutable, "unreachable", "There is no route to the origin.")                  \
-    X(CONNECT_RESET, 502, connection_terminated, "connect_failed", "The connection to the origin failed.")             \
-    X(CONNECT_TIMEOUT, 504, connection_timeout, "connect_timeout", "The origin did not accept a connection in time.")  \
-    /* the origin */                                                                                                   \
-    X(WRITE_TIMEOUT, 504, connection_write_timeout, "origin_write_timeout", "The origin stopped reading the request.") \
-    X(FIRST_BYTE_TIMEOUT, 504, http_response_timeout, "first_byte_timeout", "The origin did not answer in time.")      \
-    X(READ_TIMEOUT, 504, connection_read_timeout, "origin_read_timeout", "The origin stopped within its answer.")      \
-    X(RESPONSE_RESET, 502, connection_terminated, "origin_reset", "The origin broke the connection off.")              \
-    X(RESPONSE_EMPTY, 502, http_response_incomplete, "origin_empty", "The origin closed without an answer.")           \
-    X(RESPONSE_CUT, 502, http_response_incomplete, "origin_cut", "The origin closed within its answer.")               \
-    X(RESPONSE_INVALID, 502, http_protocol_error, "origin_invalid", "The origin's answer is not valid HTTP.")          \
-    X(RESPONSE_LENGTH, 502, http_protocol_error, "origin_length",                                                      \
-      "The origin's answer states its length in conflicting ways.")                                                    \
-    X(RESPONSE_CODING, 502, http_response_transfer_coding, "origin_coding",                                            \
-      "The origin's answer has an unknown or malformed transfer coding.")                                              \
-    X(RESPONSE_HEAD_SIZE, 502, http_response_header_section_size, "origin_head_too_large",                             \
-      "The origin's header section is too large for this proxy.")                                                      \
-    X(RESPONSE_TRAILER_SIZE, 502, http_response_trailer_section_size, "origin_trailer_too_large",                      \
-      "The origin's trailer section is too large for this proxy.")                                                     \
-    X(RESPONSE_INTERIM, 502, http_protocol_error, "origin_interim", "The origin sent too many interim responses.")     \
-    X(UPGRADE, 502, http_upgrade_failed, "origin_upgrade",                                                             \
-      "The origin switched to a protocol that was not asked for.")                                                     \
-    /* only in events */                                                                                               \
-    X(CLIENT_GONE, 0, none, "client_gone", "")                                                                         \
-    X(CLIENT_WRITE_TIMEOUT, 0, none, "client_write_timeout", "")                                                       \
-    X(TUNNEL_TIMEOUT, 0, none, "tunnel_timeout", "")                                                                   \
-    X(TOTAL_TIMEOUT, 504, http_response_timeout, "total_timeout", "The exchange took longer than this proxy allows.")  \
-    X(STOPPED, 0, none, "stopped", "")
+#define MINIPROXY_CAUSES(X)                                                                                                                                   \
+    X(NONE,                  0,   none,                               "-",                       "")                                                          \
+    /* the request */                                                                                                                                         \
+    X(REQUEST_LINE,          400, http_request_error,                 "bad_request_line",        "The request line is malformed.")                            \
+    X(TARGET,                400, http_request_error,                 "bad_target",              "The request target is malformed.")                          \
+    X(ORIGIN_FORM,           400, http_request_error,                 "not_a_proxy_request",     "This is a proxy, not a web server: set it as the proxy of your client.") \
+    X(HOST,                  400, http_request_error,                 "bad_host",                "Host is missing, repeated or malformed.")                   \
+    X(FIELD,                 400, http_request_error,                 "bad_field",               "A header field is malformed.")                              \
+    X(LENGTH,                400, http_request_error,                 "bad_length",              "The length of the body is malformed or stated twice.")      \
+    X(CODING,                400, http_request_error,                 "bad_coding",              "The transfer coding leaves the end of the body in doubt.")  \
+    X(CHUNK,                 400, http_request_error,                 "bad_chunk",               "The chunked body is malformed.")                            \
+    X(HEAD_CUT,              400, http_request_error,                 "head_cut",                "The request ended within its head.")                        \
+    X(BODY_CUT,              400, http_request_error,                 "body_cut",                "The request ended within its body.")                        \
+    X(TLS,                   400, http_request_error,                 "tls_on_plain_port",       "This port speaks plain HTTP, not TLS: use http:// in the proxy's address.") \
+    X(LOGIN_MISSING,         407, http_request_error,                 "login_missing",           "This proxy wants a user name and password.")                \
+    X(LOGIN_FAILED,          407, http_request_error,                 "login_failed",            "User name or password is wrong.")                           \
+    X(LOGIN_THROTTLED,       429, http_request_error,                 "login_throttled",         "Too many failed logins from your address. Wait, then try again.") \
+    X(POLICY,                403, http_request_denied,                "policy_denied",           "This proxy's policy denies the request.")                   \
+    X(CONNECT_PORT,          403, http_request_denied,                "connect_port_denied",     "This proxy's policy denies tunnels to this port.")          \
+    X(ADDRESS,               403, destination_ip_prohibited,          "address_denied",          "This proxy's policy denies the address of this host.")      \
+    X(CONTENT_TYPE,          403, http_request_denied,                "type_denied",             "This proxy's policy denies this type of content.")          \
+    X(TRACE,                 405, http_request_error,                 "trace_refused",           "This proxy does not answer TRACE.")                         \
+    X(HEAD_TIMEOUT,          408, http_request_error,                 "head_timeout",            "The request did not arrive in time. Try again.")            \
+    X(BODY_TIMEOUT,          408, http_request_error,                 "body_timeout",            "The body did not arrive in time. Try again.")               \
+    X(BODY_SIZE,             413, http_request_error,                 "body_too_large",          "The body is larger than this proxy passes on.")             \
+    X(LINE_SIZE,             414, http_request_error,                 "target_too_long",         "The request target is too long for this proxy.")            \
+    X(EXPECTATION,           417, http_request_error,                 "bad_expectation",         "The expectation of the request is unknown.")                \
+    X(HEAD_SIZE,             431, http_request_error,                 "head_too_large",          "The header section is too large for this proxy.")           \
+    X(TRAILER_SIZE,          431, http_request_error,                 "trailer_too_large",       "The trailer section is too large for this proxy.")          \
+    X(METHOD_SIZE,           501, proxy_internal_response,            "method_too_long",         "The method is too long for this proxy.")                    \
+    X(UNKNOWN_CODING,        501, proxy_internal_response,            "unknown_coding",          "This proxy knows no transfer coding but chunked.")          \
+    X(SCHEME,                501, proxy_internal_response,            "scheme_unsupported",      "This proxy does not forward this scheme. Use CONNECT.")     \
+    X(VERSION,               505, proxy_internal_response,            "version_unsupported",     "This proxy speaks HTTP/1.1 and HTTP/1.0.")                  \
+    /* the proxy itself */                                                                                                                                    \
+    X(LOGIN_QUEUE,           503, proxy_internal_response,            "login_queue",             "Too many logins are being checked. Try again soon.")        \
+    X(INTERNAL,              500, proxy_internal_error,               "internal_error",          "The proxy failed. This is its own fault.")                  \
+    X(SESSIONS_FULL,         503, connection_limit_reached,           "sessions_full",           "All connections of this proxy are in use. Try again soon.") \
+    X(CLIENT_LIMIT,          503, connection_limit_reached,           "client_limit",            "Your address has too many connections open. Close some, then try again.") \
+    X(BUFFERS_FULL,          503, proxy_internal_response,            "buffers_full",            "The memory of this proxy is in use. Try again soon.")       \
+    X(RESOURCES,             503, destination_unavailable,            "no_resources",            "The proxy has no free connection to the origin. Try again soon.") \
+    X(LOOP,                  502, proxy_loop_detected,                "loop",                    "The request came back to this proxy or leads to it.")       \
+    /* the way to the origin */                                                                                                                               \
+    X(DNS_NAME,              502, dns_error,                          "name_not_found",          "The host name does not exist. Check it.")                   \
+    X(DNS_FAILED,            502, dns_error,                          "dns_failed",              "The host name could not be resolved. Try again soon.")      \
+    X(DNS_TIMEOUT,           504, dns_timeout,                        "dns_timeout",             "The resolver did not answer in time. Try again soon.")      \
+    X(REFUSED,               502, connection_refused,                 "connection_refused",      "The origin refused the connection: nothing listens there.") \
+    X(UNREACHABLE,           502, destination_ip_unroutable,          "unreachable",             "There is no route to the origin.")                          \
+    X(CONNECT_RESET,         502, connection_terminated,              "connect_failed",          "The connection to the origin failed.")                      \
+    X(CONNECT_TIMEOUT,       504, connection_timeout,                 "connect_timeout",         "The origin did not accept a connection in time.")           \
+    /* the origin */                                                                                                                                          \
+    X(WRITE_TIMEOUT,         504, connection_write_timeout,           "origin_write_timeout",    "The origin stopped reading the request.")                   \
+    X(FIRST_BYTE_TIMEOUT,    504, http_response_timeout,              "first_byte_timeout",      "The origin did not answer in time.")                        \
+    X(READ_TIMEOUT,          504, connection_read_timeout,            "origin_read_timeout",     "The origin stopped within its answer.")                     \
+    X(RESPONSE_RESET,        502, connection_terminated,              "origin_reset",            "The origin broke the connection off.")                      \
+    X(RESPONSE_EMPTY,        502, http_response_incomplete,           "origin_empty",            "The origin closed without an answer.")                      \
+    X(RESPONSE_CUT,          502, http_response_incomplete,           "origin_cut",              "The origin closed within its answer.")                      \
+    X(RESPONSE_INVALID,      502, http_protocol_error,                "origin_invalid",          "The origin's answer is not valid HTTP.")                    \
+    X(RESPONSE_LENGTH,       502, http_protocol_error,                "origin_length",           "The origin's answer states its length in conflicting ways.") \
+    X(RESPONSE_CODING,       502, http_response_transfer_coding,      "origin_coding",           "The origin's answer has an unknown or malformed transfer coding.") \
+    X(RESPONSE_HEAD_SIZE,    502, http_response_header_section_size,  "origin_head_too_large",   "The origin's header section is too large for this proxy.")  \
+    X(RESPONSE_TRAILER_SIZE, 502, http_response_trailer_section_size, "origin_trailer_too_large","The origin's trailer section is too large for this proxy.") \
+    X(RESPONSE_INTERIM,      502, http_protocol_error,                "origin_interim",          "The origin sent too many interim responses.")               \
+    X(UPGRADE,               502, http_upgrade_failed,                "origin_upgrade",          "The origin switched to a protocol that was not asked for.") \
+    /* only in events */                                                                                                                                      \
+    X(CLIENT_GONE,           0,   none,                               "client_gone",             "")                                                          \
+    X(CLIENT_WRITE_TIMEOUT,  0,   none,                               "client_write_timeout",    "")                                                          \
+    X(TUNNEL_TIMEOUT,        0,   none,                               "tunnel_timeout",          "")                                                          \
+    X(TOTAL_TIMEOUT,         504, http_response_timeout,              "total_timeout",           "The exchange took longer than this proxy allows.")          \
+    X(STOPPED,               0,   none,                               "stopped",                 "")
 
 enum miniproxy_cause {
 #define X(NAME, status, type, token, text) MINIPROXY_CAUSE_##NAME,
