@@ -1624,7 +1624,7 @@ OUTLINED static bool is_in_block(const struct words *w, struct asked *name, cons
         follow = head & 15;
         if (follow == 15) follow = *p++;
         if (head >= least) continue; /* less, as the one before */
-        if (follow > (size_t)(end - p)) return false;
+        if (end - p < (ptrdiff_t)follow) return false; /* p can be one past the end */
         head >>= 4;
         if (head == 15 && follow > 0) {
             head += *p++;
