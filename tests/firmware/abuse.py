@@ -45,7 +45,7 @@ CLIENTS = 3            # well-behaved
 LOST_MOST = 0.12       # of their connections: see Lost
 STACK_LEFT = 64        # octets of each stack that must never have been used
 ANSWERED_WITHIN = 60.0  # a connection: "total" below, and what a lost frame adds
-SERVED_WITHIN = 180.0  # all attempts of a transaction
+SERVED_WITHIN = 480.0  # all attempts of a transaction: one in ten gets a session, by chance, among 46 attackers
 QUIET = 200.0          # TIME_WAIT takes 120 s, and begins when what lingers has ended
 TUNNEL = 30000         # octets there and back
 BODIES = (0, 1, 535, 536, 537, 4000, 20000)
@@ -580,10 +580,10 @@ def judge(proxy, image, seconds, connections, storm_result, results):
     results.check(not wrong and not any("WRONG" in what for *_, what in served.broken),
                   f"{image}: no client gets octets of another message", "Z08", str(wrong))
     tried = sum(served.outcomes.values())
-    results.check(not served.broken and len(served.lost) <= max(5, LOST_MOST * tried),
+    results.check(not served.broken and len(served.lost) <= max(10, LOST_MOST * tried),
                   f"{image}: a well-behaved client gets its exact body, or is told why not",
                   "Z02,Z04,Z05,Z08", f"{len(served.broken)} broken, {len(served.lost)} lost of {tried} connections")
-    results.check(len(served.seconds) >= took / 20 and not served.late,
+    results.check(len(served.seconds) >= seconds / 20 and not served.late,
                   f"{image}: well-behaved clients are served within {SERVED_WITHIN:.0f} s", "Z08,D01",
                   f"{len(served.seconds)} served, {served.late} not in time")
     full = [name for name in ("TCP_PCB", "PBUF_POOL") if numbers[name + "_most"] == numbers[name + "_all"]]

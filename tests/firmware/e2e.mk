@@ -93,7 +93,7 @@ ABUSE_SECONDS ?= 60
 SUITES += abuse
 
 run-abuse: $(ABUSE_IMAGES)
-	@MINIPROXY_SUITE=abuse $(SUITE) abuse $$(($(ABUSE_SECONDS) + 600)) $(PYTHON) tests/firmware/abuse.py $(ABUSE_SECONDS) 0 \
+	@MINIPROXY_SUITE=abuse $(SUITE) abuse $$(($(ABUSE_SECONDS) + 900)) $(PYTHON) tests/firmware/abuse.py $(ABUSE_SECONDS) 0 \
 	    $(SEED)
 
 abuse: $(ABUSE_IMAGES)
