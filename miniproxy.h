@@ -192,6 +192,12 @@
 #define MINIPROXY_WITH_DATE 1
 #endif
 
+/* For a port that speaks TLS (port/miniproxy_tls.h): requests for https:// targets are sent on over TLS
+ * (struct miniproxy_port.secure), and refusals tell what went wrong with it. 0: they get 501. */
+#ifndef MINIPROXY_WITH_TLS
+#define MINIPROXY_WITH_TLS 0
+#endif
+
 /* The texts of refusals in MINIPROXY_CAUSES, 2.6 KB. 0: their body is the log token alone. */
 #ifndef MINIPROXY_WITH_TEXTS
 #define MINIPROXY_WITH_TEXTS 1
@@ -309,6 +315,8 @@ struct miniproxy_conn {
     uint8_t ready; /* sticky RD | WR | BROKEN. miniproxy_wake sets bits, the core clears RD or WR on AGAIN, a port may
                       clear RD after a recv, or WR after a send, when it knows that the next would say AGAIN */
     uint8_t port_flags;  /* the port's own; 0 as handle */
+    uint8_t listener;    /* set by accept: which of the port's listeners, in the order of the listen calls from 0 on */
+    uint8_t no_relay;    /* set by accept or connect of a port with relay: not for this one; 0 as handle */
 };
 
 /* Session records: one more than there are places, into which a connection is taken before it has a place. */
@@ -341,7 +349,20 @@ enum miniproxy_result {
     MINIPROXY_ERESOURCES = -9,   /* no descriptor, PCB, thread or memory for it now */
     MINIPROXY_ESELF = -10,       /* connect: the address and port are one of this port's own listeners */
     MINIPROXY_EFAIL = -11,       /* anything else: a fault on this side, 500 */
-    MINIPROXY_ESINK = -12        /* relay: `to` takes nothing any more */
+    MINIPROXY_ESINK = -12,       /* relay: `to` takes nothing any more */
+    /* recv: a client speaks plain HTTP where TLS is spoken. What is sent from now on goes in clear: the refusal */
+    MINIPROXY_EPLAIN = -13,
+    /* connect after secure: why the peer's certificate is not accepted … */
+    MINIPROXY_ETLS_NAME = -14,        /* it is for another name */
+    MINIPROXY_ETLS_EXPIRED = -15,     /* it is no longer valid, or not yet */
+    MINIPROXY_ETLS_SELF_SIGNED = -16, /* nobody vouches for it but itself */
+    MINIPROXY_ETLS_ISSUER = -17,      /* nobody who is trusted here has issued it */
+    MINIPROXY_ETLS_CERTIFICATE = -18, /* anything else: not for servers, a weak key, revoked */
+    /* … or what else went wrong */
+    MINIPROXY_ETLS_ALERT = -19,       /* the peer ended the handshake by an alert */
+    MINIPROXY_ETLS_PROTOCOL = -20,    /* the peer does not speak TLS, or not a version or suite that is spoken here */
+    MINIPROXY_ETLS_TIMEOUT = -21,     /* the handshake took too long */
+    MINIPROXY_ETLS_CONFIG = -22       /* nothing is known here by which a peer could be trusted */
 };
 
 struct miniproxy_port {
@@ -368,6 +389,11 @@ struct miniproxy_port {
      * arrived) or WR of `to` (no room) or both, and wakes what it cleared, by rule 2. EOF and errors are those of
      * `from`, after all its octets; ESINK: `to` has failed. recv and send may be used on both at any time again. */
     int (*relay)(void *port, struct miniproxy_conn *from, struct miniproxy_conn *to, size_t max);
+    /* Optional: NULL, and https targets get 501. Once for each attempt, before the first connect of c: c is to speak TLS
+     * with `host`, a name or an IP literal without brackets, and the peer has to prove that it is that. connect says OK
+     * only when it has. OK, ERESOURCES or ETLS_CONFIG; close follows in any case. `host` is valid until connect has
+     * ended. */
+    int (*secure)(void *port, struct miniproxy_conn *c, const char *host);
 };
 
 /* What ports and the main loop call back. Both only queue; miniproxy_poll does the work. */
