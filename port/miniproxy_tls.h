@@ -140,7 +140,8 @@ void miniproxy_tls_end(struct miniproxy_tls *tls);
 
 /* A region of memory with a first-fit allocator of our own. */
 struct miniproxy_tls_region {
-    size_t size, used, peak;
+    unsigned char *memory;
+    size_t size, used, peak; /* octets; peak: up to where it was ever used */
 };
 
 struct miniproxy_tls_session {

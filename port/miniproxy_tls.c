@@ -1,0 +1,898 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * TLS by mbedTLS as a port on another port. Read from below: memory · what mbedTLS calls · sessions · handshakes · the
+ * functions of the port · configuration.
+ *
+ * The connection that the core hands in is handed on: handle, port_flags and ready belong to the port below, whatever is
+ * TLS's stands in a session that the connection's id leads to. The port below wakes the core directly; what a wake means
+ * for TLS may be another thing (a handshake that waits until it can write has to be told to the core as something to
+ * read), and that is what miniproxy_tls_poll sees to.
+ */
+#include "miniproxy_tls.h"
+
+#include <string.h>
+
+#include <mbedtls/error.h>
+#include <mbedtls/platform.h>
+#if defined MBEDTLS_PSA_CRYPTO_C
+#include <psa/crypto.h>
+#endif
+
+#if !MINIPROXY_WITH_TLS
+#error "MINIPROXY_WITH_TLS is 0: the core would not know what to do with TLS; set it to 1 in your config header"
+#endif
+#if !MINIPROXY_TLS_HEAP && (!defined MBEDTLS_PLATFORM_MEMORY || defined MBEDTLS_PLATFORM_CALLOC_MACRO)
+#error "mbedTLS cannot be given memory: build it with MBEDTLS_PLATFORM_MEMORY, or set MINIPROXY_TLS_HEAP to 1"
+#endif
+#if MINIPROXY_TLS_SESSIONS < 1 || MINIPROXY_TLS_SESSIONS > 65000
+#error "MINIPROXY_TLS_SESSIONS must be 1..65000"
+#endif
+#if defined MBEDTLS_SSL_IN_CONTENT_LEN && defined MBEDTLS_SSL_OUT_CONTENT_LEN
+_Static_assert(MINIPROXY_TLS_HEAP ||
+                   MINIPROXY_TLS_ARENA > MBEDTLS_SSL_IN_CONTENT_LEN + MBEDTLS_SSL_OUT_CONTENT_LEN + 4096,
+               "MINIPROXY_TLS_ARENA has no room for a handshake: raise it, or lower mbedTLS's record buffers");
+#endif
+
+#ifndef MBEDTLS_PRIVATE
+#define MBEDTLS_PRIVATE(member) member /* mbedTLS 2.28 hides nothing */
+#endif
+
+/* States of a session. */
+enum { STATE_CONNECTING = 1, STATE_HANDSHAKE, STATE_OPEN, STATE_PLAIN, STATE_FAILED };
+
+/* Flags of a session. */
+enum {
+    IS_ORIGIN = 1,      /* we are the client */
+    IS_BUSY = 2,        /* in the list of miniproxy_tls_poll */
+    GO_ON = 4,          /* the handshake has not come to its end, and waits for nobody */
+    WAITS_READ = 8,     /* mbedTLS waits for octets to read */
+    WAITS_WRITE = 16,   /* or for room to write, in a call in which the core does not expect it */
+    NOTIFIED = 32,      /* close_notify is sent */
+    ENDED = 64,         /* close_notify has come, or the connection's end */
+    HAS_BEGUN = 128     /* octets have come */
+};
+
+/* ---- memory ----
+ *
+ * First fit in one region. Each block has a header, which says how long it and the one before it are; neighbours that
+ * are free are one block.
+ */
+
+#if !MINIPROXY_TLS_HEAP
+
+struct block {
+    uint32_t size; /* with the header; lowest bit: in use */
+    uint32_t prev; /* size of the block before, 0: it is the first */
+};
+
+enum { BLOCK_USED = 1, BLOCK_LEAST = 2 * sizeof(struct block) };
+
+static struct block *block_at(unsigned char *memory, size_t at)
+{
+    return (struct block *)(void *)(memory + at);
+}
+
+static size_t size_of(const struct block *b)
+{
+    return b->size & ~(uint32_t)BLOCK_USED;
+}
+
+static void region_start(struct miniproxy_tls_region *r, uint64_t *memory, size_t size)
+{
+    struct block *b;
+    r->memory = (unsigned char *)memory;
+    r->size = size & ~(size_t)7;
+    r->used = 0;
+    r->peak = 0;
+    b = block_at(r->memory, 0);
+    b->size = (uint32_t)r->size;
+    b->prev = 0;
+}
+
+/* Tell the block behind how long the one at `at` is. */
+static void tell_next(struct miniproxy_tls_region *r, size_t at)
+{
+    size_t size = size_of(block_at(r->memory, at));
+    if (at + size < r->size) block_at(r->memory, at + size)->prev = (uint32_t)size;
+}
+
+static void *region_take(struct miniproxy_tls_region *r, size_t len)
+{
+    size_t need = (len + sizeof(struct block) + 7) & ~(size_t)7, at;
+    if (len > r->size) return NULL;
+    for (at = 0; at < r->size; at += size_of(block_at(r->memory, at))) {
+        struct block *b = block_at(r->memory, at);
+        if ((b->size & BLOCK_USED) != 0 || b->size < need) continue;
+        if (b->size - need >= BLOCK_LEAST) {
+            struct block *rest = block_at(r->memory, at + need);
+            rest->size = b->size - (uint32_t)need;
+            rest->prev = (uint32_t)need;
+            tell_next(r, at + need);
+            b->size = (uint32_t)need;
+        }
+        r->used += b->size;
+        /* what lies below it counts as well, or a peak would not say how large a region must be */
+        if (at + b->size > r->peak) r->peak = at + b->size;
+        b->size |= BLOCK_USED;
+        return memset(b + 1, 0, size_of(b) - sizeof *b);
+    }
+    return NULL;
+}
+
+static void region_give(struct miniproxy_tls_region *r, void *p)
+{
+    struct block *b = (struct block *)p - 1;
+    size_t at = (size_t)((unsigned char *)b - r->memory), next;
+    b->size &= ~(uint32_t)BLOCK_USED;
+    r->used -= b->size;
+    next = at + b->size;
+    if (next < r->size && (block_at(r->memory, next)->size & BLOCK_USED) == 0) b->size += block_at(r->memory, next)->size;
+    if (b->prev != 0 && (block_at(r->memory, at - b->prev)->size & BLOCK_USED) == 0) {
+        at -= b->prev;
+        block_at(r->memory, at)->size += b->size;
+    }
+    tell_next(r, at);
+}
+
+/* mbedTLS does not say for whom it asks. */
+static MINIPROXY_TLS_THREAD struct miniproxy_tls_region *region_now;
+static MINIPROXY_TLS_THREAD struct miniproxy_tls *tls_now;
+
+static bool is_in(const struct miniproxy_tls_region *r, const void *p)
+{
+    const unsigned char *at = p;
+    return at >= r->memory && at < r->memory + r->size;
+}
+
+static void *take_memory(size_t count, size_t size)
+{
+    if (region_now == NULL || (size != 0 && count > UINT32_MAX / size)) return NULL;
+    return region_take(region_now, count * size);
+}
+
+static void give_memory(void *p)
+{
+    if (p == NULL) return;
+    if (is_in(region_now, p)) region_give(region_now, p);
+    else if (is_in(&tls_now->region, p)) region_give(&tls_now->region, p);
+    else MINIPROXY_ASSERT(false);
+}
+
+static void enter(struct miniproxy_tls *tls, struct miniproxy_tls_region *region)
+{
+    tls_now = tls;
+    region_now = region;
+}
+
+#else
+
+static MINIPROXY_TLS_THREAD struct miniproxy_tls *tls_now;
+
+static void enter(struct miniproxy_tls *tls, struct miniproxy_tls_region *region)
+{
+    (void)region;
+    tls_now = tls;
+}
+
+#endif
+
+/* ---- randomness ---- */
+
+static int seed(void *context, unsigned char *out, size_t len)
+{
+    (void)context;
+    return miniproxy_tls_entropy(out, len) == 0 ? 0 : MBEDTLS_ERR_CTR_DRBG_ENTROPY_SOURCE_FAILED;
+}
+
+#if defined MBEDTLS_PSA_CRYPTO_EXTERNAL_RNG
+psa_status_t mbedtls_psa_external_get_random(mbedtls_psa_external_random_context_t *context, uint8_t *out, size_t len,
+                                             size_t *got)
+{
+    (void)context;
+    for (*got = 0; *got < len;) {
+        size_t part = len - *got < MBEDTLS_CTR_DRBG_MAX_REQUEST ? len - *got : MBEDTLS_CTR_DRBG_MAX_REQUEST;
+        if (tls_now == NULL || mbedtls_ctr_drbg_random(&tls_now->random, out + *got, part) != 0)
+            return PSA_ERROR_INSUFFICIENT_ENTROPY;
+        *got += part;
+    }
+    return PSA_SUCCESS;
+}
+#endif
+
+/* ---- what mbedTLS calls ---- */
+
+static const struct miniproxy_port *below(const struct miniproxy_tls_session *s)
+{
+    return s->tls->config.below;
+}
+
+static int send_below(void *session, const unsigned char *from, size_t len)
+{
+    struct miniproxy_tls_session *s = session;
+    int n = below(s)->send(s->tls->config.below_data, s->conn, from, len);
+    if (n > 0) return n;
+    if (n == MINIPROXY_AGAIN) {
+        s->conn->ready &= (uint8_t)~MINIPROXY_WR;
+        s->flags |= WAITS_WRITE;
+        return MBEDTLS_ERR_SSL_WANT_WRITE;
+    }
+    s->result = (int8_t)n;
+    return MBEDTLS_ERR_SSL_CONN_EOF;
+}
+
+/* What a client sends first tells TLS from HTTP: a record of a handshake begins with 22, a method with a letter. */
+static bool is_plain(const unsigned char *octets)
+{
+    unsigned char letter = octets[0] | 0x20;
+    return letter >= 'a' && letter <= 'z';
+}
+
+static int recv_below(void *session, unsigned char *to, size_t len)
+{
+    struct miniproxy_tls_session *s = session;
+    int n = below(s)->recv(s->tls->config.below_data, s->conn, to, len);
+    if (n > 0) {
+        bool first = (s->flags & (HAS_BEGUN | IS_ORIGIN)) == 0;
+        s->flags |= HAS_BEGUN;
+        if (!first || !is_plain(to)) return n;
+        s->result = MINIPROXY_EPLAIN;
+        return MBEDTLS_ERR_SSL_CONN_EOF;
+    }
+    if (n == MINIPROXY_AGAIN) {
+        s->conn->ready &= (uint8_t)~MINIPROXY_RD;
+        s->flags |= WAITS_READ;
+        return MBEDTLS_ERR_SSL_WANT_READ;
+    }
+    if (n == MINIPROXY_EOF) s->flags |= ENDED;
+    else s->result = (int8_t)n;
+    return MBEDTLS_ERR_SSL_CONN_EOF;
+}
+
+/* Of a chain's certificates only the peer's own: is it its own issuer, and does it name the address? mbedTLS itself
+ * compares names of hosts. */
+static bool names_address(const mbedtls_x509_crt *cert, const struct miniproxy_addr *a)
+{
+    enum { IP_ADDRESS = MBEDTLS_ASN1_CONTEXT_SPECIFIC | 7 }; /* RFC 5280 section 4.2.1.6 */
+    size_t len = a->family == 4 ? 4 : 16;
+    for (const mbedtls_x509_sequence *name = &cert->subject_alt_names; name != NULL; name = name->next)
+        if (name->buf.tag == IP_ADDRESS && name->buf.len == len && memcmp(name->buf.p, a->ip, len) == 0) return true;
+    return false;
+}
+
+static int look_at_certificate(void *session, mbedtls_x509_crt *cert, int depth, uint32_t *flags)
+{
+    struct miniproxy_tls_session *s = session;
+    struct miniproxy_addr literal;
+    if (depth != 0) return 0;
+    if ((*flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) != 0 && cert->issuer_raw.len == cert->subject_raw.len &&
+        memcmp(cert->issuer_raw.p, cert->subject_raw.p, cert->issuer_raw.len) == 0)
+        s->result = MINIPROXY_ETLS_SELF_SIGNED;
+    if (miniproxy_addr_parse(&literal, s->host, strlen(s->host)) && !names_address(cert, &literal))
+        *flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
+    return 0;
+}
+
+#if defined MBEDTLS_KEY_EXCHANGE_SOME_PSK_ENABLED || defined MBEDTLS_SSL_HANDSHAKE_WITH_PSK_ENABLED
+static int find_psk(void *context, mbedtls_ssl_context *ssl, const unsigned char *identity, size_t len)
+{
+    const struct miniproxy_tls *tls = context;
+    for (unsigned i = 0; i < tls->config.psk_count; i++) {
+        const struct miniproxy_tls_psk *psk = &tls->config.psks[i];
+        if (strlen(psk->identity) == len && memcmp(psk->identity, identity, len) == 0)
+            return mbedtls_ssl_set_hs_psk(ssl, psk->key, psk->key_len);
+    }
+    return MBEDTLS_ERR_SSL_UNKNOWN_IDENTITY;
+}
+#endif
+
+/* ---- sessions ---- */
+
+static struct miniproxy_tls_session *session_of(struct miniproxy_tls *tls, const struct miniproxy_conn *c)
+{
+    uint16_t number = tls->session_of[c->id];
+    return number == 0 ? NULL : &tls->sessions[number - 1];
+}
+
+static uint16_t number_of(const struct miniproxy_tls_session *s)
+{
+    return (uint16_t)(s - s->tls->sessions + 1);
+}
+
+static void watch(struct miniproxy_tls_session *s)
+{
+    struct miniproxy_tls *tls = s->tls;
+    if ((s->flags & IS_BUSY) != 0) return;
+    s->flags |= IS_BUSY;
+    s->busy_prev = 0;
+    s->busy_next = tls->busy;
+    if (tls->busy != 0) tls->sessions[tls->busy - 1].busy_prev = number_of(s);
+    tls->busy = number_of(s);
+}
+
+static void unwatch(struct miniproxy_tls_session *s)
+{
+    struct miniproxy_tls *tls = s->tls;
+    if ((s->flags & IS_BUSY) == 0) return;
+    s->flags &= (uint8_t)~IS_BUSY;
+    if (s->busy_prev != 0) tls->sessions[s->busy_prev - 1].busy_next = s->busy_next;
+    else tls->busy = s->busy_next;
+    if (s->busy_next != 0) tls->sessions[s->busy_next - 1].busy_prev = s->busy_prev;
+}
+
+static void free_session(struct miniproxy_tls_session *s)
+{
+    struct miniproxy_tls *tls = s->tls;
+    enter(tls, &s->region);
+    mbedtls_ssl_free(&s->ssl);
+    MINIPROXY_ASSERT(s->region.used == 0); /* nothing that was a connection's outlives it */
+    if (s->region.peak > tls->peak) tls->peak = s->region.peak;
+    unwatch(s);
+    tls->session_of[s->conn->id] = 0;
+    s->conn = NULL;
+    s->busy_next = tls->free;
+    tls->free = number_of(s);
+    tls->active--;
+}
+
+/* A session for a connection, or NULL: all are in use, or mbedTLS cannot start one. */
+static struct miniproxy_tls_session *take_session(struct miniproxy_tls *tls, struct miniproxy_conn *c,
+                                                  const mbedtls_ssl_config *config)
+{
+    struct miniproxy_tls_session *s;
+    if (tls->free != 0) {
+        s = &tls->sessions[tls->free - 1];
+        tls->free = s->busy_next;
+    } else if (tls->used < MINIPROXY_TLS_SESSIONS) {
+        s = &tls->sessions[tls->used++];
+    } else {
+        return NULL;
+    }
+    s->tls = tls;
+    s->conn = c;
+    s->flags = 0;
+    s->result = MINIPROXY_OK;
+    s->retry = 0;
+    s->host = NULL;
+    tls->session_of[c->id] = number_of(s);
+    tls->active++;
+    c->no_relay = 1;
+#if !MINIPROXY_TLS_HEAP
+    region_start(&s->region, s->arena, sizeof s->arena);
+#endif
+    enter(tls, &s->region);
+    mbedtls_ssl_init(&s->ssl);
+    if (mbedtls_ssl_setup(&s->ssl, config) != 0) {
+        free_session(s);
+        return NULL;
+    }
+    mbedtls_ssl_set_bio(&s->ssl, s, send_below, recv_below, NULL);
+    return s;
+}
+
+static void tell(const struct miniproxy_tls_session *s, enum miniproxy_tls_what what, int error, int alert)
+{
+    const struct miniproxy_tls_config *config = &s->tls->config;
+    struct miniproxy_tls_event e = {.what = what, .peer = &s->peer, .host = s->host, .result = s->result,
+                                    .error = error, .alert = alert, .conn = s->conn->id};
+    if (config->event == NULL) return;
+    if (what == MINIPROXY_TLS_DONE) {
+        e.version = mbedtls_ssl_get_version(&s->ssl);
+        e.suite = mbedtls_ssl_get_ciphersuite(&s->ssl);
+    }
+    config->event(config->app, &e);
+}
+
+/* ---- handshakes ---- */
+
+/* What was wrong with a certificate, the most telling first. */
+static int certificate_result(const struct miniproxy_tls_session *s)
+{
+    uint32_t flags = mbedtls_ssl_get_verify_result(&s->ssl);
+    if ((flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) != 0)
+        return s->result == MINIPROXY_ETLS_SELF_SIGNED ? s->result : MINIPROXY_ETLS_ISSUER;
+    if ((flags & (MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE)) != 0) return MINIPROXY_ETLS_EXPIRED;
+    if ((flags & MBEDTLS_X509_BADCERT_CN_MISMATCH) != 0) return MINIPROXY_ETLS_NAME;
+    return MINIPROXY_ETLS_CERTIFICATE;
+}
+
+static int handshake_result(const struct miniproxy_tls_session *s, int error)
+{
+    if (error == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED) return certificate_result(s);
+    if (error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE) return MINIPROXY_ETLS_ALERT;
+    if (error == MBEDTLS_ERR_SSL_ALLOC_FAILED || error == MBEDTLS_ERR_X509_ALLOC_FAILED ||
+        error == MBEDTLS_ERR_PK_ALLOC_FAILED || error == MBEDTLS_ERR_MPI_ALLOC_FAILED)
+        return MINIPROXY_ERESOURCES;
+    if (s->result < 0 && s->result != MINIPROXY_ETLS_SELF_SIGNED) return s->result; /* the connection's */
+    if ((s->flags & ENDED) != 0) return MINIPROXY_ERESET;
+    return MINIPROXY_ETLS_PROTOCOL;
+}
+
+/* End a handshake that has failed. What mbedTLS held is given back now, for what is left has no need of it. */
+static int fail(struct miniproxy_tls_session *s, int result, int error)
+{
+    /* RFC 8446 section 6: level, then description; mbedTLS has no function that tells it */
+    int alert = error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ? s->ssl.MBEDTLS_PRIVATE(in_msg)[1] : -1;
+    s->result = (int8_t)result;
+    s->state = STATE_FAILED;
+    unwatch(s);
+    if (result == MINIPROXY_EPLAIN) {
+        s->state = STATE_PLAIN;
+        tell(s, MINIPROXY_TLS_PLAIN, 0, -1);
+    } else {
+        tell(s, MINIPROXY_TLS_FAILED, error, alert);
+    }
+    return result;
+}
+
+static bool is_over(const struct miniproxy_tls_session *s)
+{
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+    return mbedtls_ssl_is_handshake_over((mbedtls_ssl_context *)(uintptr_t)&s->ssl) != 0;
+#else
+    return s->ssl.state == MBEDTLS_SSL_HANDSHAKE_OVER;
+#endif
+}
+
+/* One step of a handshake, the smallest that mbedTLS can be asked for: others have their turn between two of them. OK:
+ * it is done. */
+static int go_on(struct miniproxy_tls_session *s)
+{
+    int error;
+    s->flags &= (uint8_t)~(GO_ON | WAITS_READ | WAITS_WRITE);
+    enter(s->tls, &s->region);
+    error = mbedtls_ssl_handshake_step(&s->ssl);
+    if (error == 0 && is_over(s)) {
+        s->state = STATE_OPEN;
+        s->conn->ready |= MINIPROXY_RD | MINIPROXY_WR; /* whichever it waited for, the core has not tried it */
+        unwatch(s);
+        tell(s, MINIPROXY_TLS_DONE, 0, -1);
+        return MINIPROXY_OK;
+    }
+    if (error == MBEDTLS_ERR_SSL_WANT_READ || error == MBEDTLS_ERR_SSL_WANT_WRITE) return MINIPROXY_AGAIN;
+    if (error == 0 || error == MBEDTLS_ERR_SSL_CRYPTO_IN_PROGRESS) {
+        s->flags |= GO_ON;
+        return MINIPROXY_AGAIN;
+    }
+    return fail(s, handshake_result(s, error), error);
+}
+
+/* The result of a call that needs an open connection: OK, AGAIN or what has become of it. */
+static int open_or(struct miniproxy_tls_session *s)
+{
+    if (s->state == STATE_OPEN) return MINIPROXY_OK;
+    return s->state == STATE_FAILED ? s->result : go_on(s);
+}
+
+/* ---- the functions of the port ---- */
+
+/* All sessions are in use. It is said in a record that is not encrypted, the fatal alert internal_error (RFC 8446
+ * section 6.2). */
+static int turn_away(struct miniproxy_tls *tls, struct miniproxy_conn *c, const struct miniproxy_addr *peer)
+{
+    static const unsigned char alert[] = {21, 3, 3, 0, 2, 2, 80};
+    const struct miniproxy_tls_config *config = &tls->config;
+    struct miniproxy_tls_event e = {.what = MINIPROXY_TLS_FULL, .peer = peer, .result = MINIPROXY_ERESOURCES,
+                                    .alert = -1, .conn = c->id};
+    config->below->send(config->below_data, c, alert, sizeof alert);
+    config->below->close(config->below_data, c, false);
+    c->generation++;
+    c->handle = 0;
+    c->ready = 0;
+    c->port_flags = 0;
+    c->no_relay = 0;
+    if (config->event != NULL) config->event(config->app, &e);
+    return MINIPROXY_ERESET;
+}
+
+static void begin_handshake(struct miniproxy_tls_session *s, const struct miniproxy_addr *peer)
+{
+    s->state = STATE_HANDSHAKE;
+    s->peer = *peer;
+    s->due_ms = s->tls->now_ms + s->tls->config.handshake_ms;
+    watch(s);
+}
+
+static int port_accept(void *port, struct miniproxy_conn *c, struct miniproxy_addr *peer)
+{
+    struct miniproxy_tls *tls = port;
+    struct miniproxy_tls_session *s;
+    int result = tls->config.below->accept(tls->config.below_data, c, peer);
+    if (result != MINIPROXY_OK) return result;
+    if (c->listener >= 32 || (tls->config.listeners >> c->listener & 1u) == 0) {
+        c->no_relay = tls->config.below->relay == NULL;
+        return MINIPROXY_OK;
+    }
+    s = take_session(tls, c, &tls->server);
+    if (s == NULL) return turn_away(tls, c, peer);
+    begin_handshake(s, peer);
+    return MINIPROXY_OK;
+}
+
+static int port_resolve(void *port, struct miniproxy_conn *c, const char *host, struct miniproxy_addr *out, int max)
+{
+    struct miniproxy_tls *tls = port;
+    return tls->config.below->resolve(tls->config.below_data, c, host, out, max);
+}
+
+static int port_secure(void *port, struct miniproxy_conn *c, const char *host)
+{
+    struct miniproxy_tls *tls = port;
+    struct miniproxy_tls_session *s;
+    struct miniproxy_addr literal;
+    bool is_literal = miniproxy_addr_parse(&literal, host, strlen(host));
+    if (tls->config.ca == NULL) return MINIPROXY_ETLS_CONFIG;
+    s = take_session(tls, c, &tls->client);
+    if (s == NULL) return MINIPROXY_ERESOURCES;
+    s->flags |= IS_ORIGIN;
+    s->state = STATE_CONNECTING;
+    s->host = host;
+    mbedtls_ssl_set_verify(&s->ssl, look_at_certificate, s);
+    /* No literal in the server name that is asked for (RFC 6066 section 3); look_at_certificate compares it. */
+    if (mbedtls_ssl_set_hostname(&s->ssl, is_literal ? NULL : host) == 0) return MINIPROXY_OK;
+    return MINIPROXY_ERESOURCES; /* close follows */
+}
+
+static int port_connect(void *port, struct miniproxy_conn *c, const struct miniproxy_addr *to)
+{
+    struct miniproxy_tls *tls = port;
+    struct miniproxy_tls_session *s = session_of(tls, c);
+    int result;
+    if (s == NULL || s->state == STATE_CONNECTING) {
+        result = tls->config.below->connect(tls->config.below_data, c, to);
+        if (s == NULL) c->no_relay = tls->config.below->relay == NULL;
+        if (s == NULL || result != MINIPROXY_OK) return result;
+        begin_handshake(s, to);
+    }
+    result = open_or(s);
+    if (result == MINIPROXY_OK) s->host = NULL; /* valid no longer */
+    return result;
+}
+
+/* What came of a read. A connection to an origin that ends without close_notify is broken: what came may have been cut
+ * by anybody (RFC 9112 section 9.8). From clients it is taken for an end. */
+static int read_result(struct miniproxy_tls_session *s, int error)
+{
+    switch (error) {
+    case MBEDTLS_ERR_SSL_WANT_READ:
+        return MINIPROXY_AGAIN;
+    case MBEDTLS_ERR_SSL_WANT_WRITE:
+        watch(s);
+        return MINIPROXY_AGAIN;
+    case MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY:
+        s->flags |= ENDED;
+        s->result = MINIPROXY_EOF;
+        break;
+    case 0:
+    case MBEDTLS_ERR_SSL_CONN_EOF:
+        if (s->result == MINIPROXY_OK)
+            s->result = (s->flags & ENDED) != 0 && (s->flags & IS_ORIGIN) == 0 ? MINIPROXY_EOF : MINIPROXY_ERESET;
+        break;
+    default:
+        s->result = MINIPROXY_ERESET;
+    }
+    return s->result;
+}
+
+static int port_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len)
+{
+    struct miniproxy_tls *tls = port;
+    struct miniproxy_tls_session *s = session_of(tls, c);
+    int n;
+    if (s == NULL || (s->state == STATE_PLAIN && s->result == MINIPROXY_OK))
+        return tls->config.below->recv(tls->config.below_data, c, buf, len);
+    if (s->state == STATE_PLAIN) {
+        s->result = MINIPROXY_OK; /* said once */
+        return MINIPROXY_EPLAIN;
+    }
+    n = open_or(s);
+    if (n == MINIPROXY_EPLAIN) s->result = MINIPROXY_OK;
+    if (n != MINIPROXY_OK) return n;
+    if (s->result != MINIPROXY_OK) return s->result;
+    s->flags &= (uint8_t)~(WAITS_READ | WAITS_WRITE);
+    enter(tls, &s->region);
+    do {
+        n = mbedtls_ssl_read(&s->ssl, buf, len);
+#if defined MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET
+    } while (n == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET);
+#else
+    } while (0);
+#endif
+    if (n <= 0) return read_result(s, n);
+    /* The port below may have seen its last octet and taken RD away, and yet there is more here. */
+    if (mbedtls_ssl_get_bytes_avail(&s->ssl) > 0) c->ready |= MINIPROXY_RD;
+    return n;
+}
+
+static int port_send(void *port, struct miniproxy_conn *c, const void *buf, size_t len)
+{
+    struct miniproxy_tls *tls = port;
+    struct miniproxy_tls_session *s = session_of(tls, c);
+    int n;
+    if (s == NULL || s->state == STATE_PLAIN) return tls->config.below->send(tls->config.below_data, c, buf, len);
+    n = open_or(s);
+    if (n != MINIPROXY_OK) return n;
+    if (s->result != MINIPROXY_OK && s->result != MINIPROXY_EOF) return s->result;
+    if (s->retry != 0 && len > s->retry) len = s->retry; /* mbedTLS has made a record of that many octets */
+    enter(tls, &s->region);
+    n = mbedtls_ssl_write(&s->ssl, buf, len);
+    if (n == MBEDTLS_ERR_SSL_WANT_WRITE) {
+        s->retry = (uint16_t)len;
+        return MINIPROXY_AGAIN;
+    }
+    s->retry = 0;
+    if (n > 0) return n;
+    if (n == MBEDTLS_ERR_SSL_WANT_READ) {
+        watch(s);
+        return MINIPROXY_AGAIN;
+    }
+    if (s->result == MINIPROXY_OK || s->result == MINIPROXY_EOF) s->result = MINIPROXY_ERESET;
+    return s->result;
+}
+
+/* close_notify (RFC 8446 section 6.1). False: not now. */
+static bool notify(struct miniproxy_tls_session *s)
+{
+    if (s->state != STATE_OPEN || (s->flags & NOTIFIED) != 0) return true;
+    enter(s->tls, &s->region);
+    if (mbedtls_ssl_close_notify(&s->ssl) == MBEDTLS_ERR_SSL_WANT_WRITE) return false;
+    s->flags |= NOTIFIED;
+    return true;
+}
+
+static int port_finish(void *port, struct miniproxy_conn *c)
+{
+    struct miniproxy_tls *tls = port;
+    struct miniproxy_tls_session *s = session_of(tls, c);
+    if (s != NULL && !notify(s)) return MINIPROXY_AGAIN;
+    return tls->config.below->finish(tls->config.below_data, c);
+}
+
+static void port_close(void *port, struct miniproxy_conn *c, bool hard)
+{
+    struct miniproxy_tls *tls = port;
+    struct miniproxy_tls_session *s = session_of(tls, c);
+    if (s != NULL) {
+        if (!hard) notify(s); /* if it cannot be sent now, the peer does not read anyway */
+        free_session(s);
+    }
+    tls->config.below->close(tls->config.below_data, c, hard);
+}
+
+static int port_relay(void *port, struct miniproxy_conn *from, struct miniproxy_conn *to, size_t max)
+{
+    struct miniproxy_tls *tls = port;
+    return tls->config.below->relay(tls->config.below_data, from, to, max);
+}
+
+const struct miniproxy_port miniproxy_tls_port = {
+    .accept = port_accept,
+    .resolve = port_resolve,
+    .connect = port_connect,
+    .recv = port_recv,
+    .send = port_send,
+    .finish = port_finish,
+    .close = port_close,
+    .relay = port_relay,
+    .secure = port_secure,
+};
+
+/* What mbedTLS waited for has come: let the core call again, for reading and for writing, since it does not know which
+ * of the two leads on. */
+static bool has_come(struct miniproxy_tls_session *s)
+{
+    unsigned awaited = (s->flags & GO_ON) != 0 ? MINIPROXY_RD | MINIPROXY_WR : 0, ready = s->conn->ready;
+    if ((s->flags & WAITS_READ) != 0) awaited |= ready & MINIPROXY_RD;
+    if ((s->flags & WAITS_WRITE) != 0) awaited |= ready & MINIPROXY_WR;
+    if (awaited == 0 && (ready & MINIPROXY_BROKEN) == 0) return false;
+    s->flags &= (uint8_t)~(GO_ON | WAITS_READ | WAITS_WRITE);
+    if (s->state == STATE_OPEN) unwatch(s);
+    miniproxy_wake(s->conn, MINIPROXY_RD | MINIPROXY_WR);
+    return true;
+}
+
+uint32_t miniproxy_tls_poll(struct miniproxy_tls *tls, uint32_t now_ms)
+{
+    uint32_t wait_ms = MINIPROXY_FOREVER;
+    tls->now_ms = now_ms;
+    for (uint16_t number = tls->busy, next; number != 0; number = next) {
+        struct miniproxy_tls_session *s = &tls->sessions[number - 1];
+        next = s->busy_next;
+        if (s->state == STATE_HANDSHAKE && (int32_t)(now_ms - s->due_ms) >= 0) {
+            fail(s, MINIPROXY_ETLS_TIMEOUT, 0);
+            miniproxy_wake(s->conn, MINIPROXY_RD | MINIPROXY_WR);
+            wait_ms = 0;
+            continue;
+        }
+        if (has_come(s)) wait_ms = 0;
+        else if (s->state == STATE_HANDSHAKE && s->due_ms - now_ms < wait_ms) wait_ms = s->due_ms - now_ms;
+    }
+    return wait_ms;
+}
+
+/* ---- configuration ---- */
+
+/* Forward secrecy and authenticated encryption only; pre-shared keys for devices that cannot do more. */
+static const int suites[] = {
+#if defined MBEDTLS_SSL_PROTO_TLS1_3
+    MBEDTLS_TLS1_3_AES_128_GCM_SHA256,
+    MBEDTLS_TLS1_3_CHACHA20_POLY1305_SHA256,
+    MBEDTLS_TLS1_3_AES_256_GCM_SHA384,
+    MBEDTLS_TLS1_3_AES_128_CCM_SHA256,
+#endif
+    MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    MBEDTLS_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    MBEDTLS_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    MBEDTLS_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    MBEDTLS_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_128_CCM,
+    MBEDTLS_TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256,
+    MBEDTLS_TLS_PSK_WITH_AES_128_GCM_SHA256,
+    MBEDTLS_TLS_PSK_WITH_AES_128_CCM,
+    MBEDTLS_TLS_PSK_WITH_AES_128_CCM_8,
+    0,
+};
+
+static const char *protocols[] = {"http/1.1", NULL};
+
+/* Certificates from PEM or DER into a chain. 0, or mbedTLS's error. */
+static int parse_certificates(mbedtls_x509_crt *chain, const uint8_t *data, size_t len)
+{
+#if defined MBEDTLS_PEM_PARSE_C
+    if (len > 0 && data[len - 1] == '\0' && strstr((const char *)data, "-----BEGIN ") != NULL) {
+        /* A number above 0 counts those it could not read: in a large set some always are of a kind that is not known
+         * here. */
+        int error = mbedtls_x509_crt_parse(chain, data, len);
+        return error > 0 && chain->version != 0 ? 0 : error;
+    }
+#endif
+    while (len > 0) {
+        mbedtls_x509_crt *last = chain;
+        int error = mbedtls_x509_crt_parse_der_nocopy(chain, data, len);
+        if (error != 0) return error;
+        while (last->next != NULL) last = last->next;
+        data += last->raw.len;
+        len -= last->raw.len;
+    }
+    return 0;
+}
+
+static int parse_key(struct miniproxy_tls *tls, const uint8_t *data, size_t len)
+{
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+    return mbedtls_pk_parse_key(&tls->key, data, len, NULL, 0, mbedtls_ctr_drbg_random, &tls->random);
+#else
+    return mbedtls_pk_parse_key(&tls->key, data, len, NULL, 0);
+#endif
+}
+
+/* What both sides have in common. */
+static int set_defaults(struct miniproxy_tls *tls, mbedtls_ssl_config *config, int endpoint)
+{
+    int error = mbedtls_ssl_config_defaults(config, endpoint, MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT);
+    if (error != 0) return error;
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+    mbedtls_ssl_conf_min_tls_version(config, MBEDTLS_SSL_VERSION_TLS1_2);
+#else
+    mbedtls_ssl_conf_min_version(config, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
+#endif
+#if defined MBEDTLS_SSL_RENEGOTIATION
+    mbedtls_ssl_conf_renegotiation(config, MBEDTLS_SSL_RENEGOTIATION_DISABLED);
+#endif
+    mbedtls_ssl_conf_rng(config, mbedtls_ctr_drbg_random, &tls->random);
+    mbedtls_ssl_conf_ciphersuites(config, suites);
+#if defined MBEDTLS_SSL_ALPN
+    return mbedtls_ssl_conf_alpn_protocols(config, protocols);
+#else
+    return 0;
+#endif
+}
+
+static int set_tickets(struct miniproxy_tls *tls)
+{
+#if defined MBEDTLS_SSL_TICKET_C
+    enum { TICKET_S = 86400 };
+    int error = mbedtls_ssl_ticket_setup(&tls->tickets, mbedtls_ctr_drbg_random, &tls->random,
+                                         MBEDTLS_CIPHER_AES_256_GCM, TICKET_S);
+    if (error != 0) return error;
+    mbedtls_ssl_conf_session_tickets_cb(&tls->server, mbedtls_ssl_ticket_write, mbedtls_ssl_ticket_parse, &tls->tickets);
+#else
+    (void)tls;
+#endif
+    return 0;
+}
+
+static const char *set_server(struct miniproxy_tls *tls, int *error)
+{
+    const struct miniproxy_tls_config *c = &tls->config;
+    if (c->cert != NULL) {
+        if ((*error = parse_certificates(&tls->cert, c->cert, c->cert_len)) != 0) return "certificate";
+        if ((*error = parse_key(tls, c->key, c->key_len)) != 0) return "key";
+        if ((*error = mbedtls_ssl_conf_own_cert(&tls->server, &tls->cert, &tls->key)) != 0) return "memory";
+    }
+    mbedtls_ssl_conf_authmode(&tls->server, MBEDTLS_SSL_VERIFY_NONE);
+    if (c->client_ca != NULL) {
+        if ((*error = parse_certificates(&tls->client_ca, c->client_ca, c->client_ca_len)) != 0) return "client_ca";
+        mbedtls_ssl_conf_ca_chain(&tls->server, &tls->client_ca, NULL);
+        mbedtls_ssl_conf_authmode(&tls->server, MBEDTLS_SSL_VERIFY_REQUIRED);
+    }
+#if defined MBEDTLS_KEY_EXCHANGE_SOME_PSK_ENABLED || defined MBEDTLS_SSL_HANDSHAKE_WITH_PSK_ENABLED
+    if (c->psk_count > 0) mbedtls_ssl_conf_psk_cb(&tls->server, find_psk, tls);
+#endif
+    return (*error = set_tickets(tls)) != 0 ? "memory" : NULL;
+}
+
+static const char *set_up(struct miniproxy_tls *tls, int *error)
+{
+    const char *wrong = NULL;
+    if ((*error = mbedtls_ctr_drbg_seed(&tls->random, seed, NULL, NULL, 0)) != 0) return "random";
+#if defined MBEDTLS_PSA_CRYPTO_C
+    if ((*error = (int)psa_crypto_init()) != 0) return "random";
+#endif
+    if ((*error = set_defaults(tls, &tls->server, MBEDTLS_SSL_IS_SERVER)) != 0) return "memory";
+    if (tls->config.listeners != 0) wrong = set_server(tls, error);
+    if (wrong != NULL || tls->config.ca == NULL) return wrong;
+#if defined MBEDTLS_SSL_CLI_C
+    if ((*error = set_defaults(tls, &tls->client, MBEDTLS_SSL_IS_CLIENT)) != 0) return "memory";
+    if ((*error = parse_certificates(&tls->ca, tls->config.ca, tls->config.ca_len)) != 0) return "ca";
+    mbedtls_ssl_conf_ca_chain(&tls->client, &tls->ca, NULL);
+    mbedtls_ssl_conf_authmode(&tls->client, MBEDTLS_SSL_VERIFY_REQUIRED);
+#endif
+    return NULL;
+}
+
+const char *miniproxy_tls_init(struct miniproxy_tls *tls, const struct miniproxy_tls_config *config, int *error)
+{
+    int nobody;
+    tls->config = *config;
+    if (tls->config.handshake_ms == 0) tls->config.handshake_ms = MINIPROXY_TLS_HANDSHAKE_MS;
+#if !MINIPROXY_TLS_HEAP
+    region_start(&tls->region, tls->arena, sizeof tls->arena);
+    mbedtls_platform_set_calloc_free(take_memory, give_memory);
+#endif
+    enter(tls, &tls->region);
+    mbedtls_ctr_drbg_init(&tls->random);
+    mbedtls_ssl_config_init(&tls->server);
+    mbedtls_ssl_config_init(&tls->client);
+    mbedtls_x509_crt_init(&tls->cert);
+    mbedtls_x509_crt_init(&tls->client_ca);
+    mbedtls_x509_crt_init(&tls->ca);
+    mbedtls_pk_init(&tls->key);
+#if defined MBEDTLS_SSL_TICKET_C
+    mbedtls_ssl_ticket_init(&tls->tickets);
+#endif
+    return set_up(tls, error != NULL ? error : &nobody);
+}
+
+size_t miniproxy_tls_peak(const struct miniproxy_tls *tls)
+{
+    size_t peak = tls->peak;
+    for (unsigned i = 0; i < tls->used; i++)
+        if (tls->sessions[i].conn != NULL && tls->sessions[i].region.peak > peak) peak = tls->sessions[i].region.peak;
+    return peak;
+}
+
+size_t miniproxy_tls_common_peak(const struct miniproxy_tls *tls)
+{
+    return tls->region.peak;
+}
+
+unsigned miniproxy_tls_active(const struct miniproxy_tls *tls)
+{
+    return tls->active;
+}
+
+void miniproxy_tls_end(struct miniproxy_tls *tls)
+{
+    enter(tls, &tls->region);
+#if defined MBEDTLS_SSL_TICKET_C
+    mbedtls_ssl_ticket_free(&tls->tickets);
+#endif
+    mbedtls_ssl_config_free(&tls->server);
+    mbedtls_ssl_config_free(&tls->client);
+    mbedtls_x509_crt_free(&tls->cert);
+    mbedtls_x509_crt_free(&tls->client_ca);
+    mbedtls_x509_crt_free(&tls->ca);
+    mbedtls_pk_free(&tls->key);
+    mbedtls_ctr_drbg_free(&tls->random);
+}
