@@ -25,5 +25,14 @@ $(TLS_LIB_36_ASAN): $(MBEDTLS_FETCHED) $(TLS_CONFIG) tests/tls/mbedtls.mk
 $(TLS_LIB_228): $(MBEDTLS_228_FETCHED) $(TLS_CONFIG) tests/tls/mbedtls.mk
 	$(call tls_host_library,$(MBEDTLS_228_DIR),$(CFLAGS) $(TLS_CFLAGS_228))
 
+# What the port expects of mbedTLS, of each of them
+SUITES += mbedtls-3.6 mbedtls-2.28
+$(TLS_OUT)/smoke-3.6: tests/tls/smoke.c $(TLS_LIB_36_ASAN) Makefile
+	$(CC) $(ALL_CFLAGS) -D_GNU_SOURCE $(SANITIZE) $(TLS_CFLAGS_36) $(filter %.c %.a,$^) -pthread -o $@
+$(TLS_OUT)/smoke-2.28: tests/tls/smoke.c $(TLS_LIB_228) Makefile
+	$(CC) $(ALL_CFLAGS) -D_GNU_SOURCE $(SANITIZE) $(TLS_CFLAGS_228) $(filter %.c %.a,$^) -pthread -o $@
+run-mbedtls-3.6 run-mbedtls-2.28: run-mbedtls-%: $(TLS_OUT)/smoke-%
+	@$(SUITE) mbedtls-$* 300 $< mbedtls-$* build/results/mbedtls-$*.tsv
+
 .PHONY: tls-libraries
 tls-libraries: $(TLS_LIB_36) $(TLS_LIB_36_ASAN) $(TLS_LIB_228)
