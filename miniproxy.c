@@ -3163,8 +3163,9 @@ static enum pumped pump_in(struct miniproxy *p, struct miniproxy_session *s, str
 
 /* The port passes this direction on by itself: nobody has to look at what is still to come, and no byte is in a
  * buffer. */
-static bool is_opaque(const struct miniproxy *p, const struct miniproxy_pipe *pipe)
+static bool is_opaque(const struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
 {
+    if (MINIPROXY_WITH_TLS && (s->client.no_relay != 0 || server_of(s)->no_relay != 0)) return false;
     return MINIPROXY_WITH_RELAY && p->config.port->relay != NULL && pipe->buffer == NULL &&
            pipe->source >= SOURCE_LENGTH && pipe->source != SOURCE_CHUNKED &&
            (pipe->flags & (PIPE_COMPLETE | PIPE_CHUNKED | PIPE_EOF)) == 0;
@@ -3173,7 +3174,7 @@ static bool is_opaque(const struct miniproxy *p, const struct miniproxy_pipe *pi
 /* What has arrived waits for room on the other side. */
 static bool is_held_up(const struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
 {
-    if (!is_opaque(p, pipe)) return has_sendable(pipe->buffer);
+    if (!is_opaque(p, s, pipe)) return has_sendable(pipe->buffer);
     return (source_of(s, pipe)->ready & MINIPROXY_RD) != 0 && (sink_of(s, pipe)->ready & MINIPROXY_WR) == 0;
 }
 
@@ -3208,7 +3209,7 @@ static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct
     enum pumped result = decode(s, pipe); /* so that a head and the body behind it leave together */
     if (result != PUMP_ON) return result;
     if (!flush(p, s, pipe)) return PUMP_STUCK;
-    if (is_opaque(p, pipe)) {
+    if (is_opaque(p, s, pipe)) {
         result = relay(p, s, pipe);
     } else if (!has_sendable(pipe->buffer) && (pipe->flags & PIPE_COMPLETE) == 0) {
         result = pump_in(p, s, pipe);
@@ -3263,13 +3264,20 @@ static void enter(struct miniproxy *p, struct miniproxy_session *s, enum state s
     disarm(p, s, MINIPROXY_TIMER_SIDE);
 }
 
+/* The port begins anew with this connection. */
+static void clear_conn(struct miniproxy_conn *c)
+{
+    c->handle = 0;
+    c->port_flags = 0;
+    if (MINIPROXY_WITH_TLS) c->no_relay = 0;
+}
+
 static void close_conn(struct miniproxy *p, struct miniproxy_conn *c, bool hard)
 {
     p->config.port->close(p->config.port_data, c, hard);
     c->generation++;
-    c->handle = 0;
     c->ready = 0;
-    c->port_flags = 0;
+    clear_conn(c);
 }
 
 static void close_server(struct miniproxy *p, struct miniproxy_session *s, unsigned i, bool hard)
@@ -4059,8 +4067,7 @@ OUTLINED static enum next on_resolve(struct miniproxy *p, struct miniproxy_sessi
     if (count == MINIPROXY_AGAIN) return NEXT_WAIT;
     s->flags &= ~(uint32_t)RESOLVING;
     s->servers_open = 0;
-    c->handle = 0;
-    c->port_flags = 0;
+    clear_conn(c);
     s->dns_ms = p->now_ms - s->mark_ms;
     if (count == MINIPROXY_ENAME || count == 0) return refuse(p, s, MINIPROXY_CAUSE_DNS_NAME);
     if (count == MINIPROXY_ERESOURCES) return refuse(p, s, MINIPROXY_CAUSE_RESOURCES);
@@ -4861,6 +4868,7 @@ static void accept_some(struct miniproxy *p)
         s = take_slot(p);
         if (s == NULL) return; /* the run queue still holds ended sessions: next round */
         s->client.ready = 0;
+        if (MINIPROXY_WITH_TLS) s->client.no_relay = 0; /* an accept that failed may have left it */
         s->client_addr.family = 0;
         result = p->config.port->accept(p->config.port_data, &s->client, &s->client_addr);
         if (result == MINIPROXY_OK) {

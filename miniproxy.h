@@ -315,8 +315,8 @@ struct miniproxy_conn {
     uint8_t ready; /* sticky RD | WR | BROKEN. miniproxy_wake sets bits, the core clears RD or WR on AGAIN, a port may
                       clear RD after a recv, or WR after a send, when it knows that the next would say AGAIN */
     uint8_t port_flags;  /* the port's own; 0 as handle */
-    uint8_t listener;    /* set by accept: which of the port's listeners, in the order of the listen calls from 0 on */
-    uint8_t no_relay;    /* set by accept or connect of a port with relay: not for this one; 0 as handle */
+    uint8_t listener;    /* set by accept: which of the port's listeners, in the order of listen calls, from 0 on */
+    uint8_t no_relay;    /* WITH_TLS: set by accept or connect of a port with relay: not for this one; 0 as handle */
 };
 
 /* Session records: one more than there are places, into which a connection is taken before it has a place. */
