@@ -32,6 +32,9 @@
  * head until the origin is connected and the head is rewritten over it. So a session record holds no text but the line
  * for the log.
  *
+ * TLS is a matter of the port. The core asks for it where a target is https (`secure`), keeps such a connection apart from
+ * one in clear, and says what went wrong.
+ *
  * Time. One queue for every kind of timeout; all its entries have the same duration, so it is in order by itself:
  * arming is appending, and only the heads of the queues are looked at.
  *
@@ -756,7 +759,7 @@ static bool parse_authority(struct authority *a, const unsigned char *p, size_t 
 }
 
 /* A request between its head and its connection. Stands in front of the head in its buffer. */
-enum { IPV6_LITERAL = 1, LITERAL = 2, SERVER_WIDE = 4 };
+enum { IPV6_LITERAL = 1, LITERAL = 2, SERVER_WIDE = 4, SECURE = 8 };
 
 struct plan {
     struct head head;
@@ -786,6 +789,17 @@ static struct head *head_of(const struct miniproxy_buffer *b)
     return &plan_of(b)->head;
 }
 
+/* Is its target an https one? */
+static bool is_https(const struct plan *pl)
+{
+    return MINIPROXY_WITH_TLS && (pl->form & SECURE) != 0;
+}
+
+static unsigned default_port(const struct plan *pl)
+{
+    return is_https(pl) ? 443 : 80;
+}
+
 static uint16_t method_bit(const unsigned char *method, size_t len)
 {
     static const char names[][8] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT"};
@@ -800,7 +814,10 @@ static enum miniproxy_cause parse_absolute(struct plan *pl, const struct minipro
                                            size_t len, struct authority *a)
 {
     const unsigned char *end = p + len, *q = p, *path;
-    if (len < 7 || !is_word(p, 7, "http://")) {
+    if (MINIPROXY_WITH_TLS && len >= 8 && is_word(p, 8, "https://")) {
+        pl->form = SECURE;
+        q++;
+    } else if (len < 7 || !is_word(p, 7, "http://")) {
         while (q < end && *q != ':' && *q != '/' && *q != '?') q++;
         if (!is_letter(*p) || end - q < 3 || memcmp(q, "://", 3) != 0) return MINIPROXY_CAUSE_TARGET;
         return MINIPROXY_CAUSE_SCHEME;
@@ -808,7 +825,7 @@ static enum miniproxy_cause parse_absolute(struct plan *pl, const struct minipro
     q += 7;
     for (path = q; path < end && *path != '/' && *path != '?'; path++) {}
     if (!parse_authority(a, q, (size_t)(path - q))) return MINIPROXY_CAUSE_TARGET;
-    if (a->port == 0) a->port = 80;
+    if (a->port == 0) a->port = default_port(pl);
     pl->authority = span_of(b, q, (size_t)(path - q));
     pl->path = span_of(b, path, (size_t)(end - path));
     return MINIPROXY_CAUSE_NONE;
@@ -836,7 +853,7 @@ static enum miniproxy_cause parse_target(struct plan *pl, const struct miniproxy
     pl->host = span_of(b, a.host, a.host_len);
     pl->port = (uint16_t)a.port;
     if (a.literal) {
-        pl->form = LITERAL | (a.addr.family == 6 ? IPV6_LITERAL : 0);
+        pl->form |= LITERAL | (a.addr.family == 6 ? IPV6_LITERAL : 0);
         pl->at[0] = a.addr;
         pl->at[0].port = pl->port;
         pl->count = 1;
@@ -1135,7 +1152,7 @@ OUTLINED static void rewrite_request(struct miniproxy_buffer *b, const char *nam
     struct head h = pl->head;
     bool is_options = pl->method_bit == MINIPROXY_OPTIONS, brackets = (pl->form & IPV6_LITERAL) != 0;
     size_t method_len = pl->method.len, path_len = pl->path.len, host_len = pl->host.len;
-    unsigned port = pl->port;
+    unsigned port = pl->port, usual_port = default_port(pl);
     unsigned char *data = b->u.data, *w = data, *method = data + pl->method.at, *target = data + pl->target.at;
     unsigned char *path = data + pl->path.at, *host = data + pl->host.at + path_len, *end = target + pl->target.len;
     /* The path moves before the host: three reversals rotate the target. */
@@ -1149,7 +1166,7 @@ OUTLINED static void rewrite_request(struct miniproxy_buffer *b, const char *nam
     w = put(w, brackets ? " HTTP/1.1\r\nHost: [" : " HTTP/1.1\r\nHost: ");
     w = put_bytes(w, host, host_len);
     if (brackets) *w++ = ']';
-    if (port != 80) {
+    if (port != usual_port) {
         *w++ = ':';
         w = put_number(w, port);
     }
@@ -2536,7 +2553,8 @@ enum {
     IS_RESERVED = 1 << 0,   /* in a place that exists only to refuse it */
     IS_GRANTED = 1 << 1,    /* a buffer is kept for it */
     HAS_SERVER = 1 << 2,    /* server[server_at] is connected */
-    OF_CONNECTION = IS_RESERVED | IS_GRANTED | HAS_SERVER,
+    IS_SECURE = MINIPROXY_WITH_TLS << 25, /* server[] speak TLS, if the port knows of any */
+    OF_CONNECTION = IS_RESERVED | IS_GRANTED | HAS_SERVER | IS_SECURE,
     IS_OPEN = 1 << 3,       /* a transaction is under way: an event is due */
     LINE_READ = 1 << 4,     /* its request line is valid and stands in line[] */
     IS_HTTP10 = 1 << 5,
@@ -3163,8 +3181,9 @@ static enum pumped pump_in(struct miniproxy *p, struct miniproxy_session *s, str
 
 /* The port passes this direction on by itself: nobody has to look at what is still to come, and no byte is in a
  * buffer. */
-static bool is_opaque(const struct miniproxy *p, const struct miniproxy_pipe *pipe)
+static bool is_opaque(const struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
 {
+    if (MINIPROXY_WITH_TLS && (s->client.no_relay != 0 || server_of(s)->no_relay != 0)) return false;
     return MINIPROXY_WITH_RELAY && p->config.port->relay != NULL && pipe->buffer == NULL &&
            pipe->source >= SOURCE_LENGTH && pipe->source != SOURCE_CHUNKED &&
            (pipe->flags & (PIPE_COMPLETE | PIPE_CHUNKED | PIPE_EOF)) == 0;
@@ -3173,7 +3192,7 @@ static bool is_opaque(const struct miniproxy *p, const struct miniproxy_pipe *pi
 /* What has arrived waits for room on the other side. */
 static bool is_held_up(const struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
 {
-    if (!is_opaque(p, pipe)) return has_sendable(pipe->buffer);
+    if (!is_opaque(p, s, pipe)) return has_sendable(pipe->buffer);
     return (source_of(s, pipe)->ready & MINIPROXY_RD) != 0 && (sink_of(s, pipe)->ready & MINIPROXY_WR) == 0;
 }
 
@@ -3208,7 +3227,7 @@ static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct
     enum pumped result = decode(s, pipe); /* so that a head and the body behind it leave together */
     if (result != PUMP_ON) return result;
     if (!flush(p, s, pipe)) return PUMP_STUCK;
-    if (is_opaque(p, pipe)) {
+    if (is_opaque(p, s, pipe)) {
         result = relay(p, s, pipe);
     } else if (!has_sendable(pipe->buffer) && (pipe->flags & PIPE_COMPLETE) == 0) {
         result = pump_in(p, s, pipe);
@@ -3263,13 +3282,20 @@ static void enter(struct miniproxy *p, struct miniproxy_session *s, enum state s
     disarm(p, s, MINIPROXY_TIMER_SIDE);
 }
 
+/* The port begins anew with this connection. */
+static void clear_conn(struct miniproxy_conn *c)
+{
+    c->handle = 0;
+    c->port_flags = 0;
+    if (MINIPROXY_WITH_TLS) c->no_relay = 0;
+}
+
 static void close_conn(struct miniproxy *p, struct miniproxy_conn *c, bool hard)
 {
     p->config.port->close(p->config.port_data, c, hard);
     c->generation++;
-    c->handle = 0;
     c->ready = 0;
-    c->port_flags = 0;
+    clear_conn(c);
 }
 
 static void close_server(struct miniproxy *p, struct miniproxy_session *s, unsigned i, bool hard)
@@ -3618,6 +3644,35 @@ static bool server_is_quiet(struct miniproxy *p, struct miniproxy_session *s)
     return false;
 }
 
+#if MINIPROXY_WITH_TLS
+
+/* What recv says of a client that speaks in clear where TLS is spoken. Nothing of that is taken for a request. */
+static bool is_plain(int result)
+{
+    return result == MINIPROXY_EPLAIN;
+}
+
+static enum next refuse_plain(struct miniproxy *p, struct miniproxy_session *s)
+{
+    return refuse(p, s, MINIPROXY_CAUSE_PLAIN);
+}
+
+#else
+
+static bool is_plain(int result)
+{
+    (void)result;
+    return false;
+}
+
+static enum next refuse_plain(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return NEXT_WAIT;
+}
+
+#endif
+
 /* Look for the first octets of a request. */
 static int fill_idle(struct miniproxy *p, struct miniproxy_session *s)
 {
@@ -3640,6 +3695,7 @@ OUTLINED static enum next on_idle(struct miniproxy *p, struct miniproxy_session 
         if (s->wait_lane == 0) give_back(p, &s->up);
         return NEXT_WAIT;
     }
+    if (is_plain(n)) return refuse_plain(p, s);
     if (n < 0) return end_session(p, s, n != MINIPROXY_EOF);
     waited = (s->flags & HAS_WAITED) != 0;
     open_transaction(p, s);
@@ -3679,6 +3735,7 @@ static bool may_keep_server(const struct miniproxy_session *s)
 
 static bool same_origin(const struct miniproxy_session *s, const struct miniproxy_buffer *b, const struct plan *pl)
 {
+    if (is_https(pl) != ((s->flags & IS_SECURE) != 0)) return false;
     if (s->origin_len == 0 || s->origin_len != pl->authority.len) return false;
     for (size_t i = 0; i < s->origin_len; i++)
         if (lower((unsigned char)s->line[s->origin_at + i]) != lower(b->u.data[pl->authority.at + i])) return false;
@@ -3706,6 +3763,8 @@ OUTLINED static void note_line(struct miniproxy *p, struct miniproxy_session *s,
     const struct plan *pl = plan_of(s->up.buffer);
     if (!valid || !has_kept_server(s) || pl->method_bit == MINIPROXY_CONNECT || !same_origin(s, b, pl))
         close_servers(p, s, false);
+    s->flags &= ~(uint32_t)IS_SECURE;
+    if (is_https(pl)) s->flags |= IS_SECURE;
     keep_line(s, b, pl, valid);
     tell_begin(p, s, b, pl);
     if (pl->head.minor == 0) s->flags |= IS_HTTP10;
@@ -3726,6 +3785,8 @@ OUTLINED static enum miniproxy_cause read_head(struct miniproxy *p, struct minip
     if (pl->head.fields == 0) {
         cause = parse_request_line(pl, b);
         if (cause == MORE) return MORE;
+        if (cause == MINIPROXY_CAUSE_NONE && is_https(pl) && p->config.port->secure == NULL)
+            cause = MINIPROXY_CAUSE_SCHEME;
         note_line(p, s, b, cause == MINIPROXY_CAUSE_NONE);
         if (cause != MINIPROXY_CAUSE_NONE) return cause;
     }
@@ -4017,6 +4078,7 @@ OUTLINED static enum next on_head(struct miniproxy *p, struct miniproxy_session 
         n = fill(p, s, &s->up);
         if (n == MINIPROXY_AGAIN) return NEXT_WAIT;
         if (n == MINIPROXY_EOF) return refuse(p, s, MINIPROXY_CAUSE_HEAD_CUT);
+        if (is_plain(n)) return refuse_plain(p, s);
         if (n < 0) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
     }
     s->interim = 0;
@@ -4059,8 +4121,7 @@ OUTLINED static enum next on_resolve(struct miniproxy *p, struct miniproxy_sessi
     if (count == MINIPROXY_AGAIN) return NEXT_WAIT;
     s->flags &= ~(uint32_t)RESOLVING;
     s->servers_open = 0;
-    c->handle = 0;
-    c->port_flags = 0;
+    clear_conn(c);
     s->dns_ms = p->now_ms - s->mark_ms;
     if (count == MINIPROXY_ENAME || count == 0) return refuse(p, s, MINIPROXY_CAUSE_DNS_NAME);
     if (count == MINIPROXY_ERESOURCES) return refuse(p, s, MINIPROXY_CAUSE_RESOURCES);
@@ -4076,6 +4137,86 @@ OUTLINED static enum next on_resolve(struct miniproxy *p, struct miniproxy_sessi
 
 /* ---- CONNECT ---- */
 
+#if MINIPROXY_WITH_TLS
+
+static enum miniproxy_cause tls_cause(int error)
+{
+    switch (error) {
+    case MINIPROXY_ETLS_NAME: return MINIPROXY_CAUSE_TLS_NAME;
+    case MINIPROXY_ETLS_EXPIRED: return MINIPROXY_CAUSE_TLS_EXPIRED;
+    case MINIPROXY_ETLS_SELF_SIGNED: return MINIPROXY_CAUSE_TLS_SELF_SIGNED;
+    case MINIPROXY_ETLS_ISSUER: return MINIPROXY_CAUSE_TLS_ISSUER;
+    case MINIPROXY_ETLS_CERTIFICATE: return MINIPROXY_CAUSE_TLS_CERTIFICATE;
+    case MINIPROXY_ETLS_ALERT: return MINIPROXY_CAUSE_TLS_ALERT;
+    case MINIPROXY_ETLS_PROTOCOL: return MINIPROXY_CAUSE_TLS_PROTOCOL;
+    case MINIPROXY_ETLS_TIMEOUT: return MINIPROXY_CAUSE_TLS_TIMEOUT;
+    case MINIPROXY_ETLS_CONFIG: return MINIPROXY_CAUSE_TLS_CONFIG;
+    default: return MINIPROXY_CAUSE_INTERNAL; /* nothing that an origin can cause */
+    }
+}
+
+/* The host in a head that has been rewritten. Only the head's own octets are there to hold a NUL: the one behind the host
+ * moves in front of it, to where a blank or a bracket is known to stand. */
+static unsigned char *borrow_host(struct miniproxy_buffer *b)
+{
+    unsigned char *host = next_line(b->u.data) + sizeof "Host: " - 1, *end, stop = ':';
+    if (*host == '[') {
+        host++;
+        stop = ']';
+    }
+    for (end = host; *end != stop && *end != '\r'; end++) {}
+    host[-1] = *end;
+    *end = '\0';
+    return host;
+}
+
+static void give_host_back(struct miniproxy_buffer *b)
+{
+    unsigned char *before = next_line(b->u.data) + sizeof "Host:" - 1, *end;
+    bool brackets = *before == ' ';
+    if (brackets) before++;
+    for (end = before; *end != '\0'; end++) {}
+    *end = *before;
+    *before = brackets ? '[' : ' ';
+}
+
+/* An attempt for an https target begins: whom the port has to reach. */
+static int secure(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_conn *c)
+{
+    struct miniproxy_buffer *b = s->up.buffer;
+    const unsigned char *host;
+    if ((s->flags & IS_SECURE) == 0) return MINIPROXY_OK;
+    host = (s->flags & IS_WRITTEN) != 0 ? borrow_host(b) : b->u.data + plan_of(b)->host.at;
+    return p->config.port->secure(p->config.port_data, c, (const char *)host);
+}
+
+/* What secure has borrowed of a head that is to be sent again. */
+static void secured(struct miniproxy_session *s)
+{
+    if ((s->flags & IS_SECURE) != 0) give_host_back(s->up.buffer);
+}
+
+#else
+
+static enum miniproxy_cause tls_cause(int error)
+{
+    (void)error;
+    return MINIPROXY_CAUSE_INTERNAL; /* nothing that an origin can cause */
+}
+
+static int secure(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_conn *c)
+{
+    (void)p, (void)s, (void)c;
+    return MINIPROXY_OK;
+}
+
+static void secured(struct miniproxy_session *s)
+{
+    (void)s;
+}
+
+#endif
+
 static enum miniproxy_cause connect_cause(int error)
 {
     switch (error) {
@@ -4085,7 +4226,7 @@ static enum miniproxy_cause connect_cause(int error)
     case MINIPROXY_ERESOURCES: return MINIPROXY_CAUSE_RESOURCES;
     case MINIPROXY_ESELF: return MINIPROXY_CAUSE_LOOP;
     case MINIPROXY_ERESET: return MINIPROXY_CAUSE_CONNECT_RESET;
-    default: return MINIPROXY_CAUSE_INTERNAL; /* nothing that an origin can cause */
+    default: return tls_cause(error);
     }
 }
 
@@ -4107,11 +4248,13 @@ static enum next connected(struct miniproxy *p, struct miniproxy_session *s, uns
 static int attempt(struct miniproxy *p, struct miniproxy_session *s, unsigned i, const struct miniproxy_addr *to)
 {
     struct miniproxy_conn *c = &s->server[i];
-    int result;
+    bool begins = (s->servers_open >> i & 1u) == 0;
+    int result = MINIPROXY_OK;
     c->ready = 0;
     s->servers_open |= (uint8_t)(1u << i);
     s->server_addr = *to;
-    result = p->config.port->connect(p->config.port_data, c, to);
+    if (begins) result = secure(p, s, c);
+    if (result == MINIPROXY_OK) result = p->config.port->connect(p->config.port_data, c, to);
     if (result != MINIPROXY_OK && result != MINIPROXY_AGAIN) close_server(p, s, i, true);
     return result;
 }
@@ -4209,7 +4352,9 @@ static enum next on_reconnect(struct miniproxy *p, struct miniproxy_session *s)
     if (s->servers_open != 0 && s->server[0].ready == 0) return NEXT_WAIT;
     result = attempt(p, s, 0, &to);
     if (result == MINIPROXY_AGAIN) return NEXT_WAIT;
-    return result == MINIPROXY_OK ? connected(p, s, 0) : refuse(p, s, connect_cause(result));
+    if (result != MINIPROXY_OK) return refuse(p, s, connect_cause(result));
+    secured(s);
+    return connected(p, s, 0);
 }
 
 /* ---- AWAIT and RELAY: the exchange ---- */
@@ -4746,10 +4891,13 @@ static uint32_t next_deadline(struct miniproxy *p)
  */
 static bool is_quiet(struct miniproxy *p, struct miniproxy_session *s)
 {
+    int n;
     if (s->state != STATE_IDLE || s->wait_lane != 0 || s->up.buffer != NULL || (s->flags & IS_RESERVED) != 0)
         return false;
     s->client.ready |= MINIPROXY_RD;
-    if (fill_idle(p, s) <= 0 && s->wait_lane == 0) return true;
+    n = fill_idle(p, s);
+    if (is_plain(n)) refuse_plain(p, s);
+    else if (n <= 0 && s->wait_lane == 0) return true;
     run_soon(p, s, 0);
     return false;
 }
@@ -4861,6 +5009,7 @@ static void accept_some(struct miniproxy *p)
         s = take_slot(p);
         if (s == NULL) return; /* the run queue still holds ended sessions: next round */
         s->client.ready = 0;
+        if (MINIPROXY_WITH_TLS) s->client.no_relay = 0; /* an accept that failed may have left it */
         s->client_addr.family = 0;
         result = p->config.port->accept(p->config.port_data, &s->client, &s->client_addr);
         if (result == MINIPROXY_OK) {

@@ -315,8 +315,8 @@ struct miniproxy_conn {
     uint8_t ready; /* sticky RD | WR | BROKEN. miniproxy_wake sets bits, the core clears RD or WR on AGAIN, a port may
                       clear RD after a recv, or WR after a send, when it knows that the next would say AGAIN */
     uint8_t port_flags;  /* the port's own; 0 as handle */
-    uint8_t listener;    /* set by accept: which of the port's listeners, in the order of the listen calls from 0 on */
-    uint8_t no_relay;    /* set by accept or connect of a port with relay: not for this one; 0 as handle */
+    uint8_t listener;    /* set by accept: which of the port's listeners, in the order of listen calls, from 0 on */
+    uint8_t no_relay;    /* WITH_TLS: set by accept or connect of a port with relay: not for this one; 0 as handle */
 };
 
 /* Session records: one more than there are places, into which a connection is taken before it has a place. */
@@ -350,7 +350,8 @@ enum miniproxy_result {
     MINIPROXY_ESELF = -10,       /* connect: the address and port are one of this port's own listeners */
     MINIPROXY_EFAIL = -11,       /* anything else: a fault on this side, 500 */
     MINIPROXY_ESINK = -12,       /* relay: `to` takes nothing any more */
-    /* recv: a client speaks plain HTTP where TLS is spoken. What is sent from now on goes in clear: the refusal */
+    /* recv: a client speaks plain HTTP where TLS is spoken; WITH_TLS. Told once, instead of its first octet. What is
+     * sent from now on goes in clear: the refusal; what is received is only dropped */
     MINIPROXY_EPLAIN = -13,
     /* connect after secure: why the peer's certificate is not accepted … */
     MINIPROXY_ETLS_NAME = -14,        /* it is for another name */
@@ -390,9 +391,9 @@ struct miniproxy_port {
      * `from`, after all its octets; ESINK: `to` has failed. recv and send may be used on both at any time again. */
     int (*relay)(void *port, struct miniproxy_conn *from, struct miniproxy_conn *to, size_t max);
     /* Optional: NULL, and https targets get 501. Once for each attempt, before the first connect of c: c is to speak TLS
-     * with `host`, a name or an IP literal without brackets, and the peer has to prove that it is that. connect says OK
-     * only when it has. OK, ERESOURCES or ETLS_CONFIG; close follows in any case. `host` is valid until connect has
-     * ended. */
+     * with `host`, a name as the client wrote it (any case, perhaps with a trailing dot) or an IP literal without
+     * brackets, and the peer has to prove that it is that. connect says OK only when it has. OK, ERESOURCES or
+     * ETLS_CONFIG; close follows in any case. `host` is valid until connect has ended. */
     int (*secure)(void *port, struct miniproxy_conn *c, const char *host);
 };
 
@@ -596,13 +597,38 @@ size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_
  *
  * Error types of Proxy-Status (RFC 9209 section 2.3), those that occur here.
  */
+#if MINIPROXY_WITH_TLS
+#define MINIPROXY_ERROR_TYPES_OF_TLS(X) \
+    X(tls_certificate_error) X(tls_alert_received) X(tls_protocol_error) X(proxy_configuration_error)
+#else
+#define MINIPROXY_ERROR_TYPES_OF_TLS(X)
+#endif
+
 #define MINIPROXY_ERROR_TYPES(X)                                                                                      \
     X(http_request_error) X(http_request_denied) X(destination_ip_prohibited) X(proxy_internal_response)              \
     X(proxy_internal_error) X(connection_limit_reached) X(destination_unavailable) X(proxy_loop_detected)             \
     X(dns_error) X(dns_timeout) X(connection_refused) X(destination_ip_unroutable) X(connection_terminated)           \
     X(connection_timeout) X(connection_write_timeout) X(http_response_timeout) X(connection_read_timeout)             \
     X(http_response_incomplete) X(http_protocol_error) X(http_response_transfer_coding)                               \
-    X(http_response_header_section_size) X(http_response_trailer_section_size) X(http_upgrade_failed)
+    X(http_response_header_section_size) X(http_response_trailer_section_size) X(http_upgrade_failed)                 \
+    MINIPROXY_ERROR_TYPES_OF_TLS(X)
+
+/* Causes that only TLS has: part of MINIPROXY_CAUSES. */
+#if MINIPROXY_WITH_TLS
+#define MINIPROXY_CAUSES_OF_TLS(X)                                                                                                                            \
+    X(PLAIN,                 400, http_request_error,                 "plain_on_tls_port",       "This port speaks TLS: use https:// in the proxy's address. What was sent was not encrypted.") \
+    X(TLS_NAME,              502, tls_certificate_error,              "tls_wrong_name",          "The origin's certificate is for another host name.")        \
+    X(TLS_EXPIRED,           502, tls_certificate_error,              "tls_expired",             "The origin's certificate has expired, or is not valid yet, or the proxy's clock is wrong.") \
+    X(TLS_SELF_SIGNED,       502, tls_certificate_error,              "tls_self_signed",         "The origin's certificate is signed by itself: nobody vouches for it.") \
+    X(TLS_ISSUER,            502, tls_certificate_error,              "tls_unknown_issuer",      "The origin's certificate is from an issuer that this proxy does not trust.") \
+    X(TLS_CERTIFICATE,       502, tls_certificate_error,              "tls_bad_certificate",     "The origin's certificate is not acceptable.")               \
+    X(TLS_ALERT,             502, tls_alert_received,                 "tls_alert",               "The origin refused the TLS connection.")                    \
+    X(TLS_PROTOCOL,          502, tls_protocol_error,                 "tls_protocol",            "The origin does not speak TLS, or no version of it that this proxy speaks.") \
+    X(TLS_TIMEOUT,           504, connection_timeout,                 "tls_timeout",             "The origin did not complete the TLS handshake in time.")    \
+    X(TLS_CONFIG,            500, proxy_configuration_error,          "tls_not_configured",      "This proxy is not set up for https: it knows no certificates to trust. Use CONNECT.")
+#else
+#define MINIPROXY_CAUSES_OF_TLS(X)
+#endif
 
 /* Why a transaction ended as it did. X(NAME, status, error type, log token, text of the reply).
  * This is the one table that binds them (RFC 9209 section 2.3). Status 0 and type none: nothing is said to anybody. */
@@ -655,6 +681,7 @@ size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_
     X(UNREACHABLE,           502, destination_ip_unroutable,          "unreachable",             "There is no route to the origin.")                          \
     X(CONNECT_RESET,         502, connection_terminated,              "connect_failed",          "The connection to the origin failed.")                      \
     X(CONNECT_TIMEOUT,       504, connection_timeout,                 "connect_timeout",         "The origin did not accept a connection in time.")           \
+    MINIPROXY_CAUSES_OF_TLS(X)                                                                                                                                \
     /* the origin */                                                                                                                                          \
     X(WRITE_TIMEOUT,         504, connection_write_timeout,           "origin_write_timeout",    "The origin stopped reading the request.")                   \
     X(FIRST_BYTE_TIMEOUT,    504, http_response_timeout,              "first_byte_timeout",      "The origin did not answer in time.")                        \

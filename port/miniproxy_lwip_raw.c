@@ -584,6 +584,15 @@ static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
 
 /* ==== 4  accept and connect ======================================================================== */
 
+/* Through which listener it came. That is still open: closing it resets who waits. */
+static uint8_t listener_of(const struct miniproxy_lwip_raw *raw, const struct tcp_pcb *pcb)
+{
+    uint8_t i = 0;
+
+    while (i < MINIPROXY_LWIP_RAW_LISTENERS - 1 && (const void *)raw->listeners[i] != (const void *)pcb->listener) i++;
+    return i;
+}
+
 static int raw_accept(void *port, struct miniproxy_conn *c, struct miniproxy_addr *peer)
 {
     struct miniproxy_lwip_raw *raw = port;
@@ -600,6 +609,7 @@ static int raw_accept(void *port, struct miniproxy_conn *c, struct miniproxy_add
     first->acked = 0;
     first->conn = c;
     c->handle = (intptr_t)first;
+    c->listener = listener_of(raw, first->pcb);
     *peer = addr_of(&first->pcb->remote_ip, first->pcb->remote_port);
     tcp_backlog_accepted(first->pcb);
     wake(first, first->in != NULL || first->eof ? MINIPROXY_RD | MINIPROXY_WR : MINIPROXY_WR);

@@ -920,6 +920,7 @@ static int lwip_sockets_accept(void *port, struct miniproxy_conn *c, struct mini
             return MINIPROXY_EFAIL;
         }
         *peer = addr_of(&ip, from);
+        c->listener = (uint8_t)at;
         return MINIPROXY_OK;
     }
     return MINIPROXY_AGAIN;

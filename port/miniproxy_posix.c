@@ -815,6 +815,7 @@ static int port_accept(void *port, struct miniproxy_conn *c, struct miniproxy_ad
         posix->listener_next = (uint16_t)(at + 1);
         if (fd < 0) return accept_error(errno);
         *peer = addr_of((struct sockaddr *)&from);
+        c->listener = (uint8_t)at;
         return attach(posix, c, fd) ? MINIPROXY_OK : error_of(errno);
     }
     return MINIPROXY_AGAIN;

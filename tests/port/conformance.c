@@ -80,7 +80,7 @@ struct miniproxy_conn *conformance_take(void)
     for (uint16_t i = 0; i < MINIPROXY_CONNS; i++) {
         if (used[i]) continue;
         used[i] = true;
-        conns[i] = (struct miniproxy_conn){.id = i, .generation = conns[i].generation};
+        conns[i] = (struct miniproxy_conn){.id = i, .generation = conns[i].generation, .listener = UINT8_MAX};
         return &conns[i];
     }
     return NULL;
@@ -251,6 +251,7 @@ static bool pair_accepted(struct conformance_pair *p, int family)
     p->peer = world->peer_connect(world, family);
     if (!check(p->peer >= 0, "a peer connects")) return false;
     if (!check(conformance_accept(p->c, &from) == MINIPROXY_OK, "accept: OK after a wake")) return false;
+    if (!check(p->c->listener == world->listener[family == 6], "accept tells the listener")) return false;
     peer = world->peer_address(world, p->peer);
     return check(same_host(&from, &peer) && from.port == peer.port, "accept reports the peer's address");
 }

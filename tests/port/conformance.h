@@ -36,6 +36,7 @@ struct conformance_world {
     void *data;            /* the driver's own */
     bool ipv4, ipv6;       /* families that peers have; conformance_run leaves the other out */
     unsigned many;         /* connections that are open at once in one of the tests, at most half of MINIPROXY_CONNS */
+    uint8_t listener[2];   /* which of the port's listeners peer_connect leads to, with IPv4 and IPv6 */
     uint32_t room_max;     /* octets after which a peer that does not read has stopped the sender for sure */
 
     uint32_t (*now_ms)(struct conformance_world *w);

@@ -162,6 +162,7 @@ static bool test_listeners_take_turns(void)
         check(port->accept(&second, c, &from) == MINIPROXY_OK, "accept");
         now = local_port(c);
         check(now != last, "the listeners take turns");
+        check(now == at[c->listener].port, "a connection's listener is told");
         last = now;
         port->close(&second, c, true);
     }
@@ -189,6 +190,7 @@ static bool test_stop_listening(void)
     c = conformance_take();
     check(conformance_accept_woken(), "a wake");
     check(port->accept(&second, c, &from) == MINIPROXY_OK, "and is accepted");
+    check(c->listener == 0, "listeners are counted from the beginning");
     port->close(&second, c, true);
     end(&second);
     return true;

@@ -446,6 +446,7 @@ struct conformance_world posix_world = {
     .port_data = &posix,
     .ipv4 = true,
     .many = 50,
+    .listener = {0, 2},
     .room_max = 64 * 1024 * 1024,
     .now_ms = now_ms,
     .wait = wait_ms,

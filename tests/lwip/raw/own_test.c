@@ -817,6 +817,26 @@ static bool test_stop_listening(void)
     return check(listening == raw_world_port(), "listens again at the same port");
 }
 
+/* The last of them comes to a listener that took its place after the others had been closed. */
+static bool test_which_listener(void)
+{
+    const struct miniproxy_addr same = {.family = 0, .port = raw_world_port()}, any = {.family = 0};
+    int second = miniproxy_lwip_raw_listen(&raw, &any);
+
+    for (int i = 0; i < 3; i++) {
+        struct miniproxy_conn *c = conformance_take();
+        struct miniproxy_addr from;
+
+        if (i == 2) miniproxy_lwip_raw_stop_listening(&raw);
+        if (i == 2) second = miniproxy_lwip_raw_listen(&raw, &any);
+        check(second > 0 && peer_connect(4, i == 1 ? raw_world_port() : (uint16_t)second) >= 0, "a peer connects");
+        check(conformance_accept(c, &from) == MINIPROXY_OK && c->listener == (i == 0), "its listener is told");
+        conformance_give(c, true); /* lwIP does not listen again at a port that is in use */
+    }
+    miniproxy_lwip_raw_stop_listening(&raw);
+    return check(miniproxy_lwip_raw_listen(&raw, &same) == raw_world_port(), "listens again at the same port");
+}
+
 /* ---- Newcomers while others end ---- */
 
 /* Who has been told something and closed holds nothing that a newcomer needs. */
@@ -1344,6 +1364,7 @@ static const struct {
     {"a reset is told before it is read", "-", test_broken_hint},
     {"connections that wait", "-", test_pending},
     {"listeners close and open", "-", test_stop_listening},
+    {"a connection knows its listener", "-", test_which_listener},
     {"closed connections need no records", "-", test_closed_need_no_record},
     {"closed connections that keep octets give way", "-", test_kept_give_way},
     {"a client uses its port again", "-", test_port_used_again},

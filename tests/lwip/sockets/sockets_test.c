@@ -338,7 +338,7 @@ static bool test_both_families(void)
     six = world_here(6, four.port);
     return check(world_peer_to(&four) >= 0, "a peer connects") &&
            check(conformance_accept(c, &from) == MINIPROXY_OK, "OK") && check(from.family == 4, "family 4") &&
-           check(memcmp(from.ip, four.ip, 4) == 0, "its address") &&
+           check(c->listener == 2, "its listener") && check(memcmp(from.ip, four.ip, 4) == 0, "its address") &&
            check(world_peer_to(&six) >= 0, "a peer connects") &&
            check(conformance_accept(d, &from) == MINIPROXY_OK, "OK") && check(from.family == 6, "family 6") &&
            check(memcmp(from.ip, six.ip, 16) == 0, "its address");

@@ -592,6 +592,7 @@ struct conformance_world world = {
     .ipv4 = true,
     .ipv6 = true,
     .many = 50,
+    .listener = {0, 2},
     .room_max = 16 * TCP_WND + 16 * TCP_SND_BUF,
     .now_ms = now_ms,
     .wait = wait_ms,
