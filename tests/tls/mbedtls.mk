@@ -34,5 +34,19 @@ $(TLS_OUT)/smoke-2.28: tests/tls/smoke.c $(TLS_LIB_228) Makefile
 run-mbedtls-3.6 run-mbedtls-2.28: run-mbedtls-%: $(TLS_OUT)/smoke-%
 	@$(SUITE) mbedtls-$* 300 $< mbedtls-$* build/results/mbedtls-$*.tsv
 
+# The port of TLS over a wire in memory, with the sanitizers in all of it
+SUITES += unit_tls_36 unit_tls_228
+TLS_PORT = tests/tls/port_test.c port/miniproxy_tls.c $(wildcard port/miniproxy_tls.h tests/unit/unit.h) miniproxy.h Makefile
+TLS_PORT_FLAGS = -Wno-unused-function -D_GNU_SOURCE -DMINIPROXY_WITH_TLS=1 -DMINIPROXY_TLS_SESSIONS=4 \
+                 -include assert.h -DMINIPROXY_ASSERT=assert
+tls_port = $(CC) $(ALL_CFLAGS) $(SANITIZE) $(TLS_PORT_FLAGS) -DTLS_GROUP='"$(@F)"' $(1) $< $(2) -lcmocka -pthread -o $@
+
+$(TLS_OUT)/tls_36: $(TLS_PORT) $(TLS_LIB_36_ASAN)
+	$(call tls_port,$(TLS_CFLAGS_36),$(TLS_LIB_36_ASAN))
+$(TLS_OUT)/tls_228: $(TLS_PORT) $(TLS_LIB_228)
+	$(call tls_port,$(TLS_CFLAGS_228),$(TLS_LIB_228))
+run-unit_tls_36 run-unit_tls_228: run-unit_%: $(TLS_OUT)/%
+	@$(SUITE) unit_$* 600 $<
+
 .PHONY: tls-libraries
 tls-libraries: $(TLS_LIB_36) $(TLS_LIB_36_ASAN) $(TLS_LIB_228)

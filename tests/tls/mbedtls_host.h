@@ -54,6 +54,8 @@
 /* TLS 1.3 is made of PSA's functions, which ask the program for random numbers: mbedtls_psa_external_get_random. Its
  * table of keys does not grow: a key for each handshake under way, and two for its steps. */
 #define MBEDTLS_PSA_CRYPTO_C
+/* nobody else has the buffers that PSA is called with: without it they are copied, up to 16 KB in a step */
+#define MBEDTLS_PSA_ASSUME_EXCLUSIVE_BUFFERS
 #define MBEDTLS_PSA_CRYPTO_EXTERNAL_RNG
 #ifndef MBEDTLS_PSA_KEY_SLOT_COUNT
 #define MBEDTLS_PSA_KEY_SLOT_COUNT 512
