@@ -415,13 +415,11 @@ static int fail(struct miniproxy_tls_session *s, int result, int error)
     s->result = (int8_t)result;
     s->state = STATE_FAILED;
     unwatch(s);
-    if (result == MINIPROXY_EPLAIN) {
-        s->state = STATE_PLAIN;
-        tell(s, MINIPROXY_TLS_PLAIN, 0, -1);
-    } else {
-        tell(s, MINIPROXY_TLS_FAILED, error, alert);
-    }
-    return result;
+    tell(s, result == MINIPROXY_EPLAIN ? MINIPROXY_TLS_PLAIN : MINIPROXY_TLS_FAILED, error, alert);
+    if (result == MINIPROXY_EPLAIN) s->state = STATE_PLAIN;
+    /* A client has been sent an alert, which a reset would destroy: for the core it has just gone. */
+    else if ((s->flags & IS_ORIGIN) == 0 && result != MINIPROXY_ERESET) s->result = MINIPROXY_EOF;
+    return s->result;
 }
 
 static bool is_over(const struct miniproxy_tls_session *s)
@@ -520,15 +518,21 @@ static int port_secure(void *port, struct miniproxy_conn *c, const char *host)
     struct miniproxy_tls_session *s;
     struct miniproxy_addr literal;
     bool is_literal = miniproxy_addr_parse(&literal, host, strlen(host));
+    size_t len = strlen(host);
+    char name[256]; /* without a trailing dot: certificates have none, nor may the server name (RFC 6066 section 3) */
     if (tls->config.ca == NULL) return MINIPROXY_ETLS_CONFIG;
+    if (len > 0 && host[len - 1] == '.') len--;
+    if (len >= sizeof name) return MINIPROXY_ETLS_NAME;
+    memcpy(name, host, len);
+    name[len] = '\0';
     s = take_session(tls, c, &tls->client);
     if (s == NULL) return MINIPROXY_ERESOURCES;
     s->flags |= IS_ORIGIN;
     s->state = STATE_CONNECTING;
     s->host = host;
     mbedtls_ssl_set_verify(&s->ssl, look_at_certificate, s);
-    /* No literal in the server name that is asked for (RFC 6066 section 3); look_at_certificate compares it. */
-    if (mbedtls_ssl_set_hostname(&s->ssl, is_literal ? NULL : host) == 0) return MINIPROXY_OK;
+    /* a literal is not asked for by that field; look_at_certificate compares it */
+    if (mbedtls_ssl_set_hostname(&s->ssl, is_literal ? NULL : name) == 0) return MINIPROXY_OK;
     return MINIPROXY_ERESOURCES; /* close follows */
 }
 
