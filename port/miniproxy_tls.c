@@ -398,6 +398,7 @@ static int certificate_result(const struct miniproxy_tls_session *s)
 static int handshake_result(const struct miniproxy_tls_session *s, int error)
 {
     if (error == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED) return certificate_result(s);
+    if (error == MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE) return MINIPROXY_ETLS_CERTIFICATE;
     if (error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE) return MINIPROXY_ETLS_ALERT;
     if (error == MBEDTLS_ERR_SSL_ALLOC_FAILED || error == MBEDTLS_ERR_X509_ALLOC_FAILED ||
         error == MBEDTLS_ERR_PK_ALLOC_FAILED || error == MBEDTLS_ERR_MPI_ALLOC_FAILED)

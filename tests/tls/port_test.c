@@ -394,21 +394,26 @@ static void wake_below(struct wire *w)
     if (ready != 0) miniproxy_wake(&w->c, ready);
 }
 
-static void tls_start(uint32_t listeners, const struct identity *id, bool with_ca)
+static void tls_start_with(const struct miniproxy_tls_config *config)
 {
-    static struct miniproxy_tls_config config;
     const char *wrong;
     make_all();
     memset(&tls, 0, offsetof(struct miniproxy_tls, sessions));
     memset(events, 0, sizeof events);
-    config = (struct miniproxy_tls_config){
-        .below = &wire_port, .listeners = listeners, .cert = id->cert, .cert_len = id->cert_len, .key = id->key,
-        .key_len = id->key_len, .event = on_event,
-        .ca = with_ca ? root.cert : NULL, .ca_len = root.cert_len,
-    };
-    wrong = miniproxy_tls_init(&tls, &config, NULL);
+    wrong = miniproxy_tls_init(&tls, config, NULL);
     assert_null(wrong);
     miniproxy_tls_poll(&tls, now_ms);
+}
+
+static void tls_start(uint32_t listeners, const struct identity *id, bool with_ca)
+{
+    struct miniproxy_tls_config config;
+    make_all();
+    config = (struct miniproxy_tls_config){
+        .below = &wire_port, .listeners = listeners, .cert = id->cert, .cert_len = id->cert_len, .key = id->key,
+        .key_len = id->key_len, .event = on_event, .ca = with_ca ? root.cert : NULL, .ca_len = root.cert_len,
+    };
+    tls_start_with(&config);
 }
 
 /* Nothing of a connection is left, and the rest of memory is given back. */
@@ -618,6 +623,76 @@ static void nobody_is_trusted(const void *data)
     assert_int_equal(miniproxy_tls_port.secure(&tls, &wires[0].c, "example.test"), MINIPROXY_ETLS_CONFIG);
     shut(&wires[0], true);
     tls_stop();
+}
+
+/* Devices that share a key with the proxy need no certificates; no other key opens anything. */
+static void shared_keys(const void *data)
+{
+    static const uint8_t key[] = "0123456789abcdef";
+    static const struct miniproxy_tls_psk psks[] = {{"sensor-1", key, 16}, {"sensor-2", key + 1, 16}};
+    static const struct {
+        const char *identity;
+        size_t at;
+        bool fits;
+    } cases[] = {{"sensor-1", 0, true}, {"sensor-2", 1, true}, {"sensor-1", 1, false}, {"sensor-3", 0, false},
+                 {"sensor-", 0, false}, {"", 0, false}};
+    (void)data;
+    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct miniproxy_tls_config config = {.below = &wire_port, .listeners = 1, .event = on_event, .psks = psks,
+                                              .psk_count = 2};
+        struct wire *w = &wires[0];
+        struct peer p;
+        tls_start_with(&config);
+        wire_start(w, 5000, 5000);
+        peer_start(&p, w, NULL, false, true);
+        if (*cases[i].identity != '\0')
+            assert_int_equal(mbedtls_ssl_conf_psk(&p.config, key + cases[i].at, 16,
+                                                  (const unsigned char *)cases[i].identity,
+                                                  strlen(cases[i].identity)), 0);
+        accept_wire(w);
+        if (cases[i].fits) {
+            echo(w, &p, 1000);
+            assert_non_null(strstr(mbedtls_ssl_get_ciphersuite(&p.ssl), "PSK"));
+        } else {
+            assert_int_equal(shake(w, &p), MINIPROXY_EOF);
+            assert_int_equal(events[MINIPROXY_TLS_FAILED], 1);
+            assert_int_equal(events[MINIPROXY_TLS_DONE], 0);
+        }
+        shut(w, false);
+        peer_end(&p);
+        tls_stop();
+    }
+}
+
+/* Clients with a certificate of those who may issue them, and no others. */
+static void client_certificates(const void *data)
+{
+    const struct course *course = data;
+    struct identity *shown[] = {&good, NULL, &foreign, &self_signed, &expired};
+    for (unsigned i = 0; i < sizeof shown / sizeof shown[0]; i++) {
+        struct miniproxy_tls_config config = {
+            .below = &wire_port, .listeners = 1, .event = on_event, .cert = good.cert, .cert_len = good.cert_len,
+            .key = good.key, .key_len = good.key_len, .client_ca = root.cert, .client_ca_len = root.cert_len};
+        struct wire *w = &wires[0];
+        struct peer p;
+        tls_start_with(&config);
+        wire_start(w, 5000, 5000);
+        peer_start(&p, w, shown[i], false, course->v1_2);
+        accept_wire(w);
+        if (i == 0) {
+            echo(w, &p, 1000);
+        } else {
+            assert_int_equal(shake(w, &p), MINIPROXY_EOF);
+            assert_int_equal(events[MINIPROXY_TLS_FAILED], 1);
+            assert_int_equal(events[MINIPROXY_TLS_DONE], 0);
+            assert_true(last_event.result == (shown[i] == NULL       ? MINIPROXY_ETLS_CERTIFICATE
+                                              : shown[i] == &expired ? MINIPROXY_ETLS_EXPIRED
+                                                                     : MINIPROXY_ETLS_ISSUER));
+        }
+        shut(w, false);
+        peer_end(&p);
+        tls_stop();
+    }
 }
 
 /* The octets that a handshake has in one direction. */
@@ -972,6 +1047,9 @@ int main(void)
         {.name = "an origin's connection, octet by octet, TLS 1.2", .run = origin_round, .data = &old_single},
         {.name = "each fault of a certificate is told [L04]", .run = certificates},
         {.name = "without trusted roots nobody is trusted [L04]", .run = nobody_is_trusted},
+        {.name = "keys that client and proxy share", .run = shared_keys},
+        {.name = "client certificates", .run = client_certificates, .data = &wide},
+        {.name = "client certificates, TLS 1.2", .run = client_certificates, .data = &old},
         {.name = "stalls, ends and resets at every octet of a handshake [Z03,Z06]", .run = stops, .data = &wide},
         {.name = "stalls, ends and resets at every octet of a handshake, TLS 1.2 [Z03,Z06]", .run = stops, .data = &old},
         {.name = "a damaged octet anywhere in a handshake", .run = damage, .data = &wide},
