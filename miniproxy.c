@@ -853,7 +853,7 @@ static enum miniproxy_cause parse_target(struct plan *pl, const struct miniproxy
     pl->host = span_of(b, a.host, a.host_len);
     pl->port = (uint16_t)a.port;
     if (a.literal) {
-        pl->form |= LITERAL | (a.addr.family == 6 ? IPV6_LITERAL : 0);
+        pl->form = LITERAL | (a.addr.family == 6 ? IPV6_LITERAL : 0) | (is_https(pl) ? SECURE : 0);
         pl->at[0] = a.addr;
         pl->at[0].port = pl->port;
         pl->count = 1;
@@ -3181,18 +3181,24 @@ static enum pumped pump_in(struct miniproxy *p, struct miniproxy_session *s, str
 
 /* The port passes this direction on by itself: nobody has to look at what is still to come, and no byte is in a
  * buffer. */
-static bool is_opaque(const struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
+static bool is_opaque(const struct miniproxy *p, const struct miniproxy_pipe *pipe)
 {
-    if (MINIPROXY_WITH_TLS && (s->client.no_relay != 0 || server_of(s)->no_relay != 0)) return false;
     return MINIPROXY_WITH_RELAY && p->config.port->relay != NULL && pipe->buffer == NULL &&
            pipe->source >= SOURCE_LENGTH && pipe->source != SOURCE_CHUNKED &&
            (pipe->flags & (PIPE_COMPLETE | PIPE_CHUNKED | PIPE_EOF)) == 0;
 }
 
+/* Some ports can do that with some connections only. */
+static bool is_relayed(const struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
+{
+    if (MINIPROXY_WITH_TLS && (s->client.no_relay != 0 || server_of(s)->no_relay != 0)) return false;
+    return is_opaque(p, pipe);
+}
+
 /* What has arrived waits for room on the other side. */
 static bool is_held_up(const struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
 {
-    if (!is_opaque(p, s, pipe)) return has_sendable(pipe->buffer);
+    if (!is_relayed(p, s, pipe)) return has_sendable(pipe->buffer);
     return (source_of(s, pipe)->ready & MINIPROXY_RD) != 0 && (sink_of(s, pipe)->ready & MINIPROXY_WR) == 0;
 }
 
@@ -3227,7 +3233,7 @@ static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct
     enum pumped result = decode(s, pipe); /* so that a head and the body behind it leave together */
     if (result != PUMP_ON) return result;
     if (!flush(p, s, pipe)) return PUMP_STUCK;
-    if (is_opaque(p, s, pipe)) {
+    if (is_relayed(p, s, pipe)) {
         result = relay(p, s, pipe);
     } else if (!has_sendable(pipe->buffer) && (pipe->flags & PIPE_COMPLETE) == 0) {
         result = pump_in(p, s, pipe);
@@ -4248,12 +4254,12 @@ static enum next connected(struct miniproxy *p, struct miniproxy_session *s, uns
 static int attempt(struct miniproxy *p, struct miniproxy_session *s, unsigned i, const struct miniproxy_addr *to)
 {
     struct miniproxy_conn *c = &s->server[i];
-    bool begins = (s->servers_open >> i & 1u) == 0;
-    int result = MINIPROXY_OK;
+    bool begins = MINIPROXY_WITH_TLS && (s->servers_open >> i & 1u) == 0;
+    int result;
     c->ready = 0;
     s->servers_open |= (uint8_t)(1u << i);
     s->server_addr = *to;
-    if (begins) result = secure(p, s, c);
+    result = begins ? secure(p, s, c) : MINIPROXY_OK;
     if (result == MINIPROXY_OK) result = p->config.port->connect(p->config.port_data, c, to);
     if (result != MINIPROXY_OK && result != MINIPROXY_AGAIN) close_server(p, s, i, true);
     return result;

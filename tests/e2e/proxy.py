@@ -25,17 +25,19 @@ STACK_SPARE = 104  # of a board: what an exception pushes on top of the deepest 
 Cause = collections.namedtuple("Cause", "name status type token text")
 
 
-def read_causes():
-    """MINIPROXY_CAUSES of miniproxy.h by log token, and MINIPROXY_TIMEOUTS' names."""
+def read_causes(macro, end):
+    """MINIPROXY_CAUSES or what it has with TLS, of miniproxy.h, by log token."""
     with open(os.path.join(ROOT, "miniproxy.h"), encoding="utf-8") as f:
         text = f.read().replace("\\\n", "")
-    table = text[text.index("#define MINIPROXY_CAUSES(X)"):text.index("enum miniproxy_cause {")]
+    begin = text.index(f"#define {macro}(X)")
+    table = text[begin:text.index(end, begin)]
     rows = re.findall(r'X\((\w+),\s*(\d+),\s*(\w+),\s*"([^"]*)",\s*"([^"]*)"\)', table)
-    assert len(rows) == len(re.findall(r"\bX\((?!\))", table)), "a row of MINIPROXY_CAUSES was not understood"
+    assert len(rows) == len(re.findall(r"\bX\((?!\))", table)), f"a row of {macro} was not understood"
     return {row[3]: Cause(row[0], int(row[1]), row[2].replace("none", ""), row[3], row[4]) for row in rows}
 
 
-CAUSES = read_causes()
+CAUSES = read_causes("MINIPROXY_CAUSES", "enum miniproxy_cause {")
+TLS_CAUSES = read_causes("MINIPROXY_CAUSES_OF_TLS", "#else")
 
 
 # The least that any run of an image left of each of its stacks, in octets.
@@ -236,7 +238,7 @@ def refused(proxy, client, *tokens, method="GET", closes=True):
     or (None) may do either but does as it says."""
     message = client.response(method)
     event = proxy.event(client, message.status)
-    cause = CAUSES[event["cause"] or "-"]
+    cause = {**CAUSES, **TLS_CAUSES}[event["cause"] or "-"]
     assert cause.token in tokens, f"cause {cause.token}, status {message.status}, expected {tokens}"
     assert message.status == cause.status == event["status"]
     assert event["by"] == "proxy"

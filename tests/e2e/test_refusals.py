@@ -10,7 +10,7 @@ import pytest
 
 import world
 from peers import Silent, answer, chunked, request, response, unused_port
-from proxy import CAUSES, refused
+from proxy import CAUSES, TLS_CAUSES, refused
 
 
 @pytest.mark.req("Q06", "Q03", "S10")
@@ -25,8 +25,11 @@ def test_table_of_causes_follows_rfc_9209():
                    "http_response_trailer_section_size": 502,
                    "http_response_transfer_coding": 502, "http_response_timeout": 504, "http_upgrade_failed": 502,
                    "http_protocol_error": 502,
-                   "proxy_internal_error": 500, "proxy_loop_detected": 502}
-    for cause in CAUSES.values():
+                   "proxy_internal_error": 500, "proxy_loop_detected": 502,
+                   "tls_certificate_error": 502, "tls_alert_received": 502, "tls_protocol_error": 502,
+                   "proxy_configuration_error": 500}
+    assert not CAUSES.keys() & TLS_CAUSES.keys()
+    for cause in [*CAUSES.values(), *TLS_CAUSES.values()]:
         assert cause.status != 421
         if cause.status == 0:
             assert cause.type == cause.text == ""

@@ -2,6 +2,7 @@
  *
  * The table of causes: one row binds status, Proxy-Status type, log token and text (RFC 9209 section 2.3).
  */
+#define MINIPROXY_WITH_TLS 1 /* all causes that there can be */
 #include "../../miniproxy.c"
 #include "unit.h"
 
