@@ -26,15 +26,32 @@ DESKTOP_FLAGS = -DMINIPROXY_CONFIG='"examples/desktop/config.h"' -pthread
 export MINIPROXY_RESULTS = build/results
 export PYTHONDONTWRITEBYTECODE = 1
 
-# lwIP 2.2.1, fetched and checked by the build; LWIP_DIR= names another tree
+# lwIP 2.2.1 and mbedTLS 3.6.6 and 2.28.3, fetched and checked by the build; LWIP_DIR=, MBEDTLS_DIR= and MBEDTLS_228_DIR=
+# name other trees
+FETCH = mkdir -p build/log && fetch() { sh tests/tools/fetch.sh "$$@" >build/log/fetch-$(@D:build/%=%).log 2>&1 || \
+        { cat build/log/fetch-$(@D:build/%=%).log; exit 1; }; } && fetch
 LWIP_SHA256 = 83729c274c499d3348e9fbbe043a3113f3fa8953e7efddc7c21c7fcbb1f2b7b1
+MBEDTLS_SHA256 = 8fb65fae8dcae5840f793c0a334860a411f884cc537ea290ce1c52bb64ca007a
+MBEDTLS_228_SHA256 = 3b4953aa55a681e084d31892d9904cc5328d6b4958ea57b90ae4b4f94ae69a8d
 ifndef LWIP_DIR
 LWIP_DIR = build/lwip
 LWIP_FETCHED = build/lwip/.sha256
 build/lwip/.sha256:
-	@mkdir -p build/log
-	sh tests/tools/fetch.sh lwip $(LWIP_SHA256) >build/log/fetch-lwip.log 2>&1 || { cat build/log/fetch-lwip.log; exit 1; }
+	@$(FETCH) lwip $(LWIP_SHA256)
 endif
+ifndef MBEDTLS_DIR
+MBEDTLS_DIR = build/mbedtls
+MBEDTLS_FETCHED = build/mbedtls/.sha256
+build/mbedtls/.sha256:
+	@$(FETCH) mbedtls $(MBEDTLS_SHA256)
+endif
+ifndef MBEDTLS_228_DIR
+MBEDTLS_228_DIR = build/mbedtls-2.28
+MBEDTLS_228_FETCHED = build/mbedtls-2.28/.sha256
+build/mbedtls-2.28/.sha256:
+	@$(FETCH) mbedtls $(MBEDTLS_228_SHA256) bookworm mbedtls-2.28
+endif
+FETCHED = $(LWIP_FETCHED) $(MBEDTLS_FETCHED) $(MBEDTLS_228_FETCHED)
 
 .DELETE_ON_ERROR:
 .PHONY: all run poll small asan test unit e2e port-test sim hostile damage fuzz size bench bench-hosts tunnels requirements clean
@@ -231,6 +248,7 @@ run-size: firmware-images
 
 include tests/lwip/lwip.mk
 include tests/lwip/e2e.mk
+include tests/tls/mbedtls.mk
 include examples/firmware/firmware.mk
 include tests/firmware/e2e.mk
 
@@ -247,7 +265,7 @@ sim:
 test:
 	@rm -f $(SUITES:%=build/results/%.tsv)
 	@sh tests/tools/deps.sh || true
-	@$(if $(LWIP_FETCHED),$(MAKE) -s --no-print-directory $(LWIP_FETCHED) || true)
+	@$(if $(strip $(FETCHED)),$(MAKE) -s --no-print-directory -k -j$(JOBS) $(FETCHED) || true)
 	@$(MAKE) -s --no-print-directory -k -j$(JOBS) $(SUITES:%=run-%) || true
 	@sh tests/tools/summary.sh deps $(SUITES)
 

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: MIT
+#
+# Included by Makefile. mbedTLS as static libraries, all of it in each: a program takes what it calls. 3.6 comes from
+# MBEDTLS_DIR, 2.28 from MBEDTLS_228_DIR. A program is built with the flags of its library and linked with it:
+#
+#   $(CC) $(ALL_CFLAGS) $(TLS_CFLAGS_36) … $(TLS_LIB_36) -pthread
+
+TLS_OUT = build/tls
+TLS_CONFIG = tests/tls/mbedtls_host.h
+TLS_CFLAGS_36 = -isystem $(abspath $(MBEDTLS_DIR))/include -DMBEDTLS_CONFIG_FILE='"$(TLS_CONFIG)"'
+TLS_CFLAGS_228 = -isystem $(abspath $(MBEDTLS_228_DIR))/include -DMBEDTLS_CONFIG_FILE='"$(TLS_CONFIG)"'
+TLS_LIB_36 = $(TLS_OUT)/lib36/libmbedtls.a
+TLS_LIB_36_ASAN = $(TLS_OUT)/lib36-asan/libmbedtls.a
+TLS_LIB_228 = $(TLS_OUT)/lib228/libmbedtls.a
+
+# $(1) tree, $(2) compiler and flags, $(3) ar; what is not ours is compiled without our warnings
+tls_library = @rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && \
+    printf '%s\n' $(abspath $(1))/library/*.c | xargs -P 2 -n 8 $(2) -w -I$(CURDIR) -c && $(3) rc $(@F) *.o
+tls_host_library = $(call tls_library,$(1),$(CC) -std=c11 -D_GNU_SOURCE $(2),ar)
+
+$(TLS_LIB_36): $(MBEDTLS_FETCHED) $(TLS_CONFIG) tests/tls/mbedtls.mk
+	$(call tls_host_library,$(MBEDTLS_DIR),$(CFLAGS) $(TLS_CFLAGS_36))
+$(TLS_LIB_36_ASAN): $(MBEDTLS_FETCHED) $(TLS_CONFIG) tests/tls/mbedtls.mk
+	$(call tls_host_library,$(MBEDTLS_DIR),$(SANITIZE) $(TLS_CFLAGS_36))
+$(TLS_LIB_228): $(MBEDTLS_228_FETCHED) $(TLS_CONFIG) tests/tls/mbedtls.mk
+	$(call tls_host_library,$(MBEDTLS_228_DIR),$(CFLAGS) $(TLS_CFLAGS_228))
+
+.PHONY: tls-libraries
+tls-libraries: $(TLS_LIB_36) $(TLS_LIB_36_ASAN) $(TLS_LIB_228)
