@@ -25,12 +25,6 @@ int miniproxy_tls_entropy(void *out, size_t len)
     return random_bytes(out, len) ? 0 : -1;
 }
 
-static int random_function(void *context, unsigned char *out, size_t len)
-{
-    (void)context;
-    return random_bytes(out, len) ? 0 : MBEDTLS_ERR_CTR_DRBG_ENTROPY_SOURCE_FAILED;
-}
-
 static void error_text(int error, char text[ERROR_TEXT_MAX])
 {
     int len = snprintf(text, ERROR_TEXT_MAX, "mbedTLS -0x%04x: ", (unsigned)-error);
@@ -106,32 +100,49 @@ static void warn_of_readers(const char *file)
         say("warning: --tls-key %s: everybody on this machine can read it (chmod 600)", file);
 }
 
-static bool key_fits(mbedtls_x509_crt *cert, mbedtls_pk_context *key, const struct tls_file *data, const char *file)
-{
-    int error;
 #if MBEDTLS_VERSION_NUMBER >= 0x03000000
-    error = mbedtls_pk_parse_key(key, data->data, data->len, NULL, 0, random_function, NULL);
-    if (error != 0) return complain("--tls-key", file, "no key in it that can be used", error);
-    error = mbedtls_pk_check_pair(&cert->pk, key, random_function, NULL);
-#else
-    error = mbedtls_pk_parse_key(key, data->data, data->len, NULL, 0);
-    if (error != 0) return complain("--tls-key", file, "no key in it that can be used", error);
-    error = mbedtls_pk_check_pair(&cert->pk, key);
-#endif
-    return error == 0 || complain("--tls-key", file, "it is not the key of the certificate", error);
+static int random_function(void *context, unsigned char *out, size_t len)
+{
+    (void)context;
+    return random_bytes(out, len) ? 0 : MBEDTLS_ERR_CTR_DRBG_ENTROPY_SOURCE_FAILED;
 }
+
+static int parse_key(mbedtls_pk_context *key, const struct tls_file *data)
+{
+    return mbedtls_pk_parse_key(key, data->data, data->len, NULL, 0, random_function, NULL);
+}
+
+static int check_pair(const mbedtls_x509_crt *cert, const mbedtls_pk_context *key)
+{
+    return mbedtls_pk_check_pair(&cert->pk, key, random_function, NULL);
+}
+#else
+static int parse_key(mbedtls_pk_context *key, const struct tls_file *data)
+{
+    return mbedtls_pk_parse_key(key, data->data, data->len, NULL, 0);
+}
+
+static int check_pair(const mbedtls_x509_crt *cert, const mbedtls_pk_context *key)
+{
+    return mbedtls_pk_check_pair(&cert->pk, key);
+}
+#endif
 
 /* What miniproxy_tls_init would find wrong, and what it would not. */
 static bool look_at_pair(const struct tls_files *files, const char *cert_file, const char *key_file)
 {
     mbedtls_x509_crt cert;
     mbedtls_pk_context key;
+    int error;
     bool ok;
     mbedtls_x509_crt_init(&cert);
     mbedtls_pk_init(&key);
     ok = parse_certificates(&cert, &files->cert, "--tls-cert", cert_file);
     if (ok) warn_of_dates(&cert, cert_file);
-    ok = ok && key_fits(&cert, &key, &files->key, key_file);
+    if (ok && (error = parse_key(&key, &files->key)) != 0)
+        ok = complain("--tls-key", key_file, "no key in it that can be used", error);
+    if (ok && (error = check_pair(&cert, &key)) != 0)
+        ok = complain("--tls-key", key_file, "it is not the key of the certificate", error);
     if (ok) warn_of_readers(key_file);
     mbedtls_pk_free(&key);
     mbedtls_x509_crt_free(&cert);

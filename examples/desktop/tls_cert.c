@@ -201,7 +201,7 @@ static int set_serial(mbedtls_x509write_cert *cert)
 static int set_dates(mbedtls_x509write_cert *cert, unsigned days)
 {
     char from[16] = "", to[16] = "";
-    time_t begin = time(NULL) - DAY_S, end = begin + (time_t)(days + 1) * DAY_S;
+    time_t begin = time(NULL) - DAY_S, end = begin + (time_t)days * DAY_S;
     struct tm tm;
     if (gmtime_r(&begin, &tm) != NULL) strftime(from, sizeof from, "%Y%m%d%H%M%S", &tm);
     if (gmtime_r(&end, &tm) != NULL) strftime(to, sizeof to, "%Y%m%d%H%M%S", &tm);
