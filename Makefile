@@ -249,6 +249,7 @@ run-size: firmware-images
 include tests/lwip/lwip.mk
 include tests/lwip/e2e.mk
 include tests/tls/mbedtls.mk
+include examples/desktop/tls.mk
 include examples/firmware/firmware.mk
 include tests/firmware/e2e.mk
 

@@ -81,6 +81,20 @@
 #define MINIPROXY_WITH_HOST_BLOBS 1
 #endif
 
+/* For builds with MINIPROXY_WITH_TLS. An instance a thread; memory of a TLS connection that never was is never touched;
+ * all roots that a system trusts. */
+#ifndef MINIPROXY_TLS_THREAD
+#define MINIPROXY_TLS_THREAD _Thread_local
+#endif
+
+#ifndef MINIPROXY_TLS_SESSIONS
+#define MINIPROXY_TLS_SESSIONS 2000
+#endif
+
+#ifndef MINIPROXY_TLS_COMMON_ARENA
+#define MINIPROXY_TLS_COMMON_ARENA (2 * 1024 * 1024)
+#endif
+
 #if defined(MINIPROXY_DEBUG) && !defined(MINIPROXY_ASSERT)
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,12 +2,16 @@
  *
  * The miniproxy command: what its files share. options.c reads the command line, users.c the users, policy.c builds the
  * tables of the core from both, log.c writes, worker.c runs one instance, main.c starts workers and answers signals.
+ * tls.c and tls_cert.c do nothing but say so in a build without TLS.
  */
 #ifndef DESKTOP_H
 #define DESKTOP_H
 
 #include "miniproxy.h"
 #include "port/miniproxy_posix.h"
+#if MINIPROXY_WITH_TLS
+#include "port/miniproxy_tls.h"
+#endif
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -82,6 +86,9 @@ struct port_range {
 struct options {
     struct miniproxy_addr listen[MINIPROXY_POSIX_LISTENERS];
     unsigned listen_count;
+    uint32_t tls_listeners; /* bit i: listen[i] speaks TLS */
+    const char *tls_cert, *tls_key, *tls_client_ca, *ca; /* files, or NULL */
+    uint32_t tls_handshake_ms;
     struct users users;     /* of --user */
     const char *users_file; /* of --users, or NULL */
     struct net_list clients;
@@ -109,6 +116,8 @@ bool options_have_users(const struct options *o);
 
 /* Whether logins may be asked for, given where it listens. False: a line on stderr has said why not. */
 bool options_allow_logins(const struct options *o);
+
+bool options_speak_tls(const struct options *o, unsigned listener);
 
 /* How a program on this machine reaches a listener. */
 void options_reachable_text(const struct miniproxy_addr *a, char out[TEXT_MAX]);
@@ -162,8 +171,54 @@ void log_reopen(struct log *log);
 /* line: room for the line, LOG_LINE_MAX octets. */
 void log_event(struct log *log, char *line, const struct miniproxy_event *e);
 
+
+/* What went wrong with TLS where no transaction tells of it, in the form of log_event. */
+struct log_tls {
+    const struct miniproxy_addr *client, *address; /* one of them is NULL */
+    const char *host;  /* what the origin at `address` should have proven to be */
+    const char *cause; /* as in events */
+    const char *error; /* words for it, "" if there are none */
+};
+void log_tls(struct log *log, char *line, const struct log_tls *e);
+
 /* One whole line on stderr, "miniproxy: " in front. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- tls.c */
+
+#if MINIPROXY_WITH_TLS
+#define TLS_MISSING NULL /* what options and commands that need TLS say */
+#define TLS_LAYER struct miniproxy_tls
+#else
+#define TLS_MISSING "expected a miniproxy that is built with TLS (\"make tls\" builds one)"
+#define TLS_LAYER char
+#endif
+
+struct tls_file {
+    uint8_t *data; /* NULL: none */
+    size_t len;
+};
+
+/* Certificates and keys, for all workers. */
+struct tls_files {
+    struct tls_file cert, key, client_ca, ca;
+};
+
+/* Read what the options name, and look at it. False: a line on stderr has said what is wrong. */
+bool tls_load(struct tls_files *files, const struct options *o);
+void tls_unload(struct tls_files *files);
+
+/* Put TLS between the core that is about to get this configuration and the port in it. False: as above. */
+struct worker;
+bool tls_start(struct worker *w, struct miniproxy_config *config);
+/* After miniproxy_poll, with what that returned; returns the like. */
+uint32_t tls_poll(struct worker *w, uint32_t now_ms, uint32_t wait_ms);
+void tls_end(struct worker *w);
+
+/* ---- tls_cert.c */
+
+/* `miniproxy cert [--name NAME]... [--days N] OUT`, its arguments behind "cert"; returns the exit status. */
+int tls_cert_command(int argc, char **argv);
 
 /* ---- worker.c */
 
@@ -179,6 +234,7 @@ enum stage { STAGE_RUN, STAGE_DRAIN, STAGE_STOP };
 /* What all workers share. */
 struct shared {
     const struct options *options;
+    struct tls_files tls_files;
     struct log log;
     atomic_int stage;   /* enum stage; only grows */
     pthread_t main;     /* gets SIGUSR2 when a worker has ended or answered */
@@ -188,6 +244,7 @@ struct shared {
 struct worker {
     struct miniproxy proxy;
     struct miniproxy_posix posix;
+    bool tls_started;
     struct shared *shared;
     struct held *held; /* tables that the core may still use, current one first */
     uint32_t held_checked_ms;
@@ -200,6 +257,7 @@ struct worker {
     pthread_t thread;
     char *target[MINIPROXY_SLOTS]; /* whole target of the session's request, where the session cannot keep it */
     char line[LOG_LINE_MAX];
+    TLS_LAYER tls;
 };
 
 /* Start all but the thread. `at` is where to listen; ports that were 0 become those that were bound. NULL: a line on

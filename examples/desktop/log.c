@@ -212,6 +212,40 @@ static void put_json_line(struct text *t, const struct miniproxy_event *e, const
     put_format(t, ",\"reused\":%s,\"session\":%u}\n", e->reused ? "true" : "false", e->session);
 }
 
+/* ---- What TLS tells: the fields of a transaction, in the same places, as far as there are any */
+
+static void put_clf_tls(struct text *t, const struct log_tls *e, time_t now)
+{
+    char address[TEXT_MAX] = "-", client[MINIPROXY_ADDR_TEXT] = "-", date[64] = "";
+    struct tm tm;
+    if (e->client != NULL) miniproxy_addr_format(e->client, client);
+    if (e->address != NULL) address_text(e->address, address);
+    if (localtime_r(&now, &tm) != NULL) strftime(date, sizeof date, "%d/%b/%Y:%H:%M:%S %z", &tm);
+    put_format(t, "%s - - [%s] \"-\" 000 0 %s tls 0 %s -1 ", client, date, e->cause, address);
+    put_clf(t, e->host != NULL ? e->host : "-", e->host != NULL ? strlen(e->host) : 1, true);
+    put_word(t, " \"");
+    put_clf(t, e->error, strlen(e->error), false);
+    put_word(t, "\"\n");
+}
+
+static void put_json_tls(struct text *t, const struct log_tls *e, const struct timespec *now)
+{
+    char address[TEXT_MAX] = "", client[MINIPROXY_ADDR_TEXT] = "", date[64] = "";
+    struct tm tm;
+    if (e->client != NULL) miniproxy_addr_format(e->client, client);
+    if (e->address != NULL) address_text(e->address, address);
+    if (gmtime_r(&now->tv_sec, &tm) != NULL) strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &tm);
+    put_format(t, "{\"time\":\"%s.%03dZ\"", date, (int)(now->tv_nsec / 1000000));
+    put_pair(t, "client", client);
+    put_format(t, ",\"client_port\":%u", e->client != NULL ? e->client->port : 0);
+    put_pair(t, "by", "tls");
+    put_pair(t, "cause", e->cause);
+    put_pair(t, "address", address);
+    put_pair(t, "host", e->host);
+    put_pair(t, "error", e->error);
+    put_word(t, "}\n");
+}
+
 /* ---- The file */
 
 static int open_file(const struct log *log)
@@ -275,5 +309,15 @@ void log_event(struct log *log, char *line, const struct miniproxy_event *e)
     clock_gettime(CLOCK_REALTIME, &now);
     if (log->json) put_json_line(&t, e, &target, &now);
     else put_clf_line(&t, e, &target, now.tv_sec);
+    write_line(log, line, (size_t)(t.at - line));
+}
+
+void log_tls(struct log *log, char *line, const struct log_tls *e)
+{
+    struct text t = {line + 1, line + LOG_LINE_MAX};
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (log->json) put_json_tls(&t, e, &now);
+    else put_clf_tls(&t, e, now.tv_sec);
     write_line(log, line, (size_t)(t.at - line));
 }

@@ -141,14 +141,15 @@ static void print_banner(FILE *out)
     fprintf(out, "miniproxy " MINIPROXY_VERSION " \"%s\" listens on", o->name);
     for (unsigned i = 0; i < o->listen_count; i++) {
         address_text(&program.listen[i], text);
-        fprintf(out, "%s %s", i == 0 ? "" : ",", text);
+        fprintf(out, "%s %s%s", i == 0 ? "" : ",", text, options_speak_tls(o, i) ? " (TLS)" : "");
     }
     if (o->workers > 1) fprintf(out, ", %u workers", o->workers);
     fputc('\n', out);
     tables_describe(program.tables, o, out);
     print_file_limit(out);
     options_reachable_text(&program.listen[0], text);
-    fprintf(out, "  try: curl -x http://%s%s http://example.com/\n", text,
+    fprintf(out, "  try: curl -x http%s://%s%s%s%s http://example.com/\n", options_speak_tls(o, 0) ? "s" : "", text,
+            options_speak_tls(o, 0) ? " --proxy-cacert " : "", options_speak_tls(o, 0) ? o->tls_cert : "",
             program.tables->policy.user_count > 0 ? " -U NAME:PASSWORD" : "");
 }
 
@@ -276,13 +277,15 @@ static void close_workers(void)
         if (program.workers[i] != NULL) worker_free(program.workers[i]);
     if (program.tables != NULL) tables_release(program.tables);
     users_free(&program.options.users);
+    tls_unload(&program.shared.tls_files);
 }
 
 static bool start(void)
 {
     if (!log_open(&program.shared.log, &program.options)) return false;
     program.tables = tables_build(&program.options);
-    if (program.tables == NULL || !open_workers(program.tables)) return false;
+    if (program.tables == NULL || !tls_load(&program.shared.tls_files, &program.options)) return false;
+    if (!open_workers(program.tables)) return false;
     tell(print_banner);
     return true;
 }
@@ -305,6 +308,7 @@ int main(int argc, char **argv)
     sigset_t signals;
     int status;
     if (argc >= 2 && strcmp(argv[1], "hash") == 0) return users_hash_command(argc - 2, argv + 2);
+    if (argc >= 2 && strcmp(argv[1], "cert") == 0) return tls_cert_command(argc - 2, argv + 2);
     if (argc >= 2 && strcmp(argv[1], "policy") == 0) return policy_command(argc - 2, argv + 2);
     status = options_parse(&program.options, argc, argv);
     if (status >= 0) return status;

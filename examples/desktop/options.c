@@ -130,7 +130,7 @@ void options_reachable_text(const struct miniproxy_addr *a, char out[TEXT_MAX])
 
 /* ---- One function an option: NULL, or what was expected */
 
-static const char *set_listen(struct options *o, char *value)
+static const char *add_listener(struct options *o, char *value)
 {
     static const char expected[] = "expected ADDR:PORT with a numeric address, as 127.0.0.1:3128 or [::1]:3128";
     const char *colon = strrchr(value, ':'), *address = value;
@@ -145,6 +145,52 @@ static const char *set_listen(struct options *o, char *value)
     if (o->listen_count == MINIPROXY_POSIX_LISTENERS) return "expected fewer: no more listeners are possible";
     o->listen[o->listen_count++] = a;
     return NULL;
+}
+
+static const char *set_listen(struct options *o, char *value)
+{
+    return add_listener(o, value);
+}
+
+static const char *set_tls_listen(struct options *o, char *value)
+{
+    const char *problem = add_listener(o, value);
+    if (problem != NULL) return problem;
+    o->tls_listeners |= 1u << (o->listen_count - 1);
+    return TLS_MISSING;
+}
+
+static const char *set_file(const char **file, char *value)
+{
+    *file = value;
+    return value[0] != '\0' ? TLS_MISSING : "expected the name of a file";
+}
+
+static const char *set_tls_cert(struct options *o, char *value)
+{
+    return set_file(&o->tls_cert, value);
+}
+
+static const char *set_tls_key(struct options *o, char *value)
+{
+    return set_file(&o->tls_key, value);
+}
+
+static const char *set_tls_client_ca(struct options *o, char *value)
+{
+    return set_file(&o->tls_client_ca, value);
+}
+
+static const char *set_ca(struct options *o, char *value)
+{
+    return set_file(&o->ca, value);
+}
+
+static const char *set_tls_handshake(struct options *o, char *value)
+{
+    if (!parse_seconds(value, TIMEOUT_MAX_S, &o->tls_handshake_ms) || o->tls_handshake_ms == 0)
+        return "expected seconds from 0.001 to 1073741";
+    return TLS_MISSING;
 }
 
 /* The password is blotted out in the list of processes. */
@@ -309,6 +355,14 @@ static const struct option options[] = {
                                         "\n(default 127.0.0.1:" NUMBER(DEFAULT_PORT) ")"},
     {"workers", "N", set_workers, "threads, each with its own listener and sessions (default 1)"},
 
+    {NULL, NULL, NULL, "TLS, in a build that has it (make tls): clients' (curl -x https://...), and to https:// targets"},
+    {"tls-listen", "ADDR:PORT", set_tls_listen, "as --listen, for clients that speak TLS with the proxy. Repeat for more"},
+    {"tls-cert", "FILE", set_tls_cert, "the proxy's certificate, behind it those that lead to a trusted one (PEM)"},
+    {"tls-key", "FILE", set_tls_key, "its key (PEM, not encrypted; default: in the file of --tls-cert too)"},
+    {"tls-client-ca", "FILE", set_tls_client_ca, "clients there must have a certificate that one of these has issued"},
+    {"tls-handshake", "SECONDS", set_tls_handshake, "the longest time that a handshake may take (default 10)"},
+    {"ca", "FILE", set_ca, "certificates of who may vouch for https:// origins (default: the system's)"},
+
     {NULL, NULL, NULL, "Who may go where, all in one file"},
     {"policy", "FILE", set_policy, "rules in the policy language, with networks, hosts and users; in place of"
                                    "\n--clients, --users, --user, --connect-ports and --allow-private"},
@@ -370,6 +424,9 @@ static void print_help(void)
            "                             ask for a password, print a line for --users. N rounds of PBKDF2\n"
            "                             (default " NUMBER(USERS_ROUNDS_DEFAULT) "), 0: one SHA-256,\n"
            "                             enough for long random passwords\n"
+           "       miniproxy cert [--name NAME]... [--days N] OUT\n"
+           "                             make OUT.pem and OUT.key, a certificate for --tls-cert that nobody else\n"
+           "                             vouches for, and its key\n"
            "       miniproxy policy COMMAND  check, compile, explain, lint, diff: see miniproxy policy help\n");
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) print_option(&options[i]);
     printf("\nTimeouts, in seconds\n");
@@ -385,6 +442,10 @@ static void print_help(void)
            "  With logins:\n"
            "      miniproxy hash anna >> users.txt\n"
            "      miniproxy --listen 192.168.1.1:3128 --users users.txt\n"
+           "  With logins that nobody can read on their way:\n"
+           "      miniproxy cert --name proxy.example proxy\n"
+           "      miniproxy --tls-listen 192.168.1.1:3129 --tls-cert proxy.pem --tls-key proxy.key --users users.txt\n"
+           "      curl -x https://proxy.example:3129 --proxy-cacert proxy.pem -U anna http://example.com/\n"
            "  Tunnels to SSH too, closed after an hour of silence:\n"
            "      miniproxy --connect-ports 22,443 --timeout tunnel=3600\n"
            "  For many clients, with a log for a program:\n"
@@ -449,16 +510,26 @@ bool options_have_users(const struct options *o)
     return o->users_file != NULL || o->users.count > 0;
 }
 
+bool options_speak_tls(const struct options *o, unsigned listener)
+{
+    return (o->tls_listeners >> listener & 1) != 0;
+}
+
+static const char *listen_option(const struct options *o, unsigned listener)
+{
+    return options_speak_tls(o, listener) ? "--tls-listen" : "--listen";
+}
+
 bool options_allow_logins(const struct options *o)
 {
     char text[TEXT_MAX];
     for (unsigned i = 0; i < o->listen_count; i++) {
         const struct miniproxy_addr *a = &o->listen[i];
-        if (!is_wildcard(a) && miniproxy_addr_is_special(a)) continue;
+        if (options_speak_tls(o, i) || (!is_wildcard(a) && miniproxy_addr_is_special(a))) continue;
         address_text(a, text);
         if (!o->insecure_auth) {
             say("--listen %s: expected --insecure-auth with it: logins there cross a public network in the clear. "
-                "Better listen on a private address, or behind TLS", text);
+                "Better listen on a private address, or by --tls-listen", text);
             return false;
         }
         say("warning: logins at %s can be read on their way", text);
@@ -476,8 +547,8 @@ static int check_exposure(const struct options *o)
         const struct miniproxy_addr *a = &o->listen[i];
         if (is_loopback(a) || o->clients.text != NULL || options_have_users(o)) continue;
         address_text(a, text);
-        say("--listen %s: expected --clients, --users or --policy with it, for other machines can reach that address",
-            text);
+        say("%s %s: expected --clients, --users or --policy with it, for other machines can reach that address",
+            listen_option(o, i), text);
         return EXIT_USAGE;
     }
     return !options_have_users(o) || options_allow_logins(o) ? -1 : EXIT_USAGE;
@@ -494,6 +565,20 @@ static int check_policy_alone(const struct options *o)
     if (o->policy_file == NULL || other == NULL) return -1;
     say("%s: expected it without --policy, which says all of that", other);
     return EXIT_USAGE;
+}
+
+static int check_tls(const struct options *o)
+{
+    if (o->tls_listeners != 0 && o->tls_cert == NULL) {
+        say("--tls-listen: expected --tls-cert with it; \"miniproxy cert\" makes a certificate");
+        return EXIT_USAGE;
+    }
+    if (o->tls_listeners == 0 && (o->tls_cert != NULL || o->tls_key != NULL || o->tls_client_ca != NULL)) {
+        say("%s: expected --tls-listen with it", o->tls_cert != NULL ? "--tls-cert" :
+                                                 o->tls_key != NULL ? "--tls-key" : "--tls-client-ca");
+        return EXIT_USAGE;
+    }
+    return -1;
 }
 
 static bool set_defaults(struct options *o)
@@ -521,6 +606,7 @@ int options_parse(struct options *o, int argc, char **argv)
     o->log_query = true;
     for (int i = 1; i < argc && status < 0; i++) status = parse_one(o, argc, argv, &i);
     if (status < 0) status = check_policy_alone(o);
+    if (status < 0) status = check_tls(o);
     if (status >= 0) return status;
     if (!set_defaults(o)) return EXIT_FAILED;
     return check_exposure(o);

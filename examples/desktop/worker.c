@@ -158,6 +158,7 @@ void *worker_run(void *worker)
             miniproxy_drain(&w->proxy);
         }
         wait_ms = miniproxy_poll(&w->proxy, now_ms);
+        wait_ms = tls_poll(w, now_ms, wait_ms);
         if (draining) {
             uint32_t waited_ms = now_ms - drain_start_ms;
             if (stage == STAGE_STOP || waited_ms >= drain_ms || miniproxy_active(&w->proxy) == 0) break;
@@ -210,7 +211,10 @@ static bool init_proxy(struct worker *w)
         .sessions_per_client = o->per_client,
     };
     memcpy(config.timeout_ms, o->timeout_ms, sizeof config.timeout_ms);
-    return miniproxy_init(&w->proxy, &config);
+    if (!tls_start(w, &config)) return false;
+    if (miniproxy_init(&w->proxy, &config)) return true;
+    say("the core refuses its configuration");
+    return false;
 }
 
 static bool init_all(struct worker *w, struct tables *tables)
@@ -227,11 +231,7 @@ static bool init_all(struct worker *w, struct tables *tables)
         say("cannot read /dev/urandom");
         return false;
     }
-    if (!init_proxy(w)) {
-        say("the core refuses its configuration");
-        return false;
-    }
-    return true;
+    return init_proxy(w);
 }
 
 struct worker *worker_new(struct shared *shared, struct tables *tables, struct miniproxy_addr *at)
@@ -255,6 +255,7 @@ struct worker *worker_new(struct shared *shared, struct tables *tables, struct m
 void worker_free(struct worker *w)
 {
     struct tables *mail = atomic_exchange(&w->mail, NULL);
+    tls_end(w);
     if (w->posix.proxy != NULL) miniproxy_posix_end(&w->posix);
     if (mail != NULL) tables_release(mail);
     while (w->held != NULL) {

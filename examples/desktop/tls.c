@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * TLS for the command: files of certificates and keys, what is told of handshakes, and miniproxy_tls between a worker's
+ * core and its port.
+ */
+#define _GNU_SOURCE
+#include "desktop.h"
+
+#if MINIPROXY_WITH_TLS
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <mbedtls/error.h>
+
+#define SYSTEM_CA "/etc/ssl/certs/ca-certificates.crt"
+
+enum { FILE_OCTETS_MAX = 16 * 1024 * 1024, ERROR_TEXT_MAX = 160 };
+
+int miniproxy_tls_entropy(void *out, size_t len)
+{
+    return random_bytes(out, len) ? 0 : -1;
+}
+
+static void error_text(int error, char text[ERROR_TEXT_MAX])
+{
+    int len = snprintf(text, ERROR_TEXT_MAX, "mbedTLS -0x%04x: ", (unsigned)-error);
+    mbedtls_strerror(error, text + len, (size_t)(ERROR_TEXT_MAX - len));
+}
+
+/* ---- Files */
+
+static bool complain(const char *option, const char *file, const char *what, int error)
+{
+    char text[ERROR_TEXT_MAX];
+    error_text(error, text);
+    say("%s %s: %s (%s)", option, file, what, text);
+    return false;
+}
+
+/* A NUL stands behind the octets, and is counted if they are PEM: that is how mbedTLS wants it. */
+static bool read_octets(FILE *f, struct tls_file *into)
+{
+    struct stat st;
+    size_t size;
+    if (fstat(fileno(f), &st) != 0) return false;
+    if (st.st_size > FILE_OCTETS_MAX) {
+        errno = EFBIG;
+        return false;
+    }
+    size = (size_t)st.st_size;
+    into->data = calloc(1, size + 1);
+    if (into->data == NULL) return false;
+    into->len = fread(into->data, 1, size, f);
+    if (strstr((const char *)into->data, "-----BEGIN ") != NULL) into->len++;
+    return !ferror(f);
+}
+
+static bool read_file(struct tls_file *into, const char *option, const char *file)
+{
+    FILE *f = fopen(file, "rb");
+    bool ok = f != NULL && read_octets(f, into);
+    if (!ok) say("%s %s: cannot be read: %s", option, file, strerror(errno));
+    if (f != NULL) fclose(f);
+    return ok;
+}
+
+static void free_file(struct tls_file *file)
+{
+    volatile uint8_t *p = file->data; /* it may be a key */
+    if (p == NULL) return;
+    while (file->len > 0) p[--file->len] = 0;
+    free(file->data);
+    file->data = NULL;
+}
+
+static bool parse_certificates(mbedtls_x509_crt *list, const struct tls_file *data, const char *option, const char *file)
+{
+    int error = mbedtls_x509_crt_parse(list, data->data, data->len);
+    /* above 0: so many could not be read */
+    if (error >= 0 && list->version != 0) return true;
+    return complain(option, file, "no certificate in it", error < 0 ? error : MBEDTLS_ERR_X509_INVALID_FORMAT);
+}
+
+static void warn_of_dates(const mbedtls_x509_crt *cert, const char *file)
+{
+    if (mbedtls_x509_time_is_past(&cert->valid_to))
+        say("warning: --tls-cert %s: it has expired, and clients will not accept it", file);
+    if (mbedtls_x509_time_is_future(&cert->valid_from))
+        say("warning: --tls-cert %s: it is not valid yet, and clients will not accept it", file);
+}
+
+static void warn_of_readers(const char *file)
+{
+    struct stat st;
+    if (stat(file, &st) == 0 && (st.st_mode & S_IROTH) != 0)
+        say("warning: --tls-key %s: everybody on this machine can read it (chmod 600)", file);
+}
+
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+static int random_function(void *context, unsigned char *out, size_t len)
+{
+    (void)context;
+    return random_bytes(out, len) ? 0 : MBEDTLS_ERR_CTR_DRBG_ENTROPY_SOURCE_FAILED;
+}
+
+static int parse_key(mbedtls_pk_context *key, const struct tls_file *data)
+{
+    return mbedtls_pk_parse_key(key, data->data, data->len, NULL, 0, random_function, NULL);
+}
+
+static int check_pair(const mbedtls_x509_crt *cert, const mbedtls_pk_context *key)
+{
+    return mbedtls_pk_check_pair(&cert->pk, key, random_function, NULL);
+}
+#else
+static int parse_key(mbedtls_pk_context *key, const struct tls_file *data)
+{
+    return mbedtls_pk_parse_key(key, data->data, data->len, NULL, 0);
+}
+
+static int check_pair(const mbedtls_x509_crt *cert, const mbedtls_pk_context *key)
+{
+    return mbedtls_pk_check_pair(&cert->pk, key);
+}
+#endif
+
+/* What miniproxy_tls_init would find wrong, and what it would not. */
+static bool look_at_pair(const struct tls_files *files, const char *cert_file, const char *key_file)
+{
+    mbedtls_x509_crt cert;
+    mbedtls_pk_context key;
+    int error;
+    bool ok;
+    mbedtls_x509_crt_init(&cert);
+    mbedtls_pk_init(&key);
+    ok = parse_certificates(&cert, &files->cert, "--tls-cert", cert_file);
+    if (ok) warn_of_dates(&cert, cert_file);
+    if (ok && (error = parse_key(&key, &files->key)) != 0)
+        ok = complain("--tls-key", key_file, "no key in it that can be used", error);
+    if (ok && (error = check_pair(&cert, &key)) != 0)
+        ok = complain("--tls-key", key_file, "it is not the key of the certificate", error);
+    if (ok) warn_of_readers(key_file);
+    mbedtls_pk_free(&key);
+    mbedtls_x509_crt_free(&cert);
+    return ok;
+}
+
+static bool load_trusted(struct tls_file *into, const char *option, const char *file)
+{
+    mbedtls_x509_crt list;
+    bool ok;
+    if (file == NULL) return true;
+    mbedtls_x509_crt_init(&list);
+    ok = read_file(into, option, file) && parse_certificates(&list, into, option, file);
+    mbedtls_x509_crt_free(&list);
+    return ok;
+}
+
+bool tls_load(struct tls_files *files, const struct options *o)
+{
+    const char *key_file = o->tls_key != NULL ? o->tls_key : o->tls_cert, *ca = o->ca;
+    if (o->tls_cert != NULL) {
+        if (!read_file(&files->cert, "--tls-cert", o->tls_cert)) return false;
+        if (!read_file(&files->key, "--tls-key", key_file)) return false;
+        if (!look_at_pair(files, o->tls_cert, key_file)) return false;
+    }
+    if (ca == NULL && access(SYSTEM_CA, R_OK) == 0) ca = SYSTEM_CA;
+    return load_trusted(&files->client_ca, "--tls-client-ca", o->tls_client_ca) && load_trusted(&files->ca, "--ca", ca);
+}
+
+void tls_unload(struct tls_files *files)
+{
+    free_file(&files->cert);
+    free_file(&files->key);
+    free_file(&files->client_ca);
+    free_file(&files->ca);
+}
+
+/* ---- What is told */
+
+static const char *cause_of(const struct miniproxy_tls_event *e)
+{
+    if (e->what == MINIPROXY_TLS_FULL) return "tls_full";
+    switch (e->result) {
+    case MINIPROXY_ETLS_NAME: return "tls_wrong_name";
+    case MINIPROXY_ETLS_EXPIRED: return "tls_expired";
+    case MINIPROXY_ETLS_SELF_SIGNED: return "tls_self_signed";
+    case MINIPROXY_ETLS_ISSUER: return "tls_unknown_issuer";
+    case MINIPROXY_ETLS_CERTIFICATE: return "tls_certificate";
+    case MINIPROXY_ETLS_ALERT: return "tls_alert";
+    case MINIPROXY_ETLS_PROTOCOL: return "tls_protocol";
+    case MINIPROXY_ETLS_TIMEOUT: return "tls_timeout";
+    case MINIPROXY_ERESOURCES: return "tls_no_memory";
+    default: return "tls_broken_off";
+    }
+}
+
+/* Of plain HTTP at a TLS port a transaction tells. */
+static void on_event(void *app, const struct miniproxy_tls_event *e)
+{
+    struct worker *w = app;
+    char words[ERROR_TEXT_MAX] = "";
+    struct log_tls line = {.client = e->host == NULL ? e->peer : NULL, .address = e->host != NULL ? e->peer : NULL,
+                           .host = e->host, .cause = cause_of(e)};
+    if (e->what == MINIPROXY_TLS_DONE || e->what == MINIPROXY_TLS_PLAIN) return;
+    if (e->alert >= 0) snprintf(words, sizeof words, "the peer sent alert %d", e->alert);
+    else if (e->error != 0) error_text(e->error, words);
+    line.error = words;
+    log_tls(&w->shared->log, w->line, &line);
+}
+
+/* ---- The layer */
+
+bool tls_start(struct worker *w, struct miniproxy_config *config)
+{
+    const struct options *o = w->shared->options;
+    const struct tls_files *files = &w->shared->tls_files;
+    const struct miniproxy_tls_config tls = {
+        .below = config->port,
+        .below_data = config->port_data,
+        .listeners = o->tls_listeners,
+        .cert = files->cert.data,
+        .cert_len = files->cert.len,
+        .key = files->key.data,
+        .key_len = files->key.len,
+        .client_ca = files->client_ca.data,
+        .client_ca_len = files->client_ca.len,
+        .ca = files->ca.data,
+        .ca_len = files->ca.len,
+        .handshake_ms = o->tls_handshake_ms,
+        .event = on_event,
+        .app = w,
+    };
+    int error = 0;
+    const char *wrong = miniproxy_tls_init(&w->tls, &tls, &error);
+    char text[ERROR_TEXT_MAX];
+    w->tls_started = true;
+    config->port = &miniproxy_tls_port;
+    config->port_data = &w->tls;
+    if (wrong == NULL) return true;
+    error_text(error, text);
+    say("TLS cannot start: %s (%s)", wrong, text);
+    return false;
+}
+
+uint32_t tls_poll(struct worker *w, uint32_t now_ms, uint32_t wait_ms)
+{
+    uint32_t tls_wait_ms = miniproxy_tls_poll(&w->tls, now_ms);
+    return tls_wait_ms < wait_ms ? tls_wait_ms : wait_ms;
+}
+
+void tls_end(struct worker *w)
+{
+    if (w->tls_started) miniproxy_tls_end(&w->tls);
+}
+
+#else
+
+bool tls_load(struct tls_files *files, const struct options *o)
+{
+    (void)files;
+    (void)o;
+    return true;
+}
+
+void tls_unload(struct tls_files *files)
+{
+    (void)files;
+}
+
+bool tls_start(struct worker *w, struct miniproxy_config *config)
+{
+    (void)w;
+    (void)config;
+    return true;
+}
+
+uint32_t tls_poll(struct worker *w, uint32_t now_ms, uint32_t wait_ms)
+{
+    (void)w;
+    (void)now_ms;
+    return wait_ms;
+}
+
+void tls_end(struct worker *w)
+{
+    (void)w;
+}
+
+#endif

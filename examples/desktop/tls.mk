@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+#
+# Included by Makefile: the desktop program with TLS. make tls builds it with mbedTLS 3.6, make tls-system with the
+# system's libmbedtls-dev, as build/tls/miniproxy and build/tls/miniproxy-system. Tests have more of them.
+
+.PHONY: tls tls-system
+tls: build/tls/miniproxy
+tls-system: build/tls/miniproxy-system
+
+DESKTOP_TLS = $(DESKTOP) port/miniproxy_tls.c
+FLAGS_tls = $(DESKTOP_FLAGS) -DMINIPROXY_WITH_TLS=1
+TLS_DEPENDS = $(DESKTOP_TLS) $(DESKTOP_HEADERS) examples/desktop/tls.mk Makefile
+
+build/tls/miniproxy: $(TLS_DEPENDS) $(TLS_LIB_36)
+	$(CC) $(ALL_CFLAGS) $(TLS_CFLAGS_36) $(FLAGS_tls) $(DESKTOP_TLS) $(TLS_LIB_36) -o $@ $(LDFLAGS)
+
+build/tls/miniproxy-system: $(TLS_DEPENDS)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(FLAGS_tls) -DMINIPROXY_TLS_HEAP=1 $(DESKTOP_TLS) -o $@ -lmbedtls -lmbedx509 -lmbedcrypto $(LDFLAGS)
+
+build/tls/miniproxy-228: $(TLS_DEPENDS) $(TLS_LIB_228)
+	$(CC) $(ALL_CFLAGS) $(TLS_CFLAGS_228) $(FLAGS_tls) $(DESKTOP_TLS) $(TLS_LIB_228) -o $@ $(LDFLAGS)
+
+# few sessions, of which half as many can speak TLS
+build/tls/miniproxy-small: $(TLS_DEPENDS) $(TLS_LIB_36)
+	$(CC) $(ALL_CFLAGS) $(TLS_CFLAGS_36) $(FLAGS_tls) $(FLAGS_miniproxy-small) -DMINIPROXY_TLS_SESSIONS=2 $(DESKTOP_TLS) \
+	    $(TLS_LIB_36) -o $@ $(LDFLAGS)
+
+build/asan/tls/miniproxy: $(TLS_DEPENDS) $(TLS_LIB_36_ASAN)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(SANITIZE) $(TLS_CFLAGS_36) $(FLAGS_tls) $(DESKTOP_TLS) $(TLS_LIB_36_ASAN) -o $@ $(LDFLAGS)
