@@ -685,10 +685,10 @@ const struct miniproxy_port miniproxy_tls_port = {
  * of the two leads on. */
 static bool has_come(struct miniproxy_tls_session *s)
 {
-    unsigned awaited = (s->flags & GO_ON) != 0 ? MINIPROXY_RD | MINIPROXY_WR : 0, ready = s->conn->ready;
-    if ((s->flags & WAITS_READ) != 0) awaited |= ready & MINIPROXY_RD;
-    if ((s->flags & WAITS_WRITE) != 0) awaited |= ready & MINIPROXY_WR;
-    if (awaited == 0 && (ready & MINIPROXY_BROKEN) == 0) return false;
+    unsigned ready = s->conn->ready, awaited = 0;
+    if ((s->flags & WAITS_READ) != 0) awaited |= ready & (MINIPROXY_RD | MINIPROXY_BROKEN);
+    if ((s->flags & WAITS_WRITE) != 0) awaited |= ready & (MINIPROXY_WR | MINIPROXY_BROKEN);
+    if (awaited == 0 && (s->flags & GO_ON) == 0) return false;
     s->flags &= (uint8_t)~(GO_ON | WAITS_READ | WAITS_WRITE);
     if (s->state == STATE_OPEN) unwatch(s);
     miniproxy_wake(s->conn, MINIPROXY_RD | MINIPROXY_WR);
