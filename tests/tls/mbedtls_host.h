@@ -55,6 +55,9 @@
  * table of keys does not grow: a key for each handshake under way, and two for its steps. */
 #define MBEDTLS_PSA_CRYPTO_C
 #define MBEDTLS_PSA_CRYPTO_EXTERNAL_RNG
+/* Without this a handshake takes, for a moment, as much again as MBEDTLS_SSL_OUT_CONTENT_LEN, to copy what no other
+ * processor sees anyway. */
+#define MBEDTLS_PSA_ASSUME_EXCLUSIVE_BUFFERS
 #ifndef MBEDTLS_PSA_KEY_SLOT_COUNT
 #define MBEDTLS_PSA_KEY_SLOT_COUNT 512
 #endif
