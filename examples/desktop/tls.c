@@ -190,7 +190,7 @@ static const char *cause_of(const struct miniproxy_tls_event *e)
     case MINIPROXY_ETLS_EXPIRED: return "tls_expired";
     case MINIPROXY_ETLS_SELF_SIGNED: return "tls_self_signed";
     case MINIPROXY_ETLS_ISSUER: return "tls_unknown_issuer";
-    case MINIPROXY_ETLS_CERTIFICATE: return "tls_certificate";
+    case MINIPROXY_ETLS_CERTIFICATE: return miniproxy_cause_token(MINIPROXY_CAUSE_TLS_CERTIFICATE);
     case MINIPROXY_ETLS_ALERT: return "tls_alert";
     case MINIPROXY_ETLS_PROTOCOL: return "tls_protocol";
     case MINIPROXY_ETLS_TIMEOUT: return "tls_timeout";
