@@ -3940,14 +3940,42 @@ static bool allows_content(struct miniproxy_session *s, const struct miniproxy_b
 
 #endif
 
+#if MINIPROXY_WITH_TLS && MINIPROXY_WITH_AUTH
+
+/* Who the client is by its certificate or shared key. Users with a password are not reached that way: whoever issues
+ * certificates need not be trusted with their names. */
+static const struct miniproxy_user *proven_user(const struct miniproxy *p, struct miniproxy_session *s)
+{
+    const struct miniproxy_user *user;
+    char name[MINIPROXY_CREDENTIALS_MAX];
+    size_t len;
+    if (p->config.port->client_name == NULL) return NULL;
+    len = p->config.port->client_name(p->config.port_data, &s->client, name, sizeof name);
+    user = len > 0 ? find_user(s->policy, (const unsigned char *)name, len) : NULL;
+    return user != NULL && user->password == NULL && user->digest == NULL ? user : NULL;
+}
+
+#else
+
+static const struct miniproxy_user *proven_user(const struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return NULL;
+}
+
+#endif
+
 /* By which policy, and for whom? MORE: that takes longer. */
 static enum miniproxy_cause identify(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b,
                                      struct plan *pl)
 {
     s->policy = p->config.policy;
     if ((pl->head.seen & LOOPS) != 0) return MINIPROXY_CAUSE_LOOP;
-    if ((pl->head.seen & HAS_LOGIN) == 0 || s->policy == NULL || s->policy->user_count == 0)
+    if (s->policy == NULL || s->policy->user_count == 0) return MINIPROXY_CAUSE_NONE;
+    if ((pl->head.seen & HAS_LOGIN) == 0) {
+        s->user = proven_user(p, s);
         return MINIPROXY_CAUSE_NONE;
+    }
     return log_in(p, s->policy, &s->client_addr, b, &pl->head.login, &s->user);
 }
 

@@ -395,6 +395,10 @@ struct miniproxy_port {
      * brackets, and the peer has to prove that it is that. connect says OK only when it has. OK, ERESOURCES or
      * ETLS_CONFIG; close follows in any case. `host` is valid until connect has ended. */
     int (*secure)(void *port, struct miniproxy_conn *c, const char *host);
+    /* Optional. Whom the client of an accepted connection has proved to be beneath HTTP: the common name of its
+     * certificate, the identity of its shared key. Into name[0..size), not NUL-terminated; its length, 0: nobody. A
+     * request without credentials is then that user's, if the policy has one of this name without a password. */
+    size_t (*client_name)(void *port, struct miniproxy_conn *c, char *name, size_t size);
 };
 
 /* What ports and the main loop call back. Both only queue; miniproxy_poll does the work. */
@@ -522,7 +526,8 @@ struct miniproxy_rule {
 #define MINIPROXY_DIGEST_LEN 32
 
 /* A user: digest = SHA-256(salt, "name:password"), or PBKDF2-HMAC-SHA256 of the password with this salt and so many
- * rounds, or password in clear, the smallest form. */
+ * rounds, or password in clear, the smallest form. One with neither logs in by what the port knows of the client
+ * (struct miniproxy_port.client_name) and in no other way. */
 struct miniproxy_user {
     const char *name; /* no colon, no control characters */
     const char *password;

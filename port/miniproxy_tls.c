@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include <mbedtls/error.h>
+#include <mbedtls/oid.h>
 #include <mbedtls/platform.h>
 #if defined MBEDTLS_PSA_CRYPTO_C
 #include <psa/crypto.h>
@@ -278,8 +279,10 @@ static int find_psk(void *context, mbedtls_ssl_context *ssl, const unsigned char
     const struct miniproxy_tls *tls = context;
     for (unsigned i = 0; i < tls->config.psk_count; i++) {
         const struct miniproxy_tls_psk *psk = &tls->config.psks[i];
-        if (strlen(psk->identity) == len && memcmp(psk->identity, identity, len) == 0)
-            return mbedtls_ssl_set_hs_psk(ssl, psk->key, psk->key_len);
+        if (strlen(psk->identity) != len || memcmp(psk->identity, identity, len) != 0) continue;
+        ((struct miniproxy_tls_session *)(void *)((unsigned char *)ssl - offsetof(struct miniproxy_tls_session, ssl)))
+            ->psk = psk; /* if it has the key, too: otherwise the handshake fails */
+        return mbedtls_ssl_set_hs_psk(ssl, psk->key, psk->key_len);
     }
     return MBEDTLS_ERR_SSL_UNKNOWN_IDENTITY;
 }
@@ -353,6 +356,7 @@ static struct miniproxy_tls_session *take_session(struct miniproxy_tls *tls, str
     s->result = MINIPROXY_OK;
     s->retry = 0;
     s->host = NULL;
+    s->psk = NULL;
     tls->session_of[c->id] = number_of(s);
     tls->active++;
     c->no_relay = 1;
@@ -663,6 +667,38 @@ static void port_close(void *port, struct miniproxy_conn *c, bool hard)
     tls->config.below->close(tls->config.below_data, c, hard);
 }
 
+/* The only common name of a subject: which of several is meant nobody can know. */
+static const mbedtls_x509_buf *common_name(const mbedtls_x509_name *subject)
+{
+    const mbedtls_x509_buf *found = NULL;
+    for (; subject != NULL; subject = subject->next) {
+        if (MBEDTLS_OID_CMP(MBEDTLS_OID_AT_CN, &subject->oid) != 0) continue;
+        if (found != NULL) return NULL;
+        found = &subject->val;
+    }
+    return found;
+}
+
+static size_t port_client_name(void *port, struct miniproxy_conn *c, char *name, size_t size)
+{
+    struct miniproxy_tls_session *s = session_of(port, c);
+    const mbedtls_x509_buf *found;
+    const mbedtls_x509_crt *cert;
+    if (s == NULL || s->state != STATE_OPEN) return 0;
+    if (s->psk != NULL) {
+        size_t len = strlen(s->psk->identity);
+        if (len > size) return 0;
+        memcpy(name, s->psk->identity, len);
+        return len;
+    }
+    cert = mbedtls_ssl_get_peer_cert(&s->ssl);
+    if (s->tls->config.client_ca == NULL || cert == NULL) return 0;
+    found = common_name(&cert->subject);
+    if (found == NULL || found->len > size || memchr(found->p, '\0', found->len) != NULL) return 0;
+    memcpy(name, found->p, found->len);
+    return found->len;
+}
+
 static int port_relay(void *port, struct miniproxy_conn *from, struct miniproxy_conn *to, size_t max)
 {
     struct miniproxy_tls *tls = port;
@@ -679,6 +715,7 @@ const struct miniproxy_port miniproxy_tls_port = {
     .close = port_close,
     .relay = port_relay,
     .secure = port_secure,
+    .client_name = port_client_name,
 };
 
 /* What mbedTLS waited for has come: let the core call again, for reading and for writing, since it does not know which
@@ -797,7 +834,10 @@ static int set_tickets(struct miniproxy_tls *tls)
 {
 #if defined MBEDTLS_SSL_TICKET_C
     enum { TICKET_S = 86400 };
-    int error = mbedtls_ssl_ticket_setup(&tls->tickets, mbedtls_ctr_drbg_random, &tls->random,
+    int error;
+    /* A ticket does not tell who the client was. */
+    if (tls->config.client_ca != NULL || tls->config.psk_count > 0) return 0;
+    error = mbedtls_ssl_ticket_setup(&tls->tickets, mbedtls_ctr_drbg_random, &tls->random,
                                          MBEDTLS_CIPHER_AES_256_GCM, TICKET_S);
     if (error != 0) return error;
     mbedtls_ssl_conf_session_tickets_cb(&tls->server, mbedtls_ssl_ticket_write, mbedtls_ssl_ticket_parse, &tls->tickets);

@@ -101,7 +101,9 @@ struct miniproxy_tls_config {
     uint32_t listeners;                 /* bit i: the i-th listener of the port below speaks TLS */
     const uint8_t *cert, *key;          /* of the listeners, its own certificate first; NULL: none */
     size_t cert_len, key_len;
-    const uint8_t *client_ca;           /* not NULL: clients must have a certificate of one of these */
+    /* Not NULL: clients must have a certificate that one of these has issued. Its common name can be a user of the policy
+     * (struct miniproxy_port.client_name), as the identity of a shared key can. */
+    const uint8_t *client_ca;
     size_t client_ca_len;
     const struct miniproxy_tls_psk *psks; /* instead of or beside certificates, TLS 1.2 */
     uint16_t psk_count;
@@ -154,6 +156,7 @@ struct miniproxy_tls_session {
     uint8_t state, flags;
     int8_t result;               /* sticky error */
     const char *host;
+    const struct miniproxy_tls_psk *psk; /* that the client has */
     struct miniproxy_addr peer;
     struct miniproxy_tls_region region;
 #if !MINIPROXY_TLS_HEAP

@@ -519,6 +519,54 @@ static void relayed_again(const void *data)
     assert_true(port.relays > 0);
 }
 
+static const char *proven;
+
+static size_t tls_client_name(void *data, struct miniproxy_conn *c, char *name, size_t size)
+{
+    (void)data;
+    assert_ptr_equal(c, wire.client);
+    assert_true(size >= 16);
+    memcpy(name, proven, strlen(proven));
+    return strlen(proven);
+}
+
+/* A client is who its certificate says, if that is a user without a password and it does not say otherwise. */
+static void proven_users(const void *data)
+{
+    static const struct miniproxy_user users[] = {
+        {.name = "sensor", .groups = 1}, {.name = "alice", .password = "secret", .groups = 1}};
+    static const struct miniproxy_rule rules[] = {{.verdict = MINIPROXY_ALLOW, .users = 1}};
+    static const struct miniproxy_policy policy = {.rules = rules, .rule_count = 1, .users = users, .user_count = 2};
+    static const struct {
+        const char *proven, *login, *user; /* user NULL: 407 */
+    } cases[] = {
+        {"sensor", "", "sensor"},
+        {"", "", NULL},
+        {"senso", "", NULL},
+        {"sensor2", "", NULL},
+        {"alice", "", NULL},
+        {"sensor", "Proxy-Authorization: Basic YWxpY2U6c2VjcmV0\r\n", "alice"},
+        {"sensor", "Proxy-Authorization: Basic YWxpY2U6d3Jvbmc=\r\n", NULL},
+        {"sensor", "Proxy-Authorization: Basic c2Vuc29yOg==\r\n", NULL}, /* sensor, empty password */
+    };
+    struct miniproxy_port with = tls_port;
+    (void)data;
+    with.client_name = tls_client_name;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char request[256];
+        start();
+        proven = cases[i].proven;
+        wire.proxy.config.port = &with;
+        wire.proxy.config.policy = &policy;
+        snprintf(request, sizeof request, "GET http://h.example/ HTTP/1.1\r\nHost: h.example\r\n%s\r\n",
+                 cases[i].login);
+        say(request);
+        assert_int_equal(wire.event.status, cases[i].user != NULL ? 200 : 407);
+        if (cases[i].user != NULL) assert_string_equal(wire.event.user, cases[i].user);
+        else assert_null(wire.event.user);
+    }
+}
+
 int main(void)
 {
     static struct unit_test tests[] = {
@@ -538,6 +586,7 @@ int main(void)
         {"TLS where HTTP is spoken [S01]", tls_in_clear, NULL, false},
         {"no_relay keeps a connection out of relay", relayed, NULL, false},
         {"no_relay ends with its connection", relayed_again, NULL, false},
+        {"who has a certificate needs no password [A01]", proven_users, NULL, false},
     };
     return unit_run("tls", tests, sizeof tests / sizeof tests[0]);
 }
