@@ -96,7 +96,6 @@ def test_curl_through_a_tls_proxy(tls, origin, pki, tmp_path):
     assert done.stdout == b"407"
     done = run(*at, "--proxy-anyauth", "-U", "anna:sesame", "-v", o.url + "/")
     assert done.stdout == b"ok" and b" 407 " in done.stderr
-    assert b"ALPN: server accepted http/1.1" in done.stderr
     assert run("curl", "-sS", "-x", proxy.tls_url, o.url + "/", ok=False).returncode == 60  # nobody vouches for it
 
 
@@ -290,12 +289,12 @@ def test_garbage_instead_of_a_handshake(tls):
         with socket.create_connection(("127.0.0.1", proxy.tls_port)) as sock:
             sock.settimeout(10)
             sock.sendall(junk)
-            sock.shutdown(socket.SHUT_WR)
             try:
+                sock.shutdown(socket.SHUT_WR)
                 while sock.recv(1000):
                     pass
-            except ConnectionResetError:
-                pass
+            except OSError:
+                pass  # it may have closed or reset the connection already
     proxy.wait_idle()
 
 
@@ -329,7 +328,7 @@ def test_all_sessions_of_tls_in_use(tls, origin, pki):
 def test_client_certificates(tls, origin, pki):
     o, proxy = origin(), tls("--tls-client-ca", pki.ca.file)
     assert proxy.secure(client_context(pki.ca.file, pki.client)).ask("GET", o.url + "/").status == 200
-    for certificate, cause in ((None, "tls_protocol"), (pki.stranger, "tls_unknown_issuer")):
+    for certificate, cause in ((None, "tls_bad_certificate"), (pki.stranger, "tls_unknown_issuer")):
         with pytest.raises((ssl.SSLError, ConnectionError, Cut)):
             proxy.secure(client_context(pki.ca.file, certificate)).ask("GET", o.url + "/")
         tls_records(proxy, cause)
@@ -447,7 +446,7 @@ def test_certificates_that_prove_nothing(tls, https, pki, what):
     o = https(certificate=authority.issue("bad", **kind), failures=failures)
     client = proxy.client()
     client.send(request("GET", o.secure_url + "/secret", "Authorization: Basic c2VjcmV0"))
-    refused(proxy, client, cause, closes=False)
+    refused(proxy, client, cause, closes=False), proxy.tls_records()
     event = tls_records(proxy, cause)[-1]
     assert (event["address"], event["host"], event["client"]) == (f"127.0.0.1:{o.port}", "127.0.0.1", None)
     assert o.requests == []  # nothing of the request has been sent
