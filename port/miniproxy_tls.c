@@ -38,6 +38,10 @@ _Static_assert(MINIPROXY_TLS_HEAP ||
 #define MBEDTLS_PRIVATE(member) member /* mbedTLS 2.28 hides nothing */
 #endif
 
+#ifndef MBEDTLS_ERR_SSL_BAD_CERTIFICATE
+#define MBEDTLS_ERR_SSL_BAD_CERTIFICATE MBEDTLS_ERR_SSL_BAD_HS_CERTIFICATE /* 2.28's name */
+#endif
+
 /* States of a session. */
 enum { STATE_CONNECTING = 1, STATE_HANDSHAKE, STATE_OPEN, STATE_PLAIN, STATE_FAILED };
 
@@ -414,7 +418,9 @@ static int certificate_result(const struct miniproxy_tls_session *s)
 
 static int handshake_result(const struct miniproxy_tls_session *s, int error)
 {
-    if (error == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED) return certificate_result(s);
+    /* BAD_CERTIFICATE: not for servers, or not for this key exchange */
+    if (error == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED || error == MBEDTLS_ERR_SSL_BAD_CERTIFICATE)
+        return certificate_result(s);
     if (error == MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE) return MINIPROXY_ETLS_CERTIFICATE;
     if (error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE) return MINIPROXY_ETLS_ALERT;
     if (error == MBEDTLS_ERR_SSL_ALLOC_FAILED || error == MBEDTLS_ERR_X509_ALLOC_FAILED ||
@@ -792,6 +798,22 @@ static const int suites[] = {
     0,
 };
 
+#if defined MBEDTLS_SSL_PROTO_TLS1_3
+/* mbedTLS offers RSA-PSS for the sake of TLS 1.3, and does not take it from a server that then chooses TLS 1.2. What it
+ * takes from both stands first, in the hope that the server follows that. */
+static const uint16_t signatures[] = {
+    MBEDTLS_TLS1_3_SIG_ECDSA_SECP256R1_SHA256,
+    MBEDTLS_TLS1_3_SIG_ECDSA_SECP384R1_SHA384,
+    MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA256,
+    MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA384,
+    MBEDTLS_TLS1_3_SIG_RSA_PKCS1_SHA512,
+    MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA256,
+    MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA384,
+    MBEDTLS_TLS1_3_SIG_RSA_PSS_RSAE_SHA512,
+    MBEDTLS_TLS1_3_SIG_NONE,
+};
+#endif
+
 static const char *protocols[] = {"http/1.1", NULL};
 
 /* Certificates from PEM or DER into a chain. 0, or mbedTLS's error. */
@@ -959,6 +981,9 @@ static const char *set_up(struct miniproxy_tls *tls, int *error)
     if ((*error = set_defaults(tls, &tls->client, MBEDTLS_SSL_IS_CLIENT)) != 0) return "memory";
     if ((*error = parse_certificates(&tls->ca, tls->config.ca, tls->config.ca_len)) != 0) return "ca";
     warm_certificates(&tls->ca);
+#if defined MBEDTLS_SSL_PROTO_TLS1_3
+    mbedtls_ssl_conf_sig_algs(&tls->client, signatures);
+#endif
     mbedtls_ssl_conf_ca_chain(&tls->client, &tls->ca, NULL);
     mbedtls_ssl_conf_authmode(&tls->client, MBEDTLS_SSL_VERIFY_REQUIRED);
 #endif

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""TLS for the peers: a socket that speaks it by OpenSSL, and an authority that issues certificates, good and bad."""
+import os
+import socket
+import ssl
+import subprocess
+import threading
+
+import peers
+
+
+class TlsSocket:
+    """What a Wire needs of a socket. Unlike ssl.SSLSocket it closes one direction alone, and `ragged` says whether the
+    other side ended without close_notify."""
+
+    def __init__(self, sock, context, name=None, server=False, session=None):
+        self.raw, self.ragged, self.notified, self.lock = sock, False, False, threading.RLock()
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server, name, session)
+        while not self._try(self.tls.do_handshake)[0]:
+            self._fill()
+
+    def _try(self, call, *arguments):
+        """Whether it could be done with what has come, and its result."""
+        with self.lock:
+            try:
+                return True, call(*arguments)
+            except ssl.SSLWantReadError:
+                return False, None
+            finally:
+                if data := self.outgoing.read():
+                    self.raw.sendall(data)
+
+    def _fill(self):
+        data = self.raw.recv(262144)
+        with self.lock:
+            self.incoming.write(data) if data else self.incoming.write_eof()
+
+    def recv(self, size):
+        while True:
+            try:
+                done, data = self._try(self.tls.read, size)
+            except ssl.SSLZeroReturnError:
+                return b""
+            except ssl.SSLEOFError:
+                self.ragged = True
+                return b""
+            if done:
+                return data
+            self._fill()
+
+    def send(self, data):
+        return self._try(self.tls.write, data[:65536])[1]
+
+    def notify(self):
+        """close_notify: the end of what this side sends."""
+        if not self.notified:
+            self.notified = True
+            try:
+                self._try(self.tls.unwrap)
+            except ssl.SSLError:
+                pass  # the other side has sent something meanwhile, which recv tells
+
+    def shutdown(self, how):
+        if how == socket.SHUT_WR:
+            self.notify()
+        self.raw.shutdown(how)
+
+    def __getattr__(self, name):
+        return getattr(self.raw, name)
+
+
+def openssl(*arguments, text=None):
+    done = subprocess.run(("openssl", *arguments), input=text, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+class Authority:
+    """Issues certificates. `file` is what trusts it."""
+
+    def __init__(self, directory, name):
+        self.directory, self.name = str(directory), name
+        self.file, self.key = self.path("pem"), self.path("key")
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj",
+                f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-keyout", self.key, "-out",
+                self.file)
+
+    def path(self, suffix):
+        return os.path.join(self.directory, f"{self.name}.{suffix}")
+
+    def issue(self, name, san="DNS:localhost,IP:127.0.0.1,IP:::1", days=30, purpose="serverAuth", algorithm="ec",
+              trusted=True):
+        """Paths of a certificate and its key. trusted=False: it is signed by itself."""
+        stem = os.path.join(self.directory, name)
+        kind = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256") if algorithm == "ec" else (algorithm,)
+        extensions = [f"extendedKeyUsage={purpose}", "basicConstraints=critical,CA:FALSE"]
+        extensions += [f"subjectAltName={san}"] if san else []
+        signer = ("-CA", self.file, "-CAkey", self.key) if trusted else ()
+        openssl("req", "-x509", "-newkey", *kind, "-nodes", "-days", str(days), "-subj", f"/CN={name}", *signer,
+                *(word for extension in extensions for word in ("-addext", extension)), "-keyout", stem + ".key", "-out",
+                stem + ".pem")
+        return stem + ".pem", stem + ".key"
+
+
+def client_context(trusted, certificate=None, version=None, alpn=("http/1.1",)):
+    context = ssl.create_default_context(cafile=trusted)
+    if certificate:
+        context.load_cert_chain(*certificate)
+    if version:
+        context.minimum_version = context.maximum_version = version
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    return context
+
+
+class TlsClient(peers.Client):
+    """A client of the proxy's TLS listener."""
+
+    def __init__(self, proxy, context, port, name="localhost", session=None, **kind):
+        proxy_at, proxy.port = proxy.port, port
+        try:
+            super().__init__(proxy, **kind)
+        finally:
+            proxy.port = proxy_at
+        self.sock.settimeout(peers.PATIENCE)
+        self.sock = TlsSocket(self.sock, context, name, session=session)
+
+    def ended_well(self):
+        """The stream has ended with close_notify."""
+        assert self.ended == "eof" and not self.sock.ragged, (self.ended, self.sock.ragged)
+
+
+def serve(certificate, script=None, failures=None, versions=None, alpn=None):
+    """A script for peers.Origin that speaks TLS around another one. It ends with close_notify, unless that one has set
+    peer.cut. A handshake that fails is put into the list `failures`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    if versions:
+        context.minimum_version = context.maximum_version = versions
+    if alpn:
+        context.set_alpn_protocols(alpn)
+    script = script or peers.answer(peers.response())
+
+    def run(peer):
+        peer.cut = False
+        peer.sock.settimeout(peers.PATIENCE)
+        try:
+            peer.sock = TlsSocket(peer.sock, context, server=True)
+        except (ssl.SSLError, ConnectionError) as error:
+            if failures is not None:
+                failures.append(error)
+            return
+        try:
+            script(peer)
+        finally:
+            if not peer.cut:
+                peer.sock.notify()
+    return run
