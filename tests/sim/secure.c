@@ -409,6 +409,7 @@ void secure_step(struct client *cl)
     }
     enter_peers();
     shake_hands(s);
+    push(s);
     if (s->left) return;
     if (s->wants_fin && push(s) && !s->v->in.fin_sent) {
         say_farewell(s);
