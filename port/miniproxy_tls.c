@@ -227,7 +227,9 @@ static const struct miniproxy_port *below(const struct miniproxy_tls_session *s)
 static int send_below(void *session, const unsigned char *from, size_t len)
 {
     struct miniproxy_tls_session *s = session;
-    int n = below(s)->send(s->tls->config.below_data, s->conn, from, len);
+    int n;
+    if (s->is_finished) return MBEDTLS_ERR_SSL_CONN_EOF; /* an alert, for what still comes may be broken */
+    n = below(s)->send(s->tls->config.below_data, s->conn, from, len);
     if (n > 0) return n;
     if (n == MINIPROXY_AGAIN) {
         s->conn->ready &= (uint8_t)~MINIPROXY_WR;
@@ -510,8 +512,7 @@ static void begin_handshake(struct miniproxy_tls_session *s, const struct minipr
 {
     s->state = STATE_HANDSHAKE;
     s->peer = *peer;
-    s->due_ms = s->tls->now_ms + s->tls->config.handshake_ms;
-    watch(s);
+    watch(s); /* its time begins at the next poll: who is called here does not know how late it is */
 }
 
 static int port_accept(void *port, struct miniproxy_conn *c, struct miniproxy_addr *peer)
@@ -672,6 +673,7 @@ static int port_finish(void *port, struct miniproxy_conn *c)
     struct miniproxy_tls *tls = port;
     struct miniproxy_tls_session *s = session_of(tls, c);
     if (s != NULL && !notify(s)) return MINIPROXY_AGAIN;
+    if (s != NULL) s->is_finished = true;
     return tls->config.below->finish(tls->config.below_data, c);
 }
 
@@ -758,10 +760,11 @@ static bool has_come(struct miniproxy_tls_session *s)
 uint32_t miniproxy_tls_poll(struct miniproxy_tls *tls, uint32_t now_ms)
 {
     uint32_t wait_ms = MINIPROXY_FOREVER;
-    tls->now_ms = now_ms;
     for (uint16_t number = tls->busy, next; number != 0; number = next) {
         struct miniproxy_tls_session *s = &tls->sessions[number - 1];
         next = s->busy_next;
+        if (!s->is_timed) s->due_ms = now_ms + tls->config.handshake_ms;
+        s->is_timed = true;
         if (s->state == STATE_HANDSHAKE && (int32_t)(now_ms - s->due_ms) >= 0) {
             fail(s, MINIPROXY_ETLS_TIMEOUT, 0);
             miniproxy_wake(s->conn, MINIPROXY_RD | MINIPROXY_WR);
