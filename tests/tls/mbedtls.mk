@@ -25,6 +25,14 @@ $(TLS_LIB_36_ASAN): $(MBEDTLS_FETCHED) $(TLS_CONFIG) tests/tls/mbedtls.mk
 $(TLS_LIB_228): $(MBEDTLS_228_FETCHED) $(TLS_CONFIG) tests/tls/mbedtls.mk
 	$(call tls_host_library,$(MBEDTLS_228_DIR),$(CFLAGS) $(TLS_CFLAGS_228))
 
+# 3.6 for the boards of examples/firmware; the flags are also for what includes its headers
+TLS_CONFIG_M3 = examples/firmware/mbedtls_config.h
+TLS_CFLAGS_M3 = -isystem $(abspath $(MBEDTLS_DIR))/include -DMBEDTLS_CONFIG_FILE='"$(TLS_CONFIG_M3)"'
+TLS_LIB_M3 = $(TLS_OUT)/lib-m3/libmbedtls.a
+$(TLS_LIB_M3): $(MBEDTLS_FETCHED) $(TLS_CONFIG_M3) tests/tls/mbedtls.mk | firmware-tools
+	$(call tls_library,$(MBEDTLS_DIR),$(CROSS)gcc -std=c11 -mcpu=cortex-m3 -mthumb -Os -g -ffunction-sections \
+	    -fdata-sections -fno-common --specs=nano.specs $(FIRMWARE_FLAGS) $(TLS_CFLAGS_M3),$(CROSS)ar)
+
 # What the port expects of mbedTLS, of each of them
 SUITES += mbedtls-3.6 mbedtls-2.28
 $(TLS_OUT)/smoke-3.6: tests/tls/smoke.c $(TLS_LIB_36_ASAN) Makefile

@@ -57,6 +57,9 @@
 /* nobody else has the buffers that PSA is called with: without it they are copied, up to 16 KB in a step */
 #define MBEDTLS_PSA_ASSUME_EXCLUSIVE_BUFFERS
 #define MBEDTLS_PSA_CRYPTO_EXTERNAL_RNG
+/* Without this a handshake takes, for a moment, as much again as MBEDTLS_SSL_OUT_CONTENT_LEN, to copy what no other
+ * processor sees anyway. */
+#define MBEDTLS_PSA_ASSUME_EXCLUSIVE_BUFFERS
 #ifndef MBEDTLS_PSA_KEY_SLOT_COUNT
 #define MBEDTLS_PSA_KEY_SLOT_COUNT 512
 #endif

@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 static FILE *results;
 static const char *suite;
@@ -173,23 +174,24 @@ static void reread_key(mbedtls_pk_context *key)
 
 static void make_key(struct identity *identity)
 {
+    bool elliptic = identity == &ecdsa || identity == &ecdsa_root;
     mbedtls_pk_context *key = &identity->key;
+    int error;
 
     mbedtls_pk_init(key);
-    if (identity == &ecdsa || identity == &ecdsa_root) {
-        must(mbedtls_pk_setup(key, mbedtls_pk_info_from_type(MBEDTLS_PK_ECKEY)), "pk");
-        must(mbedtls_ecp_gen_key(MBEDTLS_ECP_DP_SECP256R1, mbedtls_pk_ec(*key), mbedtls_ctr_drbg_random, &drbg), "P-256");
-    } else {
-        must(mbedtls_pk_setup(key, mbedtls_pk_info_from_type(MBEDTLS_PK_RSA)), "pk");
-        must(mbedtls_rsa_gen_key(mbedtls_pk_rsa(*key), mbedtls_ctr_drbg_random, &drbg, 2048, 65537), "RSA");
-    }
+    must(mbedtls_pk_setup(key, mbedtls_pk_info_from_type(elliptic ? MBEDTLS_PK_ECKEY : MBEDTLS_PK_RSA)), "pk");
+    error = elliptic
+        ? mbedtls_ecp_gen_key(MBEDTLS_ECP_DP_SECP256R1, mbedtls_pk_ec(*key), mbedtls_ctr_drbg_random, &drbg)
+        : mbedtls_rsa_gen_key(mbedtls_pk_rsa(*key), mbedtls_ctr_drbg_random, &drbg, 2048, 65537);
+    must(error, "key");
     reread_key(key);
 }
 
-/* A key keeps what it has worked out in its first operations, for the next: a table of points (2.28), the constant of a
- * modulus, the blinding of RSA. Sessions share keys; so this memory must have been taken before there are any, or the
- * session that came first would take it, and free it from under the others. */
-enum { WARM = 4 };
+/* A key of RSA keeps what it has worked out in its first operations for the next: the constant of its modulus, also in
+ * the certificate of an authority, and its blinding, which grows once more the second time. Sessions share keys; so this
+ * memory must have been taken before there are any, or the session that came first would take it, and free it from under
+ * the others. */
+enum { WARM = 2 };
 
 static void warm_up(mbedtls_pk_context *private_key, mbedtls_pk_context *public_key)
 {
@@ -278,7 +280,7 @@ static int wire_recv(void *wire, unsigned char *data, size_t len)
 
 /* ---- One session of each side */
 
-enum { MUTUAL = 1, RESUMED = 2, STRANGER = 4 };
+enum { MUTUAL = 1, RESUMED = 2, STRANGER = 4, STALE = 8 };
 
 struct kind {
     const char *name;
@@ -294,10 +296,31 @@ static mbedtls_ssl_ticket_context tickets;
 static mbedtls_ssl_session session; /* what the client keeps to resume */
 static unsigned resumed;
 
-static int parse_ticket(void *context, mbedtls_ssl_session *out, unsigned char *data, size_t len)
+/* A ticket's key is replaced in the first call after its time, with memory that outlives the session. Writing leaves
+ * nothing else behind, so it can always be done in the name of all. Reading does, in the session; a ticket that is none
+ * comes first: it replaces the key, and no more. */
+static int write_ticket(void *context, const mbedtls_ssl_session *from, unsigned char *begin, const unsigned char *end,
+                        size_t *len, uint32_t *lifetime)
 {
-    int error = mbedtls_ssl_ticket_parse(context, out, data, len);
+    enum side side = running;
+    int error;
 
+    running = COMMON;
+    error = mbedtls_ssl_ticket_write(context, from, begin, end, len, lifetime);
+    running = side;
+    return error;
+}
+
+static int parse_ticket(void *context, mbedtls_ssl_session *to, unsigned char *data, size_t len)
+{
+    unsigned char none[64] = {0};
+    enum side side = running;
+    int error;
+
+    running = COMMON;
+    mbedtls_ssl_ticket_parse(context, to, none, sizeof none);
+    running = side;
+    error = mbedtls_ssl_ticket_parse(context, to, data, len);
     resumed += error == 0;
     return error;
 }
@@ -333,7 +356,7 @@ static void configure(enum side side, const struct kind *kind)
         mbedtls_ssl_conf_ca_chain(config, &trusted->cert, NULL);
     }
     if (!kind->identity) must(mbedtls_ssl_conf_psk(config, secret, 16, (const unsigned char *)"me", 2), "psk");
-    if (side == SERVER) mbedtls_ssl_conf_session_tickets_cb(config, mbedtls_ssl_ticket_write, parse_ticket, &tickets);
+    if (side == SERVER) mbedtls_ssl_conf_session_tickets_cb(config, write_ticket, parse_ticket, &tickets);
 }
 
 static bool waits(int error)
@@ -458,7 +481,11 @@ static void meet(const struct kind *kind, bool resuming)
     }
     expect(accounts[COMMON].used == common, kind->name, "a session takes nothing that is everybody's");
     if (!resuming && (kind->flags & RESUMED)) must(mbedtls_ssl_get_session(&ssl[CLIENT], &session), "session");
-    if (resuming) expect(resumed == resumed_before + 1, kind->name, "resumed by a ticket");
+    if (resuming) {
+        bool stale = kind->flags & STALE;
+
+        expect(resumed == resumed_before + !stale, kind->name, stale ? "a ticket is too old" : "resumed by a ticket");
+    }
     close_side(SERVER);
     close_side(CLIENT);
     expect(accounts[SERVER].used == 0 && accounts[CLIENT].used == 0, kind->name, "a session leaves nothing behind");
@@ -472,8 +499,11 @@ static void run(const struct kind *kind)
     configure(SERVER, kind);
     configure(CLIENT, kind);
     mbedtls_ssl_session_init(&session);
-    must(mbedtls_ssl_ticket_setup(&tickets, mbedtls_ctr_drbg_random, &drbg, MBEDTLS_CIPHER_AES_256_GCM, 3600), "tickets");
+    must(mbedtls_ssl_ticket_setup(&tickets, mbedtls_ctr_drbg_random, &drbg, MBEDTLS_CIPHER_AES_256_GCM,
+                                  (kind->flags & STALE) ? 1 : 3600), "tickets");
+    if (kind->flags & STALE) sleep(2);
     meet(kind, false);
+    if (kind->flags & STALE) sleep(2);
     if (kind->flags & RESUMED) meet(kind, true);
     mbedtls_ssl_ticket_free(&tickets);
     mbedtls_ssl_ticket_init(&tickets);
@@ -488,6 +518,7 @@ static const struct kind kinds[] = {
     {"TLS 1.2, ECDSA, CCM", 3, {MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_128_CCM}, &ecdsa, 0},
     {"TLS 1.2, ECDSA, both prove themselves", 3, {0}, &ecdsa, MUTUAL},
     {"TLS 1.2, ECDSA, resumed", 3, {0}, &ecdsa, RESUMED},
+    {"TLS 1.2, ECDSA, when keys of tickets are replaced", 3, {0}, &ecdsa, RESUMED | STALE},
     {"TLS 1.2, a stranger", 3, {0}, &ecdsa, STRANGER},
     {"TLS 1.2, RSA, ChaCha20", 3, {MBEDTLS_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256}, &rsa, 0},
     {"TLS 1.2, RSA, AES-256", 3, {MBEDTLS_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384}, &rsa, 0},
@@ -499,6 +530,7 @@ static const struct kind kinds[] = {
     {"TLS 1.3, ECDSA, ChaCha20", 4, {MBEDTLS_TLS1_3_CHACHA20_POLY1305_SHA256}, &ecdsa, 0},
     {"TLS 1.3, ECDSA, both prove themselves", 4, {0}, &ecdsa, MUTUAL},
     {"TLS 1.3, ECDSA, resumed", 4, {0}, &ecdsa, RESUMED},
+    {"TLS 1.3, ECDSA, when keys of tickets are replaced", 4, {0}, &ecdsa, RESUMED | STALE},
     {"TLS 1.3, a stranger", 4, {0}, &ecdsa, STRANGER},
     {"TLS 1.3, RSA, AES-256", 4, {MBEDTLS_TLS1_3_AES_256_GCM_SHA384}, &rsa, 0},
 #endif
