@@ -587,9 +587,9 @@ static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
 /* Through which listener it came. That is still open: closing it resets who waits. */
 static uint8_t listener_of(const struct miniproxy_lwip_raw *raw, const struct tcp_pcb *pcb)
 {
-    uint8_t i = 0;
+    uint8_t i = MINIPROXY_LWIP_RAW_LISTENERS - 1;
 
-    while (i < MINIPROXY_LWIP_RAW_LISTENERS - 1 && (const void *)raw->listeners[i] != (const void *)pcb->listener) i++;
+    while (i > 0 && (const void *)raw->listeners[i] != (const void *)pcb->listener) i--;
     return i;
 }
 

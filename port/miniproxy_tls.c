@@ -169,6 +169,14 @@ static void enter(struct miniproxy_tls *tls, struct miniproxy_tls_region *region
     region_now = region;
 }
 
+/* Go over to the common memory; whose it was before. */
+static struct miniproxy_tls_region *leave(void)
+{
+    struct miniproxy_tls_region *region = region_now;
+    region_now = &tls_now->region;
+    return region;
+}
+
 #else
 
 static MINIPROXY_TLS_THREAD struct miniproxy_tls *tls_now;
@@ -177,6 +185,11 @@ static void enter(struct miniproxy_tls *tls, struct miniproxy_tls_region *region
 {
     (void)region;
     tls_now = tls;
+}
+
+static struct miniproxy_tls_region *leave(void)
+{
+    return NULL;
 }
 
 #endif
@@ -214,7 +227,9 @@ static const struct miniproxy_port *below(const struct miniproxy_tls_session *s)
 static int send_below(void *session, const unsigned char *from, size_t len)
 {
     struct miniproxy_tls_session *s = session;
-    int n = below(s)->send(s->tls->config.below_data, s->conn, from, len);
+    int n;
+    if (s->is_finished) return MBEDTLS_ERR_SSL_CONN_EOF; /* an alert, for what still comes may be broken */
+    n = below(s)->send(s->tls->config.below_data, s->conn, from, len);
     if (n > 0) return n;
     if (n == MINIPROXY_AGAIN) {
         s->conn->ready &= (uint8_t)~MINIPROXY_WR;
@@ -497,8 +512,7 @@ static void begin_handshake(struct miniproxy_tls_session *s, const struct minipr
 {
     s->state = STATE_HANDSHAKE;
     s->peer = *peer;
-    s->due_ms = s->tls->now_ms + s->tls->config.handshake_ms;
-    watch(s);
+    watch(s); /* its time begins at the next poll: who is called here does not know how late it is */
 }
 
 static int port_accept(void *port, struct miniproxy_conn *c, struct miniproxy_addr *peer)
@@ -659,6 +673,7 @@ static int port_finish(void *port, struct miniproxy_conn *c)
     struct miniproxy_tls *tls = port;
     struct miniproxy_tls_session *s = session_of(tls, c);
     if (s != NULL && !notify(s)) return MINIPROXY_AGAIN;
+    if (s != NULL) s->is_finished = true;
     return tls->config.below->finish(tls->config.below_data, c);
 }
 
@@ -697,7 +712,11 @@ static size_t port_client_name(void *port, struct miniproxy_conn *c, char *name,
         memcpy(name, s->psk->identity, len);
         return len;
     }
+#if defined MBEDTLS_SSL_KEEP_PEER_CERTIFICATE
     cert = mbedtls_ssl_get_peer_cert(&s->ssl);
+#else
+    cert = NULL;
+#endif
     if (s->tls->config.client_ca == NULL || cert == NULL) return 0;
     found = common_name(&cert->subject);
     if (found == NULL || found->len > size || memchr(found->p, '\0', found->len) != NULL) return 0;
@@ -741,10 +760,11 @@ static bool has_come(struct miniproxy_tls_session *s)
 uint32_t miniproxy_tls_poll(struct miniproxy_tls *tls, uint32_t now_ms)
 {
     uint32_t wait_ms = MINIPROXY_FOREVER;
-    tls->now_ms = now_ms;
     for (uint16_t number = tls->busy, next; number != 0; number = next) {
         struct miniproxy_tls_session *s = &tls->sessions[number - 1];
         next = s->busy_next;
+        if (!s->is_timed) s->due_ms = now_ms + tls->config.handshake_ms;
+        s->is_timed = true;
         if (s->state == STATE_HANDSHAKE && (int32_t)(now_ms - s->due_ms) >= 0) {
             fail(s, MINIPROXY_ETLS_TIMEOUT, 0);
             miniproxy_wake(s->conn, MINIPROXY_RD | MINIPROXY_WR);
@@ -830,6 +850,39 @@ static int parse_key(struct miniproxy_tls *tls, const uint8_t *data, size_t len)
 #endif
 }
 
+/* Keys keep what they have worked out in their first operations for the next ones: RSA the constants of its modulus and
+ * its blinding, which grows once more the second time. All connections share keys; so that memory has to be the common
+ * one, and must be there before the first connection takes it for itself. Once for the certificates that others' are
+ * verified with: the signature is wrong, but it is worked out. */
+static int warm_key(struct miniproxy_tls *tls)
+{
+    static const unsigned char hash[32] = "any";
+    unsigned char signature[MBEDTLS_PK_SIGNATURE_MAX_SIZE];
+    size_t len;
+    int error = 0;
+    for (unsigned i = 0; i < 2 && error == 0; i++)
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+        error = mbedtls_pk_sign(&tls->key, MBEDTLS_MD_SHA256, hash, sizeof hash, signature, sizeof signature, &len,
+                                mbedtls_ctr_drbg_random, &tls->random);
+#else
+        error = mbedtls_pk_sign(&tls->key, MBEDTLS_MD_SHA256, hash, sizeof hash, signature, &len,
+                                mbedtls_ctr_drbg_random, &tls->random);
+#endif
+    return error;
+}
+
+static void warm_certificates(mbedtls_x509_crt *chain)
+{
+    static const unsigned char hash[32] = "any";
+    unsigned char signature[MBEDTLS_PK_SIGNATURE_MAX_SIZE];
+    memset(signature, 1, sizeof signature);
+    for (; chain != NULL; chain = chain->next) {
+        size_t len = mbedtls_pk_get_len(&chain->pk);
+        if (mbedtls_pk_can_do(&chain->pk, MBEDTLS_PK_RSA) && len <= sizeof signature)
+            (void)mbedtls_pk_verify(&chain->pk, MBEDTLS_MD_SHA256, hash, sizeof hash, signature, len);
+    }
+}
+
 /* What both sides have in common. */
 static int set_defaults(struct miniproxy_tls *tls, mbedtls_ssl_config *config, int endpoint)
 {
@@ -852,6 +905,32 @@ static int set_defaults(struct miniproxy_tls *tls, mbedtls_ssl_config *config, i
 #endif
 }
 
+#if defined MBEDTLS_SSL_TICKET_C
+
+/* The key of tickets is replaced in the first call after its time, with memory that outlives the connection. Writing
+ * leaves nothing else behind. Reading does; so a ticket that is none is read first: that replaces the key, and no more. */
+static int write_ticket(void *context, const mbedtls_ssl_session *session, unsigned char *begin,
+                        const unsigned char *end, size_t *len, uint32_t *lifetime)
+{
+    struct miniproxy_tls *tls = context;
+    struct miniproxy_tls_region *region = leave();
+    int error = mbedtls_ssl_ticket_write(&tls->tickets, session, begin, end, len, lifetime);
+    enter(tls, region);
+    return error;
+}
+
+static int parse_ticket(void *context, mbedtls_ssl_session *session, unsigned char *data, size_t len)
+{
+    struct miniproxy_tls *tls = context;
+    struct miniproxy_tls_region *region = leave();
+    unsigned char none[64] = {0};
+    (void)mbedtls_ssl_ticket_parse(&tls->tickets, session, none, sizeof none);
+    enter(tls, region);
+    return mbedtls_ssl_ticket_parse(&tls->tickets, session, data, len);
+}
+
+#endif
+
 static int set_tickets(struct miniproxy_tls *tls)
 {
 #if defined MBEDTLS_SSL_TICKET_C
@@ -862,7 +941,7 @@ static int set_tickets(struct miniproxy_tls *tls)
     error = mbedtls_ssl_ticket_setup(&tls->tickets, mbedtls_ctr_drbg_random, &tls->random,
                                          MBEDTLS_CIPHER_AES_256_GCM, TICKET_S);
     if (error != 0) return error;
-    mbedtls_ssl_conf_session_tickets_cb(&tls->server, mbedtls_ssl_ticket_write, mbedtls_ssl_ticket_parse, &tls->tickets);
+    mbedtls_ssl_conf_session_tickets_cb(&tls->server, write_ticket, parse_ticket, tls);
 #else
     (void)tls;
 #endif
@@ -875,11 +954,13 @@ static const char *set_server(struct miniproxy_tls *tls, int *error)
     if (c->cert != NULL) {
         if ((*error = parse_certificates(&tls->cert, c->cert, c->cert_len)) != 0) return "certificate";
         if ((*error = parse_key(tls, c->key, c->key_len)) != 0) return "key";
+        if ((*error = warm_key(tls)) != 0) return "key";
         if ((*error = mbedtls_ssl_conf_own_cert(&tls->server, &tls->cert, &tls->key)) != 0) return "memory";
     }
     mbedtls_ssl_conf_authmode(&tls->server, MBEDTLS_SSL_VERIFY_NONE);
     if (c->client_ca != NULL) {
         if ((*error = parse_certificates(&tls->client_ca, c->client_ca, c->client_ca_len)) != 0) return "client_ca";
+        warm_certificates(&tls->client_ca);
         mbedtls_ssl_conf_ca_chain(&tls->server, &tls->client_ca, NULL);
         mbedtls_ssl_conf_authmode(&tls->server, MBEDTLS_SSL_VERIFY_REQUIRED);
     }
@@ -902,6 +983,7 @@ static const char *set_up(struct miniproxy_tls *tls, int *error)
 #if defined MBEDTLS_SSL_CLI_C
     if ((*error = set_defaults(tls, &tls->client, MBEDTLS_SSL_IS_CLIENT)) != 0) return "memory";
     if ((*error = parse_certificates(&tls->ca, tls->config.ca, tls->config.ca_len)) != 0) return "ca";
+    warm_certificates(&tls->ca);
 #if defined MBEDTLS_SSL_PROTO_TLS1_3
     mbedtls_ssl_conf_sig_algs(&tls->client, signatures);
 #endif

@@ -155,6 +155,8 @@ struct miniproxy_tls_session {
     uint16_t retry;              /* octets of the send that has to be repeated */
     uint8_t state, flags;
     int8_t result;               /* sticky error */
+    bool is_timed;               /* due_ms is set */
+    bool is_finished;            /* the port below is told to send no more */
     const char *host;
     const struct miniproxy_tls_psk *psk; /* that the client has */
     struct miniproxy_addr peer;
@@ -167,7 +169,6 @@ struct miniproxy_tls_session {
 /* Every member is private to miniproxy_tls.c. */
 struct miniproxy_tls {
     struct miniproxy_tls_config config;
-    uint32_t now_ms;
     uint16_t free, used, busy, active; /* session + 1; high-water mark; first of the list; count */
     size_t peak;
     uint16_t session_of[MINIPROXY_CONNS]; /* by connection id: session + 1, 0: plain */

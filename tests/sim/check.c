@@ -198,7 +198,7 @@ static bool excused(const struct exchange *ex, uint8_t cause)
 {
     uint32_t h = ex->happened | ex->client->happened;
     return listed(ex, cause) || excused_request(ex, cause, h) || excused_connect(ex, cause, h) ||
-           excused_origin(ex, cause, h) || excused_world(ex, cause, h);
+           excused_origin(ex, cause, h) || excused_world(ex, cause, h) || secure_excuses(ex->client, cause);
 }
 
 /* ---- Events ---- */
@@ -386,7 +386,7 @@ static void check_silence(const struct client *cl)
     const struct exchange *last = cl->events > 0 ? cl->exchanges[cl->events - 1] : NULL;
     if (ex == NULL || ex->head_end_at == 0 || troubled(ex) || world.drained) return;
     if (last != NULL && (last->event_cause != MINIPROXY_CAUSE_NONE || last->client_close || last->up.on)) return;
-    REQUIRE(PROPERTY_NO_SILENCE, cl->conn->consumed <= ex->start_at, "request %u was read, but nothing came of it",
+    REQUIRE(PROPERTY_NO_SILENCE, core_received(cl) <= ex->start_at, "request %u was read, but nothing came of it",
             ex->id);
 }
 
@@ -452,6 +452,7 @@ void check_rest(void)
                 "an old policy is still in use");
     if (world.drained || world.stopped) checked(PROPERTY_DRAIN);
     for (unsigned i = 0; i < world.client_count; i++) check_client(&world.clients[i]);
+    secure_check_rest();
     check_counters();
     check_logins();
     checked(PROPERTY_LIVENESS);

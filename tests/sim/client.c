@@ -102,7 +102,7 @@ static void see_final(struct client *cl, struct exchange *ex, struct message *m)
     /* Refused before its method could be read: a client that asked for HEAD cannot tell what follows, but for the
      * close. */
     cl->blind = ex->by_proxy && close && strcmp(ex->method, "HEAD") == 0 &&
-                (ex->evented ? ex->line_unread : cl->conn->consumed < ex->head_end_at);
+                (ex->evented ? ex->line_unread : core_received(cl) < ex->head_end_at);
     message_body(m, framing);
 }
 
@@ -472,7 +472,9 @@ static void step_end(struct client *cl)
 static void client_step(struct actor *a)
 {
     struct client *cl = &world.clients[a->number];
-    if (cl->over || cl->conn == NULL) return;
+    if (cl->conn == NULL) return;
+    secure_step(cl);
+    if (cl->over) return;
     step_read(cl);
     step_write(cl);
     step_end(cl);
@@ -486,6 +488,7 @@ void client_start(struct client *cl)
     cl->conn = conn_new(true);
     cl->conn->peer = &cl->actor;
     cl->conn->state = CONN_QUEUED;
+    secure_start_client(cl);
     message_start(&cl->message, false);
     world.queue[world.queue_len++] = cl->actor.number;
     if ((world.accept_wanted || world.mood.edge_wakes) && !world.accept_wake_due) {

@@ -16,6 +16,8 @@ static void lane_new(struct lane *l)
     if (l->data == NULL) abort();
 }
 
+static const struct peer_end wire_end;
+
 struct conn *conn_new(bool of_client)
 {
     struct conn *v;
@@ -24,6 +26,7 @@ struct conn *conn_new(bool of_client)
     if (v == NULL) abort();
     v->number = world.conn_count;
     v->of_client = of_client;
+    v->end = &wire_end;
     lane_new(&v->in);
     lane_new(&v->out);
     world.conns[world.conn_count++] = v;
@@ -97,7 +100,7 @@ void link_wake(struct conn *v, unsigned bits)
 
 /* ---- The peers' end ---- */
 
-size_t peer_write(struct conn *v, const void *data, size_t len)
+size_t wire_write(struct conn *v, const void *data, size_t len)
 {
     uint32_t n = room(&v->in);
     if (v->in.fin_sent || v->in.reset_arrived) return 0;
@@ -119,7 +122,7 @@ uint32_t peer_room(const struct conn *v)
     return room(&v->in);
 }
 
-size_t peer_read(struct conn *v, uint8_t *data, size_t len)
+size_t wire_read(struct conn *v, uint8_t *data, size_t len)
 {
     uint32_t n = readable(&v->out);
     if (n > len) n = (uint32_t)len;
@@ -129,7 +132,7 @@ size_t peer_read(struct conn *v, uint8_t *data, size_t len)
     return n;
 }
 
-void peer_fin(struct conn *v)
+void wire_fin(struct conn *v)
 {
     if (v->in.fin_sent) return;
     v->in.fin_sent = true;
@@ -143,24 +146,56 @@ void peer_reset(struct conn *v)
     at(arrival(&v->in) + 1, EVENT_RESET_IN, v->number, world.mood.reset_drops ? 1 : 0);
 }
 
-void peer_leave(struct conn *v)
+void wire_leave(struct conn *v)
 {
     if (readable(&v->out) > 0) {
         peer_reset(v); /* as TCP does when unread data is thrown away */
         return;
     }
-    peer_fin(v);
+    wire_fin(v);
     v->peer_gone = true;
 }
 
-bool peer_eof(const struct conn *v)
+bool wire_eof(const struct conn *v)
 {
     return v->out.fin_arrived && readable(&v->out) == 0 && v->out.arrived == v->out.written && !v->out.reset_arrived;
 }
 
-bool peer_was_reset(const struct conn *v)
+bool wire_was_reset(const struct conn *v)
 {
     return v->out.reset_arrived && readable(&v->out) == 0;
+}
+
+static const struct peer_end wire_end = {wire_write, wire_read, wire_fin, wire_leave, wire_eof, wire_was_reset};
+
+size_t peer_write(struct conn *v, const void *data, size_t len)
+{
+    return v->end->write(v, data, len);
+}
+
+size_t peer_read(struct conn *v, uint8_t *data, size_t len)
+{
+    return v->end->read(v, data, len);
+}
+
+void peer_fin(struct conn *v)
+{
+    v->end->fin(v);
+}
+
+void peer_leave(struct conn *v)
+{
+    v->end->leave(v);
+}
+
+bool peer_eof(const struct conn *v)
+{
+    return v->end->eof(v);
+}
+
+bool peer_was_reset(const struct conn *v)
+{
+    return v->end->was_reset(v);
 }
 
 /* ---- The core's end ---- */

@@ -46,6 +46,8 @@ static void make_timeouts(void)
     uint32_t half = one_in(4) && !world.mood.small ? 1 : 2;
     for (unsigned i = 0; i < MINIPROXY_TIMEOUT_COUNT; i++) world.timeout_ms[i] = defaults[i] / 2 * half;
     world.timeout_ms[MINIPROXY_TIMEOUT_LINGER] = defaults[MINIPROXY_TIMEOUT_LINGER] * 4;
+    if (MINIPROXY_WITH_TLS && world.mood.small) /* a handshake is some thousand octets, and each takes its time */
+        for (unsigned i = 0; i < MINIPROXY_TIMEOUT_COUNT; i++) world.timeout_ms[i] *= 20;
     if (one_in(10)) world.timeout_ms[MINIPROXY_TIMEOUT_TOTAL] = between(5000, 200000);
     if (one_in(10)) world.timeout_ms[MINIPROXY_TIMEOUT_TUNNEL_TOTAL] = between(5000, 200000);
 }
@@ -449,6 +451,10 @@ static void make_client(uint16_t number, uint32_t rush_ms)
     cl->gap_ms = cl->read_gap_ms = 1;
     if (one_in(world.mood.client_trouble_one_in)) choose_trouble(cl);
     while (cl->count < n) make_exchange(cl);
+    if (MINIPROXY_WITH_TLS) { /* and some are mistaken about what is spoken where */
+        cl->listener = one_in(5) ? LISTENER_PLAIN : LISTENER_TLS;
+        cl->speaks_tls = one_in(30) ? cl->listener == LISTENER_PLAIN : cl->listener == LISTENER_TLS;
+    }
     after(below(rush_ms + 1), EVENT_START, number, 0);
 }
 

@@ -139,7 +139,7 @@ static int port_accept(void *port, struct miniproxy_conn *c, struct miniproxy_ad
         return MINIPROXY_EFAIL;
     }
     *peer = cl->addr;
-    c->listener = 0;
+    c->listener = cl->listener;
     take_client(s, c, cl);
     trace("accept client %u as connection %u, session %u", cl->actor.number, c->id, cl->session);
     return MINIPROXY_OK;

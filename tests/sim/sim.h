@@ -7,6 +7,7 @@
  *   world.c    the loop that plays events and polls the core
  *   link.c     connections as the peers see them: two byte queues with latency, FIN and RST
  *   port.c     the same connections as the core sees them, with a check of its side of the contract
+ *   secure.c   TLS between the two: clients' own, and the port of TLS that is tested
  *   ties.c     whose connections these are: what the core may resolve and connect now
  *   rules.c    policies, and an own reference of what they say
  *   plan.c     the generator: hosts, clients, requests, answers
@@ -111,7 +112,7 @@ struct actor {
 };
 
 /* Something that goes wrong at an octet of a stream. */
-enum trouble_kind { TROUBLE_NONE, TROUBLE_PAUSE, TROUBLE_STALL, TROUBLE_RESET, TROUBLE_FIN };
+enum trouble_kind { TROUBLE_NONE, TROUBLE_PAUSE, TROUBLE_STALL, TROUBLE_RESET, TROUBLE_FIN, TROUBLE_DAMAGE };
 struct trouble {
     uint64_t at;
     uint32_t ms;
@@ -127,17 +128,30 @@ struct lane { /* one direction of a connection */
     bool fin_sent, fin_arrived, reset_arrived;
 };
 
+/* What a peer does with its end of a connection: with the octets as they are on the way, or through TLS. */
+struct peer_end {
+    size_t (*write)(struct conn *v, const void *data, size_t len);
+    size_t (*read)(struct conn *v, uint8_t *data, size_t len);
+    void (*fin)(struct conn *v);
+    void (*leave)(struct conn *v);
+    bool (*eof)(const struct conn *v);
+    bool (*was_reset)(const struct conn *v);
+};
+
 enum conn_state { CONN_QUEUED, CONN_CONNECTING, CONN_OPEN, CONN_CLOSED };
 
 struct conn {
     struct miniproxy_conn *c; /* NULL: not in the core's hands */
     struct actor *peer;
+    const struct peer_end *end;
+    struct secure *secure;     /* TLS of the peer; NULL: plain */
     struct exchange *exchange; /* the one it was connected for */
     const struct machine *machine;
     struct lane in, out; /* to the core, from the core */
     uint8_t *refused;    /* bytes of a send that got AGAIN */
     size_t refused_len, refused_size;
-    uint64_t consumed, produced; /* octets that the core has received and sent */
+    uint64_t consumed, produced; /* octets that the port has taken in and sent */
+    uint64_t received;           /* octets that the core has received through TLS */
     int connect_result;
     uint16_t number, generation, slot;
     uint8_t state, wanted, wake_due;
@@ -153,6 +167,13 @@ void peer_reset(struct conn *v);
 void peer_leave(struct conn *v); /* both directions: what still arrives is answered by a reset */
 bool peer_eof(const struct conn *v);
 bool peer_was_reset(const struct conn *v);
+/* The same without TLS. */
+size_t wire_write(struct conn *v, const void *data, size_t len);
+size_t wire_read(struct conn *v, uint8_t *data, size_t len);
+void wire_fin(struct conn *v);
+void wire_leave(struct conn *v);
+bool wire_eof(const struct conn *v);
+bool wire_was_reset(const struct conn *v);
 
 /* For the port. */
 struct conn *conn_new(bool of_client);
@@ -340,6 +361,8 @@ struct outbox {
 
 enum client_phase { CLIENT_HEAD, CLIENT_WAIT_CONTINUE, CLIENT_BODY, CLIENT_WAIT_SWITCH, CLIENT_TUNNEL, CLIENT_DONE };
 
+enum { LISTENER_PLAIN, LISTENER_TLS };
+
 struct client {
     struct actor actor;
     struct conn *conn;
@@ -348,6 +371,8 @@ struct client {
     uint8_t count, writing, reading, phase, ending;
     bool pipelines, started, accepted, over, stops_at_close, saw_close, saw_eof, saw_reset, stopped_writing, fin_sent,
         deaf, blind;
+    bool speaks_tls;
+    uint8_t listener; /* LISTENER_… */
     bool surplus; /* there were as many clients as there may be, or as many from its address */
     uint16_t session;
     uint32_t burst, gap_ms, read_burst, read_gap_ms, wait_until_set;
@@ -456,6 +481,15 @@ void tie_fault(struct conn *v); /* an error was injected */
 
 void make_plan(void);
 struct exchange *exchange_new(struct client *cl);
+
+/* TLS; without MINIPROXY_WITH_TLS these do nothing. */
+void secure_start_port(void);                      /* world.config.port stands on another one from now on */
+uint32_t secure_poll(uint32_t wait_ms);            /* when to poll again */
+void secure_start_client(struct client *cl);       /* it has a connection */
+void secure_step(struct client *cl);               /* what TLS has to do by itself */
+uint64_t core_received(const struct client *cl);   /* octets of the client's stream */
+bool secure_excuses(const struct client *cl, uint8_t cause);
+void secure_check_rest(void);
 
 void client_start(struct client *cl);
 void origin_reset(void);

@@ -70,6 +70,8 @@ void start_core(void (*begin)(void *, const struct miniproxy_event *),
                 void (*event)(void *, const struct miniproxy_event *))
 {
     world.config.port = world.mood.relays ? &sim_port_relay : &sim_port;
+    world.config.port_data = NULL;
+    secure_start_port();
     world.config.policy = world.policy;
     world.config.name = "sim";
     world.config.event = event;
@@ -103,6 +105,7 @@ static uint64_t poll_core(void)
     world.in_poll = true;
     wait_ms = miniproxy_poll(&world.proxy, world.base_ms + (uint32_t)world.now_ms);
     world.in_poll = false;
+    wait_ms = secure_poll(wait_ms);
     trace("poll -> %d, %u calls, %u active, %u buffers", (int)wait_ms, world.calls_in_poll,
           miniproxy_active(&world.proxy), miniproxy_counters(&world.proxy)->buffers);
     REQUIRE(PROPERTY_TIME, world.slices <= 1, "%u slices of a login in one poll", world.slices);

@@ -34,6 +34,8 @@
 #define MBEDTLS_SSL_ALPN
 #define MBEDTLS_SSL_EXTENDED_MASTER_SECRET
 #define MBEDTLS_SSL_MAX_FRAGMENT_LENGTH
+/* by which a client is a user; TLS 1.3 insists on it */
+#define MBEDTLS_SSL_KEEP_PEER_CERTIFICATE
 #define MBEDTLS_SSL_SERVER_NAME_INDICATION
 #define MBEDTLS_SSL_SESSION_TICKETS
 #define MBEDTLS_SSL_TICKET_C
@@ -46,16 +48,12 @@
 
 #ifdef MBEDTLS_BUILD_INFO_H /* 3.x */
 #define MBEDTLS_SSL_PROTO_TLS1_3
-/* TLS 1.3 insists on it. It takes memory of every connection to an origin, so 2.28 goes without. */
-#define MBEDTLS_SSL_KEEP_PEER_CERTIFICATE
 #define MBEDTLS_SSL_TLS1_3_COMPATIBILITY_MODE
 #define MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_EPHEMERAL_ENABLED
 #define MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_PSK_EPHEMERAL_ENABLED
 /* TLS 1.3 is made of PSA's functions, which ask the program for random numbers: mbedtls_psa_external_get_random. Its
  * table of keys does not grow: a key for each handshake under way, and two for its steps. */
 #define MBEDTLS_PSA_CRYPTO_C
-/* nobody else has the buffers that PSA is called with: without it they are copied, up to 16 KB in a step */
-#define MBEDTLS_PSA_ASSUME_EXCLUSIVE_BUFFERS
 #define MBEDTLS_PSA_CRYPTO_EXTERNAL_RNG
 /* Without this a handshake takes, for a moment, as much again as MBEDTLS_SSL_OUT_CONTENT_LEN, to copy what no other
  * processor sees anyway. */

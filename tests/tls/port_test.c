@@ -172,13 +172,13 @@ static const struct miniproxy_port wire_port = {
 /* ---- Certificates ---- */
 
 struct identity {
-    unsigned char cert[1024], key[256];
+    unsigned char cert[2048], key[2048];
     size_t cert_len, key_len;
     mbedtls_pk_context pk;
     mbedtls_x509_crt crt;
 };
 
-static struct identity root, stranger, good, expired, other_name, self_signed, foreign;
+static struct identity root, stranger, good, expired, other_name, self_signed, foreign, rsa_root, rsa;
 static mbedtls_ctr_drbg_context peer_random;
 
 static void enter_peer(void)
@@ -215,10 +215,15 @@ static void make(struct identity *id, const char *subject, const char *dns, stru
 {
     mbedtls_x509write_cert w;
     mbedtls_mpi serial;
+    bool is_rsa = id == &rsa_root || id == &rsa;
     mbedtls_pk_init(&id->pk);
-    assert_int_equal(mbedtls_pk_setup(&id->pk, mbedtls_pk_info_from_type(MBEDTLS_PK_ECKEY)), 0);
-    assert_int_equal(mbedtls_ecp_gen_key(MBEDTLS_ECP_DP_SECP256R1, mbedtls_pk_ec(id->pk), mbedtls_ctr_drbg_random,
-                                         &peer_random), 0);
+    assert_int_equal(mbedtls_pk_setup(&id->pk, mbedtls_pk_info_from_type(is_rsa ? MBEDTLS_PK_RSA : MBEDTLS_PK_ECKEY)), 0);
+    if (is_rsa)
+        assert_int_equal(mbedtls_rsa_gen_key(mbedtls_pk_rsa(id->pk), mbedtls_ctr_drbg_random, &peer_random, 2048, 65537),
+                         0);
+    else
+        assert_int_equal(mbedtls_ecp_gen_key(MBEDTLS_ECP_DP_SECP256R1, mbedtls_pk_ec(id->pk), mbedtls_ctr_drbg_random,
+                                             &peer_random), 0);
     mbedtls_x509write_crt_init(&w);
     mbedtls_x509write_crt_set_version(&w, MBEDTLS_X509_CRT_VERSION_3);
     mbedtls_x509write_crt_set_md_alg(&w, MBEDTLS_MD_SHA256);
@@ -265,6 +270,8 @@ static void make_all(void)
     make(&other_name, "CN=other", "another.test", &root, "CN=root", begin, end);
     make(&self_signed, "CN=self", "example.test", NULL, "CN=self", begin, end);
     make(&foreign, "CN=foreign", "example.test", &stranger, "CN=stranger", begin, end);
+    make(&rsa_root, "CN=rsa root", NULL, NULL, "CN=rsa root", begin, end);
+    make(&rsa, "CN=rsa", "example.test", &rsa_root, "CN=rsa root", begin, end);
 }
 
 /* ---- Peers ---- */
@@ -304,6 +311,7 @@ static void peer_start(struct peer *p, struct wire *w, struct identity *id, bool
                                                  MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT), 0);
     mbedtls_ssl_conf_rng(&p->config, mbedtls_ctr_drbg_random, &peer_random);
     mbedtls_ssl_conf_authmode(&p->config, is_server ? MBEDTLS_SSL_VERIFY_NONE : MBEDTLS_SSL_VERIFY_REQUIRED);
+    root.crt.next = &rsa_root.crt; /* both are trusted */
     mbedtls_ssl_conf_ca_chain(&p->config, &root.crt, NULL);
 #if MBEDTLS_VERSION_NUMBER >= 0x03000000
     if (v1_2) mbedtls_ssl_conf_max_tls_version(&p->config, MBEDTLS_SSL_VERSION_TLS1_2);
@@ -614,6 +622,74 @@ static void certificates(const void *data)
     assert_int_equal(connect_to(&expired, "example.test"), MINIPROXY_ETLS_EXPIRED);
     assert_int_equal(connect_to(&self_signed, "example.test"), MINIPROXY_ETLS_SELF_SIGNED);
     assert_int_equal(connect_to(&foreign, "example.test"), MINIPROXY_ETLS_ISSUER);
+}
+
+/* RSA: its keys keep memory for the next signature, and no connection may be the one that it is taken from. One after the
+ * other, beside each other, and gone in another order. */
+static void rsa_keys(const void *data)
+{
+    const struct course *course = data;
+    struct miniproxy_tls_config config = {
+        .below = &wire_port, .listeners = 1, .event = on_event, .cert = rsa.cert, .key = rsa.key, .client_ca = NULL};
+    struct peer p[3];
+    make_all();
+    config.cert_len = rsa.cert_len;
+    config.key_len = rsa.key_len;
+    config.client_ca = rsa_root.cert;
+    config.client_ca_len = rsa_root.cert_len;
+    tls_start_with(&config);
+    for (unsigned round = 0; round < 6; round++) {
+        for (unsigned i = 0; i < 3; i++) {
+            wire_start(&wires[i], 5000, 5000);
+            peer_start(&p[i], &wires[i], &rsa, false, course->v1_2);
+            accept_wire(&wires[i]);
+            assert_int_equal(shake(&wires[i], &p[i]), MINIPROXY_AGAIN);
+        }
+        for (unsigned i = 0; i < 3; i++) {
+            unsigned which = (i + round) % 3;
+            echo(&wires[which], &p[which], 500);
+            shut(&wires[which], round % 2 == 0);
+            peer_end(&p[which]);
+        }
+    }
+    assert_int_equal(events[MINIPROXY_TLS_DONE], 18);
+    print_message("    peak: %zu octets, common %zu\n", miniproxy_tls_peak(&tls), miniproxy_tls_common_peak(&tls));
+    tls_stop();
+}
+
+/* And to origins whose certificates an RSA key has signed. */
+static void rsa_origins(const void *data)
+{
+    const struct course *course = data;
+    const struct miniproxy_addr to = {.ip = {192, 0, 2, 5}, .family = 4, .port = 443};
+    struct miniproxy_tls_config config = {.below = &wire_port, .event = on_event};
+    struct peer p[2];
+    make_all();
+    config.ca = rsa_root.cert;
+    config.ca_len = rsa_root.cert_len;
+    tls_start_with(&config);
+    for (unsigned round = 0; round < 6; round++) {
+        for (unsigned i = 0; i < 2; i++) {
+            int result = MINIPROXY_AGAIN;
+            wire_start(&wires[i], 5000, 5000);
+            peer_start(&p[i], &wires[i], &rsa, true, course->v1_2);
+            assert_int_equal(miniproxy_tls_port.secure(&tls, &wires[i].c, "example.test"), MINIPROXY_OK);
+            for (unsigned n = 0; result == MINIPROXY_AGAIN && n < 1000; n++) {
+                wires[i].c.ready = 0;
+                result = miniproxy_tls_port.connect(&tls, &wires[i].c, &to);
+                turn(&wires[i], &p[i]);
+            }
+            assert_int_equal(result, MINIPROXY_OK);
+            wires[i].c.ready = MINIPROXY_RD | MINIPROXY_WR;
+        }
+        for (unsigned i = 0; i < 2; i++) {
+            unsigned which = (i + round) % 2;
+            echo(&wires[which], &p[which], 500);
+            shut(&wires[which], true);
+            peer_end(&p[which]);
+        }
+    }
+    tls_stop();
 }
 
 static void nobody_is_trusted(const void *data)
@@ -1059,6 +1135,10 @@ int main(void)
         {.name = "an origin's connection, octet by octet, TLS 1.2", .run = origin_round, .data = &old_single},
         {.name = "each fault of a certificate is told [L04]", .run = certificates},
         {.name = "without trusted roots nobody is trusted [L04]", .run = nobody_is_trusted},
+        {.name = "RSA keys", .run = rsa_keys, .data = &wide},
+        {.name = "RSA keys, TLS 1.2", .run = rsa_keys, .data = &old},
+        {.name = "origins with RSA keys", .run = rsa_origins, .data = &wide},
+        {.name = "origins with RSA keys, TLS 1.2", .run = rsa_origins, .data = &old},
         {.name = "keys that client and proxy share", .run = shared_keys},
         {.name = "client certificates", .run = client_certificates, .data = &wide},
         {.name = "client certificates, TLS 1.2", .run = client_certificates, .data = &old},

@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: MIT */
+#include "common.h"
+#define SIM_VARIANT "tls"
+#define MINIPROXY_WITH_TLS 1
+#define MINIPROXY_SESSIONS 10
+#define MINIPROXY_TLS_SESSIONS 9
