@@ -376,6 +376,7 @@ static struct miniproxy_tls_session *take_session(struct miniproxy_tls *tls, str
     s->retry = 0;
     s->host = NULL;
     s->psk = NULL;
+    s->is_timed = s->is_finished = false;
     tls->session_of[c->id] = number_of(s);
     tls->active++;
     c->no_relay = 1;

@@ -29,3 +29,17 @@ build/tls/miniproxy-small: $(TLS_DEPENDS) $(TLS_LIB_36)
 build/asan/tls/miniproxy: $(TLS_DEPENDS) $(TLS_LIB_36_ASAN)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(SANITIZE) $(TLS_CFLAGS_36) $(FLAGS_tls) $(DESKTOP_TLS) $(TLS_LIB_36_ASAN) -o $@ $(LDFLAGS)
+
+# With both versions of mbedTLS, and with the sanitizers watching; what is not TLS's has its tests in e2e-epoll.
+E2E_TLS = e2e-tls e2e-tls-228 e2e-tls-asan
+SUITES += $(E2E_TLS)
+BUILD_e2e-tls = build/tls/miniproxy
+BUILD_e2e-tls-228 = build/tls/miniproxy-228
+BUILD_e2e-tls-asan = build/asan/tls/miniproxy
+VERSIONS_e2e-tls-228 = 1.2
+run-e2e-tls: build/tls/miniproxy build/tls/miniproxy-small
+run-e2e-tls-228: build/tls/miniproxy-228 build/tls/miniproxy-small
+run-e2e-tls-asan: build/asan/tls/miniproxy build/tls/miniproxy-small
+$(E2E_TLS:%=run-%): run-%:
+	@MINIPROXY_SUITE=$* MINIPROXY_BIN=$(CURDIR)/$(BUILD_$*) MINIPROXY_TLS_SMALL_BIN=$(CURDIR)/build/tls/miniproxy-small \
+	    MINIPROXY_TLS="$(or $(VERSIONS_$*),1.2 1.3)" $(SUITE) $* 600 $(PYTHON) -m pytest -q tests/e2e/test_tls.py

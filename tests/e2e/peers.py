@@ -287,7 +287,7 @@ class Client(Wire):
     """A client of the proxy. Each has a loopback address of its own, by which its log events are found."""
     numbers = itertools.count(1)
 
-    def __init__(self, proxy, source=None, receive_buffer=None, patience=PATIENCE):
+    def __init__(self, proxy, source=None, receive_buffer=None, patience=PATIENCE, port=None):
         if source is None and proxy.host == "127.0.0.1":
             n = next(Client.numbers) + (os.getpid() % 200) * 256
             source = f"127.{1 + (n >> 16) % 200}.{(n >> 8) & 255}.{n & 255}"
@@ -298,7 +298,7 @@ class Client(Wire):
         if source:
             sock.bind((source, 0))
         sock.settimeout(patience)
-        sock.connect(proxy.at)
+        sock.connect((proxy.at[0], port or proxy.at[1]))
         super().__init__(sock)
         self.address = proxy.seen(sock.getsockname())
         self.proxy = proxy

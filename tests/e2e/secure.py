@@ -96,10 +96,13 @@ class Authority:
         kind = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256") if algorithm == "ec" else (algorithm,)
         extensions = [f"extendedKeyUsage={purpose}", "basicConstraints=critical,CA:FALSE"]
         extensions += [f"subjectAltName={san}"] if san else []
-        signer = ("-CA", self.file, "-CAkey", self.key) if trusted else ()
-        openssl("req", "-x509", "-newkey", *kind, "-nodes", "-days", str(days), "-subj", f"/CN={name}", *signer,
-                *(word for extension in extensions for word in ("-addext", extension)), "-keyout", stem + ".key", "-out",
-                stem + ".pem")
+        signer = ("-CA", self.file, "-CAkey", self.key) if trusted else ("-signkey", stem + ".key")
+        openssl("req", "-new", "-newkey", *kind, "-nodes", "-subj", f"/CN={name}", "-keyout", stem + ".key", "-out",
+                stem + ".csr")
+        with open(stem + ".ext", "w", encoding="ascii") as f:
+            f.write("\n".join(extensions) + "\n")
+        openssl("x509", "-req", "-in", stem + ".csr", "-days", str(days), *signer, "-set_serial",
+                str(int.from_bytes(os.urandom(8), "big")), "-extfile", stem + ".ext", "-out", stem + ".pem")
         return stem + ".pem", stem + ".key"
 
 
@@ -118,11 +121,7 @@ class TlsClient(peers.Client):
     """A client of the proxy's TLS listener."""
 
     def __init__(self, proxy, context, port, name="localhost", session=None, **kind):
-        proxy_at, proxy.port = proxy.port, port
-        try:
-            super().__init__(proxy, **kind)
-        finally:
-            proxy.port = proxy_at
+        super().__init__(proxy, port=port, **kind)
         self.sock.settimeout(peers.PATIENCE)
         self.sock = TlsSocket(self.sock, context, name, session=session)
 
@@ -136,6 +135,7 @@ def serve(certificate, script=None, failures=None, versions=None, alpn=None):
     peer.cut. A handshake that fails is put into the list `failures`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
+    context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE  # port/README.md says what becomes of RSA otherwise
     if versions:
         context.minimum_version = context.maximum_version = versions
     if alpn:
