@@ -373,7 +373,6 @@ static struct miniproxy_tls_session *take_session(struct miniproxy_tls *tls, str
     s->conn = c;
     s->flags = 0;
     s->result = MINIPROXY_OK;
-    s->is_timed = s->is_finished = false;
     s->retry = 0;
     s->host = NULL;
     s->psk = NULL;
