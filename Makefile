@@ -272,10 +272,11 @@ test:
 
 JOBS ?= 3
 
-bench: build/miniproxy build/bench/load
+bench: build/miniproxy build/tls/miniproxy build/bench/load
 	@sh tests/tools/deps.sh bench
 	@$(PYTHON) tests/bench/instructions.py
 	@$(PYTHON) tests/bench/bench.py
+	@$(PYTHON) tests/bench/tls.py
 
 tunnels: build/miniproxy build/bench/load
 	@$(PYTHON) tests/bench/bench.py tunnels

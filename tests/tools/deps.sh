@@ -31,6 +31,7 @@ mode=$1
 /usr/bin/python3 python3
 valgrind valgrind
 tinyproxy tinyproxy-bin
+stunnel stunnel4
 '
 
 present() {

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: MIT
+"""Processor time of TLS between client and proxy, side by side in one run: miniproxy without TLS, miniproxy with TLS, and
+stunnel in front of a miniproxy without TLS (the sum of both). On loopback; the certificate is an elliptic one.
+
+    tls.py          needs build/miniproxy, build/tls/miniproxy and stunnel4
+"""
+import os
+import shutil
+import socket
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+
+import bench
+
+CONNECTIONS = 400
+OCTETS = 256 << 20
+CHUNK = bytes(1 << 16)
+
+
+class Origin(threading.Thread):
+    """Says hello to every GET, and sends OCTETS for /big."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=200)
+        self.port = self.listener.getsockname()[1]
+        self.start()
+
+    def run(self):
+        while True:
+            threading.Thread(target=self.serve, args=(self.listener.accept()[0],), daemon=True).start()
+
+    @staticmethod
+    def serve(sock):
+        with sock:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += (more := sock.recv(4096))
+                if not more:
+                    return
+            size = OCTETS if b" /big" in head else 5
+            try:
+                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % size)
+                for _ in range(size // len(CHUNK)):
+                    sock.sendall(CHUNK)
+                sock.sendall(bytes(size % len(CHUNK)))
+            except OSError:
+                pass
+
+
+def certificate(directory):
+    cert, key = os.path.join(directory, "cert.pem"), os.path.join(directory, "key.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+                    key, "-out", cert, "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
+                   check=True, capture_output=True)
+    return cert, key
+
+
+def fetch(port, context, url):
+    """One connection, one GET. Octets that came."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as plain:
+        sock = context.wrap_socket(plain, server_hostname="localhost") if context else plain
+        sock.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % url.encode())
+        got = 0
+        while more := sock.recv(1 << 16):
+            got += len(more)
+        return got
+
+
+def work(kind, context, port, origin):
+    """What is measured. Units of it that were done."""
+    if kind == "bulk":
+        if fetch(port, context, f"http://127.0.0.1:{origin.port}/big") < OCTETS:
+            sys.exit("a body was cut")
+        return OCTETS / 1e9
+    for _ in range(CONNECTIONS):
+        if fetch(port, context, f"http://127.0.0.1:{origin.port}/") < 5:
+            sys.exit("no answer")
+    return CONNECTIONS / 1000
+
+
+def contexts(cert):
+    for name, version in (("TLS 1.2", ssl.TLSVersion.TLSv1_2), ("TLS 1.3", ssl.TLSVersion.TLSv1_3)):
+        context = ssl.create_default_context(cafile=cert)
+        context.minimum_version = context.maximum_version = version
+        yield name, context
+
+
+class Setup:
+    """The three, running: .ports and .pids by name."""
+
+    def __init__(self, directory, cert, key):
+        plain, tls, front, spare = (bench.free_port() for _ in range(4))
+        self.ports = {"plain": plain, "TLS": tls, "stunnel": front}
+        command = bench.miniproxy(directory, plain)
+        with_tls = [os.path.join(bench.ROOT, "build", "tls", "miniproxy"), *bench.miniproxy(directory, spare)[1:],
+                    "--tls-listen", f"127.0.0.1:{tls}", "--tls-cert", cert, "--tls-key", key]
+        path = os.path.join(directory, "stunnel.conf")
+        with open(path, "w", encoding="ascii") as f:
+            f.write(f"foreground = yes\npid =\ndebug = 3\n[proxy]\naccept = 127.0.0.1:{front}\nconnect = 127.0.0.1:{plain}\n"
+                    f"cert = {cert}\nkey = {key}\n")
+        self.running = [bench.Running(command, plain), bench.Running(with_tls, tls)]
+        if shutil.which("stunnel"):
+            self.running.append(bench.Running(["stunnel", path], front))
+        else:
+            del self.ports["stunnel"]
+
+    def __enter__(self):
+        pids = [one.__enter__() for one in self.running]
+        self.pids = {"plain": pids[:1], "TLS": pids[1:2], "stunnel": pids[:1] + pids[2:]}
+        return self
+
+    def __exit__(self, *_):
+        for one in reversed(self.running):
+            one.__exit__()
+
+
+def cpu_s(pids):
+    return sum(bench.cpu_s(pid) for pid in pids)
+
+
+def main():
+    origin = Origin()
+    with tempfile.TemporaryDirectory() as directory:
+        cert, key = certificate(directory)
+        with Setup(directory, cert, key) as setup:
+            names = list(setup.ports)
+            print(f"processor seconds, median of {bench.ROUNDS}")
+            print(f"{'':40}" + "".join(f"{name:>10}" for name in names))
+            for kind, label in (("new", "1k connections with one GET"), ("bulk", "GB to a client")):
+                for version, context in contexts(cert):
+                    used = {name: [] for name in names}
+                    for _ in range(bench.ROUNDS):
+                        for name in names:
+                            before = cpu_s(setup.pids[name])
+                            units = work(kind, None if name == "plain" else context, setup.ports[name], origin)
+                            used[name].append((cpu_s(setup.pids[name]) - before) / units)
+                    print(f"{label + ', ' + version:40}" + "".join(f"{statistics.median(used[n]):10.3f}" for n in names),
+                          flush=True)
+
+
+if __name__ == "__main__":
+    main()
