@@ -818,7 +818,9 @@ static const uint16_t signatures[] = {
 };
 #endif
 
+#if defined MBEDTLS_SSL_ALPN
 static const char *protocols[] = {"http/1.1", NULL};
+#endif
 
 /* Certificates from PEM or DER into a chain. 0, or mbedTLS's error. */
 static int parse_certificates(mbedtls_x509_crt *chain, const uint8_t *data, size_t len)

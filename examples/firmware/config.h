@@ -39,6 +39,21 @@ _Noreturn void cpu_panic(const char *why);
 #define MINIPROXY_ASSERT(condition) ((condition) ? (void)0 : cpu_panic("miniproxy: " #condition))
 #endif
 
+/* One client at a time by TLS, whose record buffers alone take 20 KB: a session more costs one MINIPROXY_TLS_ARENA. The
+ * rest is the most that a handshake was seen to take, and a quarter more. */
+#if defined MINIPROXY_WITH_TLS && MINIPROXY_WITH_TLS
+#ifndef MINIPROXY_TLS_SESSIONS
+#define MINIPROXY_TLS_SESSIONS 1
+#endif
+#ifndef MINIPROXY_TLS_HANDSHAKE_RAM
+#define MINIPROXY_TLS_HANDSHAKE_RAM 8192
+#endif
+#ifndef MINIPROXY_TLS_COMMON_ARENA
+#define MINIPROXY_TLS_COMMON_ARENA 4096
+#endif
+#define MEMP_NUM_TCP_PCB_LISTEN 2
+#endif
+
 #if FIRMWARE_TIGHT
 
 #ifndef MINIPROXY_BUFFERS

@@ -25,6 +25,8 @@ FIRMWARE_TIGHT_IMAGES = lm3s6965-raw-4 lm3s6965-raw-8 lm3s6965-raw-16
 FIRMWARE_TEST_IMAGES = lm3s6965-raw-test mps2_an385-raw-test
 # with a policy of the tests, twice: its list of names is in a flash partition, and there are two of these
 FIRMWARE_WIRE_IMAGES = lm3s6965-raw-wire
+# with TLS for clients on a second port. In the emulator alone: its random numbers come from the machine that runs it.
+FIRMWARE_TLS_IMAGES = lm3s6965-raw-tls
 FIRMWARE_BENCH_IMAGES = lm3s6965-raw-bench mps2_an385-raw-bench
 
 # ---- Sources
@@ -50,6 +52,11 @@ FIRMWARE_CFLAGS_test = -UFIRMWARE_SEMIHOSTING -DFIRMWARE_SEMIHOSTING=1 -DFIRMWAR
 FIRMWARE_CFLAGS_4 = -DFIRMWARE_TIGHT=1 -DMINIPROXY_SESSIONS=4
 FIRMWARE_CFLAGS_8 = -DFIRMWARE_TIGHT=1 -DMINIPROXY_SESSIONS=8
 FIRMWARE_CFLAGS_16 = -DFIRMWARE_TIGHT=1 -DMINIPROXY_SESSIONS=16
+# tight, but for heads of 2 KB
+FIRMWARE_OWN_tls = $(FIRMWARE)/tls.c port/miniproxy_tls.c $(FIRMWARE_OUT)/certificate.c
+FIRMWARE_CFLAGS_tls = -DFIRMWARE_TIGHT=1 -DMINIPROXY_SESSIONS=8 -DMINIPROXY_BUFFER_SIZE=2048 -DMINIPROXY_WITH_TLS=1 \
+    -UFIRMWARE_SEMIHOSTING -DFIRMWARE_SEMIHOSTING=1 -DFIRMWARE_HOST_RANDOM=1 $(TLS_CFLAGS_M3)
+FIRMWARE_LIBS_tls = $(TLS_LIB_M3)
 # with an echo and a relay beside the proxy, to compare with
 FIRMWARE_OWN_bench = tests/bench/firmware/bare.c
 FIRMWARE_CFLAGS_bench = -DMEMP_NUM_TCP_PCB_LISTEN=3
@@ -58,6 +65,7 @@ FIRMWARE_LDFLAGS_bench = -Wl,--wrap=lwip_init
 # (72). tests/firmware/boot.py fails if less is left.
 FIRMWARE_STACK = 1536
 $(foreach n,4 8 16,$(eval FIRMWARE_STACK_$n = 1216))
+FIRMWARE_STACK_tls = 4096
 
 # ---- Policy
 #
@@ -69,7 +77,7 @@ $(foreach n,4 8 16,$(eval FIRMWARE_STACK_$n = 1216))
 # and site_policy.c goes into the build, with miniproxy.h and config.h as for miniproxy.c.
 
 FIRMWARE_POLICY = examples/policy/site.policy
-$(foreach n,4 8 16,$(eval FIRMWARE_POLICY_$n = examples/policy/tight.policy))
+$(foreach n,4 8 16 tls,$(eval FIRMWARE_POLICY_$n = examples/policy/tight.policy))
 FIRMWARE_POLICY_wire = tests/firmware/wire.policy
 FIRMWARE_POLICIES = $(sort $(FIRMWARE_POLICY) $(foreach n,4 8 16 wire,$(FIRMWARE_POLICY_$n)))
 FIRMWARE_TABLES = $(patsubst %.policy,$(FIRMWARE_OUT)/%_policy.c,$(notdir $1))
@@ -93,6 +101,13 @@ $(call FIRMWARE_TABLES,$1): build/miniproxy $1 $$(wildcard $(dir $1)*)
 endef
 $(foreach p,$(FIRMWARE_POLICIES),$(eval $(call FIRMWARE_COMPILE_POLICY,$p)))
 
+# ---- The certificate of the TLS image: self-signed, made once in each build directory
+
+FIRMWARE_TLS_NAMES = IP:127.0.0.1,DNS:localhost,DNS:miniproxy
+$(FIRMWARE_OUT)/certificate.c: $(FIRMWARE)/certificate.sh
+	@mkdir -p $(@D)
+	@sh $< $@ $(FIRMWARE_TLS_NAMES) 2>$(@D)/certificate.log || { cat $(@D)/certificate.log >&2; exit 1; }
+
 # ---- An image: $1 name, $2 board, $3 API, $4 variant or nothing
 
 define FIRMWARE_IMAGE
@@ -105,16 +120,16 @@ $(FIRMWARE_OUT)/$1/lwip/%.o: $(LWIP_DIR)/src/%.c
 $(FIRMWARE_OUT)/$1/%.o: %.c $(FIRMWARE)/firmware.mk
 	@mkdir -p $$(@D)
 	@$(CROSS)gcc $$(FIRMWARE_CFLAGS) $$(WARNINGS) $$(FIRMWARE_CFLAGS_$3) $$(FIRMWARE_CFLAGS_$4) -MD -c $$< -o $$@
-$(FIRMWARE_OUT)/$1.elf: $$(FIRMWARE_OBJECTS_$1) $(FIRMWARE)/common.ld $(FIRMWARE)/boards/$2/memory.ld
+$(FIRMWARE_OUT)/$1.elf: $$(FIRMWARE_OBJECTS_$1) $(FIRMWARE_LIBS_$4) $(FIRMWARE)/common.ld $(FIRMWARE)/boards/$2/memory.ld
 	@$(CROSS)gcc -mcpu=cortex-m3 -mthumb --specs=nano.specs -nostartfiles -L$(FIRMWARE) -Wl,--gc-sections \
 	    -Wl,-Map=$(FIRMWARE_OUT)/$1.map -Wl,--defsym=STACK_SIZE=$$(or $$(FIRMWARE_STACK_$4),$$(FIRMWARE_STACK)) \
-	    -T $(FIRMWARE)/boards/$2/memory.ld $$(FIRMWARE_LDFLAGS_$4) $$(FIRMWARE_OBJECTS_$1) -o $$@
+	    -T $(FIRMWARE)/boards/$2/memory.ld $$(FIRMWARE_LDFLAGS_$4) $$(FIRMWARE_OBJECTS_$1) $(FIRMWARE_LIBS_$4) -o $$@
 -include $$(FIRMWARE_OBJECTS_$1:%.o=%.d)
-$$(FIRMWARE_OBJECTS_$1): | firmware-tools $(LWIP_FETCHED)
+$$(FIRMWARE_OBJECTS_$1): | firmware-tools $(LWIP_FETCHED) $(FIRMWARE_LIBS_$4)
 endef
 FIRMWARE_PART = $(word $2,$(subst -, ,$1))
 $(foreach i,$(FIRMWARE_IMAGES) $(FIRMWARE_TIGHT_IMAGES) $(FIRMWARE_TEST_IMAGES) \
-    $(FIRMWARE_WIRE_IMAGES) $(FIRMWARE_BENCH_IMAGES),$(eval $(call \
+    $(FIRMWARE_WIRE_IMAGES) $(FIRMWARE_BENCH_IMAGES) $(FIRMWARE_TLS_IMAGES),$(eval $(call \
     FIRMWARE_IMAGE,$i,$(call FIRMWARE_PART,$i,1),$(call FIRMWARE_PART,$i,2),$(call FIRMWARE_PART,$i,3))))
 
 $(FIRMWARE_OUT)/%.d: ;

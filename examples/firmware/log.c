@@ -9,6 +9,7 @@
 #include "net.h"
 #include "policy.h"
 #include "sys_arch.h"
+#include "tls.h"
 
 #include "lwip/memp.h"
 #include "lwip/priv/tcp_priv.h"
@@ -132,6 +133,7 @@ void log_counters(const struct miniproxy *proxy)
     pool_counters();
     console_printf("net received=%u dropped=%u reserve=%u pcbs_active=%u pcbs_time_wait=%u\n", net_counters.received,
                    net_counters.dropped, net_counters.reserve, pcbs(tcp_active_pcbs), pcbs(tcp_tw_pcbs));
+    tls_counters();
     console_printf("stack size=%u unused=%u", cpu_stack_size(), cpu_stack_unused());
 #if !NO_SYS
     console_printf(" tcpip_size=%u tcpip_unused=%u", TCPIP_THREAD_STACKSIZE, sys_stack_unused());

@@ -10,7 +10,7 @@
 /* For struct miniproxy_config.event. */
 void log_event(void *app, const struct miniproxy_event *event);
 
-/* Counters of the proxy and of lwIP, the deepest use of every pool and of the stack. */
+/* Counters of the proxy, of TLS and of lwIP, the deepest use of every pool and of the stack. */
 void log_counters(const struct miniproxy *proxy);
 
 /* How often each rule of the policy decided, by the numbers of the log; -1: none did. */

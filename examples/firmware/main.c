@@ -9,6 +9,7 @@
 #include "net.h"
 #include "policy.h"
 #include "port/miniproxy_lwip_raw.h"
+#include "tls.h"
 
 #include "lwip/init.h"
 #include "lwip/timeouts.h"
@@ -30,14 +31,17 @@ __attribute__((noinline)) static void start(void)
     static char name[NET_NAME_LEN];
     struct miniproxy_config config = {
         .port = &miniproxy_lwip_raw_port, .port_data = &port, .policy = &policy, .name = name, .event = log_event};
-    const struct miniproxy_addr everywhere = {.port = PORT};
+    struct miniproxy_addr everywhere = {.port = PORT};
     lwip_init();
     net_start();
     net_device_name(name);
     policy_logins(&config);
     miniproxy_lwip_raw_init(&port, &proxy);
+    tls_start(&config);
     if (!miniproxy_init(&proxy, &config)) cpu_panic("invalid configuration");
     if (miniproxy_lwip_raw_listen(&port, &everywhere) < 0) cpu_panic("cannot listen");
+    everywhere.port = TLS_PORT;
+    if (MINIPROXY_WITH_TLS && miniproxy_lwip_raw_listen(&port, &everywhere) < 0) cpu_panic("cannot listen for TLS");
 }
 
 int main(void)
@@ -47,9 +51,11 @@ int main(void)
     board_watchdog_start(WATCHDOG_MS);
     for (;;) {
         bool more = net_poll();
-        uint32_t wait_ms;
+        uint32_t now_ms, wait_ms;
         sys_check_timeouts();
-        wait_ms = miniproxy_poll(&proxy, cpu_now_ms());
+        now_ms = cpu_now_ms();
+        wait_ms = miniproxy_poll(&proxy, now_ms);
+        wait_ms = least(wait_ms, tls_poll(now_ms));
         log_address(PORT);
         log_commands(&proxy);
         board_watchdog_feed();

@@ -41,6 +41,27 @@ static inline bool semihosting_command_line(char *out, size_t len)
     return semihosting_call(0x15, &block) == 0;
 }
 
+/* Octets of the random source of the machine that runs the emulator. */
+static inline bool semihosting_random(void *out, size_t len)
+{
+    static const char name[] = "/dev/urandom";
+    struct {
+        const char *name;
+        uint32_t mode; /* 1: rb */
+        size_t len;
+    } open = {name, 1, sizeof name - 1};
+    struct {
+        int32_t file;
+        void *out;
+        size_t len;
+    } read = {semihosting_call(0x01, &open), out, len};
+    bool done;
+    if (read.file < 0) return false;
+    done = semihosting_call(0x06, &read) == 0; /* octets that are missing */
+    semihosting_call(0x02, &read.file);
+    return done;
+}
+
 #else
 
 static inline void semihosting_exit(int status)

@@ -163,6 +163,8 @@ static bool excuses_failure(const struct client *cl, int result)
     case MINIPROXY_ETLS_TIMEOUT:
         return (cl->happened & (CLIENT_SLOW | CLIENT_FIN | CLIENT_STOPS_READING)) != 0 || octets * octet_ms > limit_ms;
     case MINIPROXY_ETLS_PROTOCOL:
+        if (!cl->speaks_tls && cl->exchanges[0]->kind == EXCHANGE_MALFORMED) return true; /* begins with no letter */
+        return secures[cl->actor.number].trouble.kind == TROUBLE_DAMAGE;
     case MINIPROXY_ETLS_ALERT:
         return secures[cl->actor.number].trouble.kind == TROUBLE_DAMAGE;
     default: /* an injected error */

@@ -6,6 +6,7 @@
 #include "board.h"
 
 #include "cpu.h"
+#include "semihosting.h"
 
 const char board_name[] = "lm3s6965evb";
 const uint32_t board_clock_hz = 50000000;
@@ -76,6 +77,17 @@ void board_interrupt(unsigned number)
     else cpu_panic("unexpected interrupt");
 }
 
+#if FIRMWARE_HOST_RANDOM
+
+/* In the emulator alone: the machine it runs on has a source. A product with TLS must have one of its own here: a chip
+ * with a generator, or a seed that was put into the device when it was made and that is replaced at every start. */
+bool board_entropy(uint8_t *out, size_t len)
+{
+    return semihosting_random(out, len);
+}
+
+#else
+
 /* This chip has no random source. What there is: how long the boot took up to now, and the MAC address, which net.c
  * mixes in. A product has something better here: see random.h. */
 bool board_entropy(uint8_t *out, size_t len)
@@ -84,6 +96,8 @@ bool board_entropy(uint8_t *out, size_t len)
     for (size_t i = 0; i < len; i++) out[i] = (uint8_t)(cycles >> 8 * (i % 4));
     return false;
 }
+
+#endif
 
 /* The first timeout only raises an interrupt, which is not enabled; the second resets. */
 void board_watchdog_start(uint32_t timeout_ms)
