@@ -419,13 +419,23 @@ static int certificate_result(const struct miniproxy_tls_session *s)
     return MINIPROXY_ETLS_CERTIFICATE;
 }
 
+/* What the alert that has ended a handshake says (RFC 8446 section 6), or -1; mbedTLS has no function that tells it. A
+ * client of TLS 1.3 that does not accept a certificate may say so in clear (OpenSSL does), which mbedTLS tries to decrypt. */
+static int alert_of(const struct miniproxy_tls_session *s, int error)
+{
+    const unsigned char *record = s->ssl.MBEDTLS_PRIVATE(in_hdr);
+    if (error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE) return s->ssl.MBEDTLS_PRIVATE(in_msg)[1];
+    if (error != MBEDTLS_ERR_SSL_INVALID_MAC || record[0] != MBEDTLS_SSL_MSG_ALERT) return -1;
+    return record[3] == 0 && record[4] == 2 ? record[6] : -1; /* length, level, description */
+}
+
 static int handshake_result(const struct miniproxy_tls_session *s, int error)
 {
     /* BAD_CERTIFICATE: not for servers, or not for this key exchange */
     if (error == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED || error == MBEDTLS_ERR_SSL_BAD_CERTIFICATE)
         return certificate_result(s);
     if (error == MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE) return MINIPROXY_ETLS_CERTIFICATE;
-    if (error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE) return MINIPROXY_ETLS_ALERT;
+    if (alert_of(s, error) >= 0) return MINIPROXY_ETLS_ALERT;
     if (error == MBEDTLS_ERR_SSL_ALLOC_FAILED || error == MBEDTLS_ERR_X509_ALLOC_FAILED ||
         error == MBEDTLS_ERR_PK_ALLOC_FAILED || error == MBEDTLS_ERR_MPI_ALLOC_FAILED)
         return MINIPROXY_ERESOURCES;
@@ -437,8 +447,7 @@ static int handshake_result(const struct miniproxy_tls_session *s, int error)
 /* End a handshake that has failed. What mbedTLS held is given back now, for what is left has no need of it. */
 static int fail(struct miniproxy_tls_session *s, int result, int error)
 {
-    /* RFC 8446 section 6: level, then description; mbedTLS has no function that tells it */
-    int alert = error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ? s->ssl.MBEDTLS_PRIVATE(in_msg)[1] : -1;
+    int alert = alert_of(s, error);
     s->result = (int8_t)result;
     s->state = STATE_FAILED;
     unwatch(s);

@@ -69,7 +69,7 @@ class Proxy:
             descriptors = None  # what takes descriptors there are connections of the stack
         self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, preexec_fn=limit, env=environment)
-        self.lines, self.clients, self.all_records, self.log_records, self.log_read = [], [], [], [], 0
+        self.lines, self.clients, self.log_records, self.tls_log, self.log_read = [], [], [], [], 0
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         self.host, self.port = self._banner()
@@ -129,14 +129,14 @@ class Proxy:
                 data = f.read()
             end = data.rfind(b"\n") + 1
             self.log_read += end
-            self.all_records += [json.loads(line) for line in data[:end].split(b"\n")[:-1]]
-            self.log_records = [record for record in self.all_records if record["by"] != "tls"]
+            for record in map(json.loads, data[:end].split(b"\n")[:-1]):
+                (self.tls_log if record["by"] == "tls" else self.log_records).append(record)
         return self.log_records
 
     def tls_records(self):
         """What TLS has told beside transactions."""
         self.records()
-        return [record for record in self.all_records if record["by"] == "tls"]
+        return self.tls_log
 
     def events(self, client, count=1, patience=peers.PATIENCE):
         """At least `count` records of one client's connection, oldest first."""

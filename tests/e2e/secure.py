@@ -16,6 +16,7 @@ class TlsSocket:
     def __init__(self, sock, context, name=None, server=False, session=None):
         self.raw, self.ragged, self.notified, self.lock = sock, False, False, threading.RLock()
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # Python's default would hide what `ragged` is for
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server, name, session)
         while not self._try(self.tls.do_handshake)[0]:
             self._fill()

@@ -326,6 +326,16 @@ def test_client_certificates(tls, origin, pki):
     assert len(o.requests) == 1
 
 
+@pytest.mark.req("G01")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_client_that_does_not_trust_the_proxy(tls, pki, version):
+    proxy = tls()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        client = proxy.client(port=proxy.tls_port)  # stays open: a reset could overtake the alert
+        secure.TlsSocket(client.sock, client_context(pki.other.file, version=PYTHONS[version]), "localhost")
+    assert tls_records(proxy, "tls_alert")[-1]["error"] == "the peer sent alert 48"  # unknown_ca
+
+
 # ---- Amounts
 
 @pytest.mark.parametrize("way", ["body", "tunnel", "https"])
