@@ -3619,6 +3619,7 @@ OUTLINED static enum next on_linger(struct miniproxy *p, struct miniproxy_sessio
     }
     n = fill(p, s, &s->up);
     give_back(p, &s->up);
+    if (n == MINIPROXY_EOF && (s->flags & FIN_SENT) == 0) return NEXT_WAIT; /* the end is still to be told, by TLS */
     if ((n < 0 && n != MINIPROXY_AGAIN) || s->bytes_up > MINIPROXY_LINGER_BYTES) return end_session(p, s, false);
     p->more = n > 0 && (s->client.ready & MINIPROXY_RD) != 0;
     return NEXT_WAIT;
