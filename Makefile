@@ -181,11 +181,11 @@ bench-hosts: build/hosts/test
 	@PYTHONPATH=tests/tools $(PYTHON) tests/bench/hosts.py
 
 # The core in a simulated world, in several configurations, from many seeds.
-VARIANTS = $(filter-out common,$(patsubst tests/sim/variants/%.h,%,$(wildcard tests/sim/variants/*.h)))
+VARIANTS = $(filter-out common tls,$(patsubst tests/sim/variants/%.h,%,$(wildcard tests/sim/variants/*.h)))
 SIMS = $(VARIANTS:%=sim-%)
 SUITES += $(SIMS) sim-split sim-asan sim-planted
 SEEDS ?= 1..20000
-SIM_DEPENDS = $(wildcard tests/sim/*.[ch] tests/sim/variants/*.h) tests/sim/build.sh $(CORE)
+SIM_DEPENDS = $(wildcard tests/sim/*.[ch] tests/sim/variants/*.h) tests/sim/build.sh $(CORE) $(wildcard port/miniproxy_tls.[ch])
 
 $(SIMS:%=build/sim/%): build/sim/sim-%: $(SIM_DEPENDS) Makefile
 	CC="$(CC)" sh tests/sim/build.sh $@ $*
@@ -261,7 +261,7 @@ hostile:
 damage: run-damage
 fuzz: run-fuzz
 sim:
-	@$(MAKE) --no-print-directory -k SEEDS=$(or $(LONG_SEEDS),1..100000) $(SIMS:%=run-%) run-sim-split run-sim-asan run-sim-planted
+	@$(MAKE) --no-print-directory -k SEEDS=$(or $(LONG_SEEDS),1..100000) $(SIMS:%=run-%) run-sim-tls run-sim-split run-sim-asan run-sim-planted
 
 test:
 	@rm -f $(SUITES:%=build/results/%.tsv)

@@ -3612,13 +3612,14 @@ OUTLINED static enum next on_reply(struct miniproxy *p, struct miniproxy_session
 OUTLINED static enum next on_linger(struct miniproxy *p, struct miniproxy_session *s)
 {
     int n;
-    if ((s->flags & FIN_SENT) == 0) {
+    if ((s->flags & FIN_SENT) == 0 && (s->client.ready & MINIPROXY_WR) != 0) {
         n = p->config.port->finish(p->config.port_data, &s->client);
         if (n == MINIPROXY_AGAIN) s->client.ready &= (uint8_t)~MINIPROXY_WR;
         else s->flags |= FIN_SENT;
     }
     n = fill(p, s, &s->up);
     give_back(p, &s->up);
+    if (n == MINIPROXY_EOF && (s->flags & FIN_SENT) == 0) return NEXT_WAIT; /* the end is still to be told, by TLS */
     if ((n < 0 && n != MINIPROXY_AGAIN) || s->bytes_up > MINIPROXY_LINGER_BYTES) return end_session(p, s, false);
     p->more = n > 0 && (s->client.ready & MINIPROXY_RD) != 0;
     return NEXT_WAIT;
@@ -4682,6 +4683,7 @@ static enum tunnelled tunnel(struct miniproxy *p, struct miniproxy_session *s, s
             pipe->flags |= PIPE_EOF;
         }
     }
+    if ((to->ready & MINIPROXY_WR) == 0) return TUNNEL_RUNS;
     n = p->config.port->finish(p->config.port_data, to);
     if (n == MINIPROXY_AGAIN) {
         to->ready &= (uint8_t)~MINIPROXY_WR;

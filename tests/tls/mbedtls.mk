@@ -56,5 +56,17 @@ $(TLS_OUT)/tls_228: $(TLS_PORT) $(TLS_LIB_228)
 run-unit_tls_36 run-unit_tls_228: run-unit_%: $(TLS_OUT)/%
 	@$(SUITE) unit_$* 600 $<
 
+# The simulated world over TLS: clients of mbedTLS's own, the port between the core and the simulated network
+SUITES += sim-tls
+SEEDS_TLS ?= 1..2001
+SIM_TLS_FLAGS = $(TLS_CFLAGS_36) -Wl,--wrap=time -pthread
+
+build/sim/sim-tls: $(SIM_DEPENDS) $(TLS_LIB_36) Makefile tests/tls/mbedtls.mk
+	CC="$(CC)" LIBS="$(TLS_LIB_36)" sh tests/sim/build.sh $@ tls miniproxy.c -O2 $(SIM_TLS_FLAGS)
+build/sim/sim-tls-asan: $(SIM_DEPENDS) $(TLS_LIB_36_ASAN) Makefile tests/tls/mbedtls.mk
+	CC="$(CC)" LIBS="$(TLS_LIB_36_ASAN)" sh tests/sim/build.sh $@ tls miniproxy.c $(SANITIZE) $(SIM_TLS_FLAGS)
+run-sim-tls: build/sim/sim-tls
+	@$(SUITE) sim-tls 1200 $< --seeds $(SEEDS_TLS) --results build/results/sim-tls.tsv
+
 .PHONY: tls-libraries
 tls-libraries: $(TLS_LIB_36) $(TLS_LIB_36_ASAN) $(TLS_LIB_228)
