@@ -27,6 +27,8 @@ FIRMWARE_TEST_IMAGES = lm3s6965-raw-test mps2_an385-raw-test
 FIRMWARE_WIRE_IMAGES = lm3s6965-raw-wire
 # with TLS for clients on a second port. In the emulator alone: its random numbers come from the machine that runs it.
 FIRMWARE_TLS_IMAGES = lm3s6965-raw-tls
+# and where there is no source of them
+FIRMWARE_WEAK_IMAGES = lm3s6965-raw-weak
 FIRMWARE_BENCH_IMAGES = lm3s6965-raw-bench mps2_an385-raw-bench
 
 # ---- Sources
@@ -52,11 +54,14 @@ FIRMWARE_CFLAGS_test = -UFIRMWARE_SEMIHOSTING -DFIRMWARE_SEMIHOSTING=1 -DFIRMWAR
 FIRMWARE_CFLAGS_4 = -DFIRMWARE_TIGHT=1 -DMINIPROXY_SESSIONS=4
 FIRMWARE_CFLAGS_8 = -DFIRMWARE_TIGHT=1 -DMINIPROXY_SESSIONS=8
 FIRMWARE_CFLAGS_16 = -DFIRMWARE_TIGHT=1 -DMINIPROXY_SESSIONS=16
-# tight, but for heads of 2 KB
+# tight, but for heads as long as without TLS, and for what is sent by TLS: all of it is copied
 FIRMWARE_OWN_tls = $(FIRMWARE)/tls.c port/miniproxy_tls.c $(FIRMWARE_OUT)/certificate.c
-FIRMWARE_CFLAGS_tls = -DFIRMWARE_TIGHT=1 -DMINIPROXY_SESSIONS=8 -DMINIPROXY_BUFFER_SIZE=2048 -DMINIPROXY_WITH_TLS=1 \
-    -UFIRMWARE_SEMIHOSTING -DFIRMWARE_SEMIHOSTING=1 -DFIRMWARE_HOST_RANDOM=1 $(TLS_CFLAGS_M3)
+FIRMWARE_CFLAGS_tls = -DFIRMWARE_TIGHT=1 -DMINIPROXY_SESSIONS=8 -DMINIPROXY_BUFFER_SIZE=2560 -DMEM_SIZE=4096 \
+    -DMINIPROXY_WITH_TLS=1 -UFIRMWARE_SEMIHOSTING -DFIRMWARE_SEMIHOSTING=1 -DFIRMWARE_HOST_RANDOM=1 $(TLS_CFLAGS_M3)
 FIRMWARE_LIBS_tls = $(TLS_LIB_M3)
+FIRMWARE_OWN_weak = $(FIRMWARE_OWN_tls)
+FIRMWARE_CFLAGS_weak = $(FIRMWARE_CFLAGS_tls) -UFIRMWARE_HOST_RANDOM
+FIRMWARE_LIBS_weak = $(FIRMWARE_LIBS_tls)
 # with an echo and a relay beside the proxy, to compare with
 FIRMWARE_OWN_bench = tests/bench/firmware/bare.c
 FIRMWARE_CFLAGS_bench = -DMEMP_NUM_TCP_PCB_LISTEN=3
@@ -65,7 +70,8 @@ FIRMWARE_LDFLAGS_bench = -Wl,--wrap=lwip_init
 # (72). tests/firmware/boot.py fails if less is left.
 FIRMWARE_STACK = 1536
 $(foreach n,4 8 16,$(eval FIRMWARE_STACK_$n = 1216))
-FIRMWARE_STACK_tls = 4096
+FIRMWARE_STACK_tls = 2304
+FIRMWARE_STACK_weak = $(FIRMWARE_STACK_tls)
 
 # ---- Policy
 #
@@ -77,7 +83,7 @@ FIRMWARE_STACK_tls = 4096
 # and site_policy.c goes into the build, with miniproxy.h and config.h as for miniproxy.c.
 
 FIRMWARE_POLICY = examples/policy/site.policy
-$(foreach n,4 8 16 tls,$(eval FIRMWARE_POLICY_$n = examples/policy/tight.policy))
+$(foreach n,4 8 16 tls weak,$(eval FIRMWARE_POLICY_$n = examples/policy/tight.policy))
 FIRMWARE_POLICY_wire = tests/firmware/wire.policy
 FIRMWARE_POLICIES = $(sort $(FIRMWARE_POLICY) $(foreach n,4 8 16 wire,$(FIRMWARE_POLICY_$n)))
 FIRMWARE_TABLES = $(patsubst %.policy,$(FIRMWARE_OUT)/%_policy.c,$(notdir $1))
@@ -129,7 +135,8 @@ $$(FIRMWARE_OBJECTS_$1): | firmware-tools $(LWIP_FETCHED) $(FIRMWARE_LIBS_$4)
 endef
 FIRMWARE_PART = $(word $2,$(subst -, ,$1))
 $(foreach i,$(FIRMWARE_IMAGES) $(FIRMWARE_TIGHT_IMAGES) $(FIRMWARE_TEST_IMAGES) \
-    $(FIRMWARE_WIRE_IMAGES) $(FIRMWARE_BENCH_IMAGES) $(FIRMWARE_TLS_IMAGES),$(eval $(call \
+    $(FIRMWARE_WIRE_IMAGES) $(FIRMWARE_BENCH_IMAGES) $(FIRMWARE_TLS_IMAGES) \
+    $(FIRMWARE_WEAK_IMAGES),$(eval $(call \
     FIRMWARE_IMAGE,$i,$(call FIRMWARE_PART,$i,1),$(call FIRMWARE_PART,$i,2),$(call FIRMWARE_PART,$i,3))))
 
 $(FIRMWARE_OUT)/%.d: ;
@@ -161,11 +168,14 @@ firmware-bench: $(FIRMWARE_BENCH_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 
 # ---- Tests
 
-SUITES += firmware-boot firmware-chromium policy-wire
+SUITES += firmware-boot firmware-tls firmware-chromium policy-wire
 
 run-firmware-boot: $(FIRMWARE_IMAGES:%=$(FIRMWARE_OUT)/%.elf) $(FIRMWARE_TIGHT_IMAGES:%=$(FIRMWARE_OUT)/%.elf) \
         $(FIRMWARE_TEST_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 	@$(SUITE) firmware-boot 1500 $(PYTHON) tests/firmware/boot.py
+
+run-firmware-tls: $(FIRMWARE_TLS_IMAGES:%=$(FIRMWARE_OUT)/%.elf) $(FIRMWARE_WEAK_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
+	@$(SUITE) firmware-tls 600 $(PYTHON) tests/firmware/tls.py
 
 run-firmware-chromium: $(FIRMWARE_OUT)/lm3s6965-raw.elf
 	@$(SUITE) firmware-chromium 300 $(PYTHON) tests/firmware/chromium.py

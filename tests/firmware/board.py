@@ -104,7 +104,7 @@ class Board:
         found = {}
         for text in self.lines[after:]:
             words = text.split()
-            if not words or words[0] not in ("counters", "pool", "net", "stack"):
+            if not words or words[0] not in ("counters", "pool", "net", "tls", "stack"):
                 continue
             prefix = {"counters": "", "pool": words[1] + "."}.get(words[0], words[0] + ".")
             found.update({prefix + k: int(v) for k, v in re.findall(r"([\w-]+)=(\d+)\b", text)})

@@ -499,11 +499,11 @@ def expect_none(found):
 # ---- Results
 
 class Results:
-    def __init__(self, images):
-        self.images, self.failed = images, False
+    def __init__(self, images, suite="firmware-boot"):
+        self.images, self.suite, self.failed = images, suite, False
         directory = os.path.join(ROOT, os.environ.get("MINIPROXY_RESULTS", "build/results"))
         os.makedirs(directory, exist_ok=True)
-        self.file = open(os.path.join(directory, "firmware-boot.tsv"), "w", encoding="utf-8")
+        self.file = open(os.path.join(directory, self.suite + ".tsv"), "w", encoding="utf-8")
 
     def run(self, title, function):
         name, _, rules = (part.strip() for part in title.rpartition("|"))
@@ -515,15 +515,15 @@ class Results:
             print(f"FAILED {name}")
             traceback.print_exc(file=sys.stdout)
         self.failed |= verdict == "fail"
-        self.file.write(f"{verdict}\tfirmware-boot\t{name}\t{rules}\n")
+        self.file.write(f"{verdict}\t{self.suite}\t{name}\t{rules}\n")
         self.file.flush()
         return verdict
 
 
-def run_image(results, name, origins):
+def run_image(results, name, origins, tests=TESTS, **how):
     check_image(results, name)
-    with Board(name) as board:
-        for test in TESTS:
+    with Board(name, **how) as board:
+        for test in tests:
             verdict = results.run(f"{name}: {test.__doc__}", lambda test=test: test(board, origins))
             if verdict == "fail":
                 print("\n".join(["console:"] + board.lines[-40:]))

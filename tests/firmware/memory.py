@@ -22,6 +22,7 @@ PARTS = (
     ("lwIP: ARP", r"^arp_"),
     ("lwIP: UDP PCBs, timers", r"^memp_memory_\w+_base$"),
     ("lwIP: counters", r"^(lwip_stats|memp_stats\w*)$"),
+    ("TLS", r"^tls$"),
     ("frames in reserve", r"^reserve$"),
     ("thread of lwIP: stack", r"^stack$"),
     ("C library", r"^(impure_data|_impure\w*|__sf\w*|errno)$"),

@@ -170,7 +170,7 @@ def measure_ports(results, rows):
 
 def measure_images(results, rows):
     images = [path for path in sorted(glob.glob(os.path.join(FIRMWARE, "*.elf")))
-              if not re.search(r"-(test|bench|wire)\.elf$", path)]
+              if not re.search(r"-(test|bench|wire|tls|weak)\.elf$", path)]
     if not images:
         results.add("skip", "firmware images: none in build/firmware; make firmware firmware-ram")
     for path in images:
