@@ -63,6 +63,16 @@ enum {
  * are free are one block.
  */
 
+/* mbedTLS does not say for whom it asks. */
+static MINIPROXY_TLS_THREAD struct miniproxy_tls_region *region_now;
+static MINIPROXY_TLS_THREAD struct miniproxy_tls *tls_now;
+
+static void enter(struct miniproxy_tls *tls, struct miniproxy_tls_region *region)
+{
+    tls_now = tls;
+    region_now = region;
+}
+
 #if !MINIPROXY_TLS_HEAP
 
 struct block {
@@ -139,10 +149,6 @@ static void region_give(struct miniproxy_tls_region *r, void *p)
     tell_next(r, at);
 }
 
-/* mbedTLS does not say for whom it asks. */
-static MINIPROXY_TLS_THREAD struct miniproxy_tls_region *region_now;
-static MINIPROXY_TLS_THREAD struct miniproxy_tls *tls_now;
-
 static bool is_in(const struct miniproxy_tls_region *r, const void *p)
 {
     const unsigned char *at = p;
@@ -161,35 +167,6 @@ static void give_memory(void *p)
     if (is_in(region_now, p)) region_give(region_now, p);
     else if (is_in(&tls_now->region, p)) region_give(&tls_now->region, p);
     else MINIPROXY_ASSERT(false);
-}
-
-static void enter(struct miniproxy_tls *tls, struct miniproxy_tls_region *region)
-{
-    tls_now = tls;
-    region_now = region;
-}
-
-/* Go over to the common memory; whose it was before. */
-static struct miniproxy_tls_region *leave(void)
-{
-    struct miniproxy_tls_region *region = region_now;
-    region_now = &tls_now->region;
-    return region;
-}
-
-#else
-
-static MINIPROXY_TLS_THREAD struct miniproxy_tls *tls_now;
-
-static void enter(struct miniproxy_tls *tls, struct miniproxy_tls_region *region)
-{
-    (void)region;
-    tls_now = tls;
-}
-
-static struct miniproxy_tls_region *leave(void)
-{
-    return NULL;
 }
 
 #endif
@@ -872,7 +849,7 @@ static int warm_key(struct miniproxy_tls *tls)
     unsigned char signature[MBEDTLS_PK_SIGNATURE_MAX_SIZE];
     size_t len;
     int error = 0;
-    for (unsigned i = 0; i < 2 && error == 0; i++)
+    for (unsigned i = 0; i < 2 && error == 0 && mbedtls_pk_can_do(&tls->key, MBEDTLS_PK_RSA); i++)
 #if MBEDTLS_VERSION_NUMBER >= 0x03000000
         error = mbedtls_pk_sign(&tls->key, MBEDTLS_MD_SHA256, hash, sizeof hash, signature, sizeof signature, &len,
                                 mbedtls_ctr_drbg_random, &tls->random);
@@ -925,8 +902,10 @@ static int write_ticket(void *context, const mbedtls_ssl_session *session, unsig
                         const unsigned char *end, size_t *len, uint32_t *lifetime)
 {
     struct miniproxy_tls *tls = context;
-    struct miniproxy_tls_region *region = leave();
-    int error = mbedtls_ssl_ticket_write(&tls->tickets, session, begin, end, len, lifetime);
+    struct miniproxy_tls_region *region = region_now;
+    int error;
+    enter(tls, &tls->region);
+    error = mbedtls_ssl_ticket_write(&tls->tickets, session, begin, end, len, lifetime);
     enter(tls, region);
     return error;
 }
@@ -934,8 +913,9 @@ static int write_ticket(void *context, const mbedtls_ssl_session *session, unsig
 static int parse_ticket(void *context, mbedtls_ssl_session *session, unsigned char *data, size_t len)
 {
     struct miniproxy_tls *tls = context;
-    struct miniproxy_tls_region *region = leave();
+    struct miniproxy_tls_region *region = region_now;
     unsigned char none[64] = {0};
+    enter(tls, &tls->region);
     (void)mbedtls_ssl_ticket_parse(&tls->tickets, session, none, sizeof none);
     enter(tls, region);
     return mbedtls_ssl_ticket_parse(&tls->tickets, session, data, len);
