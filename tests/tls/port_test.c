@@ -1093,6 +1093,54 @@ static void little_memory(const void *data)
     assert_true(told > 0 && tried > 10);
 }
 
+/* After an hour without a poll, and in the place of a connection that has been finished: neither that hour nor that end
+ * is the new one's. */
+static void nothing_is_inherited(const void *data)
+{
+    struct wire *w = &wires[0];
+    struct peer p;
+    (void)data;
+    tls_start(1, &good, false);
+    for (unsigned i = 0; i < 3; i++) {
+        now_ms += 3600000;
+        wire_start(w, 5000, 5000);
+        peer_start(&p, w, NULL, false, false);
+        accept_wire(w);
+        echo(w, &p, 500);
+        assert_int_equal(events[MINIPROXY_TLS_DONE], i + 1);
+        while (miniproxy_tls_port.finish(&tls, &w->c) == MINIPROXY_AGAIN) turn(w, &p);
+        shut(w, false);
+        peer_end(&p);
+    }
+    assert_int_equal(tls.used, 1);
+    tls_stop();
+}
+
+/* An alert has no place behind the end: what still comes may be broken. */
+static void no_alert_behind_the_end(const void *data)
+{
+    struct wire *w = &wires[0];
+    struct peer p;
+    size_t sent;
+    char buf[8];
+    (void)data;
+    tls_start(1, &good, false);
+    wire_start(w, 5000, 5000);
+    peer_start(&p, w, NULL, false, false);
+    accept_wire(w);
+    echo(w, &p, 100);
+    assert_int_equal(miniproxy_tls_port.finish(&tls, &w->c), MINIPROXY_OK);
+    sent = w->out.put;
+    assert_int_equal(peer_write(&p, "abc", 3), 3);
+    w->in.data[(w->in.put - 1) % QUEUE] ^= 1;
+    wake_below(w);
+    assert_int_equal(core_recv(w, buf, sizeof buf), MINIPROXY_ERESET);
+    assert_int_equal(w->out.put, sent);
+    shut(w, false);
+    peer_end(&p);
+    tls_stop();
+}
+
 /* What is not TLS's passes through. */
 static void plain_listener(const void *data)
 {
@@ -1154,6 +1202,8 @@ int main(void)
         {.name = "an origin that ends without close_notify is cut [L02]", .run = cut_origin},
         {.name = "an arena that is too small [Z06]", .run = little_memory, .data = &wide},
         {.name = "an arena that is too small, TLS 1.2 [Z06]", .run = little_memory, .data = &old},
+        {.name = "a connection inherits nothing of the one before [Z03]", .run = nothing_is_inherited},
+        {.name = "no alert behind the end", .run = no_alert_behind_the_end},
         {.name = "listeners without TLS", .run = plain_listener},
     };
     return unit_run(TLS_GROUP, tests, sizeof tests / sizeof tests[0]);
