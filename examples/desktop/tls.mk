@@ -43,3 +43,8 @@ run-e2e-tls-asan: build/asan/tls/miniproxy build/tls/miniproxy-small
 $(E2E_TLS:%=run-%): run-%:
 	@MINIPROXY_SUITE=$* MINIPROXY_BIN=$(CURDIR)/$(BUILD_$*) MINIPROXY_TLS_SMALL_BIN=$(CURDIR)/build/tls/miniproxy-small \
 	    MINIPROXY_TLS="$(or $(VERSIONS_$*),1.2 1.3)" $(SUITE) $* 600 $(PYTHON) -m pytest -q tests/e2e/test_tls.py
+
+# a browser whose proxy is an https:// one
+SUITES += tls-chromium
+run-tls-chromium: build/tls/miniproxy
+	@$(SUITE) tls-chromium 300 $(PYTHON) tests/tls/chromium.py

@@ -90,7 +90,7 @@ def serve(context=None):
 # ---- The browser
 
 class Browser:
-    def __init__(self, directory, proxy):
+    def __init__(self, directory, proxy, *more):
         to_read, self.to_write = os.pipe()
         self.from_read, from_write = os.pipe()
         # out of the way of 3 and 4, where Chromium expects its ends
@@ -100,8 +100,7 @@ class Browser:
             os.dup2(high[0], 3)
             os.dup2(high[1], 4)
 
-        command = ["chromium", *QUIET, f"--user-data-dir={directory}/profile", f"--proxy-server=http://{proxy}",
-                   "about:blank"]
+        command = ["chromium", *QUIET, f"--user-data-dir={directory}/profile", f"--proxy-server={proxy}", *more, "about:blank"]
         environment = dict(os.environ, HOME=directory, XDG_CONFIG_HOME=directory, XDG_CACHE_HOME=directory)
         with open(os.path.join(ROOT, "build", "log", "chromium.log"), "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=False,
@@ -223,7 +222,7 @@ def main():
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory, Board("lm3s6965-raw") as board:
         port, tls_port = serve(), serve(certificate(directory))
         board.ready()
-        browser = Browser(directory, f"127.0.0.1:{board.port}")
+        browser = Browser(directory, f"http://127.0.0.1:{board.port}")
         try:
             run("Chromium starts", browser.open_page)
             run(f"a page with {IMAGES} images", check_page, browser, f"http://{HOST}:{port}/")
@@ -244,12 +243,12 @@ def expect(condition):
     assert condition
 
 
-def write(results):
+def write(results, suite="firmware-chromium"):
     directory = os.path.join(ROOT, os.environ.get("MINIPROXY_RESULTS", "build/results"))
     os.makedirs(directory, exist_ok=True)
-    with open(os.path.join(directory, "firmware-chromium.tsv"), "w", encoding="utf-8") as f:
+    with open(os.path.join(directory, f"{suite}.tsv"), "w", encoding="utf-8") as f:
         for verdict, name in results:
-            f.write(f"{verdict}\tfirmware-chromium\t{name}\t-\n")
+            f.write(f"{verdict}\t{suite}\t{name}\t-\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT
+"""A browser whose proxy is an https:// one: headless Chromium logs in over TLS and loads a page full of images, over HTTP
+and through a tunnel, which is TLS within TLS. Writes build/results/tls-chromium.tsv.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TESTS = os.path.dirname(HERE)
+sys.path[:0] = [os.path.join(TESTS, "e2e"), os.path.join(TESTS, "firmware")]
+
+import world  # noqa: E402
+import chromium  # noqa: E402
+from boot import certificate  # noqa: E402
+from chromium import IMAGES, PASSWORD, ROOT, USER, Browser, Origin, check_page, expect, serve  # noqa: E402
+
+BINARY = os.path.join(ROOT, "build", "tls", "miniproxy")
+
+
+class Proxy:
+    def __init__(self, directory):
+        subprocess.run([BINARY, "cert", os.path.join(directory, "own")], check=True, capture_output=True)
+        self.log = os.path.join(directory, "access.log")
+        self.process = subprocess.Popen(
+            [BINARY, "--tls-listen", "127.0.0.1:0", "--tls-cert", f"{directory}/own.pem", "--tls-key", f"{directory}/own.key",
+             "--user", f"{USER}:{PASSWORD}", "--allow-private", "--connect-ports", "any", "--log", self.log],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        banner = ""
+        while not (match := re.search(r":(\d+) \(TLS\)", banner)):
+            line = self.process.stderr.readline()
+            if not line:
+                raise AssertionError(f"the proxy did not start:\n{banner}")
+            banner += line
+        self.port = int(match[1])
+
+    def records(self):
+        with open(self.log, encoding="utf-8") as f:
+            return f.read()
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stderr.close()
+
+
+def check_log(proxy, port, tls_port):
+    text = proxy.records()
+    for i in range(IMAGES):
+        assert re.search(rf'127\.0\.0\.1 - {USER} \[.*\] "GET http://127\.0\.0\.1:{port}/{i}\.png HTTP/1\.1" 200 ', text), (i, text)
+    assert re.search(rf'"GET http://127\.0\.0\.1:{port}/ HTTP/1\.1" 407 ', text), text
+    assert not re.search(rf'"CONNECT 127\.0\.0\.1:{tls_port} HTTP/1\.1" [45](?!07)', text), text
+
+
+def check_plain_is_told(proxy, port):
+    """The same port with http:// in front of it."""
+    got = subprocess.run(["curl", "-sS", "-x", f"http://127.0.0.1:{proxy.port}", f"http://127.0.0.1:{port}/"],
+                         capture_output=True, text=True, check=False, env={})
+    assert "(plain_on_tls_port)" in got.stdout, got
+    deadline = time.monotonic() + 5
+    while "plain_on_tls_port" not in proxy.records():
+        assert time.monotonic() < deadline, proxy.records()
+        time.sleep(0.05)
+
+
+def main():
+    if shutil.which("chromium") is None:
+        chromium.write([("skip", "chromium is installed")], "tls-chromium")
+        return 0
+    if not world.enter():
+        chromium.write([("skip", "needs a network namespace, or the browser would reach the network")], "tls-chromium")
+        return 0
+    results = []
+
+    def run(name, function, *arguments):
+        try:
+            function(*arguments)
+            results.append(("pass", name))
+        except Exception as e:  # pylint: disable=broad-except
+            print(f"FAILED {name}: {e!r}")
+            results.append(("fail", name))
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        port, tls_port = serve(), serve(certificate(directory))
+        proxy = Proxy(directory)
+        browser = Browser(directory, f"https://127.0.0.1:{proxy.port}", "--proxy-bypass-list=<-loopback>")
+        try:
+            run("Chromium starts", browser.open_page)
+            run(f"a page with {IMAGES} images through a proxy that speaks TLS", check_page, browser,
+                f"http://127.0.0.1:{port}/")
+            run("Chromium was asked for the login, and once is enough", lambda: expect(browser.logins == 1))
+            run("the same page through a tunnel, TLS within TLS", check_page, browser, f"https://127.0.0.1:{tls_port}/")
+            run("the log names user and request of every image", check_log, proxy, port, tls_port)
+            run("the origin sees no Proxy-Authorization", lambda: expect(not Origin.leaked))
+            run("a client that speaks plain HTTP there is told", check_plain_is_told, proxy, port)
+        finally:
+            browser.stop()
+            proxy.stop()
+        print(proxy.records() if os.path.exists(proxy.log) else "")
+    chromium.write(results, "tls-chromium")
+    return 1 if any(verdict == "fail" for verdict, _ in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
