@@ -167,8 +167,9 @@ static int mem_refused(void *port, struct miniproxy_conn *c, const struct minipr
     return MINIPROXY_EREFUSED;
 }
 
-static const struct miniproxy_port port = {mem_accept, mem_never,  mem_refused, mem_recv,
-                                           mem_send,   mem_finish, mem_close,   NULL};
+static const struct miniproxy_port port = {.accept = mem_accept, .resolve = mem_never, .connect = mem_refused,
+                                           .recv = mem_recv, .send = mem_send, .finish = mem_finish,
+                                           .close = mem_close};
 
 static void on_event(void *app, const struct miniproxy_event *e)
 {
