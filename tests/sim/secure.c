@@ -7,7 +7,10 @@
 
 #if MINIPROXY_WITH_TLS
 
-#include "../../port/miniproxy_tls.c"
+#ifndef SIM_TLS_PORT
+#define SIM_TLS_PORT "../../port/miniproxy_tls.c"
+#endif
+#include SIM_TLS_PORT
 
 #include <mbedtls/ecp.h>
 #include <time.h>
