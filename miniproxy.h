@@ -392,8 +392,8 @@ struct miniproxy_port {
     int (*relay)(void *port, struct miniproxy_conn *from, struct miniproxy_conn *to, size_t max);
     /* Optional: NULL, and https targets get 501. Once for each attempt, before the first connect of c: c is to speak TLS
      * with `host`, a name as the client wrote it (any case, perhaps with a trailing dot) or an IP literal without
-     * brackets, and the peer has to prove that it is that. connect says OK only when it has. OK, ERESOURCES or
-     * ETLS_CONFIG; close follows in any case. `host` is valid until connect has ended. */
+     * brackets, and the peer has to prove that it is that. connect says OK only when it has. OK, ERESOURCES,
+     * ETLS_CONFIG or ETLS_NAME; close follows in any case. `host` is valid until connect has ended. */
     int (*secure)(void *port, struct miniproxy_conn *c, const char *host);
     /* Optional. Whom the client of an accepted connection has proved to be beneath HTTP: the common name of its
      * certificate, the identity of its shared key. Into name[0..size), not NUL-terminated; its length, 0: nobody. A

@@ -42,6 +42,10 @@ _Static_assert(MINIPROXY_TLS_HEAP ||
 #define MBEDTLS_ERR_SSL_BAD_CERTIFICATE MBEDTLS_ERR_SSL_BAD_HS_CERTIFICATE /* 2.28's name */
 #endif
 
+#ifndef MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET
+#define MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET INT32_MIN /* 2.28 has no TLS 1.3: never */
+#endif
+
 /* States of a session. */
 enum { STATE_CONNECTING = 1, STATE_HANDSHAKE, STATE_OPEN, STATE_PLAIN, STATE_FAILED };
 
@@ -54,7 +58,9 @@ enum {
     WAITS_WRITE = 16,   /* or for room to write, in a call in which the core does not expect it */
     NOTIFIED = 32,      /* close_notify is sent */
     ENDED = 64,         /* close_notify has come, or the connection's end */
-    HAS_BEGUN = 128     /* octets have come */
+    HAS_BEGUN = 128,    /* octets have come */
+    IS_TIMED = 256,     /* due_ms is set */
+    FINISHED = 512      /* the port below is told to send no more */
 };
 
 /* ---- memory ----
@@ -205,7 +211,7 @@ static int send_below(void *session, const unsigned char *from, size_t len)
 {
     struct miniproxy_tls_session *s = session;
     int n;
-    if (s->is_finished) return MBEDTLS_ERR_SSL_CONN_EOF; /* an alert, for what still comes may be broken */
+    if ((s->flags & FINISHED) != 0) return MBEDTLS_ERR_SSL_CONN_EOF; /* an alert, for what still comes may be broken */
     n = below(s)->send(s->tls->config.below_data, s->conn, from, len);
     if (n > 0) return n;
     if (n == MINIPROXY_AGAIN) {
@@ -312,7 +318,7 @@ static void unwatch(struct miniproxy_tls_session *s)
 {
     struct miniproxy_tls *tls = s->tls;
     if ((s->flags & IS_BUSY) == 0) return;
-    s->flags &= (uint8_t)~IS_BUSY;
+    s->flags &= (uint16_t)~IS_BUSY;
     if (s->busy_prev != 0) tls->sessions[s->busy_prev - 1].busy_next = s->busy_next;
     else tls->busy = s->busy_next;
     if (s->busy_next != 0) tls->sessions[s->busy_next - 1].busy_prev = s->busy_prev;
@@ -353,7 +359,6 @@ static struct miniproxy_tls_session *take_session(struct miniproxy_tls *tls, str
     s->retry = 0;
     s->host = NULL;
     s->psk = NULL;
-    s->is_timed = s->is_finished = false;
     tls->session_of[c->id] = number_of(s);
     tls->active++;
     c->no_relay = 1;
@@ -421,7 +426,7 @@ static int handshake_result(const struct miniproxy_tls_session *s, int error)
     return MINIPROXY_ETLS_PROTOCOL;
 }
 
-/* End a handshake that has failed. What mbedTLS held is given back now, for what is left has no need of it. */
+/* End a handshake that has failed. What it took is given back when the core closes the connection. */
 static int fail(struct miniproxy_tls_session *s, int result, int error)
 {
     int alert = alert_of(s, error);
@@ -435,24 +440,22 @@ static int fail(struct miniproxy_tls_session *s, int result, int error)
     return s->result;
 }
 
-static bool is_over(const struct miniproxy_tls_session *s)
+#if MBEDTLS_VERSION_NUMBER < 0x03000000
+static int mbedtls_ssl_is_handshake_over(const mbedtls_ssl_context *ssl)
 {
-#if MBEDTLS_VERSION_NUMBER >= 0x03000000
-    return mbedtls_ssl_is_handshake_over((mbedtls_ssl_context *)(uintptr_t)&s->ssl) != 0;
-#else
-    return s->ssl.state == MBEDTLS_SSL_HANDSHAKE_OVER;
-#endif
+    return ssl->state == MBEDTLS_SSL_HANDSHAKE_OVER;
 }
+#endif
 
 /* One step of a handshake, the smallest that mbedTLS can be asked for: others have their turn between two of them. OK:
  * it is done. */
 static int go_on(struct miniproxy_tls_session *s)
 {
     int error;
-    s->flags &= (uint8_t)~(GO_ON | WAITS_READ | WAITS_WRITE);
+    s->flags &= (uint16_t)~(GO_ON | WAITS_READ | WAITS_WRITE);
     enter(s->tls, &s->region);
     error = mbedtls_ssl_handshake_step(&s->ssl);
-    if (error == 0 && is_over(s)) {
+    if (error == 0 && mbedtls_ssl_is_handshake_over(&s->ssl)) {
         s->state = STATE_OPEN;
         s->conn->ready |= MINIPROXY_RD | MINIPROXY_WR; /* whichever it waited for, the core has not tried it */
         unwatch(s);
@@ -604,15 +607,11 @@ static int port_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len
     if (n == MINIPROXY_EPLAIN) s->result = MINIPROXY_OK;
     if (n != MINIPROXY_OK) return n;
     if (s->result != MINIPROXY_OK) return s->result;
-    s->flags &= (uint8_t)~(WAITS_READ | WAITS_WRITE);
+    s->flags &= (uint16_t)~(WAITS_READ | WAITS_WRITE);
     enter(tls, &s->region);
     do {
         n = mbedtls_ssl_read(&s->ssl, buf, len);
-#if defined MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET
     } while (n == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET);
-#else
-    } while (0);
-#endif
     if (n <= 0) return read_result(s, n);
     /* The port below may have seen its last octet and taken RD away, and yet there is more here. */
     if (mbedtls_ssl_get_bytes_avail(&s->ssl) > 0) c->ready |= MINIPROXY_RD;
@@ -660,7 +659,7 @@ static int port_finish(void *port, struct miniproxy_conn *c)
     struct miniproxy_tls *tls = port;
     struct miniproxy_tls_session *s = session_of(tls, c);
     if (s != NULL && !notify(s)) return MINIPROXY_AGAIN;
-    if (s != NULL) s->is_finished = true;
+    if (s != NULL) s->flags |= FINISHED;
     return tls->config.below->finish(tls->config.below_data, c);
 }
 
@@ -738,7 +737,7 @@ static bool has_come(struct miniproxy_tls_session *s)
     if ((s->flags & WAITS_READ) != 0) awaited |= ready & (MINIPROXY_RD | MINIPROXY_BROKEN);
     if ((s->flags & WAITS_WRITE) != 0) awaited |= ready & (MINIPROXY_WR | MINIPROXY_BROKEN);
     if (awaited == 0 && (s->flags & GO_ON) == 0) return false;
-    s->flags &= (uint8_t)~(GO_ON | WAITS_READ | WAITS_WRITE);
+    s->flags &= (uint16_t)~(GO_ON | WAITS_READ | WAITS_WRITE);
     if (s->state == STATE_OPEN) unwatch(s);
     miniproxy_wake(s->conn, MINIPROXY_RD | MINIPROXY_WR);
     return true;
@@ -750,8 +749,8 @@ uint32_t miniproxy_tls_poll(struct miniproxy_tls *tls, uint32_t now_ms)
     for (uint16_t number = tls->busy, next; number != 0; number = next) {
         struct miniproxy_tls_session *s = &tls->sessions[number - 1];
         next = s->busy_next;
-        if (!s->is_timed) s->due_ms = now_ms + tls->config.handshake_ms;
-        s->is_timed = true;
+        if ((s->flags & IS_TIMED) == 0) s->due_ms = now_ms + tls->config.handshake_ms;
+        s->flags |= IS_TIMED;
         if (s->state == STATE_HANDSHAKE && (int32_t)(now_ms - s->due_ms) >= 0) {
             fail(s, MINIPROXY_ETLS_TIMEOUT, 0);
             miniproxy_wake(s->conn, MINIPROXY_RD | MINIPROXY_WR);
@@ -930,8 +929,8 @@ static int set_tickets(struct miniproxy_tls *tls)
     int error;
     /* A ticket does not tell who the client was. */
     if (tls->config.client_ca != NULL || tls->config.psk_count > 0) return 0;
-    error = mbedtls_ssl_ticket_setup(&tls->tickets, mbedtls_ctr_drbg_random, &tls->random,
-                                         MBEDTLS_CIPHER_AES_256_GCM, TICKET_S);
+    error = mbedtls_ssl_ticket_setup(&tls->tickets, mbedtls_ctr_drbg_random, &tls->random, MBEDTLS_CIPHER_AES_256_GCM,
+                                     TICKET_S);
     if (error != 0) return error;
     mbedtls_ssl_conf_session_tickets_cb(&tls->server, write_ticket, parse_ticket, tls);
 #else

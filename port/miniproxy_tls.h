@@ -153,10 +153,9 @@ struct miniproxy_tls_session {
     uint32_t due_ms;             /* end of the handshake */
     uint16_t busy_next, busy_prev; /* session + 1, in the list of those that poll looks at */
     uint16_t retry;              /* octets of the send that has to be repeated */
-    uint8_t state, flags;
+    uint16_t flags;
+    uint8_t state;
     int8_t result;               /* sticky error */
-    bool is_timed;               /* due_ms is set */
-    bool is_finished;            /* the port below is told to send no more */
     const char *host;
     const struct miniproxy_tls_psk *psk; /* that the client has */
     struct miniproxy_addr peer;

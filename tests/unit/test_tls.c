@@ -586,7 +586,7 @@ int main(void)
         {"TLS where HTTP is spoken [S01]", tls_in_clear, NULL, false},
         {"no_relay keeps a connection out of relay", relayed, NULL, false},
         {"no_relay ends with its connection", relayed_again, NULL, false},
-        {"who has a certificate needs no password [A01]", proven_users, NULL, false},
+        {"who has a certificate needs no password", proven_users, NULL, false},
     };
     return unit_run("tls", tests, sizeof tests / sizeof tests[0]);
 }
