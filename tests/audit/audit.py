@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 PROGRAM, BRUTE, RESULTS = (os.path.abspath(path) for path in sys.argv[1:4])
 POLICIES = sys.argv[4] if len(sys.argv) > 4 else "10000"
@@ -172,6 +173,18 @@ def answer(address, user, method, url, agent):
         return int(client.recv(65536).split(b" ")[1])
 
 
+def cause_of(log, number):
+    """The cause in the log's line NUMBER. It is waited for: a tunnel's is written when its end is seen, which may be
+    after the next request's."""
+    for _ in range(1000):
+        with open(log, encoding="utf-8") as file:
+            lines = file.readlines()
+        if len(lines) > number and lines[number].endswith("\n"):
+            return json.loads(lines[number])["cause"]
+        time.sleep(0.01)
+    return "no line in the log"
+
+
 def check_wire(directory):
     """explain tells status and cause as the running program has them."""
     problems = []
@@ -198,16 +211,16 @@ def check_wire(directory):
             if method not in ("HEAD", "CONNECT"):
                 options += ["--type", "video/mp4" if "/video" in url else "text/plain"]
             status, output = run(directory, "explain", "p.policy", "127.0.0.1", user, method, url, *options)
-            said.append((status, output, answer(("127.0.0.1", int(found[1])), user, method, url, agent)))
+            got = answer(("127.0.0.1", int(found[1])), user, method, url, agent)
+            said.append((status, output, got, cause_of(log, len(said))))
     finally:
         proxy.terminate()
         proxy.wait(30)
         origin.shutdown()
     with open(log, encoding="utf-8") as file:
-        causes = [json.loads(line)["cause"] for line in file]
-    if len(causes) != len(REQUESTS):
-        problems.append(f"{len(causes)} lines in the log")
-    for request, (status, output, got), cause in zip(REQUESTS, said, causes):
+        if len(file.readlines()) != len(REQUESTS):
+            problems.append("more lines in the log than requests")
+    for request, (status, output, got, cause) in zip(REQUESTS, said, strict=True):
         want = "Allowed" if got < 300 else f"{got} {cause}"
         if want not in output or status != (0 if got < 300 else 1):
             problems.append(f"{request}: answered {got} {cause}, explained as\n{output}")
