@@ -52,6 +52,7 @@ _Noreturn void cpu_panic(const char *why);
 #define MINIPROXY_TLS_COMMON_ARENA 1024
 #endif
 #define MEMP_NUM_TCP_PCB_LISTEN 2
+#define MINIPROXY_LWIP_SOCKETS_LISTENERS 2
 #endif
 
 #if FIRMWARE_TIGHT

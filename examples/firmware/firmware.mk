@@ -26,9 +26,9 @@ FIRMWARE_TEST_IMAGES = lm3s6965-raw-test mps2_an385-raw-test
 # with a policy of the tests, twice: its list of names is in a flash partition, and there are two of these
 FIRMWARE_WIRE_IMAGES = lm3s6965-raw-wire
 # with TLS for clients on a second port. In the emulator alone: its random numbers come from the machine that runs it.
-FIRMWARE_TLS_IMAGES = lm3s6965-raw-tls
+FIRMWARE_TLS_IMAGES = lm3s6965-raw-tls lm3s6965-sockets-tls mps2_an385-raw-tls mps2_an385-sockets-tls
 # and where there is no source of them
-FIRMWARE_WEAK_IMAGES = lm3s6965-raw-weak
+FIRMWARE_WEAK_IMAGES = lm3s6965-raw-weak mps2_an385-sockets-weak
 FIRMWARE_BENCH_IMAGES = lm3s6965-raw-bench mps2_an385-raw-bench
 
 # ---- Sources
@@ -54,14 +54,17 @@ FIRMWARE_CFLAGS_test = -UFIRMWARE_SEMIHOSTING -DFIRMWARE_SEMIHOSTING=1 -DFIRMWAR
 FIRMWARE_CFLAGS_4 = -DFIRMWARE_TIGHT=1 -DMINIPROXY_SESSIONS=4
 FIRMWARE_CFLAGS_8 = -DFIRMWARE_TIGHT=1 -DMINIPROXY_SESSIONS=8
 FIRMWARE_CFLAGS_16 = -DFIRMWARE_TIGHT=1 -DMINIPROXY_SESSIONS=16
-# tight, but for heads as long as without TLS, and for what is sent by TLS: all of it is copied
 FIRMWARE_OWN_tls = $(FIRMWARE)/tls.c port/miniproxy_tls.c $(FIRMWARE_OUT)/certificate.c
-FIRMWARE_CFLAGS_tls = -DFIRMWARE_TIGHT=1 -DMINIPROXY_SESSIONS=8 -DMINIPROXY_BUFFER_SIZE=2560 -DMEM_SIZE=4096 \
-    -DMINIPROXY_WITH_TLS=1 -UFIRMWARE_SEMIHOSTING -DFIRMWARE_SEMIHOSTING=1 -DFIRMWARE_HOST_RANDOM=1 $(TLS_CFLAGS_M3)
+FIRMWARE_CFLAGS_tls = -DMINIPROXY_WITH_TLS=1 -UFIRMWARE_SEMIHOSTING -DFIRMWARE_SEMIHOSTING=1 -DFIRMWARE_HOST_RANDOM=1 \
+    $(TLS_CFLAGS_M3)
+# in 64 KB tight, but for heads as long as without TLS, and for what is sent by TLS: all of it is copied
+FIRMWARE_CFLAGS_tls_lm3s6965 = -DFIRMWARE_TIGHT=1 -DMINIPROXY_SESSIONS=8 -DMINIPROXY_BUFFER_SIZE=2560 -DMEM_SIZE=4096
+FIRMWARE_CFLAGS_tls_mps2_an385 = -DMINIPROXY_SESSIONS=16 -DMINIPROXY_TLS_SESSIONS=8
 FIRMWARE_LIBS_tls = $(TLS_LIB_M3)
 FIRMWARE_OWN_weak = $(FIRMWARE_OWN_tls)
 FIRMWARE_CFLAGS_weak = $(FIRMWARE_CFLAGS_tls) -UFIRMWARE_HOST_RANDOM
 FIRMWARE_LIBS_weak = $(FIRMWARE_LIBS_tls)
+$(foreach b,lm3s6965 mps2_an385,$(eval FIRMWARE_CFLAGS_weak_$b = $(FIRMWARE_CFLAGS_tls_$b)))
 # with an echo and a relay beside the proxy, to compare with
 FIRMWARE_OWN_bench = tests/bench/firmware/bare.c
 FIRMWARE_CFLAGS_bench = -DMEMP_NUM_TCP_PCB_LISTEN=3
@@ -83,7 +86,7 @@ FIRMWARE_STACK_weak = $(FIRMWARE_STACK_tls)
 # and site_policy.c goes into the build, with miniproxy.h and config.h as for miniproxy.c.
 
 FIRMWARE_POLICY = examples/policy/site.policy
-$(foreach n,4 8 16 tls weak,$(eval FIRMWARE_POLICY_$n = examples/policy/tight.policy))
+$(foreach n,4 8 16 tls_lm3s6965 weak_lm3s6965,$(eval FIRMWARE_POLICY_$n = examples/policy/tight.policy))
 FIRMWARE_POLICY_wire = tests/firmware/wire.policy
 FIRMWARE_POLICIES = $(sort $(FIRMWARE_POLICY) $(foreach n,4 8 16 wire,$(FIRMWARE_POLICY_$n)))
 FIRMWARE_TABLES = $(patsubst %.policy,$(FIRMWARE_OUT)/%_policy.c,$(notdir $1))
@@ -118,14 +121,14 @@ $(FIRMWARE_OUT)/certificate.c: $(FIRMWARE)/certificate.sh
 
 define FIRMWARE_IMAGE
 FIRMWARE_OBJECTS_$1 = $$(patsubst %.c,$(FIRMWARE_OUT)/$1/%.o,$(FIRMWARE_OWN) $(FIRMWARE_OWN_$3) $(FIRMWARE_OWN_$4) \
-    $$(call FIRMWARE_TABLES,$$(or $$(FIRMWARE_POLICY_$4),$$(FIRMWARE_POLICY))) \
+    $$(call FIRMWARE_TABLES,$$(or $$(FIRMWARE_POLICY_$4_$2),$$(FIRMWARE_POLICY_$4),$$(FIRMWARE_POLICY))) \
     $(call FIRMWARE_OWN_board,$2) $(addprefix lwip/,$(FIRMWARE_LWIP) $(FIRMWARE_LWIP_$3)))
 $(FIRMWARE_OUT)/$1/lwip/%.o: $(LWIP_DIR)/src/%.c
 	@mkdir -p $$(@D)
-	@$(CROSS)gcc $$(FIRMWARE_CFLAGS) $$(FIRMWARE_CFLAGS_$3) $$(FIRMWARE_CFLAGS_$4) -MD -c $$< -o $$@
+	@$(CROSS)gcc $$(FIRMWARE_CFLAGS) $$(FIRMWARE_CFLAGS_$3) $$(FIRMWARE_CFLAGS_$4) $$(FIRMWARE_CFLAGS_$4_$2) -MD -c $$< -o $$@
 $(FIRMWARE_OUT)/$1/%.o: %.c $(FIRMWARE)/firmware.mk
 	@mkdir -p $$(@D)
-	@$(CROSS)gcc $$(FIRMWARE_CFLAGS) $$(WARNINGS) $$(FIRMWARE_CFLAGS_$3) $$(FIRMWARE_CFLAGS_$4) -MD -c $$< -o $$@
+	@$(CROSS)gcc $$(FIRMWARE_CFLAGS) $$(WARNINGS) $$(FIRMWARE_CFLAGS_$3) $$(FIRMWARE_CFLAGS_$4) $$(FIRMWARE_CFLAGS_$4_$2) -MD -c $$< -o $$@
 $(FIRMWARE_OUT)/$1.elf: $$(FIRMWARE_OBJECTS_$1) $(FIRMWARE_LIBS_$4) $(FIRMWARE)/common.ld $(FIRMWARE)/boards/$2/memory.ld
 	@$(CROSS)gcc -mcpu=cortex-m3 -mthumb --specs=nano.specs -nostartfiles -L$(FIRMWARE) -Wl,--gc-sections \
 	    -Wl,-Map=$(FIRMWARE_OUT)/$1.map -Wl,--defsym=STACK_SIZE=$$(or $$(FIRMWARE_STACK_$4),$$(FIRMWARE_STACK)) \

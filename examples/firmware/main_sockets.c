@@ -10,6 +10,7 @@
 #include "net.h"
 #include "policy.h"
 #include "port/miniproxy_lwip_sockets.h"
+#include "tls.h"
 
 #include "lwip/sys.h"
 #include "lwip/tcpip.h"
@@ -19,6 +20,11 @@ enum { PORT = 3128, WATCHDOG_MS = 8000, WAIT_MAX_MS = 250 };
 
 static struct miniproxy proxy;
 static struct miniproxy_lwip_sockets port;
+
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
 
 /* In lwIP's thread. */
 static void network_up(void *done)
@@ -33,7 +39,7 @@ __attribute__((noinline)) static void start(void)
     static char name[NET_NAME_LEN];
     struct miniproxy_config config = {
         .port = &miniproxy_lwip_sockets_port, .port_data = &port, .policy = &policy, .name = name, .event = log_event};
-    const struct miniproxy_addr everywhere = {.port = PORT};
+    struct miniproxy_addr everywhere = {.port = PORT};
     sys_sem_t done;
     sys_sem_new(&done, 0);
     tcpip_init(network_up, &done);
@@ -41,8 +47,11 @@ __attribute__((noinline)) static void start(void)
     net_device_name(name);
     policy_logins(&config);
     if (!miniproxy_lwip_sockets_init(&port, &proxy)) cpu_panic("no memory for the port");
+    tls_start(&config);
     if (!miniproxy_init(&proxy, &config)) cpu_panic("invalid configuration");
     if (miniproxy_lwip_sockets_listen(&port, &everywhere) < 0) cpu_panic("cannot listen");
+    everywhere.port = TLS_PORT;
+    if (MINIPROXY_WITH_TLS && miniproxy_lwip_sockets_listen(&port, &everywhere) < 0) cpu_panic("cannot listen for TLS");
 }
 
 int main(void)
@@ -52,11 +61,12 @@ int main(void)
     start();
     board_watchdog_start(WATCHDOG_MS);
     for (;;) {
-        uint32_t wait_ms = miniproxy_poll(&proxy, cpu_now_ms());
+        uint32_t now_ms = cpu_now_ms(), wait_ms = miniproxy_poll(&proxy, now_ms);
+        wait_ms = least(wait_ms, tls_poll(now_ms));
         log_address(PORT);
         log_commands(&proxy);
         board_watchdog_feed();
         if (wait_ms == 0) wait_ms = 1; /* threads take turns only where one waits: the network's, during a slow login */
-        miniproxy_lwip_sockets_wait(&port, wait_ms < WAIT_MAX_MS ? wait_ms : WAIT_MAX_MS);
+        miniproxy_lwip_sockets_wait(&port, least(wait_ms, WAIT_MAX_MS));
     }
 }

@@ -65,7 +65,7 @@ uint32_t tls_poll(uint32_t now_ms)
 
 void tls_counters(void)
 {
-    console_printf("tls active=%u peak=%u of=%u common_peak=%u common_of=%u longest_ms=%u\n", miniproxy_tls_active(&tls),
-                   miniproxy_tls_peak(&tls), sizeof tls.sessions[0].arena, miniproxy_tls_common_peak(&tls),
-                   sizeof tls.arena, longest_ms);
+    console_printf("tls active=%u sessions=%u peak=%u of=%u common_peak=%u common_of=%u longest_ms=%u\n",
+                   miniproxy_tls_active(&tls), MINIPROXY_TLS_SESSIONS, miniproxy_tls_peak(&tls),
+                   sizeof tls.sessions[0].arena, miniproxy_tls_common_peak(&tls), sizeof tls.arena, longest_ms);
 }

@@ -6,6 +6,7 @@
 #include "board.h"
 
 #include "cpu.h"
+#include "semihosting.h"
 
 const char board_name[] = "mps2-an385";
 const uint32_t board_clock_hz = 25000000;
@@ -43,13 +44,25 @@ void board_interrupt(unsigned number)
     else cpu_panic("unexpected interrupt");
 }
 
-/* No random source here either: see boards/lm3s6965. */
+#if FIRMWARE_HOST_RANDOM
+
+/* In the emulator alone: see boards/lm3s6965. */
+bool board_entropy(uint8_t *out, size_t len)
+{
+    return semihosting_random(out, len);
+}
+
+#else
+
+/* No random source here either. */
 bool board_entropy(uint8_t *out, size_t len)
 {
     uint32_t cycles = cpu_cycles(), counter = COUNTER_25MHZ;
     for (size_t i = 0; i < len; i++) out[i] = (uint8_t)((i & 4 ? cycles : counter) >> 8 * (i % 4));
     return false;
 }
+
+#endif
 
 /* The first timeout is a non-maskable interrupt, which startup.c reports as a fault; the second resets. */
 void board_watchdog_start(uint32_t timeout_ms)
