@@ -10,6 +10,7 @@
 #include "net.h"
 #include "policy.h"
 #include "port/miniproxy_lwip_sockets.h"
+#include "sys_arch.h"
 #include "tls.h"
 
 #include "lwip/sys.h"
@@ -66,7 +67,7 @@ int main(void)
         log_address(PORT);
         log_commands(&proxy);
         board_watchdog_feed();
-        if (wait_ms == 0) wait_ms = 1; /* threads take turns only where one waits: the network's, during a slow login */
+        if (wait_ms == 0) sys_turn(); /* to the network's, during a slow login or a handshake */
         miniproxy_lwip_sockets_wait(&port, least(wait_ms, WAIT_MAX_MS));
     }
 }

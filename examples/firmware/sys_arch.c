@@ -59,6 +59,13 @@ static void yield(void)
     if (current != from) switch_stack(&threads[from].sp, threads[current].sp);
 }
 
+void sys_turn(void)
+{
+    net_poll();
+    progress = true;
+    yield();
+}
+
 static void begin(void)
 {
     threads[current].function(threads[current].argument);
