@@ -4939,8 +4939,9 @@ static bool is_quiet(struct miniproxy *p, struct miniproxy_session *s)
 }
 
 /* The session that can best be missed: idle for longest, then one whose client never said anything, then one that has
- * its reply and does not close. Nobody who has just come. */
-static bool evict(struct miniproxy *p)
+ * its reply and does not close. Nobody who has just come. like: of its listener, and none that is silent, for that may
+ * be a handshake. */
+static bool evict(struct miniproxy *p, const struct miniproxy_conn *like)
 {
     static const uint8_t queues[] = {MINIPROXY_TIMEOUT_IDLE, MINIPROXY_TIMEOUT_HEAD, MINIPROXY_TIMEOUT_LINGER};
     for (unsigned i = 0; i < sizeof queues; i++) {
@@ -4948,6 +4949,7 @@ static bool evict(struct miniproxy *p)
         for (unsigned looks = 0; number != 0 && looks < EVICT_LOOKS; looks++) {
             struct miniproxy_session *s = &p->sessions[(number - 1) / MINIPROXY_TIMERS_EACH];
             number = timer_at(p, number)->next;
+            if (like != NULL && (queues[i] == MINIPROXY_TIMEOUT_HEAD || s->client.listener != like->listener)) continue;
             if (queues[i] != MINIPROXY_TIMEOUT_IDLE && p->now_ms - s->mark_ms < EVICT_AGE_MS) continue;
             if (queues[i] == MINIPROXY_TIMEOUT_LINGER ? (s->flags & IS_RESERVED) != 0 : !is_quiet(p, s)) continue;
             p->counters.evicted++;
@@ -4961,7 +4963,7 @@ static bool evict(struct miniproxy *p)
 /* True when there is, or could be made, a place for one more ordinary session. */
 static bool make_room(struct miniproxy *p)
 {
-    return p->counters.active - p->reserved < MINIPROXY_SESSIONS || evict(p);
+    return p->counters.active - p->reserved < MINIPROXY_SESSIONS || evict(p, NULL);
 }
 
 /* Has this client as many sessions as it may have, besides s? An idle one of its own gives way first. */
@@ -5036,6 +5038,15 @@ static bool welcome(struct miniproxy *p, struct miniproxy_session *s)
     return false;
 }
 
+/* Who idles gives way to a newcomer, here too. */
+static int accept_one(struct miniproxy *p, struct miniproxy_session *s)
+{
+    int result = p->config.port->accept(p->config.port_data, &s->client, &s->client_addr);
+    if (!MINIPROXY_WITH_TLS || result != MINIPROXY_EFULL) return result;
+    (void)evict(p, &s->client);
+    return p->config.port->accept(p->config.port_data, &s->client, &s->client_addr);
+}
+
 static void accept_some(struct miniproxy *p)
 {
     struct miniproxy_session *s;
@@ -5047,7 +5058,7 @@ static void accept_some(struct miniproxy *p)
         s->client.ready = 0;
         if (MINIPROXY_WITH_TLS) s->client.no_relay = 0; /* an accept that failed may have left it */
         s->client_addr.family = 0;
-        result = p->config.port->accept(p->config.port_data, &s->client, &s->client_addr);
+        result = accept_one(p, s);
         if (result == MINIPROXY_OK) {
             if (!welcome(p, s)) return; /* those who are refused get their turn before more come */
             continue;

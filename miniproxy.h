@@ -363,12 +363,16 @@ enum miniproxy_result {
     MINIPROXY_ETLS_ALERT = -19,       /* the peer ended the handshake by an alert */
     MINIPROXY_ETLS_PROTOCOL = -20,    /* the peer does not speak TLS, or not a version or suite that is spoken here */
     MINIPROXY_ETLS_TIMEOUT = -21,     /* the handshake took too long */
-    MINIPROXY_ETLS_CONFIG = -22       /* nothing is known here by which a peer could be trusted */
+    MINIPROXY_ETLS_CONFIG = -22,      /* nothing is known here by which a peer could be trusted */
+    /* accept: the port has taken the connection, but holds as many of its kind as it can; WITH_TLS */
+    MINIPROXY_EFULL = -23
 };
 
 struct miniproxy_port {
     /* Take one pending connection into c and its address into *peer. OK, AGAIN (wake: miniproxy_wake_accept),
-     * ERESOURCES (the core retries later), or another error when only that one connection was lost. */
+     * ERESOURCES (the core retries later), or another error when only that one connection was lost. EFULL: the core
+     * closes one that idles and came by the same listener, if there is one, and calls again at once, with c and *peer as
+     * they are. */
     int (*accept)(void *port, struct miniproxy_conn *c, struct miniproxy_addr *peer);
     /* Addresses of host (a name, NUL-terminated, never an IP literal) into out[0..max-1], the resolver's preference
      * first; port fields are ignored. Count 1..max, AGAIN (after the wake the core calls again with the same name),

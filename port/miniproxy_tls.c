@@ -509,14 +509,20 @@ static int port_accept(void *port, struct miniproxy_conn *c, struct miniproxy_ad
 {
     struct miniproxy_tls *tls = port;
     struct miniproxy_tls_session *s;
-    int result = tls->config.below->accept(tls->config.below_data, c, peer);
+    bool is_last = tls->newcomer == c; /* try: whoever idled has gone */
+    int result = is_last ? MINIPROXY_OK : tls->config.below->accept(tls->config.below_data, c, peer);
+    tls->newcomer = NULL;
     if (result != MINIPROXY_OK) return result;
     if (c->listener >= 32 || (tls->config.listeners >> c->listener & 1u) == 0) {
         c->no_relay = tls->config.below->relay == NULL;
         return MINIPROXY_OK;
     }
     s = take_session(tls, c, &tls->server);
-    if (s == NULL) return turn_away(tls, c, peer);
+    if (s == NULL && is_last) return turn_away(tls, c, peer);
+    if (s == NULL) {
+        tls->newcomer = c;
+        return MINIPROXY_EFULL;
+    }
     begin_handshake(s, peer);
     return MINIPROXY_OK;
 }

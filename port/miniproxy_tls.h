@@ -23,7 +23,8 @@
 #endif
 
 /* TLS connections at the same time, clients' and origins' together. Range 1..65000. Cost: one arena each. A client that
- * comes when all are in use is told so by an alert, before any of its octets has been read. */
+ * comes when all are in use takes the place of one that idles; if none does it is told so by an alert, before any of
+ * its octets has been read. */
 #ifndef MINIPROXY_TLS_SESSIONS
 #define MINIPROXY_TLS_SESSIONS 2
 #endif
@@ -170,6 +171,7 @@ struct miniproxy_tls {
     struct miniproxy_tls_config config;
     uint16_t free, used, busy, active; /* session + 1; high-water mark; first of the list; count */
     size_t peak;
+    struct miniproxy_conn *newcomer; /* for whom the core is asked to make room */
     uint16_t session_of[MINIPROXY_CONNS]; /* by connection id: session + 1, 0: plain */
     mbedtls_ctr_drbg_context random;
     mbedtls_ssl_config server, client;

@@ -296,7 +296,6 @@ def test_all_sessions_of_tls_in_use(tls, origin, pki):
         pytest.fail("MINIPROXY_TLS_SMALL_BIN names no build with two sessions of TLS")
     o, proxy = origin(), tls(binary=binary)
     first, second = proxy.secure(), proxy.secure()
-    assert first.ask("GET", o.url + "/").status == 200
     began = time.monotonic()
     with pytest.raises((ssl.SSLError, ConnectionError)) as caught:
         proxy.secure()
@@ -313,6 +312,25 @@ def test_all_sessions_of_tls_in_use(tls, origin, pki):
         except (ssl.SSLError, ConnectionError):
             time.sleep(0.05)
     assert third.ask("GET", o.url + "/").status == 200
+
+
+@pytest.mark.req("P13")
+def test_who_idles_gives_way_to_a_newcomer_by_tls(tls, origin, pki):
+    binary = os.environ.get("MINIPROXY_TLS_SMALL_BIN")
+    if not binary:
+        pytest.fail("MINIPROXY_TLS_SMALL_BIN names no build with two sessions of TLS")
+    o, proxy = origin(), tls(binary=binary)
+    clients = [proxy.secure(), proxy.secure()]
+    for c in clients:
+        assert c.ask("GET", o.url + "/").status == 200
+    for _ in range(3):
+        clients.append(proxy.secure())
+        assert clients[-1].ask("GET", o.url + "/").status == 200
+        first = clients.pop(0)  # who idled longest
+        assert first.rest() == b""
+        first.ended_well()
+    for c in clients:
+        assert c.ask("GET", o.url + "/").status == 200
 
 
 @pytest.mark.req("L04")

@@ -178,6 +178,26 @@ def test_full(board, o):
         assert c.response() == (200, BLOB[:10])
 
 
+def test_idle(board, o):
+    """one that idles after its request gives way to a new one, the one that idles for longest | -"""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Secure(board)) for _ in range(is_free(board)["tls.sessions"])]
+        for c in clients:
+            c.get(o.url + "/10")
+            assert c.response() == (200, BLOB[:10])
+        evicted = board.counters()["evicted"]
+        for _ in range(2):
+            new = stack.enter_context(Secure(board))
+            new.get(o.url + "/1000")
+            assert new.response() == (200, BLOB[:1000])
+            assert clients.pop(0).file.read() == b""
+            clients.append(new)
+        assert board.counters()["evicted"] == evicted + 2
+        for c in clients:
+            c.get(o.url + "/10")
+            assert c.response() == (200, BLOB[:10])
+
+
 def test_wrong_port(board, _):
     """TLS on the plain port and plain HTTP on the port of TLS are told so | -"""
     is_free(board)
@@ -259,7 +279,7 @@ def test_figures(board, _):
 
 
 TESTS = (boot.test_starts, test_get, test_login, test_keep_alive, test_suites, test_tls_in_tls, test_bulk, test_beside,
-         test_full, test_wrong_port, test_silent, test_row, test_figures, boot.test_leaves_nothing)
+         test_full, test_idle, test_wrong_port, test_silent, test_row, test_figures, boot.test_leaves_nothing)
 
 
 def check_weak(name):

@@ -945,14 +945,24 @@ static void all_in_use(const void *data)
     }
     shake(&wires[0], &p[0]);
     wire_start(&wires[CONNS - 1], 5000, 5000);
-    assert_int_equal(miniproxy_tls_port.accept(&tls, &wires[CONNS - 1].c, &from), MINIPROXY_ERESET);
+    assert_int_equal(miniproxy_tls_port.accept(&tls, &wires[CONNS - 1].c, &from), MINIPROXY_EFULL);
+    assert_false(wires[CONNS - 1].closed);
+    assert_int_equal(miniproxy_tls_port.accept(&tls, &wires[CONNS - 1].c, &from), MINIPROXY_ERESET); /* none has gone */
     assert_true(wires[CONNS - 1].closed);
     assert_int_equal(queue_take(&wires[CONNS - 1].out, alert, sizeof alert, sizeof alert), 7);
     assert_int_equal(alert[0], 21);
     assert_int_equal(events[MINIPROXY_TLS_FULL], 1);
     assert_int_equal(wires[CONNS - 1].c.no_relay, 0);
     echo(&wires[0], &p[0], 1000); /* the others are not disturbed */
-    shut(&wires[1], true);
+    wire_start(&wires[CONNS - 1], 5000, 5000);
+    assert_int_equal(miniproxy_tls_port.accept(&tls, &wires[CONNS - 1].c, &from), MINIPROXY_EFULL);
+    shut(&wires[1], true); /* the core's answer: one that idles */
+    peer_end(&p[1]);
+    peer_start(&p[1], &wires[CONNS - 1], NULL, false, true);
+    assert_int_equal(miniproxy_tls_port.accept(&tls, &wires[CONNS - 1].c, &from), MINIPROXY_OK);
+    wires[CONNS - 1].c.ready = MINIPROXY_RD | MINIPROXY_WR;
+    echo(&wires[CONNS - 1], &p[1], 1000);
+    shut(&wires[CONNS - 1], true);
     peer_end(&p[1]);
     wire_start(&wires[1], 5000, 5000);
     peer_start(&p[1], &wires[1], NULL, false, true);
