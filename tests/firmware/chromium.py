@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""A browser behind the firmware: headless Chromium logs in at the proxy of the emulated board and loads a page full of
-images, over HTTP and through a tunnel. Writes build/results/firmware-chromium.tsv and build/firmware-chromium.png.
+"""A browser behind the firmware: headless Chromium logs in at the proxy of an emulated board and loads a page full of
+images, over HTTP and through a tunnel; of boards with TLS, as an https:// proxy. Writes
+build/results/firmware-chromium.tsv and build/BOARD-chromium.png.
+
+A board that has one session of TLS is none for browsers: they open several connections at once, and what is turned away
+is missing in the page.
 
 Chromium is driven by its DevTools protocol over a pair of pipes: JSON messages that end with a NUL.
 """
 import base64
 import fcntl
+import functools
 import http.server
 import json
 import os
@@ -27,6 +32,8 @@ import world  # noqa: E402
 from board import HOST, ROOT, Board  # noqa: E402
 from boot import Server, certificate  # noqa: E402
 
+BOARDS = ("lm3s6965-raw", "mps2_an385-raw-tls", "mps2_an385-sockets-tls")
+TLS_PORT = 3129
 IMAGES = 24
 USER, PASSWORD = "operator", "swordfish"
 PATIENCE = 90
@@ -202,32 +209,22 @@ def check_foreign(board, port, tls_port):
     assert all(status in ("403", "407", "502") for _, status in foreign), foreign
 
 
-def main():
-    if shutil.which("chromium") is None:
-        write([("skip", "chromium is installed")])
-        return 0
-    if not world.enter():
-        write([("skip", "needs a network namespace, or the browser would reach the network")])
-        return 0
-    results = []
-
-    def run(name, function, *arguments):
-        try:
-            function(*arguments)
-            results.append(("pass", name))
-        except Exception as e:  # pylint: disable=broad-except
-            print(f"FAILED {name}: {e!r}")
-            results.append(("fail", name))
-
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory, Board("lm3s6965-raw") as board:
-        port, tls_port = serve(), serve(certificate(directory))
+def through(results, directory, image):
+    with_tls = image.endswith("-tls")
+    port, tls_port = serve(), serve(certificate(directory))
+    with Board(image, semihosting=with_tls, more_ports=(TLS_PORT,)) as board:
         board.ready()
-        browser = Browser(directory, f"http://127.0.0.1:{board.port}")
+        proxy = f"https://127.0.0.1:{board.ports[TLS_PORT]}" if with_tls else f"http://127.0.0.1:{board.port}"
+        browser = Browser(directory, proxy)
+
+        def run(name, function, *arguments):
+            results.run(f"{image}: {name}", function, *arguments)
+
         try:
             run("Chromium starts", browser.open_page)
             run(f"a page with {IMAGES} images", check_page, browser, f"http://{HOST}:{port}/")
             run("Chromium was asked for the login, and once is enough", lambda: expect(browser.logins == 1))
-            run("a screenshot of it", browser.screenshot, os.path.join(ROOT, "build", "firmware-chromium.png"))
+            run("a screenshot of it", browser.screenshot, os.path.join(ROOT, "build", f"{image}-chromium.png"))
             run("the same page through a tunnel", check_page, browser, f"https://{HOST}:{tls_port}/")
             run("the console names user and request of every image", check_log, board, port, tls_port)
             run("the origin sees no Proxy-Authorization", lambda: expect(not Origin.leaked))
@@ -235,21 +232,47 @@ def main():
         finally:
             browser.stop()
         print(board.console())
-    write(results)
-    return 1 if any(verdict == "fail" for verdict, _ in results) else 0
 
 
 def expect(condition):
     assert condition
 
 
-def write(results, suite="firmware-chromium"):
-    directory = os.path.join(ROOT, os.environ.get("MINIPROXY_RESULTS", "build/results"))
-    os.makedirs(directory, exist_ok=True)
-    with open(os.path.join(directory, f"{suite}.tsv"), "w", encoding="utf-8") as f:
-        for verdict, name in results:
-            f.write(f"{verdict}\t{suite}\t{name}\t-\n")
+class Results:
+    def __init__(self, suite):
+        self.suite, self.found = suite, []
+
+    def run(self, name, function, *arguments):
+        try:
+            function(*arguments)
+            self.found.append(("pass", name))
+        except Exception as e:  # pylint: disable=broad-except
+            print(f"FAILED {name}: {e!r}")
+            self.found.append(("fail", name))
+
+    def write(self):
+        directory = os.path.join(ROOT, os.environ.get("MINIPROXY_RESULTS", "build/results"))
+        os.makedirs(directory, exist_ok=True)
+        with open(os.path.join(directory, f"{self.suite}.tsv"), "w", encoding="utf-8") as f:
+            for verdict, name in self.found:
+                f.write(f"{verdict}\t{self.suite}\t{name}\t-\n")
+        return 1 if any(verdict == "fail" for verdict, _ in self.found) else 0
+
+
+def run_suite(suite, *bodies):
+    """Each body(results, directory), where there is a browser and it cannot reach the network. The exit status."""
+    results = Results(suite)
+    if shutil.which("chromium") is None:
+        results.found.append(("skip", "chromium is installed"))
+    elif not world.enter():
+        results.found.append(("skip", "needs a network namespace, or the browser would reach the network"))
+    else:
+        for body in bodies:
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+                body(results, directory)
+    return results.write()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    images = sys.argv[1:] or BOARDS
+    sys.exit(run_suite("firmware-chromium", *(functools.partial(through, image=image) for image in images)))

@@ -4,20 +4,16 @@ and through a tunnel, which is TLS within TLS. Writes build/results/tls-chromium
 """
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
 sys.path[:0] = [os.path.join(TESTS, "e2e"), os.path.join(TESTS, "firmware")]
 
-import world  # noqa: E402
-import chromium  # noqa: E402
 from boot import certificate  # noqa: E402
-from chromium import IMAGES, PASSWORD, ROOT, USER, Browser, Origin, check_page, expect, serve  # noqa: E402
+from chromium import IMAGES, PASSWORD, ROOT, USER, Browser, Origin, check_page, expect, run_suite, serve  # noqa: E402
 
 BINARY = os.path.join(ROOT, "build", "tls", "miniproxy")
 
@@ -71,43 +67,24 @@ def check_plain_is_told(proxy, port):
         time.sleep(0.05)
 
 
-def main():
-    if shutil.which("chromium") is None:
-        chromium.write([("skip", "chromium is installed")], "tls-chromium")
-        return 0
-    if not world.enter():
-        chromium.write([("skip", "needs a network namespace, or the browser would reach the network")], "tls-chromium")
-        return 0
-    results = []
-
-    def run(name, function, *arguments):
-        try:
-            function(*arguments)
-            results.append(("pass", name))
-        except Exception as e:  # pylint: disable=broad-except
-            print(f"FAILED {name}: {e!r}")
-            results.append(("fail", name))
-
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
-        port, tls_port = serve(), serve(certificate(directory))
-        proxy = Proxy(directory)
-        browser = Browser(directory, f"https://127.0.0.1:{proxy.port}", "--proxy-bypass-list=<-loopback>")
-        try:
-            run("Chromium starts", browser.open_page)
-            run(f"a page with {IMAGES} images through a proxy that speaks TLS", check_page, browser,
-                f"http://127.0.0.1:{port}/")
-            run("Chromium was asked for the login, and once is enough", lambda: expect(browser.logins == 1))
-            run("the same page through a tunnel, TLS within TLS", check_page, browser, f"https://127.0.0.1:{tls_port}/")
-            run("the log names user and request of every image", check_log, proxy, port, tls_port)
-            run("the origin sees no Proxy-Authorization", lambda: expect(not Origin.leaked))
-            run("a client that speaks plain HTTP there is told", check_plain_is_told, proxy, port)
-        finally:
-            browser.stop()
-            proxy.stop()
-        print(proxy.records() if os.path.exists(proxy.log) else "")
-    chromium.write(results, "tls-chromium")
-    return 1 if any(verdict == "fail" for verdict, _ in results) else 0
+def through(results, directory):
+    port, tls_port = serve(), serve(certificate(directory))
+    proxy = Proxy(directory)
+    browser = Browser(directory, f"https://127.0.0.1:{proxy.port}", "--proxy-bypass-list=<-loopback>")
+    run = results.run
+    try:
+        run("Chromium starts", browser.open_page)
+        run(f"a page with {IMAGES} images through a proxy that speaks TLS", check_page, browser, f"http://127.0.0.1:{port}/")
+        run("Chromium was asked for the login, and once is enough", lambda: expect(browser.logins == 1))
+        run("the same page through a tunnel, TLS within TLS", check_page, browser, f"https://127.0.0.1:{tls_port}/")
+        run("the log names user and request of every image", check_log, proxy, port, tls_port)
+        run("the origin sees no Proxy-Authorization", lambda: expect(not Origin.leaked))
+        run("a client that speaks plain HTTP there is told", check_plain_is_told, proxy, port)
+    finally:
+        browser.stop()
+        proxy.stop()
+    print(proxy.records() if os.path.exists(proxy.log) else "")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_suite("tls-chromium", through))
