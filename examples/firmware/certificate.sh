@@ -16,11 +16,13 @@ openssl req -x509 -new -key "$base.key.der" -keyform DER -sha256 -days 825 -subj
     -addext "extendedKeyUsage=serverAuth" -out "$base.pem"
 openssl x509 -in "$base.pem" -outform DER -out "$base.der"
 
+# Certificates differ by an octet or two in length, images with them do not.
 table() {
-    echo "const uint8_t $1[] = {"
+    len=$(wc -c <"$2")
+    echo "const uint8_t $1[$(((len + 63) / 64 * 64))] = {"
     od -An -v -tx1 "$2" | sed 's/ \(..\)/0x\1, /g'
     echo "};"
-    echo "const size_t ${1}_len = sizeof $1;"
+    echo "const size_t ${1}_len = $((len));"
 }
 
 {

@@ -44,25 +44,33 @@ void cpu_clock_start(void)
     SYSTICK_CONTROL = 7; /* core clock, interrupt, on */
 }
 
-/* Never runs backwards: counter and interrupt are not seen at the same instant by every core and emulator. */
-uint32_t cpu_now_ms(void)
+/* Ticks, and what has been counted since. */
+static uint32_t clock_read(uint32_t *since)
 {
-    static uint32_t latest_ms;
-    uint32_t before = interrupts_off(), value = SYSTICK_VALUE, count = ticks, now_ms;
+    uint32_t before = interrupts_off(), value = SYSTICK_VALUE, count = ticks;
     /* The counter has wrapped and its interrupt is not served yet; value may be from before that. */
     if (INTERRUPT_STATE & TICK_PENDING) {
         value = SYSTICK_VALUE;
         count++;
     }
     interrupts_restore(before);
-    now_ms = count * TICK_MS + (SYSTICK_RELOAD - value) / (board_clock_hz / 1000);
+    *since = SYSTICK_RELOAD - value;
+    return count;
+}
+
+/* Never runs backwards: counter and interrupt are not seen at the same instant by every core and emulator. */
+uint32_t cpu_now_ms(void)
+{
+    static uint32_t latest_ms;
+    uint32_t since, count = clock_read(&since), now_ms = count * TICK_MS + since / (board_clock_hz / 1000);
     if ((int32_t)(now_ms - latest_ms) > 0) latest_ms = now_ms;
     return latest_ms;
 }
 
 uint32_t cpu_cycles(void)
 {
-    return ticks * (SYSTICK_RELOAD + 1) + (SYSTICK_RELOAD - SYSTICK_VALUE);
+    uint32_t since, count = clock_read(&since);
+    return count * (SYSTICK_RELOAD + 1) + since;
 }
 
 /* WFI also wakes by an interrupt that PRIMASK holds back: between the question and the sleep nothing gets lost. */

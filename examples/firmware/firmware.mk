@@ -6,12 +6,15 @@
 #   make firmware-run   one of them in the emulator: its proxy at 127.0.0.1:3128 (PORT=), its console on the terminal
 #   make firmware-ram   images for 4, 8 and 16 sessions in little RAM, and what takes it
 #   make firmware-bench   throughput, side by side with a bare echo and a bare relay on the same image
+#   make firmware-bench-tls   instructions of handshakes and for each octet, with TLS and without
 #
 # The policy is text, examples/policy/site.policy, which `build/miniproxy policy compile` makes C of: see POLICY below.
 #
 # LWIP_DIR= names another lwIP, CROSS= another toolchain, FIRMWARE_FLAGS= further flags (-DFIRMWARE_ADDRESS='"…"').
 
-.PHONY: firmware firmware-images firmware-tools firmware-run firmware-ram firmware-bench
+.PHONY: firmware firmware-images firmware-tools firmware-run firmware-ram firmware-bench firmware-bench-tls
+
+comma = ,
 
 FIRMWARE = examples/firmware
 FIRMWARE_OUT = build/firmware
@@ -30,6 +33,7 @@ FIRMWARE_TLS_IMAGES = lm3s6965-raw-tls lm3s6965-sockets-tls mps2_an385-raw-tls m
 # and where there is no source of them
 FIRMWARE_WEAK_IMAGES = lm3s6965-raw-weak mps2_an385-sockets-weak
 FIRMWARE_BENCH_IMAGES = lm3s6965-raw-bench mps2_an385-raw-bench
+FIRMWARE_TLS_BENCH_IMAGES = lm3s6965-raw-tlsbench mps2_an385-raw-tlsbench
 
 # ---- Sources
 
@@ -64,7 +68,13 @@ FIRMWARE_LIBS_tls = $(TLS_LIB_M3)
 FIRMWARE_OWN_weak = $(FIRMWARE_OWN_tls)
 FIRMWARE_CFLAGS_weak = $(FIRMWARE_CFLAGS_tls) -UFIRMWARE_HOST_RANDOM
 FIRMWARE_LIBS_weak = $(FIRMWARE_LIBS_tls)
-$(foreach b,lm3s6965 mps2_an385,$(eval FIRMWARE_CFLAGS_weak_$b = $(FIRMWARE_CFLAGS_tls_$b)))
+# with counters of what TLS costs
+FIRMWARE_OWN_tlsbench = $(FIRMWARE_OWN_tls) tests/bench/firmware/tls.c
+FIRMWARE_CFLAGS_tlsbench = $(FIRMWARE_CFLAGS_tls)
+FIRMWARE_LIBS_tlsbench = $(FIRMWARE_LIBS_tls)
+FIRMWARE_LDFLAGS_tlsbench = $(addprefix -Wl$(comma)--wrap=,cpu_sleep net_poll mbedtls_ssl_handshake_step miniproxy_tls_init \
+    tls_counters)
+$(foreach v,weak tlsbench,$(foreach b,lm3s6965 mps2_an385,$(eval FIRMWARE_CFLAGS_$v_$b = $(FIRMWARE_CFLAGS_tls_$b))))
 # with an echo and a relay beside the proxy, to compare with
 FIRMWARE_OWN_bench = tests/bench/firmware/bare.c
 FIRMWARE_CFLAGS_bench = -DMEMP_NUM_TCP_PCB_LISTEN=3
@@ -75,6 +85,7 @@ FIRMWARE_STACK = 1536
 $(foreach n,4 8 16,$(eval FIRMWARE_STACK_$n = 1216))
 FIRMWARE_STACK_tls = 2304
 FIRMWARE_STACK_weak = $(FIRMWARE_STACK_tls)
+FIRMWARE_STACK_tlsbench = $(FIRMWARE_STACK_tls)
 
 # ---- Policy
 #
@@ -86,7 +97,7 @@ FIRMWARE_STACK_weak = $(FIRMWARE_STACK_tls)
 # and site_policy.c goes into the build, with miniproxy.h and config.h as for miniproxy.c.
 
 FIRMWARE_POLICY = examples/policy/site.policy
-$(foreach n,4 8 16 tls_lm3s6965 weak_lm3s6965,$(eval FIRMWARE_POLICY_$n = examples/policy/tight.policy))
+$(foreach n,4 8 16 tls_lm3s6965 weak_lm3s6965 tlsbench_lm3s6965,$(eval FIRMWARE_POLICY_$n = examples/policy/tight.policy))
 FIRMWARE_POLICY_wire = tests/firmware/wire.policy
 FIRMWARE_POLICIES = $(sort $(FIRMWARE_POLICY) $(foreach n,4 8 16 wire,$(FIRMWARE_POLICY_$n)))
 FIRMWARE_TABLES = $(patsubst %.policy,$(FIRMWARE_OUT)/%_policy.c,$(notdir $1))
@@ -139,7 +150,7 @@ endef
 FIRMWARE_PART = $(word $2,$(subst -, ,$1))
 $(foreach i,$(FIRMWARE_IMAGES) $(FIRMWARE_TIGHT_IMAGES) $(FIRMWARE_TEST_IMAGES) \
     $(FIRMWARE_WIRE_IMAGES) $(FIRMWARE_BENCH_IMAGES) $(FIRMWARE_TLS_IMAGES) \
-    $(FIRMWARE_WEAK_IMAGES),$(eval $(call \
+    $(FIRMWARE_WEAK_IMAGES) $(FIRMWARE_TLS_BENCH_IMAGES),$(eval $(call \
     FIRMWARE_IMAGE,$i,$(call FIRMWARE_PART,$i,1),$(call FIRMWARE_PART,$i,2),$(call FIRMWARE_PART,$i,3))))
 
 $(FIRMWARE_OUT)/%.d: ;
@@ -155,7 +166,7 @@ firmware-tools:
 	    echo "firmware: newlib is missing: apt install libnewlib-arm-none-eabi" >&2; exit 1; }
 
 # make size looks at these
-firmware-images: $(patsubst %,$(FIRMWARE_OUT)/%.elf,$(FIRMWARE_IMAGES) $(FIRMWARE_TIGHT_IMAGES))
+firmware-images: $(patsubst %,$(FIRMWARE_OUT)/%.elf,$(FIRMWARE_IMAGES) $(FIRMWARE_TIGHT_IMAGES) $(FIRMWARE_TLS_IMAGES))
 
 firmware: $(FIRMWARE_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 	@$(PYTHON) tests/firmware/memory.py $^
@@ -168,6 +179,9 @@ firmware-run: $(FIRMWARE_OUT)/lm3s6965-raw.elf
 
 firmware-bench: $(FIRMWARE_BENCH_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 	@$(PYTHON) tests/bench/firmware.py $(FIRMWARE_BENCH_IMAGES)
+
+firmware-bench-tls: $(FIRMWARE_TLS_BENCH_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
+	@$(PYTHON) tests/bench/firmware_tls.py $(FIRMWARE_TLS_BENCH_IMAGES)
 
 # ---- Tests
 

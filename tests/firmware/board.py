@@ -38,10 +38,10 @@ class Board:
     """One run of an image. `lines` is its console, `port` the proxy's port on this machine's loopback."""
 
     def __init__(self, name, semihosting=False, command_line=None, cable=False, more_ports=(), network="10.0.2",
-                 flash=(), debugger=False):
+                 flash=(), debugger=False, more=()):
         """more_ports: further ports of the board; `ports` has theirs on this machine. network: the first octets of its
         network, in which `host` is this machine. flash: (file, address) of what else is in flash at start.
-        debugger: for write_flash."""
+        debugger: for write_flash. more: arguments for the emulator."""
         self.name, self.port, self.lines = name, free_port(), []
         self.ports = {inside: free_port() for inside in more_ports}
         self.host = network + ".2"
@@ -56,6 +56,7 @@ class Board:
         self.debugger = free_port() if debugger else None
         if debugger:
             command += ["-gdb", f"tcp:127.0.0.1:{self.debugger}"]
+        command += more
         if semihosting:
             command += ["-semihosting-config", "enable=on,target=native"]
         if command_line:

@@ -6,12 +6,15 @@
 core    miniproxy.c for each target and configuration. Flash, RAM and stack may not grow beyond the budget at all,
         instructions by a hundredth. tests/bench/instructions.py says how those are counted.
 port    what stands beside it in a firmware, for Cortex-M3. The ports of lwIP need its sources, of which $LWIP_DIR or
-        build/lwip is used, and are skipped without.
+        build/lwip is used, and that of TLS needs those of mbedTLS, $MBEDTLS_DIR or build/mbedtls; skipped without.
 image   the firmware images build/firmware/*.elf, if somebody has built them.
+tls     what TLS costs as examples/firmware and examples/desktop have it: code of the port, of mbedTLS in the image, and the
+        RAM of a session, its arena included, of what all share, and of the core's session beside it.
 
 The deepest stack is computed from gcc's call graph; frames of variable size are errors. In the core alone, calls
 through pointers (the port, the application's hooks) count as 0 and recursion is an error. In an image they are
-followed, from main through the port and lwIP down to the driver: see callgraph.py. libc's functions count as 0.
+followed, from main through the port and lwIP down to the driver: see callgraph.py. libc's functions count as 0. mbedTLS is
+not followed: what the images with TLS use of their stack is seen when they run, tests/firmware/tls.py.
 """
 import glob
 import os
@@ -35,9 +38,16 @@ COLUMNS = {
     "core": ("flash", "ram", "stack", "fixed", "session", "buffer", "slots", "buffers") + instructions.PHASES,
     "port": ("flash", "ram", "stack"),
     "image": ("flash", "ram", "reserved", "stack"),
+    "tls": ("flash", "mbedtls", "arena", "session", "shared", "plain"),
 }
-LIMITED = ("flash", "ram", "stack") + instructions.PHASES
+LIMITED = ("flash", "ram", "stack", "mbedtls", "arena", "session", "shared") + instructions.PHASES
 PORTS = ("miniproxy_sha256", "miniproxy_lwip_raw", "miniproxy_lwip_sockets")
+MBEDTLS = os.environ.get("MBEDTLS_DIR", "build/mbedtls")
+# target: (mbedTLS's configuration, the proxy's, an image to look for mbedTLS in)
+TLS = {
+    "cortex-m3": ("examples/firmware/mbedtls_config.h", "examples/firmware/config.h", "lm3s6965-raw-tls"),
+    "x86-64": ("tests/tls/mbedtls_host.h", "examples/desktop/config.h", None),
+}
 HEAD_FITS = 1024      # octets of payload, as in tests/bench/targets/config.h
 EXCEPTION_FRAME = 32  # octets that a Cortex-M pushes by itself
 # Hooks that an application may leave out: then nothing is stored in them. Every other pointer must lead somewhere.
@@ -48,6 +58,11 @@ char buffer[sizeof(struct miniproxy_buffer)], ram[sizeof(struct miniproxy)];
 char slots[MINIPROXY_SLOTS], buffers[MINIPROXY_BUFFERS], payload[MINIPROXY_BUFFER_SIZE];
 _Static_assert(MINIPROXY_RAM <= sizeof(struct miniproxy) && sizeof(struct miniproxy) - MINIPROXY_RAM < 8,
                "the formula and the instance differ");
+"""
+TLS_PROBE = """#include "port/miniproxy_tls.h"
+char session[sizeof(struct miniproxy_tls_session)], arena[MINIPROXY_TLS_ARENA];
+char shared[sizeof(struct miniproxy_tls) - MINIPROXY_TLS_SESSIONS * sizeof(struct miniproxy_tls_session)];
+char plain[sizeof(struct miniproxy_session)];
 """
 
 
@@ -86,6 +101,11 @@ def sections(target, path):
     return flash, variables, stack
 
 
+def sizes_of_variables(target, path):
+    lines = (line.split() for line in must([binutil(target, "nm"), "-S", path]).splitlines())
+    return {parts[3]: int(parts[1], 16) for parts in lines}
+
+
 def measure_core(target, config):
     """(row, [(passed, check, rules, detail)])"""
     base = os.path.join(OUT, f"{config}-{target}")
@@ -94,10 +114,7 @@ def measure_core(target, config):
     with open(base + "-probe.c", "w", encoding="utf-8") as f:
         f.write(PROBE)
     must(command + ["-c", base + "-probe.c", "-o", base + "-probe.o"])
-    row = {}
-    for line in must([binutil(target, "nm"), "-S", base + "-probe.o"]).splitlines():
-        parts = line.split()
-        row[parts[3]] = int(parts[1], 16)
+    row = sizes_of_variables(target, base + "-probe.o")
     row["flash"], variables, _ = sections(target, base + ".o")
     graph = Graph([base + ".ci"])
     (row["stack"], path), recursions = graph.deepest()
@@ -168,9 +185,39 @@ def measure_ports(results, rows):
             rows["port", target, name] = {"flash": flash, "ram": variables, "stack": stack, "path": graph.text(path)}
 
 
+def measure_tls(results, rows):
+    for target, (mbedtls_config, config, image) in TLS.items():
+        if not os.path.exists(os.path.join(ROOT, MBEDTLS, "include")):
+            results.add("skip", f"TLS on {target}: there is no {MBEDTLS}")
+            continue
+        gcc, flags, _ = TARGETS[target]
+        base = os.path.join(OUT, f"tls-{target}")
+        command = [gcc] + flags + ["-std=c11"] + instructions.SIZE_FLAGS + [
+            "-I.", "-isystem", os.path.join(MBEDTLS, "include"), f'-DMBEDTLS_CONFIG_FILE="{mbedtls_config}"',
+            f'-DMINIPROXY_CONFIG="{config}"', "-DMINIPROXY_WITH_TLS=1"]
+        with open(base + "-probe.c", "w", encoding="utf-8") as f:
+            f.write(TLS_PROBE)
+        must(command + ["-c", base + "-probe.c", "-o", base + "-probe.o"])
+        must(command + ["-c", "port/miniproxy_tls.c", "-o", base + ".o"])
+        row = sizes_of_variables(target, base + "-probe.o")
+        row["flash"], row["ram"], _ = sections(target, base + ".o")
+        path = os.path.join(FIRMWARE, f"{image}.map")
+        if image and os.path.exists(path):
+            row["mbedtls"] = part_of_map(path, "libmbedtls.a")
+        rows["tls", target, os.path.dirname(config).split("/")[-1]] = row
+
+
+def part_of_map(path, archive):
+    """Octets in flash that a linker's map says are from an archive."""
+    with open(path, encoding="utf-8") as f:
+        placed = f.read().split("Linker script and memory map")[1]
+    found = re.findall(rf"^ \.(?:text|rodata|data)\S*\s+0x0*([0-9a-f]+)\s+0x([0-9a-f]+) \S*{archive}\(", placed, re.M)
+    return sum(int(size, 16) for _, size in found)
+
+
 def measure_images(results, rows):
     images = [path for path in sorted(glob.glob(os.path.join(FIRMWARE, "*.elf")))
-              if not re.search(r"-(test|bench|wire|tls|weak)\.elf$", path)]
+              if not re.search(r"-(test|\w*bench|wire|weak)\.elf$", path)]
     if not images:
         results.add("skip", "firmware images: none in build/firmware; make firmware firmware-ram")
     for path in images:
@@ -182,7 +229,9 @@ def measure_images(results, rows):
         flash, variables, reserved = sections("cortex-m3", path)
         row = {"flash": flash, "ram": variables + reserved, "reserved": reserved}
         graphs = sorted(glob.glob(os.path.join(FIRMWARE, name, "**", "*.ci"), recursive=True))
-        if graphs:
+        if name.endswith("-tls"):
+            pass
+        elif graphs:
             image_stack(results, name, row, Graph(graphs))
         else:
             results.add("skip", f"image {name}: deepest stack: no call graphs (*.ci) in build/firmware/{name}")
@@ -192,7 +241,7 @@ def measure_images(results, rows):
 def newer_source(image):
     """A source that has changed since the image was built: its call graph would name the wrong lines."""
     built = os.path.getmtime(image)
-    patterns = ("miniproxy.[ch]", "port/*lwip*.[ch]", "port/*sha256.[ch]", "examples/firmware/**/*.[ch]")
+    patterns = ("miniproxy.[ch]", "port/*lwip*.[ch]", "port/*sha256.[ch]", "port/*tls.[ch]", "examples/firmware/**/*.[ch]")
     sources = [path for pattern in patterns for path in glob.glob(os.path.join(ROOT, pattern), recursive=True)]
     return next((os.path.relpath(path, ROOT) for path in sources if os.path.getmtime(path) > built), None)
 
@@ -264,7 +313,7 @@ def readme_tables(budget):
         lines.append(f"| {target} | {config} | {row['flash']:,} | {row['ram']:,} | {row['fixed']:,} | "
                      f"{row['slots']} × {row['session']} | {row['buffers']} × {row['buffer']:,} | {row['stack']} | " +
                      " | ".join(number(row, phase) for phase in instructions.PHASES) + " |")
-    others = [(k, r) for k, (r, _) in budget.items() if k[0] != "core"]
+    others = [(k, r) for k, (r, _) in budget.items() if k[0] in ("port", "image")]
     if others:
         lines += ["", "| Cortex-M3, gcc -Os | flash | RAM | deepest stack |", "|---|--:|--:|--:|"]
         for (kind, _, name), row in others:
@@ -332,6 +381,8 @@ def report(rows):
     for (kind, target, what), row in rows.items():
         if kind == "core":
             print_core(target, what, row)
+        elif kind == "tls":
+            print(f"{target:10} TLS as {what} has it: " + ", ".join(f"{c} {row[c]:,}" for c in COLUMNS[kind] if c in row))
         else:
             print(f"{kind:10} {what:24} flash {row['flash']:6}  RAM {row['ram']:6}" +
                   (f" of which stack {row['reserved']}" if "reserved" in row else "") +
@@ -347,6 +398,7 @@ def main():
     count_again(results, rows)
     measure_ports(results, rows)
     measure_images(results, rows)
+    measure_tls(results, rows)
     if "--update" in sys.argv:
         write_budget(rows)
         readme(True)
