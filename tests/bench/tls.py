@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Processor time of TLS between client and proxy, side by side in one run: miniproxy without TLS, miniproxy with TLS, and
-stunnel in front of a miniproxy without TLS (the sum of both). On loopback; the certificate is an elliptic one.
+"""What TLS between client and proxy costs: instructions of a handshake, counted by callgrind; and processor time, side by
+side in one run: miniproxy without TLS, miniproxy with TLS, and stunnel in front of a miniproxy without TLS (the sum of
+both). On loopback; the certificate is an elliptic one.
 
-    tls.py          needs build/miniproxy, build/tls/miniproxy and stunnel4
+    tls.py          needs build/miniproxy, build/tls/miniproxy, valgrind and stunnel4
 """
+import glob
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -16,6 +19,7 @@ import threading
 
 import bench
 
+HANDSHAKES = 10
 CONNECTIONS = 400
 OCTETS = 256 << 20
 CHUNK = bytes(1 << 16)
@@ -90,15 +94,61 @@ def contexts(cert):
         yield name, context
 
 
+def secure_proxy(directory, tls, cert, key):
+    return [os.path.join(bench.ROOT, "build", "tls", "miniproxy"), *bench.miniproxy(directory, bench.free_port())[1:],
+            "--tls-listen", f"127.0.0.1:{tls}", "--tls-cert", cert, "--tls-key", key]
+
+
+def shake(port, context, session=None):
+    """One connection that ends after its first answer, behind which TLS 1.3 has sent its ticket. The session."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as plain:
+        sock = context.wrap_socket(plain, server_hostname="localhost", session=session)
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        while sock.recv(1 << 16):
+            pass
+        if session and not sock.session_reused:
+            sys.exit("a session was not resumed")
+        return sock.session
+
+
+def instructions(directory, cert, key, context, full, resumed):
+    """Of the proxy, in so many handshakes."""
+    port, out = bench.free_port(), os.path.join(directory, "callgrind")
+    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}.%p",
+               "--toggle-collect=mbedtls_ssl_handshake_step", *secure_proxy(directory, port, cert, key)]
+    with bench.Running(command, port):
+        for _ in range(full):
+            session = shake(port, context)
+        for _ in range(resumed):
+            session = shake(port, context, session)
+    counted = 0
+    for path in glob.glob(out + ".*"):
+        with open(path, encoding="utf-8") as f:
+            counted += sum(int(n) for n in re.findall(r"^(?:totals|summary): (\d+)$", f.read(), re.M)[:1])
+        os.remove(path)
+    return counted
+
+
+def print_instructions(directory, cert, key):
+    if shutil.which("valgrind") is None:
+        print("instructions of a handshake: valgrind is not installed")
+        return
+    print(f"{'instructions of a handshake, mean of ' + str(HANDSHAKES):40}{'full':>12}{'resumed':>12}")
+    for version, context in contexts(cert):
+        one = instructions(directory, cert, key, context, 1, 0)
+        full = (instructions(directory, cert, key, context, 1 + HANDSHAKES, 0) - one) / HANDSHAKES
+        resumed = (instructions(directory, cert, key, context, 1, HANDSHAKES) - one) / HANDSHAKES
+        print(f"{version:40}{full:12,.0f}{resumed:12,.0f}", flush=True)
+
+
 class Setup:
     """The three, running: .ports and .pids by name."""
 
     def __init__(self, directory, cert, key):
-        plain, tls, front, spare = (bench.free_port() for _ in range(4))
+        plain, tls, front = (bench.free_port() for _ in range(3))
         self.ports = {"plain": plain, "TLS": tls, "stunnel": front}
         command = bench.miniproxy(directory, plain)
-        with_tls = [os.path.join(bench.ROOT, "build", "tls", "miniproxy"), *bench.miniproxy(directory, spare)[1:],
-                    "--tls-listen", f"127.0.0.1:{tls}", "--tls-cert", cert, "--tls-key", key]
+        with_tls = secure_proxy(directory, tls, cert, key)
         path = os.path.join(directory, "stunnel.conf")
         with open(path, "w", encoding="ascii") as f:
             f.write(f"foreground = yes\npid =\ndebug = 3\n[proxy]\naccept = 127.0.0.1:{front}\nconnect = 127.0.0.1:{plain}\n"
@@ -127,6 +177,7 @@ def main():
     origin = Origin()
     with tempfile.TemporaryDirectory() as directory:
         cert, key = certificate(directory)
+        print_instructions(directory, cert, key)
         with Setup(directory, cert, key) as setup:
             names = list(setup.ports)
             print(f"processor seconds, median of {bench.ROUNDS}")
