@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What TLS between client and proxy costs: instructions of a handshake, counted by callgrind; and processor time, side by
 side in one run: miniproxy without TLS, miniproxy with TLS, and stunnel in front of a miniproxy without TLS (the sum of
-both). On loopback; the certificate is an elliptic one.
+both), and memory of connections that idle. On loopback; the certificate is an elliptic one.
 
     tls.py          needs build/miniproxy, build/tls/miniproxy, valgrind and stunnel4
 """
@@ -20,6 +20,7 @@ import threading
 import bench
 
 HANDSHAKES = 10
+IDLE = 200
 CONNECTIONS = 400
 OCTETS = 256 << 20
 CHUNK = bytes(1 << 16)
@@ -173,6 +174,23 @@ def cpu_s(pids):
     return sum(bench.cpu_s(pid) for pid in pids)
 
 
+def print_memory(setup, context, origin):
+    """Of connections that idle after a request."""
+    print(f"{'KiB a connection, of ' + str(IDLE):40}", end="")
+    for name, port in setup.ports.items():
+        before, open_ones = sum(map(bench.private_kib, setup.pids[name])), []
+        for _ in range(IDLE):
+            sock = socket.create_connection(("127.0.0.1", port), timeout=60)
+            open_ones.append(sock if name == "plain" else context.wrap_socket(sock, server_hostname="localhost"))
+            open_ones[-1].sendall(b"HEAD http://127.0.0.1:%d/ HTTP/1.1\r\nHost: x\r\n\r\n" % origin.port)
+            if not open_ones[-1].recv(1 << 16):
+                sys.exit("no answer")
+        print(f"{(sum(map(bench.private_kib, setup.pids[name])) - before) / IDLE:10.1f}", end="", flush=True)
+        for sock in open_ones:
+            sock.close()
+    print()
+
+
 def main():
     origin = Origin()
     with tempfile.TemporaryDirectory() as directory:
@@ -182,6 +200,7 @@ def main():
             names = list(setup.ports)
             print(f"processor seconds, median of {bench.ROUNDS}")
             print(f"{'':40}" + "".join(f"{name:>10}" for name in names))
+            print_memory(setup, next(contexts(cert))[1], origin)
             for kind, label in (("new", "1k connections with one GET"), ("bulk", "GB to a client")):
                 for version, context in contexts(cert):
                     used = {name: [] for name in names}
