@@ -28,7 +28,7 @@ FIRMWARE_TIGHT_IMAGES = lm3s6965-raw-4 lm3s6965-raw-8 lm3s6965-raw-16
 FIRMWARE_TEST_IMAGES = lm3s6965-raw-test mps2_an385-raw-test
 # with a policy of the tests, twice: its list of names is in a flash partition, and there are two of these
 FIRMWARE_WIRE_IMAGES = lm3s6965-raw-wire
-# with TLS for clients on a second port. In the emulator alone: its random numbers come from the machine that runs it.
+# with TLS for clients on a second port. In the emulator alone: their random numbers come from the machine that runs it.
 FIRMWARE_TLS_IMAGES = lm3s6965-raw-tls lm3s6965-sockets-tls mps2_an385-raw-tls mps2_an385-sockets-tls
 # and where there is no source of them
 FIRMWARE_WEAK_IMAGES = lm3s6965-raw-weak mps2_an385-sockets-weak

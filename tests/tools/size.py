@@ -59,6 +59,12 @@ char slots[MINIPROXY_SLOTS], buffers[MINIPROXY_BUFFERS], payload[MINIPROXY_BUFFE
 _Static_assert(MINIPROXY_RAM <= sizeof(struct miniproxy) && sizeof(struct miniproxy) - MINIPROXY_RAM < 8,
                "the formula and the instance differ");
 """
+TLS_LABELS = {
+    "flash of `port/miniproxy_tls.c`": "flash",
+    "flash of mbedTLS in the image": "mbedtls",
+    "RAM of a session by TLS, its record buffers included": "session",
+    "RAM of a session of the core, beside it or without TLS": "plain",
+}
 TLS_PROBE = """#include "port/miniproxy_tls.h"
 char session[sizeof(struct miniproxy_tls_session)], arena[MINIPROXY_TLS_ARENA];
 char shared[sizeof(struct miniproxy_tls) - MINIPROXY_TLS_SESSIONS * sizeof(struct miniproxy_tls_session)];
@@ -200,7 +206,7 @@ def measure_tls(results, rows):
         must(command + ["-c", base + "-probe.c", "-o", base + "-probe.o"])
         must(command + ["-c", "port/miniproxy_tls.c", "-o", base + ".o"])
         row = sizes_of_variables(target, base + "-probe.o")
-        row["flash"], row["ram"], _ = sections(target, base + ".o")
+        row["flash"], _, _ = sections(target, base + ".o")
         path = os.path.join(FIRMWARE, f"{image}.map")
         if image and os.path.exists(path):
             row["mbedtls"] = part_of_map(path, "libmbedtls.a")
@@ -322,16 +328,30 @@ def readme_tables(budget):
     return "<!-- size -->\n" + "\n".join(lines) + "\n<!-- /size -->"
 
 
+def tls_lines(budget):
+    """{first cell: line} of those lines of README's table of TLS that are sizes; the others are measured by make bench."""
+    rows = {target: row for (kind, target, _), (row, _) in budget.items() if kind == "tls"}
+    if set(rows) != set(TLS):
+        return {}
+    lines = {}
+    for label, column in TLS_LABELS.items():
+        cells = [f"{rows[target][column]:,}" if column in rows[target] else "–" for target in TLS]
+        lines[label] = f"| {label} | " + " | ".join(cells) + " | – |"
+    return lines
+
+
 def readme(update):
     """True when the tables in the README say what the budget says."""
     with open(README, encoding="utf-8") as f:
         before = f.read()
-    tables = readme_tables(read_budget())
+    tables, lines = readme_tables(read_budget()), tls_lines(read_budget())
     after = re.sub(r"<!-- size -->.*?<!-- /size -->", lambda _: tables, before, flags=re.S)
+    for label, line in lines.items():
+        after = re.sub(rf"^\| {re.escape(label)} \|.*$", lambda _, line=line: line, after, flags=re.M)
     if update:
         with open(README, "w", encoding="utf-8") as f:
             f.write(after)
-    return tables in (after if update else before)
+    return all(part in (after if update else before) for part in (tables, *lines.values()))
 
 
 def exceeds(column, value, limit):
