@@ -7,7 +7,6 @@ come raises Late; all of them fail the test.
 import itertools
 import os
 import re
-import select
 import socket
 import struct
 import threading
@@ -45,7 +44,7 @@ class Wire:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = bytearray()
         self.received = bytearray()
-        self.ended = None  # "eof" or "reset"
+        self.ended = None  # "eof", "reset", or "cut": of TLS, without close_notify
 
     def send(self, data):
         """However long it takes, as long as it goes on."""
@@ -72,7 +71,7 @@ class Wire:
         except socket.timeout:
             raise Late(f"nothing more came; the buffer holds {bytes(self.buffer[-200:])!r}") from None
         if not data:
-            self.ended = "eof"
+            self.ended = "cut" if getattr(self.sock, "ragged", False) else "eof"
             return False
         self.buffer += data
         self.received += data
@@ -114,8 +113,12 @@ class Wire:
     def quiet(self, seconds):
         """Nothing arrives, not even an end, for so long."""
         assert not self.buffer, f"unexpected {bytes(self.buffer[:200])!r}"
-        if select.select([self.sock], [], [], seconds)[0]:
-            raise AssertionError(f"unexpected {self.sock.recv(4096)[:200]!r}")
+        self.sock.settimeout(seconds)
+        try:
+            data = self.sock.recv(4096)
+        except socket.timeout:
+            return
+        raise AssertionError(f"unexpected {data[:200]!r}")
 
     def finish(self):
         self.sock.shutdown(socket.SHUT_WR)
@@ -302,6 +305,9 @@ class Client(Wire):
         super().__init__(sock)
         self.address = proxy.seen(sock.getsockname())
         self.proxy = proxy
+        if port is None:
+            sock.settimeout(patience)
+            self.sock = proxy.wrap(sock)
 
     def response(self, method="GET", patience=PATIENCE, whole=True):
         return read_response(self, method, patience, whole)
