@@ -37,6 +37,7 @@ class Cut(AssertionError):
 
 class Wire:
     """One end of a connection, read through a buffer."""
+    ends_by_notify = False  # it is TLS, and the other side is held to end it as it must
 
     def __init__(self, sock):
         self.sock = sock
@@ -44,7 +45,7 @@ class Wire:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = bytearray()
         self.received = bytearray()
-        self.ended = None  # "eof", "reset", or "cut": of TLS, without close_notify
+        self.ended = None  # "eof" or "reset"
 
     def send(self, data):
         """However long it takes, as long as it goes on."""
@@ -71,7 +72,8 @@ class Wire:
         except socket.timeout:
             raise Late(f"nothing more came; the buffer holds {bytes(self.buffer[-200:])!r}") from None
         if not data:
-            self.ended = "cut" if getattr(self.sock, "ragged", False) else "eof"
+            assert not self.ends_by_notify or not self.sock.ragged, "the end came without close_notify"
+            self.ended = "eof"
             return False
         self.buffer += data
         self.received += data
@@ -116,7 +118,7 @@ class Wire:
         self.sock.settimeout(seconds)
         try:
             data = self.sock.recv(4096)
-        except socket.timeout:
+        except (socket.timeout, BlockingIOError):
             return
         raise AssertionError(f"unexpected {data[:200]!r}")
 
@@ -308,6 +310,7 @@ class Client(Wire):
         if port is None:
             sock.settimeout(patience)
             self.sock = proxy.wrap(sock)
+            self.ends_by_notify = proxy.over_tls
 
     def response(self, method="GET", patience=PATIENCE, whole=True):
         return read_response(self, method, patience, whole)
