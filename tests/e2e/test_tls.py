@@ -44,7 +44,8 @@ def tls(start, pki):
         proxy = start(*OPEN, "--tls-listen", "127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key, "--ca",
                       pki.ca.file, *options, **kind)
         proxy.tls_port = int(proxy.line(r":(\d+) \(TLS\)")[1])
-        proxy.tls_url = f"https://localhost:{proxy.tls_port}"
+        proxy.tls_at = proxy.at[0], proxy.tls_port
+        proxy.tls_url = f"https://{proxy.at[0] if proxy.cable else 'localhost'}:{proxy.tls_port}"
         proxy.secure = lambda context=None, **more: proxy.clients.append(
             TlsClient(proxy, context or client_context(pki.ca.file), proxy.tls_port, **more)) or proxy.clients[-1]
         return proxy
@@ -74,8 +75,8 @@ def tls_records(proxy, cause, count=1, patience=10):
 def s_client(proxy, pki, *options, text="", ok=True):
     """Standard output and error of openssl s_client, which gets `text` and then the end of its input."""
     need("openssl")
-    done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{proxy.tls_port}", "-servername", "localhost",
-                           "-CAfile", pki.ca.file, "-verify_return_error", *options], input=text.encode(),
+    done = subprocess.run(["openssl", "s_client", "-connect", "%s:%d" % proxy.tls_at, "-servername",
+                           "localhost", "-CAfile", pki.ca.file, "-verify_return_error", *options], input=text.encode(),
                           capture_output=True, timeout=30)
     if ok is not None:
         assert (done.returncode == 0) == ok, done.stdout + done.stderr
@@ -257,7 +258,7 @@ def test_tls_at_the_plain_port(tls, pki):
 @pytest.mark.req("L05")
 def test_handshakes_that_do_not_end(tls, origin, pki):
     proxy = tls("--tls-handshake", "0.4")
-    silent, part = (socket.create_connection(("127.0.0.1", proxy.tls_port)) for _ in range(2))
+    silent, part = (socket.create_connection(proxy.tls_at) for _ in range(2))
     part.sendall(b"\x16\x03\x01\x02\x00\x01\x00")
     for sock in (silent, part):
         sock.settimeout(10)
@@ -277,7 +278,7 @@ def test_garbage_instead_of_a_handshake(tls):
     proxy = tls()
     for junk in (b"\x16\x03\x01\xff\xff" + b"\x00" * 100, b"\x16\x03\x03\x00\x04\x01\xff\xff\xff" + b"\x80" * 30,
                  b"\x00" * 50, b"\x15\x03\x01\x00\x02\x02\x28", b"\xff" * 200, b"\x16"):
-        with socket.create_connection(("127.0.0.1", proxy.tls_port)) as sock:
+        with socket.create_connection(proxy.tls_at) as sock:
             sock.settimeout(10)
             sock.sendall(junk)
             try:
