@@ -376,7 +376,8 @@ static void shake_hands(struct secure *s)
 {
     int error;
     if (s->done || s->broken || s->client->over || s->client->deaf || s->client->stopped_writing) return;
-    error = mbedtls_ssl_handshake(&s->ssl);
+    do error = mbedtls_ssl_handshake(&s->ssl);
+    while (error == MBEDTLS_ERR_SSL_CRYPTO_IN_PROGRESS);
     if (error == 0) {
         trace("client %u: handshake done", s->client->actor.number);
         s->done = true;
