@@ -21,8 +21,9 @@ build/tls/miniproxy-system: $(TLS_DEPENDS)
 build/tls/miniproxy-228: $(TLS_DEPENDS) $(TLS_LIB_228)
 	$(CC) $(ALL_CFLAGS) $(TLS_CFLAGS_228) $(FLAGS_tls) $(DESKTOP_TLS) $(TLS_LIB_228) -o $@ $(LDFLAGS)
 
-# few sessions, of which half as many can speak TLS; or all, those in reserve, and one that is just accepted
-FLAGS_tls-small = $(FLAGS_miniproxy-small) -DMINIPROXY_TLS_SESSIONS=2
+# few sessions, of which half as many can speak TLS, each with little memory; or all, those in reserve, and one that is
+# just accepted
+FLAGS_tls-small = $(FLAGS_miniproxy-small) -DMINIPROXY_TLS_SESSIONS=2 -DMINIPROXY_TLS_HANDSHAKE_RAM=14336
 FLAGS_tls-small-all = $(FLAGS_miniproxy-small) -DMINIPROXY_TLS_SESSIONS=6
 build/tls/miniproxy-small build/tls/miniproxy-small-all: build/tls/miniproxy-%: $(TLS_DEPENDS) $(TLS_LIB_36)
 	$(CC) $(ALL_CFLAGS) $(TLS_CFLAGS_36) $(FLAGS_tls) $(FLAGS_tls-$*) $(DESKTOP_TLS) $(TLS_LIB_36) -o $@ $(LDFLAGS)

@@ -19,6 +19,7 @@ from test_real_peers import need, run
 
 MEGABYTES = 10
 VERSIONS = os.environ["MINIPROXY_TLS"].split()  # that the library under test has
+SMALL = os.environ["MINIPROXY_TLS_SMALL_BIN"]  # a build with two sessions of TLS, and no more memory than each must have
 PYTHONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
@@ -292,10 +293,7 @@ def test_garbage_instead_of_a_handshake(tls):
 
 @pytest.mark.req("P13")
 def test_all_sessions_of_tls_in_use(tls, origin, pki):
-    binary = os.environ.get("MINIPROXY_TLS_SMALL_BIN")
-    if not binary:
-        pytest.fail("MINIPROXY_TLS_SMALL_BIN names no build with two sessions of TLS")
-    o, proxy = origin(), tls(binary=binary)
+    o, proxy = origin(), tls(binary=SMALL)
     first, second = proxy.secure(), proxy.secure()
     assert first.ask("GET", o.url + "/").status == 200
     began = time.monotonic()
@@ -425,6 +423,30 @@ def test_openssl_as_origin(tls, pki):
     finally:
         server.kill()
         server.wait()
+
+
+NAMES = ",".join(["IP:127.0.0.1", *(f"DNS:name-{i}.of-a-large-site.example" for i in range(300))])
+
+
+@pytest.mark.req("L03", "L04")
+@pytest.mark.parametrize("algorithm", ["ec", "rsa:2048"])
+def test_certificates_with_many_names(tls, https, origin, pki, algorithm):
+    """As those of large sites are; clients' can be as large."""
+    certificate = pki.ca.issue("names", san=NAMES, algorithm=algorithm, purpose="serverAuth,clientAuth")
+    proxy = tls("--tls-client-ca", pki.ca.file)
+    client = proxy.secure(client_context(pki.ca.file, certificate))
+    assert client.ask("GET", https(certificate=certificate).secure_url + "/").status == 200
+
+
+@pytest.mark.req("L04", "Z06", "S05")
+def test_a_certificate_that_memory_does_not_suffice_for(tls, https, pki):
+    """It is not the certificate that is blamed."""
+    proxy = tls(binary=SMALL)
+    client = proxy.client()
+    client.send(request("GET", https(certificate=pki.ca.issue("names", san=NAMES)).secure_url + "/"))
+    refused(proxy, client, "no_resources", closes=False)
+    tls_records(proxy, "tls_no_memory")
+    assert client.ask("GET", https().secure_url + "/").status == 200
 
 
 BAD = {

@@ -23,10 +23,10 @@ HOST_SMALL_raw = -DMINIPROXY_LWIP_RAW_RELAY=0 -DMINIPROXY_LWIP_RAW_RECORDS=40 -D
 HOST_SMALL_sockets = -DMINIPROXY_LWIP_SOCKETS_LISTENERS=8
 HOST_FLAGS_raw = -DSTACK_SOCKETS=0
 HOST_FLAGS_sockets = -DSTACK_SOCKETS=1
-# with TLS: for all clients, or for half of the small one's
+# with TLS: for all clients, or for half of the small one's with little memory
 HOST_TLS_raw = -DMINIPROXY_TLS_SESSIONS=109
 HOST_TLS_sockets = -DMINIPROXY_TLS_SESSIONS=321
-HOST_TLS_small = -DMINIPROXY_TLS_SESSIONS=2
+HOST_TLS_small = -DMINIPROXY_TLS_SESSIONS=2 -DMINIPROXY_TLS_HANDSHAKE_RAM=14336
 
 # $(1) raw or sockets, $(2) "" or "-small", $(3) "" or "asan/", $(4) with TLS; lwIP itself is compiled without our warnings.
 define HOST_PROGRAM
