@@ -20,6 +20,7 @@ SLOW = "an emulated processor is given passwords of few rounds; how logins queue
 
 NOT_APPLICABLE = {
     "test_connections.py::test_workers": (HOST, "a process has one stack, and one instance on it"),
+    "test_tls.py::test_several_workers": (HOST, "a process has one stack, and one instance on it"),
     "test_operation.py::test_port_in_use": (HOST, "two programs are two hosts, and both may listen on a port"),
     "test_destinations.py::test_only_permitted_addresses_of_a_name_are_used": (HOST, ONE_ADDRESS),
     "test_destinations.py::test_refusing_addresses_are_passed_over": (HOST, ONE_ADDRESS),
