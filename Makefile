@@ -246,9 +246,9 @@ $(TOOLS:%=run-%): run-%:
 run-readme: build/miniproxy
 run-size: firmware-images
 
+include tests/tls/mbedtls.mk
 include tests/lwip/lwip.mk
 include tests/lwip/e2e.mk
-include tests/tls/mbedtls.mk
 include examples/desktop/tls.mk
 include examples/firmware/firmware.mk
 include tests/firmware/e2e.mk

@@ -111,6 +111,7 @@ static void region_start(struct miniproxy_tls_region *r, uint64_t *memory, size_
     r->size = size & ~(size_t)7;
     r->used = 0;
     r->peak = 0;
+    r->exhausted = false;
     b = block_at(r->memory, 0);
     b->size = (uint32_t)r->size;
     b->prev = 0;
@@ -169,8 +170,11 @@ static bool is_in(const struct miniproxy_tls_region *r, const void *p)
 
 static void *take_memory(size_t count, size_t size)
 {
+    void *p;
     if (region_now == NULL || (size != 0 && count > UINT32_MAX / size)) return NULL;
-    return region_take(region_now, count * size);
+    p = region_take(region_now, count * size);
+    if (p == NULL) region_now->exhausted = true;
+    return p;
 }
 
 static void give_memory(void *p)
@@ -478,6 +482,8 @@ static int alert_of(const struct miniproxy_tls_session *s, int error)
 
 static int handshake_result(const struct miniproxy_tls_session *s, int error)
 {
+    /* mbedTLS's own error may say that a certificate is not trusted, for its signature could not be verified */
+    if (s->region.exhausted) return MINIPROXY_ERESOURCES;
     /* BAD_CERTIFICATE: not for servers, or not for this key exchange */
     if (error == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED || error == MBEDTLS_ERR_SSL_BAD_CERTIFICATE)
         return certificate_result(s);

@@ -152,6 +152,7 @@ void miniproxy_tls_end(struct miniproxy_tls *tls);
 struct miniproxy_tls_region {
     unsigned char *memory;
     size_t size, used, peak; /* octets; peak: up to where it was ever used */
+    bool exhausted;          /* more was asked for than there is */
 };
 
 struct miniproxy_tls_session {

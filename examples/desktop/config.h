@@ -91,6 +91,11 @@
 #define MINIPROXY_TLS_SESSIONS 2000
 #endif
 
+/* A chain of certificates of 16 KB, with hundreds of names. */
+#ifndef MINIPROXY_TLS_HANDSHAKE_RAM
+#define MINIPROXY_TLS_HANDSHAKE_RAM (80 * 1024)
+#endif
+
 #ifndef MINIPROXY_TLS_COMMON_ARENA
 #define MINIPROXY_TLS_COMMON_ARENA (2 * 1024 * 1024)
 #endif

@@ -12,6 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import not_applicable  # noqa: E402
 import peers  # noqa: E402
 import proxy as proxies  # noqa: E402
+import secure  # noqa: E402
 import world  # noqa: E402
 
 world.enter()
@@ -21,7 +22,8 @@ SUITE = os.environ.get("MINIPROXY_SUITE", "e2e-posix")
 PART = os.environ.get("MINIPROXY_PART", "")  # when several processes share the work
 SECONDS_EACH = int(os.environ.get("MINIPROXY_TEST_SECONDS", "90"))
 results = {}
-left_out = {}  # reason -> tests that do not apply to this stack
+left_out = {}  # reason -> tests that do not apply
+KINDS = [world.STACK] * bool(world.STACK) + ["over-tls"] * secure.OVER_TLS  # to what
 
 # An emulator lives in real time on a machine that others use too: it may starve longer than any patience. A few cases of
 # a board get a second try, and the summary says which, and how the first one failed. No other stack has that.
@@ -40,11 +42,10 @@ def rules_of(item):
 
 def leave_out(config, items):
     """Deselect what does not apply to the stack under test; nothing runs where the stack cannot be connected."""
-    if not world.STACK:
-        return
     kept = []
     for item in items:
-        why = not_applicable.reason(item.nodeid, world.STACK) if world.cables else world.why_no_cables
+        why = world.why_no_cables if world.STACK and not world.cables else next(
+            filter(None, (not_applicable.reason(item.nodeid, kind) for kind in KINDS)), None)
         if why:
             left_out.setdefault(why, []).append(item)
         else:
@@ -59,7 +60,7 @@ def pytest_terminal_summary(terminalreporter):
     for name, report in tried_again.items():
         terminalreporter.write_line(f"PASSED ONLY AT THE SECOND TRY: {name}\n{report.longreprtext}")
     for why, items in left_out.items():
-        terminalreporter.write_line(f"not applicable to {world.STACK}: {why}:")
+        terminalreporter.write_line(f"not applicable to {' and '.join(KINDS)}: {why}:")
         for item in items[:20]:
             terminalreporter.write_line(f"    {item.nodeid}")
         if len(items) > 20:

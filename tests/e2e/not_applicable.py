@@ -2,7 +2,7 @@
 """Which cases a stack cannot have, and why. Everything else runs on every stack, with the same expectations.
 
 NOT_APPLICABLE maps a pattern over test ids (as in fnmatch, [ stands for itself) to the stacks that it is about (the
-beginning of MINIPROXY_STACK) and the reason.
+beginning of MINIPROXY_STACK, or OVER_TLS) and the reason.
 """
 import fnmatch
 import os
@@ -11,19 +11,29 @@ import re
 HOST = ("lwip-", "mps2-", "lm3s-")  # every program over lwIP
 BOARD = ("mps2-", "lm3s-")  # firmware in the emulator: tests/firmware
 TINY = ("lm3s-",)           # with 64 KB of RAM
+OVER_TLS = ("over-tls",)    # MINIPROXY_OVER_TLS=1: clients reach the proxy by TLS
 ONE_ADDRESS = "lwIP's resolver tells one address of a family, however many a name has"
 ONE_ANSWER = "lwIP's resolver does not tell why a name has no address, and does not remember it"
 SMALL_HEADS = "with 64 KB of RAM heads end at about 1 KB; test_limits.py has that limit"
+HTTPS = "a build with TLS goes to https:// targets: test_tls.py"
 SLOW = "an emulated processor is given passwords of few rounds; how logins queue is tested with the core and on the PC"
 
 NOT_APPLICABLE = {
     "test_connections.py::test_workers": (HOST, "a process has one stack, and one instance on it"),
+    "test_tls.py::test_several_workers": (HOST, "a process has one stack, and one instance on it"),
     "test_operation.py::test_port_in_use": (HOST, "two programs are two hosts, and both may listen on a port"),
     "test_destinations.py::test_only_permitted_addresses_of_a_name_are_used": (HOST, ONE_ADDRESS),
     "test_destinations.py::test_refusing_addresses_are_passed_over": (HOST, ONE_ADDRESS),
     "test_destinations.py::test_missing_names_are_remembered_briefly": (HOST, ONE_ANSWER),
     "test_refusals.py::test_failing_name_server": (HOST, ONE_ANSWER),
     "test_policy.py::test_hits[3]": (HOST, "a process has one stack, and one instance on it"),
+    # ---- Over TLS
+    "test_real_peers.py::test_wget": (OVER_TLS, "wget knows no proxy that speaks TLS"),
+    "test_policy.py::test_logins_on_public_addresses": (
+        OVER_TLS, "passwords are not in the clear there: test_tls.py::test_logins_by_tls_need_no_consent"),
+    "test_target.py::test_other_schemes_are_never_sent_in_clear[https]": (OVER_TLS, HTTPS),
+    "test_target.py::test_other_schemes_are_never_sent_in_clear[HTTPS]": (OVER_TLS, HTTPS),
+    "test_refusals.py::test_refusal_of_head_has_no_body[https*": (OVER_TLS, HTTPS),
     # ---- Firmware
     "test_policy.py::*": (BOARD, "an image has no file system to read policies from"),
     "test_swap.py::*": (BOARD, "an image has no file system to read policies from"),
@@ -48,7 +58,7 @@ NOT_APPLICABLE = {
 
 
 def reason(node, stack):
-    """Why a test does not apply to a stack, or None."""
+    """Why a test does not apply to a stack, or over TLS, or None."""
     for pattern, (stacks, why) in NOT_APPLICABLE.items():
         if any(stack.startswith(s) for s in stacks) and matches(node, pattern):
             return why

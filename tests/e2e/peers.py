@@ -7,7 +7,6 @@ come raises Late; all of them fail the test.
 import itertools
 import os
 import re
-import select
 import socket
 import struct
 import threading
@@ -38,6 +37,7 @@ class Cut(AssertionError):
 
 class Wire:
     """One end of a connection, read through a buffer."""
+    ends_by_notify = False  # it is TLS, and the other side is held to end it as it must
 
     def __init__(self, sock):
         self.sock = sock
@@ -72,6 +72,7 @@ class Wire:
         except socket.timeout:
             raise Late(f"nothing more came; the buffer holds {bytes(self.buffer[-200:])!r}") from None
         if not data:
+            assert not self.ends_by_notify or not self.sock.ragged, "the end came without close_notify"
             self.ended = "eof"
             return False
         self.buffer += data
@@ -114,8 +115,12 @@ class Wire:
     def quiet(self, seconds):
         """Nothing arrives, not even an end, for so long."""
         assert not self.buffer, f"unexpected {bytes(self.buffer[:200])!r}"
-        if select.select([self.sock], [], [], seconds)[0]:
-            raise AssertionError(f"unexpected {self.sock.recv(4096)[:200]!r}")
+        self.sock.settimeout(seconds)
+        try:
+            data = self.sock.recv(4096)
+        except (socket.timeout, BlockingIOError):
+            return
+        raise AssertionError(f"unexpected {data[:200]!r}")
 
     def finish(self):
         self.sock.shutdown(socket.SHUT_WR)
@@ -302,6 +307,10 @@ class Client(Wire):
         super().__init__(sock)
         self.address = proxy.seen(sock.getsockname())
         self.proxy = proxy
+        if port is None:
+            sock.settimeout(patience)
+            self.sock = proxy.wrap(sock)
+            self.ends_by_notify = proxy.over_tls
 
     def response(self, method="GET", patience=PATIENCE, whole=True):
         return read_response(self, method, patience, whole)

@@ -11,6 +11,7 @@ import threading
 import time
 
 import peers
+import secure
 import world
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -57,6 +58,9 @@ class Proxy:
         self.log = os.path.join(directory, f"proxy-{id(self)}.log")
         self.binary = binary or BINARY
         arguments = [*prefix, self.binary, "--listen", listen, "--log", self.log, "--log-format", "json", *options]
+        self.over_tls = secure.OVER_TLS and "--tls-listen" not in options  # a test that has one knows what it does
+        if self.over_tls:
+            arguments = secure.over_tls(arguments)
 
         def limit():
             if descriptors:
@@ -94,7 +98,7 @@ class Proxy:
 
     def _banner(self):
         try:
-            match = self.line(r"http://(\[[0-9a-f:.]+\]|[0-9.]+):(\d+)")
+            match = self.line(r"https?://(\[[0-9a-f:.]+\]|[0-9.]+):(\d+)")
         except BaseException:
             self.process.kill()
             raise
@@ -107,14 +111,18 @@ class Proxy:
 
     @property
     def url(self):
-        host, port = self.at
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        (host, port), scheme = self.at, "https" if self.over_tls else "http"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     def seen(self, address):
         """A client's address as the program sees it."""
         if self.cable and address[0] == self.cable.here6:
             return "::1", *address[1:]
         return address
+
+    def wrap(self, sock):
+        """A client's connection, with TLS if this proxy's clients speak it."""
+        return secure.TlsSocket(sock, secure.own()[2], "localhost") if self.over_tls else sock
 
     def client(self, source=None, **kind):
         client = peers.Client(self, source, **kind)

@@ -1,20 +1,29 @@
 # SPDX-License-Identifier: MIT
-"""TLS for the peers: a socket that speaks it by OpenSSL, and an authority that issues certificates, good and bad."""
+"""TLS for the peers: a socket that speaks it by OpenSSL, and an authority that issues certificates, good and bad.
+
+With MINIPROXY_OVER_TLS=1 it is between the proxy and all clients of tests that do not know of it.
+"""
+import functools
 import os
 import socket
 import ssl
 import subprocess
+import tempfile
 import threading
 
 import peers
+import world
+
+OVER_TLS = os.environ.get("MINIPROXY_OVER_TLS") == "1"
 
 
 class TlsSocket:
-    """What a Wire needs of a socket. Unlike ssl.SSLSocket it closes one direction alone, and `ragged` says whether the
-    other side ended without close_notify."""
+    """What a Wire needs of a socket. Unlike ssl.SSLSocket it closes one direction alone, one thread may send while
+    another receives, and `ragged` says whether the other side ended without close_notify."""
 
     def __init__(self, sock, context, name=None, server=False, session=None):
-        self.raw, self.ragged, self.notified, self.lock = sock, False, False, threading.RLock()
+        self.raw, self.ragged, self.notified = sock, False, False
+        self.lock, self.sending, self.unsent = threading.Lock(), threading.Lock(), b""
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # Python's default would hide what `ragged` is for
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server, name, session)
@@ -23,14 +32,23 @@ class TlsSocket:
 
     def _try(self, call, *arguments):
         """Whether it could be done with what has come, and its result."""
-        with self.lock:
-            try:
+        try:
+            with self.lock:
                 return True, call(*arguments)
-            except ssl.SSLWantReadError:
-                return False, None
+        except ssl.SSLWantReadError:
+            return False, None
+        finally:
+            self._flush()
+
+    def _flush(self):
+        """Send what is encrypted. A thread that finds another one at it leaves its own to that."""
+        while (self.unsent or self.outgoing.pending) and self.sending.acquire(blocking=False):
+            try:
+                with self.lock:
+                    self.unsent += self.outgoing.read()
+                self.unsent = self.unsent[self.raw.send(self.unsent):]
             finally:
-                if data := self.outgoing.read():
-                    self.raw.sendall(data)
+                self.sending.release()
 
     def _fill(self):
         data = self.raw.recv(262144)
@@ -51,7 +69,20 @@ class TlsSocket:
             self._fill()
 
     def send(self, data):
-        return self._try(self.tls.write, data[:65536])[1]
+        """One record, which is taken whole: if it takes too long the next one is late."""
+        self._flush()
+        with self.lock:
+            count = self.tls.write(data[:16384])
+        try:
+            self._flush()
+        except socket.timeout:
+            pass
+        return count
+
+    def sendall(self, data):
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self.send(rest):]
 
     def notify(self):
         """close_notify: the end of what this side sends."""
@@ -90,8 +121,8 @@ class Authority:
     def path(self, suffix):
         return os.path.join(self.directory, f"{self.name}.{suffix}")
 
-    def issue(self, name, san="DNS:localhost,IP:127.0.0.1,IP:::1", days=30, purpose="serverAuth", algorithm="ec",
-              trusted=True):
+    def issue(self, name, san=",".join(f"{'IP' if a[-1].isdigit() else 'DNS'}:{a}" for a in world.PROXIES), days=30,
+              purpose="serverAuth", algorithm="ec", trusted=True):
         """Paths of a certificate and its key. trusted=False: it is signed by itself."""
         stem = os.path.join(self.directory, name)
         kind = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256") if algorithm == "ec" else (algorithm,)
@@ -105,6 +136,22 @@ class Authority:
         openssl("x509", "-req", "-in", stem + ".csr", "-days", str(days), *signer, "-set_serial",
                 str(int.from_bytes(os.urandom(8), "big")), "-extfile", stem + ".ext", "-out", stem + ".pem")
         return stem + ".pem", stem + ".key"
+
+
+@functools.cache
+def own():
+    """What all proxies of a run show that stand behind TLS, whom their clients trust, and a directory for both, which
+    goes when this process does."""
+    directory = tempfile.TemporaryDirectory(prefix="miniproxy-")
+    authority = Authority(directory.name, "authority")
+    return authority.issue("proxy"), authority.file, client_context(authority.file), directory
+
+
+def over_tls(arguments):
+    """The command line, with all listeners for TLS."""
+    certificate, key = own()[0]
+    return [*("--tls-listen" if word == "--listen" else word for word in arguments), "--tls-cert", certificate, "--tls-key",
+            key]
 
 
 def client_context(trusted, certificate=None, version=None, alpn=("http/1.1",)):

@@ -165,12 +165,12 @@ def test_two_proxies_in_a_circle(start, origin):
 
     def script(peer):
         message = peer.request()
-        with socket.create_connection(proxy.at) as back:
-            fields = b"".join(k + b": " + v + b"\r\n" for k, v in message.fields if k.lower() != b"connection")
-            line = b"GET " + peer.origin.url.encode() + message.target + b" HTTP/1.1\r\n"
-            back.sendall(line + fields + b"Connection: close\r\n\r\n")
-            while data := back.recv(65536):
-                peer.send(data)
+        back = proxy.client()
+        fields = b"".join(k + b": " + v + b"\r\n" for k, v in message.fields if k.lower() != b"connection")
+        line = b"GET " + peer.origin.url.encode() + message.target + b" HTTP/1.1\r\n"
+        back.send(line + fields + b"Connection: close\r\n\r\n")
+        while data := back.some():
+            peer.send(data)
     o, client = origin(script), proxy.client()
     client.send(request("GET", o.url + "/"))
     message = client.response()

@@ -311,7 +311,7 @@ def test_others_are_served_while_logins_are_computed(slow, origin):
     for _ in range(10):
         assert known.ask("GET", o.url + "/", login("anna:one")).status == 200
         assert proxy.client().ask("GET", o.url + "/").status == 407
-    guessers[-1].quiet(0)  # and the last one still waits
+    guessers[-2].quiet(0)  # and one of the last still waits (over TLS the end of the last handshake may bring its request)
     for guesser in guessers[1:]:
         assert guesser.response().status == 407
     assert not any(r.target == b"/guess" for r in o.requests)

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+import secure
 import world
 from peers import unused_port
 
@@ -27,6 +28,9 @@ def run(*command, proxy=None, ok=True, **kind):
     env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LC_ALL": "C.UTF-8", **kind.pop("env", {})}
     if proxy:
         env.update(http_proxy=proxy.url, https_proxy=proxy.url, HTTPS_PROXY=proxy.url)
+    if proxy and proxy.over_tls:
+        env["GIT_PROXY_SSL_CAINFO"] = secure.own()[1]
+        command = (*command, *(("--proxy-cacert", secure.own()[1]) if command[0] == "curl" else ()))
     done = subprocess.run(command, env=env, capture_output=True, timeout=60, **kind)
     assert not ok or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     return done
@@ -319,6 +323,7 @@ def test_apt_get(through, tmp_path):
                f"Acquire::http::Proxy={through.url}", "APT::Sandbox::User=root", "Acquire::Languages=none",
                "Acquire::Retries=0",
                f"Dir::Etc::parts={state}/etc/apt.conf.d", "APT::Architecture=amd64", "Acquire::http::Timeout=20"]
+    options += [f"Acquire::https::CaInfo={secure.own()[1]}"] if through.over_tls else []
     flags = [part for option in options for part in ("-o", option)]
     empty = tmp_path / "empty.conf"
     empty.write_text("")

@@ -19,6 +19,7 @@ from test_real_peers import need, run
 
 MEGABYTES = 10
 VERSIONS = os.environ["MINIPROXY_TLS"].split()  # that the library under test has
+SMALL = os.environ["MINIPROXY_TLS_SMALL_BIN"]  # a build with two sessions of TLS, and no more memory than each must have
 PYTHONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
@@ -44,7 +45,8 @@ def tls(start, pki):
         proxy = start(*OPEN, "--tls-listen", "127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key, "--ca",
                       pki.ca.file, *options, **kind)
         proxy.tls_port = int(proxy.line(r":(\d+) \(TLS\)")[1])
-        proxy.tls_url = f"https://localhost:{proxy.tls_port}"
+        proxy.tls_at = proxy.at[0], proxy.tls_port
+        proxy.tls_url = f"https://{proxy.at[0] if proxy.cable else 'localhost'}:{proxy.tls_port}"
         proxy.secure = lambda context=None, **more: proxy.clients.append(
             TlsClient(proxy, context or client_context(pki.ca.file), proxy.tls_port, **more)) or proxy.clients[-1]
         return proxy
@@ -74,8 +76,8 @@ def tls_records(proxy, cause, count=1, patience=10):
 def s_client(proxy, pki, *options, text="", ok=True):
     """Standard output and error of openssl s_client, which gets `text` and then the end of its input."""
     need("openssl")
-    done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{proxy.tls_port}", "-servername", "localhost",
-                           "-CAfile", pki.ca.file, "-verify_return_error", *options], input=text.encode(),
+    done = subprocess.run(["openssl", "s_client", "-connect", "%s:%d" % proxy.tls_at, "-servername",
+                           "localhost", "-CAfile", pki.ca.file, "-verify_return_error", *options], input=text.encode(),
                           capture_output=True, timeout=30)
     if ok is not None:
         assert (done.returncode == 0) == ok, done.stdout + done.stderr
@@ -257,7 +259,7 @@ def test_tls_at_the_plain_port(tls, pki):
 @pytest.mark.req("L05")
 def test_handshakes_that_do_not_end(tls, origin, pki):
     proxy = tls("--tls-handshake", "0.4")
-    silent, part = (socket.create_connection(("127.0.0.1", proxy.tls_port)) for _ in range(2))
+    silent, part = (socket.create_connection(proxy.tls_at) for _ in range(2))
     part.sendall(b"\x16\x03\x01\x02\x00\x01\x00")
     for sock in (silent, part):
         sock.settimeout(10)
@@ -277,7 +279,7 @@ def test_garbage_instead_of_a_handshake(tls):
     proxy = tls()
     for junk in (b"\x16\x03\x01\xff\xff" + b"\x00" * 100, b"\x16\x03\x03\x00\x04\x01\xff\xff\xff" + b"\x80" * 30,
                  b"\x00" * 50, b"\x15\x03\x01\x00\x02\x02\x28", b"\xff" * 200, b"\x16"):
-        with socket.create_connection(("127.0.0.1", proxy.tls_port)) as sock:
+        with socket.create_connection(proxy.tls_at) as sock:
             sock.settimeout(10)
             sock.sendall(junk)
             try:
@@ -291,10 +293,7 @@ def test_garbage_instead_of_a_handshake(tls):
 
 @pytest.mark.req("P13")
 def test_all_sessions_of_tls_in_use(tls, origin, pki):
-    binary = os.environ.get("MINIPROXY_TLS_SMALL_BIN")
-    if not binary:
-        pytest.fail("MINIPROXY_TLS_SMALL_BIN names no build with two sessions of TLS")
-    o, proxy = origin(), tls(binary=binary)
+    o, proxy = origin(), tls(binary=SMALL)
     first, second = proxy.secure(), proxy.secure()
     began = time.monotonic()
     with pytest.raises((ssl.SSLError, ConnectionError)) as caught:
@@ -442,6 +441,30 @@ def test_openssl_as_origin(tls, pki):
     finally:
         server.kill()
         server.wait()
+
+
+NAMES = ",".join(["IP:127.0.0.1", *(f"DNS:name-{i}.of-a-large-site.example" for i in range(300))])
+
+
+@pytest.mark.req("L03", "L04")
+@pytest.mark.parametrize("algorithm", ["ec", "rsa:2048"])
+def test_certificates_with_many_names(tls, https, origin, pki, algorithm):
+    """As those of large sites are; clients' can be as large."""
+    certificate = pki.ca.issue("names", san=NAMES, algorithm=algorithm, purpose="serverAuth,clientAuth")
+    proxy = tls("--tls-client-ca", pki.ca.file)
+    client = proxy.secure(client_context(pki.ca.file, certificate))
+    assert client.ask("GET", https(certificate=certificate).secure_url + "/").status == 200
+
+
+@pytest.mark.req("L04", "Z06", "S05")
+def test_a_certificate_that_memory_does_not_suffice_for(tls, https, pki):
+    """It is not the certificate that is blamed."""
+    proxy = tls(binary=SMALL)
+    client = proxy.client()
+    client.send(request("GET", https(certificate=pki.ca.issue("names", san=NAMES)).secure_url + "/"))
+    refused(proxy, client, "no_resources", closes=False)
+    tls_records(proxy, "tls_no_memory")
+    assert client.ask("GET", https().secure_url + "/").status == 200
 
 
 BAD = {

@@ -6,6 +6,7 @@ only `lo` exists. Public and private addresses of the tests are addresses of tha
 resolver's files are replaced, so that getaddrinfo asks the server below.
 """
 import ctypes
+import itertools
 import os
 import socket
 import struct
@@ -33,6 +34,8 @@ FILES = {
 # another host, at the end of a tap device. MINIPROXY_NET tells the program which; see tests/lwip/desktop/stack.h.
 STACK = os.environ.get("MINIPROXY_STACK", "")
 CABLES = 24
+THERE = [(f"198.51.100.{4 * n + 2}", f"fd00:6d70:0:{n:x}::2") for n in range(CABLES if STACK else 0)]
+PROXIES = ["localhost", "127.0.0.1", "::1", *itertools.chain(*THERE)]  # where a client may find one
 
 # What fits into a stack, by the beginning of its name: sessions, large transfers at the same time, names looked up at once
 # (a name takes two lookups), and megabytes that are more than enough to fill every buffer on the way. The cases' own
@@ -108,8 +111,8 @@ class Cable:
     to. ::1 it never does: the program takes the address of this end for it."""
 
     def __init__(self, n):
-        self.tap, self.here4, self.there4 = f"mp{n}", f"198.51.100.{4 * n + 1}", f"198.51.100.{4 * n + 2}"
-        self.here6, self.there6 = f"fd00:6d70:0:{n:x}::1", f"fd00:6d70:0:{n:x}::2"
+        self.tap, self.here4, self.here6 = f"mp{n}", f"198.51.100.{4 * n + 1}", f"fd00:6d70:0:{n:x}::1"
+        self.there4, self.there6 = THERE[n]
         for command in (f"tuntap add dev {self.tap} mode tap", f"addr add {self.here4}/30 dev {self.tap}",
                         f"link set {self.tap} txqueuelen 20000 up",
                         f"route replace {self.there4}/32 dev {self.tap} src 127.0.0.1",

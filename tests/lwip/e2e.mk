@@ -23,15 +23,23 @@ HOST_SMALL_raw = -DMINIPROXY_LWIP_RAW_RELAY=0 -DMINIPROXY_LWIP_RAW_RECORDS=40 -D
 HOST_SMALL_sockets = -DMINIPROXY_LWIP_SOCKETS_LISTENERS=8
 HOST_FLAGS_raw = -DSTACK_SOCKETS=0
 HOST_FLAGS_sockets = -DSTACK_SOCKETS=1
+# with TLS: for all clients, or for half of the small one's with little memory
+HOST_TLS_raw = -DMINIPROXY_TLS_SESSIONS=109
+HOST_TLS_sockets = -DMINIPROXY_TLS_SESSIONS=321
+HOST_TLS_small = -DMINIPROXY_TLS_SESSIONS=2 -DMINIPROXY_TLS_HANDSHAKE_RAM=14336
 
-# $(1) raw or sockets, $(2) "" or "-small", $(3) "" or "asan/"; lwIP itself is compiled without our warnings.
+# $(1) raw or sockets, $(2) "" or "-small", $(3) "" or "asan/", $(4) with TLS; lwIP itself is compiled without our warnings.
 define HOST_PROGRAM
-build/host/$(3)miniproxy-lwip-$(1)$(2): $(HOST_OWN) $(HOST)/stack_$(1).c port/miniproxy_lwip_$(1).c $(HOST_DESKTOP) \
-                                        build/host/$(3)lwip-$(1)$(2).o $(HOST_HEADERS)
+build/host/$(3)miniproxy-$(if $(4),tls-)lwip-$(1)$(2): $(HOST_OWN) $(HOST)/stack_$(1).c port/miniproxy_lwip_$(1).c $(HOST_DESKTOP) \
+        build/host/$(3)lwip-$(1)$(2).o $(HOST_HEADERS) $(if $(4),port/miniproxy_tls.c $(TLS_LIB_36_ASAN))
 	$$(CC) $$(ALL_CFLAGS) $(if $(3),$$(SANITIZE)) -Wno-pedantic $(HOST_FLAGS_$(1)) $(if $(2),-DSTACK_SMALL=1 $(FLAGS_miniproxy-small) \
 	    $(HOST_SMALL_$(1)),$(HOST_SESSIONS_$(1))) -DMINIPROXY_CONFIG='"examples/desktop/config.h"' $(HOST_INCLUDES) \
-	    $$(filter %.c %.o,$$^) -pthread -o $$@ $$(LDFLAGS)
+	    $(if $(4),-DMINIPROXY_WITH_TLS=1 $(HOST_TLS_$(or $(2:-%=%),$(1))) $(TLS_CFLAGS_36)) $$(filter %.c %.o %.a,$$^) \
+	    -pthread -o $$@ $$(LDFLAGS)
+endef
 
+# $(1) and $(2) likewise, $(3) "" or "asan/"
+define HOST_LWIP_OBJECT
 build/host/$(3)lwip-$(1)$(2).o: $(LWIP_FETCHED) $(HOST)/lwipopts.h $(HOST)/hooks.h tests/lwip/e2e.mk
 	@mkdir -p $$(@D)/lwip-$(1)$(2)
 	cd $$(@D)/lwip-$(1)$(2) && for f in $$(filter-out %/memp.c,$$(wildcard $(abspath $(HOST_LWIP))/core/*.c)) \
@@ -44,13 +52,15 @@ build/host/$(3)lwip-$(1)$(2).o: $(LWIP_FETCHED) $(HOST)/lwipopts.h $(HOST)/hooks
 	ld -r -o $$@ $$(@D)/lwip-$(1)$(2)/*.o
 endef
 $(foreach stack,$(HOST_STACKS),$(foreach small,/ -small,$(foreach asan,/ asan/, \
+    $(eval $(call HOST_LWIP_OBJECT,$(stack),$(small:/=),$(filter-out /,$(asan)))) \
     $(eval $(call HOST_PROGRAM,$(stack),$(small:/=),$(filter-out /,$(asan)))))))
+$(foreach stack,$(HOST_STACKS),$(foreach small,/ -small,$(eval $(call HOST_PROGRAM,$(stack),$(small:/=),asan/,tls))))
 
 HOST_E2E = $(HOST_STACKS:%=e2e-lwip-%)
 SUITES += $(HOST_E2E) $(HOST_STACKS:%=hostile-lwip-%)
 # With the sanitizers in a whole stack everything takes longer; what they keep of freed memory is not the program's.
-HOST_ENVIRONMENT = ASAN_OPTIONS=quarantine_size_mb=4 MINIPROXY_PATIENCE=20 MINIPROXY_TEST_SECONDS=150 MINIPROXY_STACK=lwip-$(1) MINIPROXY_BIN=$(CURDIR)/build/host/asan/miniproxy-lwip-$(1) \
-                   MINIPROXY_SMALL_BIN=$(CURDIR)/build/host/asan/miniproxy-lwip-$(1)-small
+HOST_ENVIRONMENT = ASAN_OPTIONS=quarantine_size_mb=4 MINIPROXY_PATIENCE=20 MINIPROXY_TEST_SECONDS=150 MINIPROXY_STACK=lwip-$(1) MINIPROXY_BIN=$(CURDIR)/build/host/asan/miniproxy-$(2)lwip-$(1) \
+                   MINIPROXY_SMALL_BIN=$(CURDIR)/build/host/asan/miniproxy-$(2)lwip-$(1)-small
 
 $(HOST_STACKS:%=run-e2e-lwip-%): run-e2e-lwip-%: build/host/asan/miniproxy-lwip-% build/host/asan/miniproxy-lwip-%-small
 	@MINIPROXY_SUITE=e2e-lwip-$* $(call HOST_ENVIRONMENT,$*) \
@@ -60,6 +70,16 @@ $(HOST_STACKS:%=run-hostile-lwip-%): run-hostile-lwip-%: build/host/asan/minipro
                                      build/host/asan/miniproxy-lwip-%-small
 	@MINIPROXY_SUITE=hostile-lwip-$* $(call HOST_ENVIRONMENT,$*) \
 	    $(SUITE) hostile-lwip-$* $$(($(SECONDS) + 120)) $(PYTHON) tests/e2e/hostile.py $(SECONDS)
+
+# All tests of TLS itself, and of the others those in which a message or a stream has to keep its form on its way from and
+# to a client, which reaches the proxy by TLS.
+HOST_TLS_E2E = $(HOST_STACKS:%=e2e-tls-lwip-%)
+SUITES += $(HOST_TLS_E2E)
+HOST_TLS_TESTS = $(addprefix tests/e2e/test_, tls.py forwarding.py framing.py tunnels.py)
+$(HOST_TLS_E2E:%=run-%): run-e2e-tls-lwip-%: build/host/asan/miniproxy-tls-lwip-% build/host/asan/miniproxy-tls-lwip-%-small
+	@MINIPROXY_SUITE=e2e-tls-lwip-$* MINIPROXY_OVER_TLS=1 MINIPROXY_TLS="1.2 1.3" $(call HOST_ENVIRONMENT,$*,tls-) \
+	    MINIPROXY_TLS_SMALL_BIN=$(CURDIR)/build/host/asan/miniproxy-tls-lwip-$*-small \
+	    $(SUITE) e2e-tls-lwip-$* 900 $(PYTHON) -m pytest -q $(HOST_TLS_TESTS)
 
 .PHONY: stacks
 stacks:
