@@ -183,7 +183,7 @@ static mbedtls_ctr_drbg_context peer_random;
 
 static void enter_peer(void)
 {
-    enter(&peer_tls, &peer_tls.region);
+    enter(&peer_tls, &peer_tls.keys[0].region);
 }
 
 /* The octets at the end of a buffer to its begin. */
@@ -253,7 +253,7 @@ static void make_all(void)
     static bool made;
     if (made) return;
     made = true;
-    region_start(&peer_tls.region, peer_heap, sizeof peer_heap);
+    region_start(&peer_tls.keys[0].region, peer_heap, sizeof peer_heap);
     mbedtls_platform_set_calloc_free(take_memory, give_memory);
     enter_peer();
     mbedtls_ctr_drbg_init(&peer_random);
@@ -439,7 +439,7 @@ static void tls_stop(void)
     assert_int_equal(tls.busy, 0);
     for (unsigned i = 0; i < tls.used; i++) assert_int_equal(tls.sessions[i].region.used, 0);
     miniproxy_tls_end(&tls);
-    assert_int_equal(tls.region.used, 0);
+    assert_int_equal(tls.keys[0].region.used, 0);
 }
 
 static void shut(struct wire *w, bool hard)
