@@ -107,10 +107,10 @@ static size_t size_of(const struct block *b)
     return b->size & ~(uint32_t)BLOCK_USED;
 }
 
-static void region_start(struct miniproxy_tls_region *r, uint64_t *memory, size_t size)
+static void region_start(struct miniproxy_tls_region *r, void *memory, size_t size)
 {
     struct block *b;
-    r->memory = (unsigned char *)memory;
+    r->memory = memory;
     r->size = size & ~(size_t)7;
     r->used = 0;
     r->peak = 0;
@@ -180,12 +180,23 @@ static void give_memory(void *p)
 {
     struct miniproxy_tls_region *r = region_now;
     if (p == NULL) return;
-    for (unsigned i = 0; !is_in(r, p) && i < MINIPROXY_TLS_GENERATIONS; i++) r = &tls_now->keys[i].region;
+    for (unsigned i = 0; !is_in(r, p) && tls_now != NULL && i < MINIPROXY_TLS_GENERATIONS; i++)
+        r = &tls_now->keys[i].region;
     MINIPROXY_ASSERT(is_in(r, p));
     region_give(r, p);
 }
 
 #endif
+
+void miniproxy_tls_lend(struct miniproxy_tls_region *region, void *memory, size_t size)
+{
+#if !MINIPROXY_TLS_HEAP
+    if (memory != NULL) region_start(region, memory, size);
+#else
+    (void)size;
+#endif
+    enter(NULL, memory != NULL ? region : NULL);
+}
 
 /* ---- randomness ---- */
 

@@ -156,6 +156,11 @@ size_t miniproxy_tls_common_peak(const struct miniproxy_tls *tls);
 /* TLS connections that are open. */
 unsigned miniproxy_tls_active(const struct miniproxy_tls *tls);
 
+/* What the program itself asks of mbedTLS, in this thread, takes its memory from here; NULL: not any more. For calls
+ * outside of this port, to look at a new certificate for example. Aligned as uint64_t. */
+struct miniproxy_tls_region;
+void miniproxy_tls_lend(struct miniproxy_tls_region *region, void *memory, size_t size);
+
 /* After miniproxy_stop, and before the port below is ended. */
 void miniproxy_tls_end(struct miniproxy_tls *tls);
 
