@@ -2,6 +2,8 @@
 """TLS on both sides of the command: clients of --tls-listen, and https:// origins. Only for builds that have it."""
 import os
 import re
+import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -41,8 +43,8 @@ def tls(start, pki):
     """tls(option, …) runs a proxy with a plain and a TLS listener that trusts the authority; .client() speaks TLS."""
     def run_one(*options, **kind):
         certificate, key = kind.pop("certificate", pki.proxy)
-        proxy = start(*OPEN, "--tls-listen", "127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key, "--ca",
-                      pki.ca.file, *options, **kind)
+        proxy = start(*kind.pop("rules", OPEN), "--tls-listen", "127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key,
+                      "--ca", kind.pop("ca", pki.ca.file), *options, **kind)
         proxy.tls_port = int(proxy.line(r":(\d+) \(TLS\)")[1])
         proxy.tls_url = f"https://localhost:{proxy.tls_port}"
         proxy.secure = lambda context=None, **more: proxy.clients.append(
@@ -334,6 +336,170 @@ def test_a_client_that_does_not_trust_the_proxy(tls, pki, version):
         client = proxy.client(port=proxy.tls_port)  # stays open: a reset could overtake the alert
         secure.TlsSocket(client.sock, client_context(pki.other.file, version=PYTHONS[version]), "localhost")
     assert tls_records(proxy, "tls_alert")[-1]["error"] == "the peer sent alert 48"  # unknown_ca
+
+
+# ---- Certificates that are replaced
+
+@pytest.fixture
+def files(pki, tmp_path):
+    """Files that a proxy reads, .certificate, .client_ca and .ca; .put copies others over them."""
+    class Files:
+        certificate, client_ca, ca = (str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")), *(
+            str(tmp_path / name) for name in ("clients.pem", "ca.pem"))
+
+        @staticmethod
+        def put(pair=None, **others):
+            for source, target in (*zip(pair or (), files.certificate), *((v, getattr(files, k)) for k, v in others.items())):
+                shutil.copyfile(source, target + ".new")
+                os.replace(target + ".new", target)
+
+    files = Files()
+    files.put(pki.proxy, client_ca=pki.ca.file, ca=pki.ca.file)
+    os.chmod(files.certificate[1], 0o600)
+    return files
+
+
+def reload(proxy, pattern=r"reloaded: certificates, that of --tls-cert is valid until \d{4}-\d\d-\d\d$"):
+    after = len(proxy.lines)
+    proxy.process.send_signal(signal.SIGHUP)
+    return proxy.line(pattern, after=after)
+
+
+def shown(client):
+    return ssl.DER_cert_to_PEM_cert(client.sock.tls.getpeercert(True))
+
+
+def pem(pair):
+    with open(pair[0], encoding="ascii") as f:
+        return f.read()
+
+
+def wait_until_shown(proxy, pair):
+    """All workers have taken it when each of many new connections sees it; how the kernel spreads them is its own."""
+    deadline = time.monotonic() + 10
+    while not all(shown(client) == pem(pair) for client in [proxy.secure() for _ in range(8)]):
+        assert time.monotonic() < deadline, "the new certificate is not shown"
+
+
+@pytest.mark.req("L03")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_renewed_certificate(tls, origin, pki, files, workers):
+    o, proxy = origin(), tls("--workers", workers, certificate=files.certificate)
+    echo, renewed = origin(lambda peer: [peer.send(peer.exactly(3)) for _ in range(4)]), pki.ca.issue("renewed")
+    kept, tunnel = proxy.secure(), proxy.secure()
+    assert kept.ask("GET", o.url + "/1").status == 200
+    tunnel.send(request("CONNECT", echo.authority))
+    assert tunnel.response("CONNECT").status == 200
+    tunnel.send(b"one")
+    assert tunnel.exactly(3) == b"one" and shown(tunnel) == pem(pki.proxy)
+    for pair in (renewed, pki.proxy, renewed):
+        files.put(pair)
+        reload(proxy)
+        wait_until_shown(proxy, pair)
+        tunnel.send(b"two")
+        assert tunnel.exactly(3) == b"two"
+        assert kept.ask("GET", o.url + "/2").status == 200
+    tunnel.finish()
+    assert tunnel.rest() == b""
+    tunnel.ended_well()
+
+
+@pytest.mark.req("L03")
+def test_files_that_cannot_be_taken_leave_the_old_ones_in_force(tls, origin, pki, files, tmp_path):
+    o, proxy = origin(), tls("--tls-client-ca", files.client_ca, certificate=files.certificate, ca=files.ca)
+    context = client_context(pki.ca.file, pki.client)
+    empty = str(tmp_path / "empty")
+    with open(empty, "w", encoding="ascii"):
+        pass
+    for broken, words in ((dict(pair=(empty, pki.proxy[1])), "--tls-cert .*cert.pem: no certificate in it"),
+                          (dict(pair=(pki.proxy[0], empty)), "--tls-key .*key.pem: no key in it"),
+                          (dict(pair=(pki.proxy[0], pki.origin[1])), "it is not the key of the certificate"),
+                          (dict(pair=pki.proxy, client_ca=empty), "--tls-client-ca .*clients.pem: no certificate in it"),
+                          (dict(client_ca=pki.ca.file, ca=empty), "--ca .*ca.pem: no certificate in it")):
+        files.put(**broken)
+        after = len(proxy.lines)
+        reload(proxy, "the old certificates stay in force")
+        proxy.line(words, after=after)
+        client = proxy.secure(context)
+        assert shown(client) == pem(pki.proxy) and client.ask("GET", o.url + "/").status == 200
+    os.remove(files.certificate[0])
+    reload(proxy, "the old certificates stay in force")
+    proxy.line(f"--tls-cert {files.certificate[0]}: cannot be read: No such file")
+    files.put(pki.proxy, ca=pki.ca.file)
+    after = len(proxy.lines)
+    reload(proxy, r"reloaded: \d+ users")
+    reload(proxy, r"reloaded: \d+ users")
+    assert "certificates" not in "\n".join(proxy.lines[after:])  # nothing is new
+    files.put(pki.ca.issue("mended"))
+    reload(proxy)
+    assert proxy.secure(context).ask("GET", o.url + "/").status == 200
+
+
+@pytest.mark.req("L04")
+def test_renewed_authorities(tls, origin, https, pki, files):
+    o, hidden = origin(), https(certificate=pki.other.issue("hidden"))
+    proxy = tls("--tls-client-ca", files.client_ca, ca=files.ca)
+    known, new = (client_context(pki.ca.file, pair) for pair in (pki.client, pki.stranger))
+    client = proxy.secure(known)
+    client.send(request("GET", hidden.secure_url + "/"))
+    refused(proxy, client, "tls_unknown_issuer", closes=None)
+    files.put(client_ca=pki.other.file, ca=pki.other.file)
+    reload(proxy)
+    assert client.ask("GET", hidden.secure_url + "/").status == 200  # open connections stay open
+    assert proxy.secure(new).ask("GET", o.url + "/").status == 200
+    with pytest.raises((ssl.SSLError, ConnectionError, Cut)):
+        proxy.secure(known).ask("GET", o.url + "/")
+    tls_records(proxy, "tls_unknown_issuer")
+
+
+@pytest.mark.req("L03")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_tickets_of_an_older_certificate(tls, origin, pki, files, tmp_path, version):
+    o, proxy = origin(), tls(certificate=files.certificate)
+    text = request("GET", o.url + "/", "Connection: close").decode()
+    file, version = str(tmp_path / "session"), "-tls" + version.replace(".", "_")
+    assert "\nNew, TLSv1." in s_client(proxy, pki, version, "-ign_eof", "-sess_out", file, text=text)
+    files.put(pki.ca.issue("later"))
+    reload(proxy)
+    out = s_client(proxy, pki, version, "-ign_eof", "-sess_in", file, text=text)
+    assert "\nNew, TLSv1." in out and "HTTP/1.1 200 OK" in out
+    assert not proxy.tls_records()
+
+
+@pytest.mark.req("L03")
+def test_renewals_under_load_lose_nothing(tls, origin, pki, files):
+    o, proxy = origin(), tls("--workers", "2", certificate=files.certificate)
+    pairs, over = [pki.proxy, pki.ca.issue("second")], threading.Event()
+    errors, counts, seen = [], [0] * 4, set()
+
+    def go(number):
+        """New connections, each with one request or, every other thread, one that is kept for some."""
+        context = client_context(pki.ca.file)
+        try:
+            while not over.is_set():
+                client = TlsClient(proxy, context, proxy.tls_port)
+                seen.add(shown(client))
+                for _ in range(1 + number % 2 * 20):
+                    assert client.ask("GET", o.url + "/").body == b"ok"
+                    counts[number] += 1
+                client.close()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=go, args=(number,)) for number in range(len(counts))]
+    for thread in threads:
+        thread.start()
+    for i in range(100):
+        files.put(pairs[(i + 1) % 2])
+        reload(proxy)
+    over.set()
+    for thread in threads:
+        thread.join(30)
+    assert not errors, errors[0]
+    assert min(counts) >= 10 and seen == {pem(pair) for pair in pairs}, counts
+    assert not proxy.tls_records(), proxy.tls_records()[0]
+    assert "stay in force" not in proxy.stderr()
+    print(f"{sum(counts)} requests during 100 renewals")
 
 
 # ---- Amounts
