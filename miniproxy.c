@@ -4014,6 +4014,14 @@ static enum miniproxy_cause identify(struct miniproxy *p, struct miniproxy_sessi
     return log_in(p, s->policy, &s->client_addr, b, &pl->head.login, &s->user);
 }
 
+static enum miniproxy_cause why_denied(const struct miniproxy *p, const struct miniproxy_session *s,
+                                       const struct miniproxy_buffer *b, const struct miniproxy_addr *address)
+{
+    if (port_is_denied(p, s, b, address)) return MINIPROXY_CAUSE_CONNECT_PORT;
+    if (address != NULL && ask(p, s, b, NULL, NULL) != MINIPROXY_DENIED) return MINIPROXY_CAUSE_ADDRESS;
+    return MINIPROXY_CAUSE_POLICY;
+}
+
 /* May this request go on? */
 static enum miniproxy_cause judge(const struct miniproxy *p, struct miniproxy_session *s,
                                   const struct miniproxy_buffer *b, const struct plan *pl)
@@ -4030,9 +4038,7 @@ static enum miniproxy_cause judge(const struct miniproxy *p, struct miniproxy_se
         return MINIPROXY_CAUSE_LOGIN_MISSING;
     default:
         s->rule = (int16_t)rule;
-        if (port_is_denied(p, s, b, address)) return MINIPROXY_CAUSE_CONNECT_PORT;
-        if (address != NULL && ask(p, s, b, NULL, NULL) != MINIPROXY_DENIED) return MINIPROXY_CAUSE_ADDRESS;
-        return denial(p, s, b, address, MINIPROXY_CAUSE_POLICY);
+        return denial(p, s, b, address, why_denied(p, s, b, address));
     }
 }
 

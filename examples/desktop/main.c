@@ -150,7 +150,7 @@ static void print_banner(FILE *out)
     options_reachable_text(&program.listen[0], text);
     fprintf(out, "  try: curl -x http%s://%s%s%s%s http://example.com/\n", options_speak_tls(o, 0) ? "s" : "", text,
             options_speak_tls(o, 0) ? " --proxy-cacert " : "", options_speak_tls(o, 0) ? o->tls_cert : "",
-            program.tables->policy.user_count > 0 ? " -U NAME:PASSWORD" : "");
+            policy_has_passwords(&program.tables->policy, MINIPROXY_AUTHENTICATED) ? " -U NAME:PASSWORD" : "");
 }
 
 /* ---- Signals */

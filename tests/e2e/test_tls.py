@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """TLS on both sides of the command: clients of --tls-listen, and https:// origins. Only for builds that have it."""
+import base64
 import os
 import re
 import shutil
@@ -326,6 +327,100 @@ def test_client_certificates(tls, origin, pki):
             proxy.secure(client_context(pki.ca.file, certificate)).ask("GET", o.url + "/")
         tls_records(proxy, cause)
     assert len(o.requests) == 1
+
+
+@pytest.fixture
+def devices(tls, origin, pki, tmp_path):
+    """A proxy whose policy knows `client` by its certificate and anna by her password. .first is an origin for the one,
+    .both one for either of them."""
+    policy = tmp_path / "p.policy"
+    first, both = origin(), origin()
+    policy.write_text('user client = certificate\nuser anna = clear "sesame"\ngroup known = client, anna\n'
+                      f"allow users client to loopback ports {first.port}\n"
+                      f"allow from 10.0.0.0/8 or users known to loopback ports {both.port}\n")
+    proxy = tls("--tls-client-ca", pki.ca.file, rules=("--policy", str(policy), "--name", "tester"))
+    proxy.first, proxy.both, proxy.policy = first, both, policy
+    return proxy
+
+
+ANNA = "Proxy-Authorization: Basic " + base64.b64encode(b"anna:sesame").decode()
+
+
+@pytest.mark.req("L04", "A07")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_users_by_certificate(devices, pki, version):
+    """No password: neither asked for nor taken."""
+    context = client_context(pki.ca.file, pki.client, PYTHONS[version])
+    client = devices.secure(context)
+    for o in (devices.first, devices.both, devices.first):
+        assert client.ask("GET", o.url + "/").status == 200
+    assert [event["user"] for event in devices.events(client, 3)] == ["client"] * 3
+    client.send(request("CONNECT", devices.first.authority))
+    assert client.response("CONNECT").status == 200
+    client.send(request("GET", "/", host=devices.first.authority))
+    assert client.response().status == 200
+    for secret in (b"client:", b"client:client", b"nobody:x"):
+        client = devices.secure(context)
+        login = "Proxy-Authorization: Basic " + base64.b64encode(secret).decode()
+        client.send(request("GET", devices.first.url + "/", login))
+        refused(devices, client, "login_failed", closes=None)
+    client = devices.secure(context)
+    client.send(request("GET", devices.first.url + "/", ANNA))  # who logs in is who that is
+    refused(devices, client, "policy_denied", closes=None)
+    assert client.ask("GET", devices.both.url + "/", ANNA).status == 200
+    assert client.ask("GET", devices.first.url + "/").status == 200  # and for that request alone
+    assert [event["user"] for event in devices.events(client, 3)] == ["anna", "anna", "client"]
+
+
+@pytest.mark.req("L04", "S02")
+@pytest.mark.parametrize("name", ["another", "anna", None], ids=["another", "anna's name", "none, in clear"])
+def test_other_certificates(devices, pki, name):
+    """Who is nobody is asked for a password where that could help, and told what is missing where it could not. A
+    certificate gives nobody a name that has a password."""
+    context = client_context(pki.ca.file, pki.ca.issue(name, purpose="clientAuth")) if name else None
+    for method, target in (("CONNECT", devices.first.authority), ("GET", devices.first.url + "/")):
+        client = devices.secure(context) if name else devices.client()
+        client.send(request(method, target))
+        refused(devices, client, "certificate_missing", method=method, closes=None)
+        assert devices.event(client)["user"] is None
+    client.send(request("GET", devices.both.url + "/"))
+    assert b"Basic" in refused(devices, client, "login_missing", closes=None).get("Proxy-Authenticate")
+    assert client.ask("GET", devices.both.url + "/", ANNA).status == 200
+    client.send(request("GET", devices.first.url + "/", ANNA))
+    refused(devices, client, "policy_denied", closes=None)
+    client.send(request("GET", "http://nowhere.invalid:1/"))
+    refused(devices, client, "policy_denied", closes=None)
+    assert not devices.first.requests and len(devices.both.requests) == 1
+
+
+@pytest.mark.req("L04")
+def test_a_policy_learns_of_a_certificate(devices, pki):
+    """SIGHUP: the user's name decides at the next request, on the same connection."""
+    client = devices.secure(client_context(pki.ca.file, pki.client))
+    assert client.ask("GET", devices.first.url + "/").status == 200
+    text = devices.policy.read_text()
+    devices.policy.write_text(text.replace("client", "device"))
+    reload(devices, r"reloaded: 2 users, 2 rules$")
+    deadline = time.monotonic() + 10
+    while (status := client.ask("GET", devices.first.url + "/").status) == 200 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert status == 403 and devices.event(client, 403)["cause"] == "certificate_missing"
+    devices.policy.write_text(text)
+    reload(devices, r"reloaded: 2 users, 2 rules$")
+    while (status := client.ask("GET", devices.first.url + "/").status) == 403 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert status == 200
+
+
+def test_users_that_nobody_can_be_are_told(start, tls, pki, tmp_path):
+    policy = tmp_path / "p.policy"
+    policy.write_text("user kiosk = certificate\nallow users kiosk\n")
+    rules = ("--policy", str(policy))
+    words = "warning: user kiosk comes by a certificate, which no client is asked for without --tls-client-ca"
+    start(*rules).line(words)
+    tls(rules=rules).line(words)
+    assert "warning" not in tls("--tls-client-ca", pki.ca.file, rules=rules).stderr()
+    start(*rules, listen="0.0.0.0:0").line(words)  # there are no passwords that anybody could read
 
 
 @pytest.mark.req("G01")

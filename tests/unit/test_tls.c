@@ -580,6 +580,8 @@ static void certificates_alone(const void *data)
         uint16_t status;
         uint8_t cause;
     } cases[] = {
+        {"", "CONNECT h.example:443", "", 403, MINIPROXY_CAUSE_CERTIFICATE}, /* not: another port would do, for a login */
+        {"", "CONNECT h.example:444", "", 403, MINIPROXY_CAUSE_CONNECT_PORT},
         {"sensor", "h.example", "", 200, MINIPROXY_CAUSE_NONE},
         {"", "h.example", "", 403, MINIPROXY_CAUSE_CERTIFICATE},
         {"stranger", "h.example", "", 403, MINIPROXY_CAUSE_CERTIFICATE},
@@ -599,8 +601,11 @@ static void certificates_alone(const void *data)
         proven = cases[i].proven;
         wire.proxy.config.port = &with;
         wire.proxy.config.policy = &policy;
-        snprintf(request, sizeof request, "GET http://%s/ HTTP/1.1\r\nHost: %s\r\n%s\r\n", cases[i].target,
-                 cases[i].target, cases[i].login);
+        if (strncmp(cases[i].target, "CONNECT ", 8) == 0)
+            snprintf(request, sizeof request, "%s HTTP/1.1\r\nHost: h.example\r\n\r\n", cases[i].target);
+        else
+            snprintf(request, sizeof request, "GET http://%s/ HTTP/1.1\r\nHost: %s\r\n%s\r\n", cases[i].target,
+                     cases[i].target, cases[i].login);
         say(request);
         assert_int_equal(wire.event.status, cases[i].status);
         assert_int_equal(wire.event.cause, cases[i].cause);
