@@ -1978,8 +1978,20 @@ static enum covers covers(const struct miniproxy_rule *r, const struct miniproxy
     return address < type ? address : type;
 }
 
+/* Could a client become a user in one of these groups, by logging in, or (`proofs`) also by what the port knows of it? */
+static bool could_be_user(const struct miniproxy_policy *policy, unsigned groups, bool proofs)
+{
+    for (unsigned i = 0; i < policy->user_count; i++) {
+        const struct miniproxy_user *user = policy->users + i;
+        if ((groups & (user->groups | MINIPROXY_AUTHENTICATED)) == 0) continue;
+        if (proofs || user->password != NULL || user->digest != NULL) return true;
+    }
+    return false;
+}
+
 /* *at: the rule that denies or allows for certain; of NEEDS_USER, the rule that a user might be allowed by. */
-static enum miniproxy_verdict walk(const struct miniproxy_policy *policy, const struct miniproxy_question *q, int *at)
+static enum miniproxy_verdict walk(const struct miniproxy_policy *policy, const struct miniproxy_question *q, int *at,
+                                   bool proofs)
 {
     bool perhaps_denied = false, asks = false;
     for (int i = 0; i < policy->rule_count; i++) {
@@ -1988,6 +2000,7 @@ static enum miniproxy_verdict walk(const struct miniproxy_policy *policy, const 
         if (it == COVERS_NOT) continue;
         if (!covers_user(r, q)) {
             if (asks || !MINIPROXY_WITH_AUTH || q->user != NULL || r->verdict == MINIPROXY_DENY) continue;
+            if (!could_be_user(policy, r->users, proofs)) continue;
             asks = true;
             *at = i;
         } else if (r->verdict == MINIPROXY_ALLOW) {
@@ -2008,7 +2021,7 @@ enum miniproxy_verdict miniproxy_decide(const struct miniproxy_policy *policy, c
                                         int *rule)
 {
     int at = -1;
-    enum miniproxy_verdict verdict = policy != NULL ? walk(policy, q, &at) : MINIPROXY_DENIED;
+    enum miniproxy_verdict verdict = policy != NULL ? walk(policy, q, &at, false) : MINIPROXY_DENIED;
     if (rule != NULL) *rule = at;
     return verdict;
 }
@@ -3956,7 +3969,28 @@ static const struct miniproxy_user *proven_user(const struct miniproxy *p, struc
     return user != NULL && user->password == NULL && user->digest == NULL ? user : NULL;
 }
 
+/* Why a request is denied: the cause, or that its client has not proved to be somebody whom the policy might allow it,
+ * which a login cannot. */
+static enum miniproxy_cause denial(const struct miniproxy *p, const struct miniproxy_session *s,
+                                   const struct miniproxy_buffer *b, const struct miniproxy_addr *address,
+                                   enum miniproxy_cause cause)
+{
+    struct miniproxy_question q;
+    int rule;
+    fill_question(p, s, b, address, &q);
+    if (s->policy == NULL || walk(s->policy, &q, &rule, true) != MINIPROXY_NEEDS_USER) return cause;
+    return MINIPROXY_CAUSE_CERTIFICATE;
+}
+
 #else
+
+static enum miniproxy_cause denial(const struct miniproxy *p, const struct miniproxy_session *s,
+                                   const struct miniproxy_buffer *b, const struct miniproxy_addr *address,
+                                   enum miniproxy_cause cause)
+{
+    (void)p, (void)s, (void)b, (void)address;
+    return cause;
+}
 
 static const struct miniproxy_user *proven_user(const struct miniproxy *p, struct miniproxy_session *s)
 {
@@ -3980,6 +4014,14 @@ static enum miniproxy_cause identify(struct miniproxy *p, struct miniproxy_sessi
     return log_in(p, s->policy, &s->client_addr, b, &pl->head.login, &s->user);
 }
 
+static enum miniproxy_cause why_denied(const struct miniproxy *p, const struct miniproxy_session *s,
+                                       const struct miniproxy_buffer *b, const struct miniproxy_addr *address)
+{
+    if (port_is_denied(p, s, b, address)) return MINIPROXY_CAUSE_CONNECT_PORT;
+    if (address != NULL && ask(p, s, b, NULL, NULL) != MINIPROXY_DENIED) return MINIPROXY_CAUSE_ADDRESS;
+    return MINIPROXY_CAUSE_POLICY;
+}
+
 /* May this request go on? */
 static enum miniproxy_cause judge(const struct miniproxy *p, struct miniproxy_session *s,
                                   const struct miniproxy_buffer *b, const struct plan *pl)
@@ -3996,9 +4038,7 @@ static enum miniproxy_cause judge(const struct miniproxy *p, struct miniproxy_se
         return MINIPROXY_CAUSE_LOGIN_MISSING;
     default:
         s->rule = (int16_t)rule;
-        if (port_is_denied(p, s, b, address)) return MINIPROXY_CAUSE_CONNECT_PORT;
-        if (address != NULL && ask(p, s, b, NULL, NULL) != MINIPROXY_DENIED) return MINIPROXY_CAUSE_ADDRESS;
-        return MINIPROXY_CAUSE_POLICY;
+        return denial(p, s, b, address, why_denied(p, s, b, address));
     }
 }
 
@@ -4164,7 +4204,7 @@ OUTLINED static enum next on_resolve(struct miniproxy *p, struct miniproxy_sessi
     if (count < 0) return refuse(p, s, MINIPROXY_CAUSE_INTERNAL);
     verdict = choose_addresses(p, s, b, pl, count > MINIPROXY_ADDRESSES ? MINIPROXY_ADDRESSES : (unsigned)count);
     if (verdict == MINIPROXY_NEEDS_USER) return refuse(p, s, MINIPROXY_CAUSE_LOGIN_MISSING);
-    if (verdict == MINIPROXY_DENIED) return refuse(p, s, MINIPROXY_CAUSE_ADDRESS);
+    if (verdict == MINIPROXY_DENIED) return refuse(p, s, denial(p, s, b, &pl->at[0], MINIPROXY_CAUSE_ADDRESS));
     enter(p, s, STATE_CONNECT);
     arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_CONNECT);
     return NEXT_STATE;

@@ -580,7 +580,7 @@ enum miniproxy_verdict {
     MINIPROXY_DENIED,
     MINIPROXY_ALLOWED,
     MINIPROXY_NEEDS_ADDRESS, /* depends on the address: resolve, then ask again for each */
-    MINIPROXY_NEEDS_USER,    /* denied so, and a user might be allowed: 407 */
+    MINIPROXY_NEEDS_USER,    /* denied so, and a user who can log in might be allowed: 407 */
     MINIPROXY_NEEDS_TYPE     /* depends on the Content-Type of the response; WITH_CONDITIONS */
 };
 
@@ -625,6 +625,7 @@ size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_
 /* Causes that only TLS has: part of MINIPROXY_CAUSES. */
 #if MINIPROXY_WITH_TLS
 #define MINIPROXY_CAUSES_OF_TLS(X)                                                                                                                            \
+    X(CERTIFICATE,           403, http_request_denied,                "certificate_missing",     "This proxy's policy allows this to clients only whose certificate it knows.") \
     X(PLAIN,                 400, http_request_error,                 "plain_on_tls_port",       "This port speaks TLS: use https:// in the proxy's address. What was sent was not encrypted.") \
     X(TLS_NAME,              502, tls_certificate_error,              "tls_wrong_name",          "The origin's certificate is for another host name.")        \
     X(TLS_EXPIRED,           502, tls_certificate_error,              "tls_expired",             "The origin's certificate has expired, or is not valid yet, or the proxy's clock is wrong.") \

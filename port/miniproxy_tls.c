@@ -28,6 +28,9 @@
 #if MINIPROXY_TLS_SESSIONS < 1 || MINIPROXY_TLS_SESSIONS > 65000
 #error "MINIPROXY_TLS_SESSIONS must be 1..65000"
 #endif
+#if MINIPROXY_TLS_GENERATIONS < 1 || MINIPROXY_TLS_GENERATIONS > 8
+#error "MINIPROXY_TLS_GENERATIONS must be 1..8"
+#endif
 #if defined MBEDTLS_SSL_IN_CONTENT_LEN && defined MBEDTLS_SSL_OUT_CONTENT_LEN
 _Static_assert(MINIPROXY_TLS_HEAP ||
                    MINIPROXY_TLS_ARENA > MBEDTLS_SSL_IN_CONTENT_LEN + MBEDTLS_SSL_OUT_CONTENT_LEN + 4096,
@@ -104,10 +107,10 @@ static size_t size_of(const struct block *b)
     return b->size & ~(uint32_t)BLOCK_USED;
 }
 
-static void region_start(struct miniproxy_tls_region *r, uint64_t *memory, size_t size)
+static void region_start(struct miniproxy_tls_region *r, void *memory, size_t size)
 {
     struct block *b;
-    r->memory = (unsigned char *)memory;
+    r->memory = memory;
     r->size = size & ~(size_t)7;
     r->used = 0;
     r->peak = 0;
@@ -179,13 +182,25 @@ static void *take_memory(size_t count, size_t size)
 
 static void give_memory(void *p)
 {
+    struct miniproxy_tls_region *r = region_now;
     if (p == NULL) return;
-    if (is_in(region_now, p)) region_give(region_now, p);
-    else if (is_in(&tls_now->region, p)) region_give(&tls_now->region, p);
-    else MINIPROXY_ASSERT(false);
+    for (unsigned i = 0; !is_in(r, p) && tls_now != NULL && i < MINIPROXY_TLS_GENERATIONS; i++)
+        r = &tls_now->keys[i].region;
+    MINIPROXY_ASSERT(is_in(r, p));
+    region_give(r, p);
 }
 
 #endif
+
+void miniproxy_tls_lend(struct miniproxy_tls_region *region, void *memory, size_t size)
+{
+#if !MINIPROXY_TLS_HEAP
+    if (memory != NULL) region_start(region, memory, size);
+#else
+    (void)size;
+#endif
+    enter(NULL, memory != NULL ? region : NULL);
+}
 
 /* ---- randomness ---- */
 
@@ -347,9 +362,10 @@ static void end_signature(mbedtls_ssl_context *ssl)
 static int go_on_with_signature(mbedtls_ssl_context *ssl, unsigned char *out, size_t *len, size_t size)
 {
     struct signature *g = mbedtls_ssl_get_async_operation_data(ssl);
-    struct miniproxy_tls *tls = session_with(ssl)->tls;
-    int error = mbedtls_pk_sign_restartable(&tls->key, g->algorithm, g->hash, g->len, SIGNATURE_ROOM(out, size), len,
-                                            mbedtls_ctr_drbg_random, &tls->random, g->restart);
+    struct miniproxy_tls_session *s = session_with(ssl);
+    int error = mbedtls_pk_sign_restartable(&s->tls->keys[s->keys].key, g->algorithm, g->hash, g->len,
+                                            SIGNATURE_ROOM(out, size), len, mbedtls_ctr_drbg_random, &s->tls->random,
+                                            g->restart);
 #if defined MBEDTLS_ECP_RESTARTABLE
     if (error == MBEDTLS_ERR_ECP_IN_PROGRESS) return MBEDTLS_ERR_SSL_ASYNC_IN_PROGRESS;
 #endif
@@ -393,6 +409,42 @@ static void unwatch(struct miniproxy_tls_session *s)
     if (s->busy_next != 0) tls->sessions[s->busy_next - 1].busy_prev = s->busy_prev;
 }
 
+/* An old generation goes as soon as nobody needs it, for there is a private key in it. */
+static void free_keys(struct miniproxy_tls *tls, struct miniproxy_tls_keys *keys)
+{
+    enter(tls, &keys->region);
+#if defined MBEDTLS_SSL_TICKET_C
+    mbedtls_ssl_ticket_free(&keys->tickets);
+#endif
+    mbedtls_ssl_config_free(&keys->server);
+    mbedtls_ssl_config_free(&keys->client);
+    mbedtls_x509_crt_free(&keys->cert);
+    mbedtls_x509_crt_free(&keys->client_ca);
+    mbedtls_x509_crt_free(&keys->ca);
+    mbedtls_pk_free(&keys->key);
+}
+
+static void leave_keys(struct miniproxy_tls_session *s)
+{
+    struct miniproxy_tls_keys *keys = &s->tls->keys[s->keys];
+    keys->sessions--;
+    if (keys->sessions == 0 && s->keys != s->tls->newest) free_keys(s->tls, keys);
+}
+
+/* Behind its handshake a connection needs nothing of certificates and keys any more, and what else stands in a
+ * configuration is the same in all of them. So the newest one takes the place of the one it began with, which could
+ * otherwise not go before the last of long tunnels does. */
+static void take_newest(struct miniproxy_tls_session *s)
+{
+    struct miniproxy_tls *tls = s->tls;
+    struct miniproxy_tls_keys *newest = &tls->keys[tls->newest];
+    if (s->keys == tls->newest) return;
+    s->ssl.MBEDTLS_PRIVATE(conf) = (s->flags & IS_ORIGIN) != 0 ? &newest->client : &newest->server;
+    newest->sessions++;
+    leave_keys(s);
+    s->keys = tls->newest;
+}
+
 static void free_session(struct miniproxy_tls_session *s)
 {
     struct miniproxy_tls *tls = s->tls;
@@ -400,6 +452,7 @@ static void free_session(struct miniproxy_tls_session *s)
     mbedtls_ssl_free(&s->ssl);
     MINIPROXY_ASSERT(s->region.used == 0); /* nothing that was a connection's outlives it */
     if (s->region.peak > tls->peak) tls->peak = s->region.peak;
+    leave_keys(s);
     unwatch(s);
     tls->session_of[s->conn->id] = 0;
     s->conn = NULL;
@@ -409,9 +462,9 @@ static void free_session(struct miniproxy_tls_session *s)
 }
 
 /* A session for a connection, or NULL: all are in use, or mbedTLS cannot start one. */
-static struct miniproxy_tls_session *take_session(struct miniproxy_tls *tls, struct miniproxy_conn *c,
-                                                  const mbedtls_ssl_config *config)
+static struct miniproxy_tls_session *take_session(struct miniproxy_tls *tls, struct miniproxy_conn *c, unsigned flags)
 {
+    struct miniproxy_tls_keys *keys = &tls->keys[tls->newest];
     struct miniproxy_tls_session *s;
     if (tls->free != 0) {
         s = &tls->sessions[tls->free - 1];
@@ -423,7 +476,9 @@ static struct miniproxy_tls_session *take_session(struct miniproxy_tls *tls, str
     }
     s->tls = tls;
     s->conn = c;
-    s->flags = 0;
+    s->flags = (uint16_t)flags;
+    s->keys = tls->newest;
+    keys->sessions++;
     s->result = MINIPROXY_OK;
     s->retry = 0;
     s->host = NULL;
@@ -436,7 +491,7 @@ static struct miniproxy_tls_session *take_session(struct miniproxy_tls *tls, str
 #endif
     enter(tls, &s->region);
     mbedtls_ssl_init(&s->ssl);
-    if (mbedtls_ssl_setup(&s->ssl, config) != 0) {
+    if (mbedtls_ssl_setup(&s->ssl, (flags & IS_ORIGIN) != 0 ? &keys->client : &keys->server) != 0) {
         free_session(s);
         return NULL;
     }
@@ -531,6 +586,7 @@ static int go_on(struct miniproxy_tls_session *s)
         s->conn->ready |= MINIPROXY_RD | MINIPROXY_WR; /* whichever it waited for, the core has not tried it */
         unwatch(s);
         tell(s, MINIPROXY_TLS_DONE, 0, -1);
+        take_newest(s);
         return MINIPROXY_OK;
     }
     if (error == MBEDTLS_ERR_SSL_WANT_READ || error == MBEDTLS_ERR_SSL_WANT_WRITE) return MINIPROXY_AGAIN;
@@ -588,7 +644,7 @@ static int port_accept(void *port, struct miniproxy_conn *c, struct miniproxy_ad
         c->no_relay = tls->config.below->relay == NULL;
         return MINIPROXY_OK;
     }
-    s = take_session(tls, c, &tls->server);
+    s = take_session(tls, c, 0);
     if (s == NULL && is_last) return turn_away(tls, c, peer);
     if (s == NULL) {
         tls->newcomer = c;
@@ -617,9 +673,8 @@ static int port_secure(void *port, struct miniproxy_conn *c, const char *host)
     if (len >= sizeof name) return MINIPROXY_ETLS_NAME;
     memcpy(name, host, len);
     name[len] = '\0';
-    s = take_session(tls, c, &tls->client);
+    s = take_session(tls, c, IS_ORIGIN);
     if (s == NULL) return MINIPROXY_ERESOURCES;
-    s->flags |= IS_ORIGIN;
     s->state = STATE_CONNECTING;
     s->host = host;
     mbedtls_ssl_set_verify(&s->ssl, look_at_certificate, s);
@@ -906,12 +961,13 @@ static int parse_certificates(mbedtls_x509_crt *chain, const uint8_t *data, size
     return 0;
 }
 
-static int parse_key(struct miniproxy_tls *tls, const uint8_t *data, size_t len)
+static int parse_key(struct miniproxy_tls *tls, mbedtls_pk_context *key, const uint8_t *data, size_t len)
 {
 #if MBEDTLS_VERSION_NUMBER >= 0x03000000
-    return mbedtls_pk_parse_key(&tls->key, data, len, NULL, 0, mbedtls_ctr_drbg_random, &tls->random);
+    return mbedtls_pk_parse_key(key, data, len, NULL, 0, mbedtls_ctr_drbg_random, &tls->random);
 #else
-    return mbedtls_pk_parse_key(&tls->key, data, len, NULL, 0);
+    (void)tls;
+    return mbedtls_pk_parse_key(key, data, len, NULL, 0);
 #endif
 }
 
@@ -919,15 +975,15 @@ static int parse_key(struct miniproxy_tls *tls, const uint8_t *data, size_t len)
  * its blinding, which grows once more the second time. All connections share keys; so that memory has to be the common
  * one, and must be there before the first connection takes it for itself. Once for the certificates that others' are
  * verified with: the signature is wrong, but it is worked out. */
-static int warm_key(struct miniproxy_tls *tls)
+static int warm_key(struct miniproxy_tls *tls, mbedtls_pk_context *key)
 {
     static const unsigned char hash[32] = "any";
     unsigned char signature[MBEDTLS_PK_SIGNATURE_MAX_SIZE];
     size_t len;
     int error = 0;
-    for (unsigned i = 0; i < 2 && error == 0 && mbedtls_pk_can_do(&tls->key, MBEDTLS_PK_RSA); i++)
-        error = mbedtls_pk_sign(&tls->key, MBEDTLS_MD_SHA256, hash, sizeof hash,
-                                SIGNATURE_ROOM(signature, sizeof signature), &len, mbedtls_ctr_drbg_random, &tls->random);
+    for (unsigned i = 0; i < 2 && error == 0 && mbedtls_pk_can_do(key, MBEDTLS_PK_RSA); i++)
+        error = mbedtls_pk_sign(key, MBEDTLS_MD_SHA256, hash, sizeof hash, SIGNATURE_ROOM(signature, sizeof signature),
+                                &len, mbedtls_ctr_drbg_random, &tls->random);
     return error;
 }
 
@@ -972,117 +1028,169 @@ static int set_defaults(struct miniproxy_tls *tls, mbedtls_ssl_config *config, i
 static int write_ticket(void *context, const mbedtls_ssl_session *session, unsigned char *begin,
                         const unsigned char *end, size_t *len, uint32_t *lifetime)
 {
-    struct miniproxy_tls *tls = context;
+    struct miniproxy_tls_keys *keys = context;
     struct miniproxy_tls_region *region = region_now;
     int error;
-    enter(tls, &tls->region);
-    error = mbedtls_ssl_ticket_write(&tls->tickets, session, begin, end, len, lifetime);
-    enter(tls, region);
+    enter(tls_now, &keys->region);
+    error = mbedtls_ssl_ticket_write(&keys->tickets, session, begin, end, len, lifetime);
+    enter(tls_now, region);
     return error;
 }
 
 static int parse_ticket(void *context, mbedtls_ssl_session *session, unsigned char *data, size_t len)
 {
-    struct miniproxy_tls *tls = context;
+    struct miniproxy_tls_keys *keys = context;
     struct miniproxy_tls_region *region = region_now;
     unsigned char none[64] = {0};
-    enter(tls, &tls->region);
-    (void)mbedtls_ssl_ticket_parse(&tls->tickets, session, none, sizeof none);
-    enter(tls, region);
-    return mbedtls_ssl_ticket_parse(&tls->tickets, session, data, len);
+    enter(tls_now, &keys->region);
+    (void)mbedtls_ssl_ticket_parse(&keys->tickets, session, none, sizeof none);
+    enter(tls_now, region);
+    return mbedtls_ssl_ticket_parse(&keys->tickets, session, data, len);
 }
 
 #endif
 
-static int set_tickets(struct miniproxy_tls *tls)
+static int set_tickets(struct miniproxy_tls *tls, struct miniproxy_tls_keys *keys, const struct miniproxy_tls_config *c)
 {
 #if defined MBEDTLS_SSL_TICKET_C
     enum { TICKET_S = 86400 };
     int error;
     /* A ticket does not tell who the client was. */
-    if (tls->config.client_ca != NULL || tls->config.psk_count > 0) return 0;
-    error = mbedtls_ssl_ticket_setup(&tls->tickets, mbedtls_ctr_drbg_random, &tls->random, MBEDTLS_CIPHER_AES_256_GCM,
+    if (c->client_ca != NULL || c->psk_count > 0) return 0;
+    error = mbedtls_ssl_ticket_setup(&keys->tickets, mbedtls_ctr_drbg_random, &tls->random, MBEDTLS_CIPHER_AES_256_GCM,
                                      TICKET_S);
     if (error != 0) return error;
-    mbedtls_ssl_conf_session_tickets_cb(&tls->server, write_ticket, parse_ticket, tls);
+    mbedtls_ssl_conf_session_tickets_cb(&keys->server, write_ticket, parse_ticket, keys);
 #else
-    (void)tls;
+    (void)tls, (void)keys, (void)c;
 #endif
     return 0;
 }
 
-static const char *set_server(struct miniproxy_tls *tls, int *error)
+static const char *set_server(struct miniproxy_tls *tls, struct miniproxy_tls_keys *keys,
+                              const struct miniproxy_tls_config *c, int *error)
 {
-    const struct miniproxy_tls_config *c = &tls->config;
     if (c->cert != NULL) {
-        if ((*error = parse_certificates(&tls->cert, c->cert, c->cert_len)) != 0) return "certificate";
-        if ((*error = parse_key(tls, c->key, c->key_len)) != 0) return "key";
-        if ((*error = warm_key(tls)) != 0) return "key";
-        if ((*error = mbedtls_ssl_conf_own_cert(&tls->server, &tls->cert, &tls->key)) != 0) return "memory";
+        if ((*error = parse_certificates(&keys->cert, c->cert, c->cert_len)) != 0) return "certificate";
+        if ((*error = parse_key(tls, &keys->key, c->key, c->key_len)) != 0) return "key";
+        if ((*error = warm_key(tls, &keys->key)) != 0) return "key";
+        if ((*error = mbedtls_ssl_conf_own_cert(&keys->server, &keys->cert, &keys->key)) != 0) return "memory";
     }
 #if defined MBEDTLS_SSL_ASYNC_PRIVATE
-    mbedtls_ssl_conf_async_private_cb(&tls->server, start_signature, NULL, go_on_with_signature, end_signature, NULL);
+    mbedtls_ssl_conf_async_private_cb(&keys->server, start_signature, NULL, go_on_with_signature, end_signature, NULL);
 #endif
-    mbedtls_ssl_conf_authmode(&tls->server, MBEDTLS_SSL_VERIFY_NONE);
+    mbedtls_ssl_conf_authmode(&keys->server, MBEDTLS_SSL_VERIFY_NONE);
     if (c->client_ca != NULL) {
-        if ((*error = parse_certificates(&tls->client_ca, c->client_ca, c->client_ca_len)) != 0) return "client_ca";
-        warm_certificates(&tls->client_ca);
-        mbedtls_ssl_conf_ca_chain(&tls->server, &tls->client_ca, NULL);
-        mbedtls_ssl_conf_authmode(&tls->server, MBEDTLS_SSL_VERIFY_REQUIRED);
+        if ((*error = parse_certificates(&keys->client_ca, c->client_ca, c->client_ca_len)) != 0) return "client_ca";
+        warm_certificates(&keys->client_ca);
+        mbedtls_ssl_conf_ca_chain(&keys->server, &keys->client_ca, NULL);
+        mbedtls_ssl_conf_authmode(&keys->server, MBEDTLS_SSL_VERIFY_REQUIRED);
     }
 #if defined MBEDTLS_KEY_EXCHANGE_SOME_PSK_ENABLED || defined MBEDTLS_SSL_HANDSHAKE_WITH_PSK_ENABLED
-    if (c->psk_count > 0) mbedtls_ssl_conf_psk_cb(&tls->server, find_psk, tls);
+    if (c->psk_count > 0) mbedtls_ssl_conf_psk_cb(&keys->server, find_psk, tls);
 #endif
-    return (*error = set_tickets(tls)) != 0 ? "memory" : NULL;
+    return (*error = set_tickets(tls, keys, c)) != 0 ? "memory" : NULL;
 }
 
-static const char *set_up(struct miniproxy_tls *tls, int *error)
+static const char *set_client(struct miniproxy_tls *tls, struct miniproxy_tls_keys *keys,
+                              const struct miniproxy_tls_config *c, int *error)
 {
-    const char *wrong = NULL;
-#if defined MBEDTLS_ECP_RESTARTABLE
-    mbedtls_ecp_set_max_ops(MINIPROXY_TLS_SLICE_OPS);
-#endif
-    if ((*error = mbedtls_ctr_drbg_seed(&tls->random, seed, NULL, NULL, 0)) != 0) return "random";
-#if defined MBEDTLS_PSA_CRYPTO_C
-    if ((*error = (int)psa_crypto_init()) != 0) return "random";
-#endif
-    if ((*error = set_defaults(tls, &tls->server, MBEDTLS_SSL_IS_SERVER)) != 0) return "memory";
-    if (tls->config.listeners != 0) wrong = set_server(tls, error);
-    if (wrong != NULL || tls->config.ca == NULL) return wrong;
 #if defined MBEDTLS_SSL_CLI_C
-    if ((*error = set_defaults(tls, &tls->client, MBEDTLS_SSL_IS_CLIENT)) != 0) return "memory";
-    if ((*error = parse_certificates(&tls->ca, tls->config.ca, tls->config.ca_len)) != 0) return "ca";
-    warm_certificates(&tls->ca);
+    if ((*error = set_defaults(tls, &keys->client, MBEDTLS_SSL_IS_CLIENT)) != 0) return "memory";
+    if (c->ca == NULL) return NULL;
+    if ((*error = parse_certificates(&keys->ca, c->ca, c->ca_len)) != 0) return "ca";
+    warm_certificates(&keys->ca);
 #if defined MBEDTLS_SSL_PROTO_TLS1_3
-    mbedtls_ssl_conf_sig_algs(&tls->client, signatures);
+    mbedtls_ssl_conf_sig_algs(&keys->client, signatures);
 #endif
-    mbedtls_ssl_conf_ca_chain(&tls->client, &tls->ca, NULL);
-    mbedtls_ssl_conf_authmode(&tls->client, MBEDTLS_SSL_VERIFY_REQUIRED);
+    mbedtls_ssl_conf_ca_chain(&keys->client, &keys->ca, NULL);
+    mbedtls_ssl_conf_authmode(&keys->client, MBEDTLS_SSL_VERIFY_REQUIRED);
+#else
+    (void)tls, (void)keys, (void)c, (void)error;
 #endif
     return NULL;
+}
+
+static const char *set_keys(struct miniproxy_tls *tls, struct miniproxy_tls_keys *keys,
+                            const struct miniproxy_tls_config *c, int *error)
+{
+    const char *wrong = NULL;
+    enter(tls, &keys->region);
+    mbedtls_ssl_config_init(&keys->server);
+    mbedtls_ssl_config_init(&keys->client);
+    mbedtls_x509_crt_init(&keys->cert);
+    mbedtls_x509_crt_init(&keys->client_ca);
+    mbedtls_x509_crt_init(&keys->ca);
+    mbedtls_pk_init(&keys->key);
+#if defined MBEDTLS_SSL_TICKET_C
+    mbedtls_ssl_ticket_init(&keys->tickets);
+#endif
+    if ((*error = set_defaults(tls, &keys->server, MBEDTLS_SSL_IS_SERVER)) != 0) return "memory";
+    if (c->listeners != 0) wrong = set_server(tls, keys, c, error);
+    return wrong != NULL ? wrong : set_client(tls, keys, c, error);
 }
 
 const char *miniproxy_tls_init(struct miniproxy_tls *tls, const struct miniproxy_tls_config *config, int *error)
 {
     int nobody;
+    if (error == NULL) error = &nobody;
     tls->config = *config;
     if (tls->config.handshake_ms == 0) tls->config.handshake_ms = MINIPROXY_TLS_HANDSHAKE_MS;
 #if !MINIPROXY_TLS_HEAP
-    region_start(&tls->region, tls->arena, sizeof tls->arena);
+    for (unsigned i = 0; i < MINIPROXY_TLS_GENERATIONS; i++)
+        region_start(&tls->keys[i].region, tls->keys[i].arena, sizeof tls->keys[i].arena);
     mbedtls_platform_set_calloc_free(take_memory, give_memory);
 #endif
-    enter(tls, &tls->region);
-    mbedtls_ctr_drbg_init(&tls->random);
-    mbedtls_ssl_config_init(&tls->server);
-    mbedtls_ssl_config_init(&tls->client);
-    mbedtls_x509_crt_init(&tls->cert);
-    mbedtls_x509_crt_init(&tls->client_ca);
-    mbedtls_x509_crt_init(&tls->ca);
-    mbedtls_pk_init(&tls->key);
-#if defined MBEDTLS_SSL_TICKET_C
-    mbedtls_ssl_ticket_init(&tls->tickets);
+#if defined MBEDTLS_ECP_RESTARTABLE
+    mbedtls_ecp_set_max_ops(MINIPROXY_TLS_SLICE_OPS);
 #endif
-    return set_up(tls, error != NULL ? error : &nobody);
+    enter(tls, &tls->keys[0].region); /* what of this lasts is never given back */
+    mbedtls_ctr_drbg_init(&tls->random);
+    if ((*error = mbedtls_ctr_drbg_seed(&tls->random, seed, NULL, NULL, 0)) != 0) return "random";
+#if defined MBEDTLS_PSA_CRYPTO_C
+    if ((*error = (int)psa_crypto_init()) != 0) return "random";
+#endif
+    return set_keys(tls, &tls->keys[0], &tls->config, error);
+}
+
+const char *miniproxy_tls_renew(struct miniproxy_tls *tls, const struct miniproxy_tls_config *config, int *error)
+{
+    struct miniproxy_tls_config c = tls->config;
+    uint8_t next = 0;
+    const char *wrong;
+    int nobody;
+    if (error == NULL) error = &nobody;
+    *error = 0;
+    while (next < MINIPROXY_TLS_GENERATIONS && (next == tls->newest || tls->keys[next].sessions > 0)) next++;
+    if (next == MINIPROXY_TLS_GENERATIONS) return "busy";
+    c.cert = config->cert;
+    c.cert_len = config->cert_len;
+    c.key = config->key;
+    c.key_len = config->key_len;
+    c.client_ca = config->client_ca;
+    c.client_ca_len = config->client_ca_len;
+    c.ca = config->ca;
+    c.ca_len = config->ca_len;
+    wrong = set_keys(tls, &tls->keys[next], &c, error);
+    if (wrong != NULL) {
+        free_keys(tls, &tls->keys[next]);
+        return wrong;
+    }
+    tls->config = c;
+    if (tls->keys[tls->newest].sessions == 0) free_keys(tls, &tls->keys[tls->newest]);
+    tls->newest = next;
+    for (unsigned i = 0; i < tls->used; i++) {
+        struct miniproxy_tls_session *s = &tls->sessions[i];
+        if (s->conn != NULL && s->state != STATE_CONNECTING && s->state != STATE_HANDSHAKE) take_newest(s);
+    }
+    return NULL;
+}
+
+bool miniproxy_tls_is_renewing(const struct miniproxy_tls *tls)
+{
+    for (unsigned i = 0; i < MINIPROXY_TLS_GENERATIONS; i++)
+        if (i != tls->newest && tls->keys[i].sessions > 0) return true;
+    return false;
 }
 
 size_t miniproxy_tls_peak(const struct miniproxy_tls *tls)
@@ -1095,7 +1203,10 @@ size_t miniproxy_tls_peak(const struct miniproxy_tls *tls)
 
 size_t miniproxy_tls_common_peak(const struct miniproxy_tls *tls)
 {
-    return tls->region.peak;
+    size_t peak = 0;
+    for (unsigned i = 0; i < MINIPROXY_TLS_GENERATIONS; i++)
+        if (tls->keys[i].region.peak > peak) peak = tls->keys[i].region.peak;
+    return peak;
 }
 
 unsigned miniproxy_tls_active(const struct miniproxy_tls *tls)
@@ -1105,15 +1216,6 @@ unsigned miniproxy_tls_active(const struct miniproxy_tls *tls)
 
 void miniproxy_tls_end(struct miniproxy_tls *tls)
 {
-    enter(tls, &tls->region);
-#if defined MBEDTLS_SSL_TICKET_C
-    mbedtls_ssl_ticket_free(&tls->tickets);
-#endif
-    mbedtls_ssl_config_free(&tls->server);
-    mbedtls_ssl_config_free(&tls->client);
-    mbedtls_x509_crt_free(&tls->cert);
-    mbedtls_x509_crt_free(&tls->client_ca);
-    mbedtls_x509_crt_free(&tls->ca);
-    mbedtls_pk_free(&tls->key);
+    for (unsigned i = 0; i < MINIPROXY_TLS_GENERATIONS; i++) free_keys(tls, &tls->keys[i]);
     mbedtls_ctr_drbg_free(&tls->random);
 }

@@ -43,6 +43,12 @@
 #define MINIPROXY_TLS_COMMON_ARENA 8192
 #endif
 
+/* Sets of certificates and keys at the same time. Range 1..8. Cost: one common arena each. 2 and more:
+ * miniproxy_tls_renew can take new ones while the old ones are in use. */
+#ifndef MINIPROXY_TLS_GENERATIONS
+#define MINIPROXY_TLS_GENERATIONS 1
+#endif
+
 /* 1: memory comes from libc's heap, for an mbedTLS that was built without MBEDTLS_PLATFORM_MEMORY, as Debian's is.
  * MINIPROXY_TLS_SESSIONS still bounds it. */
 #ifndef MINIPROXY_TLS_HEAP
@@ -132,6 +138,14 @@ extern const struct miniproxy_port miniproxy_tls_port;
  * "key", "client_ca", "ca", "random", "memory"; *error, which may be NULL, is mbedTLS's error. */
 const char *miniproxy_tls_init(struct miniproxy_tls *tls, const struct miniproxy_tls_config *config, int *error);
 
+/* Take the certificates and keys of another configuration, cert, key, client_ca and ca; all else stays as it was. New
+ * connections get these. Open ones are not touched by it, and handshakes that have begun end with what they began with:
+ * what the configuration before points at must stay while miniproxy_tls_is_renewing. NULL, or what is wrong, as above;
+ * then nothing has changed. "busy": all MINIPROXY_TLS_GENERATIONS are in use, try again later. Takes as long as
+ * miniproxy_tls_init. */
+const char *miniproxy_tls_renew(struct miniproxy_tls *tls, const struct miniproxy_tls_config *config, int *error);
+bool miniproxy_tls_is_renewing(const struct miniproxy_tls *tls);
+
 /* After each miniproxy_poll. Returns after how many milliseconds both must be called again at the latest; sleep no longer
  * than either says. */
 uint32_t miniproxy_tls_poll(struct miniproxy_tls *tls, uint32_t now_ms);
@@ -142,6 +156,11 @@ size_t miniproxy_tls_common_peak(const struct miniproxy_tls *tls);
 
 /* TLS connections that are open. */
 unsigned miniproxy_tls_active(const struct miniproxy_tls *tls);
+
+/* What the program itself asks of mbedTLS, in this thread, takes its memory from here; NULL: not any more. For calls
+ * outside of this port, to look at a new certificate for example. Aligned as uint64_t. */
+struct miniproxy_tls_region;
+void miniproxy_tls_lend(struct miniproxy_tls_region *region, void *memory, size_t size);
 
 /* After miniproxy_stop, and before the port below is ended. */
 void miniproxy_tls_end(struct miniproxy_tls *tls);
@@ -165,6 +184,7 @@ struct miniproxy_tls_session {
     uint16_t flags;
     uint8_t state;
     int8_t result;               /* sticky error */
+    uint8_t keys;                /* whose configuration `ssl` has */
     const char *host;
     const struct miniproxy_tls_psk *psk; /* that the client has */
     struct miniproxy_addr peer;
@@ -174,24 +194,31 @@ struct miniproxy_tls_session {
 #endif
 };
 
-/* Every member is private to miniproxy_tls.c. */
-struct miniproxy_tls {
-    struct miniproxy_tls_config config;
-    uint16_t free, used, busy, active; /* session + 1; high-water mark; first of the list; count */
-    size_t peak;
-    struct miniproxy_conn *newcomer; /* for whom the core is asked to make room */
-    uint16_t session_of[MINIPROXY_CONNS]; /* by connection id: session + 1, 0: plain */
-    mbedtls_ctr_drbg_context random;
+/* What all connections have in common, of one generation. */
+struct miniproxy_tls_keys {
     mbedtls_ssl_config server, client;
     mbedtls_x509_crt cert, client_ca, ca;
     mbedtls_pk_context key;
 #if defined MBEDTLS_SSL_TICKET_C
     mbedtls_ssl_ticket_context tickets;
 #endif
+    uint16_t sessions; /* that use it */
     struct miniproxy_tls_region region;
 #if !MINIPROXY_TLS_HEAP
     uint64_t arena[(MINIPROXY_TLS_COMMON_ARENA + 7) / 8];
 #endif
+};
+
+/* Every member is private to miniproxy_tls.c. */
+struct miniproxy_tls {
+    struct miniproxy_tls_config config;
+    uint16_t free, used, busy, active; /* session + 1; high-water mark; first of the list; count */
+    uint8_t newest; /* of keys */
+    size_t peak;
+    struct miniproxy_conn *newcomer; /* for whom the core is asked to make room */
+    uint16_t session_of[MINIPROXY_CONNS]; /* by connection id: session + 1, 0: plain */
+    mbedtls_ctr_drbg_context random;
+    struct miniproxy_tls_keys keys[MINIPROXY_TLS_GENERATIONS];
     struct miniproxy_tls_session sessions[MINIPROXY_TLS_SESSIONS];
 };
 

@@ -96,6 +96,11 @@
 #define MINIPROXY_TLS_HANDSHAKE_RAM (80 * 1024)
 #endif
 
+/* SIGHUP takes new certificates while handshakes go on with the old ones. */
+#ifndef MINIPROXY_TLS_GENERATIONS
+#define MINIPROXY_TLS_GENERATIONS 2
+#endif
+
 #ifndef MINIPROXY_TLS_COMMON_ARENA
 #define MINIPROXY_TLS_COMMON_ARENA (2 * 1024 * 1024)
 #endif

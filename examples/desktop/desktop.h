@@ -199,19 +199,23 @@ struct tls_file {
     size_t len;
 };
 
-/* Certificates and keys, for all workers. */
+/* One version of certificates and keys. It is shared by the workers and wiped by the last one that lets go of it. */
 struct tls_files {
     struct tls_file cert, key, client_ca, ca;
+    char until[12]; /* the last day of cert, "" if there is none */
+    atomic_uint holders;
 };
 
-/* Read what the options name, and look at it. False: a line on stderr has said what is wrong. */
-bool tls_load(struct tls_files *files, const struct options *o);
-void tls_unload(struct tls_files *files);
+/* Read what the options name, and look at it. Held once by the caller. NULL: a line on stderr has said what is wrong. */
+struct tls_files *tls_load(const struct options *o);
+void tls_hold(struct tls_files *files);
+void tls_release(struct tls_files *files); /* may be NULL */
+bool tls_same_files(const struct tls_files *a, const struct tls_files *b);
 
 /* Put TLS between the core that is about to get this configuration and the port in it. False: as above. */
 struct worker;
 bool tls_start(struct worker *w, struct miniproxy_config *config);
-/* After miniproxy_poll, with what that returned; returns the like. */
+/* After miniproxy_poll, with what that returned; returns the like. Takes up new files. */
 uint32_t tls_poll(struct worker *w, uint32_t now_ms, uint32_t wait_ms);
 void tls_end(struct worker *w);
 
@@ -234,7 +238,7 @@ enum stage { STAGE_RUN, STAGE_DRAIN, STAGE_STOP };
 /* What all workers share. */
 struct shared {
     const struct options *options;
-    struct tls_files tls_files;
+    struct tls_files *tls_files; /* the newest */
     struct log log;
     atomic_int stage;   /* enum stage; only grows */
     pthread_t main;     /* gets SIGUSR2 when a worker has ended or answered */
@@ -245,6 +249,8 @@ struct worker {
     struct miniproxy proxy;
     struct miniproxy_posix posix;
     bool tls_started;
+    struct tls_files *tls_files, *tls_before; /* in force; those before, or NULL */
+    _Atomic(struct tls_files *) tls_mail;     /* to be taken up, or NULL */
     struct shared *shared;
     struct held *held; /* tables that the core may still use, current one first */
     uint32_t held_checked_ms;

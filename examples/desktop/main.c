@@ -150,7 +150,7 @@ static void print_banner(FILE *out)
     options_reachable_text(&program.listen[0], text);
     fprintf(out, "  try: curl -x http%s://%s%s%s%s http://example.com/\n", options_speak_tls(o, 0) ? "s" : "", text,
             options_speak_tls(o, 0) ? " --proxy-cacert " : "", options_speak_tls(o, 0) ? o->tls_cert : "",
-            program.tables->policy.user_count > 0 ? " -U NAME:PASSWORD" : "");
+            policy_has_passwords(&program.tables->policy, MINIPROXY_AUTHENTICATED) ? " -U NAME:PASSWORD" : "");
 }
 
 /* ---- Signals */
@@ -171,14 +171,10 @@ static void stop_one_stage_further(void)
             program.options.drain_ms / 1000.0);
 }
 
-static void reload(void)
+static void reload_tables(void)
 {
     const unsigned workers = program.options.workers;
-    struct tables *tables;
-    if (atomic_load(&program.shared.stage) != STAGE_RUN) return;
-    log_reopen(&program.shared.log);
-    miniproxy_posix_flush_names(&program.workers[0]->posix);
-    tables = tables_build(&program.options);
+    struct tables *tables = tables_build(&program.options);
     if (tables == NULL) {
         say(program.options.policy_file != NULL ? "the old policy stays in force" : "the old users stay in force");
         return;
@@ -191,11 +187,42 @@ static void reload(void)
     }
     tables_release(program.tables);
     program.tables = tables;
-    interrupt_all();
     if (tables->compiled != NULL)
         say("reloaded: %u users, %u rules", tables->policy.user_count, tables->policy.rule_count);
     else
         say("reloaded: %u users", tables->policy.user_count);
+}
+
+/* Files that are as they were are not taken again. */
+static void reload_tls(void)
+{
+    struct tls_files *files = tls_load(&program.options);
+    if (files == NULL) {
+        say("the old certificates stay in force");
+        return;
+    }
+    if (tls_same_files(files, program.shared.tls_files)) {
+        tls_release(files);
+        return;
+    }
+    for (unsigned i = 0; i < program.options.workers; i++) {
+        tls_hold(files);
+        tls_release(atomic_exchange(&program.workers[i]->tls_mail, files));
+    }
+    tls_release(program.shared.tls_files);
+    program.shared.tls_files = files;
+    if (files->until[0] != '\0') say("reloaded: certificates, that of --tls-cert is valid until %s", files->until);
+    else say("reloaded: certificates");
+}
+
+static void reload(void)
+{
+    if (atomic_load(&program.shared.stage) != STAGE_RUN) return;
+    log_reopen(&program.shared.log);
+    miniproxy_posix_flush_names(&program.workers[0]->posix);
+    reload_tables();
+    reload_tls();
+    interrupt_all();
 }
 
 static void ask_for_counters(void)
@@ -277,14 +304,16 @@ static void close_workers(void)
         if (program.workers[i] != NULL) worker_free(program.workers[i]);
     if (program.tables != NULL) tables_release(program.tables);
     users_free(&program.options.users);
-    tls_unload(&program.shared.tls_files);
+    tls_release(program.shared.tls_files);
 }
 
 static bool start(void)
 {
     if (!log_open(&program.shared.log, &program.options)) return false;
     program.tables = tables_build(&program.options);
-    if (program.tables == NULL || !tls_load(&program.shared.tls_files, &program.options)) return false;
+    if (program.tables == NULL) return false;
+    program.shared.tls_files = tls_load(&program.options);
+    if (program.shared.tls_files == NULL) return false;
     if (!open_workers(program.tables)) return false;
     tell(print_banner);
     return true;

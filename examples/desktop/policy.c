@@ -36,12 +36,25 @@ static void add_rule(struct tables *t, const struct options *o, struct miniproxy
     t->rules[t->policy.rule_count++] = rule;
 }
 
+/* Users whom nobody can be: their rules match nothing. */
+static void warn_of_certificates(const struct miniproxy_policy *policy, const struct options *o)
+{
+    if (o->tls_client_ca != NULL) return;
+    for (unsigned i = 0; i < policy->user_count; i++) {
+        if (policy_has_password(&policy->users[i])) continue;
+        say("warning: user %s comes by a certificate, which no client is asked for without --tls-client-ca",
+            policy->users[i].name);
+        return;
+    }
+}
+
 static bool fill_from_text(struct tables *t, const struct options *o)
 {
     t->compiled = policy_read(o->policy_file, stderr);
     if (t->compiled == NULL) return false;
     t->policy = t->compiled->policy;
-    return t->policy.user_count == 0 || options_allow_logins(o);
+    warn_of_certificates(&t->policy, o);
+    return !policy_has_passwords(&t->policy, MINIPROXY_AUTHENTICATED) || options_allow_logins(o);
 }
 
 static bool fill(struct tables *t, const struct options *o)

@@ -85,6 +85,10 @@ struct blob_elsewhere {
     uint32_t len;  /* of the blob as it is now */
 };
 
+/* Has a user a password, or else only a certificate (or shared key)? And has anybody in one of these groups one? */
+bool policy_has_password(const struct miniproxy_user *user);
+bool policy_has_passwords(const struct miniproxy_policy *policy, unsigned groups);
+
 /* Write the tables as one C file that defines `const struct miniproxy_policy NAME`, with an array for hits or without.
  * False: writing failed. */
 bool policy_write_c(const struct compiled *c, const char *name, bool hits, const struct blob_elsewhere *elsewhere,

@@ -708,7 +708,7 @@ static bool is_in_no_rule(const struct lint *l, const struct miniproxy_user *use
 static bool has_clear_password(const struct lint *l, const struct miniproxy_user *user)
 {
     (void)l;
-    return user->digest == NULL;
+    return user->digest == NULL && user->password != NULL;
 }
 
 static bool has_plain_digest(const struct lint *l, const struct miniproxy_user *user)
@@ -910,8 +910,32 @@ static const struct miniproxy_user *find_user(const struct compiled *c, const ch
 static bool same_password(const struct miniproxy_user *a, const struct miniproxy_user *b)
 {
     if ((a->digest == NULL) != (b->digest == NULL) || a->rounds != b->rounds) return false;
+    if (policy_has_password(a) != policy_has_password(b)) return false;
     if (a->digest != NULL) return memcmp(a->digest, b->digest, MINIPROXY_SALT_LEN + MINIPROXY_DIGEST_LEN) == 0;
-    return strcmp(a->password, b->password) == 0;
+    return a->password == NULL || strcmp(a->password, b->password) == 0;
+}
+
+/* One of both policies, whose entries differ. */
+static void tell_changed(struct diff *d, const struct miniproxy_user *a, const struct miniproxy_user *b)
+{
+    static const char *const texts[2][2] = {
+        {NULL, "logs in by a password now, and no longer comes by a certificate"},
+        {"comes by a certificate now: every request with this login gets 407 login_failed",
+         "has another password, or another hash of it: the old one may get 407 login_failed"}};
+    tell(d->out, "", 4, "%u. user %s %s", d->count, a->name,
+         texts[policy_has_password(a) ? 1 : 0][policy_has_password(b) ? 1 : 0]);
+}
+
+static void tell_gone(struct diff *d, const struct miniproxy_user *a, bool as_all)
+{
+    if (!policy_has_password(a))
+        tell(d->out, "", 4, "%u. user %s is gone: who has this certificate is nobody now", d->count, a->name);
+    else if (as_all)
+        tell(d->out, "", 4, "%u. user %s is gone, as all users are: logins are not looked at any more", d->count,
+             a->name);
+    else
+        tell(d->out, "", 4, "%u. user %s is gone: every request with this login gets 407 login_failed", d->count,
+             a->name);
 }
 
 static void compare_users(struct diff *d)
@@ -921,23 +945,17 @@ static void compare_users(struct diff *d)
         const struct miniproxy_user *a = &before->policy.users[i], *b = find_user(now, a->name);
         if (b != NULL && same_password(a, b)) continue;
         d->count++;
-        if (b != NULL)
-            tell(d->out, "", 4,
-                 "%u. user %s has another password, or another hash of it: the old one may get 407 "
-                 "login_failed",
-                 d->count, a->name);
-        else if (now->policy.user_count > 0)
-            tell(d->out, "", 4, "%u. user %s is gone: every request with this login gets 407 login_failed", d->count,
-                 a->name);
-        else
-            tell(d->out, "", 4, "%u. user %s is gone, as all users are: logins are not looked at any more", d->count,
-                 a->name);
+        if (b != NULL) tell_changed(d, a, b);
+        else tell_gone(d, a, now->policy.user_count == 0);
     }
     for (unsigned i = 0; i < now->policy.user_count; i++) {
-        if (find_user(before, now->policy.users[i].name) != NULL) continue;
+        const struct miniproxy_user *b = &now->policy.users[i];
+        if (find_user(before, b->name) != NULL) continue;
         d->count++;
-        tell(d->out, "", 4, "%u. user %s is new: requests with this login %s", d->count, now->policy.users[i].name,
-             before->policy.user_count > 0 ? "got 407 login_failed before" : "were taken as without before");
+        tell(d->out, "", 4, "%u. user %s is new: %s", d->count, b->name,
+             !policy_has_password(b)        ? "who has this certificate was nobody before"
+             : before->policy.user_count > 0 ? "requests with this login got 407 login_failed before"
+                                             : "requests with this login were taken as without before");
     }
 }
 

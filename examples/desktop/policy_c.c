@@ -365,7 +365,7 @@ static void write_users(const struct writer *w)
         write_string(w->out, u->name);
         if (u->digest != NULL) {
             fprintf(w->out, ", .digest = %s_digests[%u]", w->name, digest++);
-        } else {
+        } else if (u->password != NULL) {
             fputs(", .password = ", w->out);
             write_string(w->out, u->password);
         }
@@ -403,7 +403,7 @@ static void write_rooms(const struct writer *w)
 static void write_needs(const struct writer *w)
 {
     const struct miniproxy_policy *p = &w->c->policy;
-    bool conditions = false, blobs = w->elsewhere_count > 0, rounds = false;
+    bool conditions = false, blobs = w->elsewhere_count > 0, rounds = false, certificates = false;
     size_t credentials = 0;
     for (size_t i = 0; i < w->sets[ALSO].count; i++) {
         const struct miniproxy_also *also = w->sets[ALSO].list[i];
@@ -413,13 +413,15 @@ static void write_needs(const struct writer *w)
         blobs |= ((const struct miniproxy_hosts *)w->sets[HOSTS].list[i])->blob != NULL;
     for (unsigned i = 0; i < p->user_count; i++) {
         const struct miniproxy_user *u = &p->users[i];
-        size_t len = strlen(u->name) + 2;
+        size_t len = strlen(u->name) + (policy_has_password(u) ? 2 : 0);
         rounds |= u->rounds != 0;
+        certificates |= !policy_has_password(u);
         if (u->password != NULL) len += strlen(u->password) - 1;
         if (len > credentials) credentials = len;
     }
     write_need(w, p->user_count > 0, "MINIPROXY_WITH_AUTH", "has users");
     write_need(w, rounds, "MINIPROXY_WITH_PBKDF2", "has users whose hashes have rounds");
+    write_need(w, certificates, "MINIPROXY_WITH_TLS", "has users who come by a certificate");
     write_need(w, conditions, "MINIPROXY_WITH_CONDITIONS", "has rules with agents, types or times");
     write_need(w, blobs, "MINIPROXY_WITH_HOST_BLOBS", "has a large set of hosts");
     if (credentials > 0)
@@ -515,7 +517,7 @@ static size_t size_of_users(const struct miniproxy_policy *p)
         const struct miniproxy_user *u = &p->users[i];
         size += SIZE_USER + strlen(u->name) + 1;
         if (u->digest != NULL) size += MINIPROXY_SALT_LEN + MINIPROXY_DIGEST_LEN;
-        else size += strlen(u->password) + 1;
+        else if (u->password != NULL) size += strlen(u->password) + 1;
     }
     return size;
 }

@@ -226,6 +226,37 @@ static bool read_request(struct explanation *e)
 
 /* ---- What the core answers: see judge, choose_addresses and allows_content in miniproxy.c */
 
+#if MINIPROXY_WITH_TLS
+
+/* Users without a password can be asked for as those with one are, if they get one: then the core says whether one of
+ * them might be allowed it. */
+static enum miniproxy_cause denial(const struct compiled *c, const struct miniproxy_question *q,
+                                   enum miniproxy_cause cause)
+{
+    struct miniproxy_policy policy = c->policy;
+    struct miniproxy_user *users = calloc(policy.user_count + 1u, sizeof *users);
+    if (users == NULL) return cause;
+    for (unsigned i = 0; i < policy.user_count; i++) {
+        users[i] = policy.users[i];
+        users[i].password = "any";
+    }
+    policy.users = users;
+    if (miniproxy_decide(&policy, q, NULL) == MINIPROXY_NEEDS_USER) cause = MINIPROXY_CAUSE_CERTIFICATE;
+    free(users);
+    return cause;
+}
+
+#else
+
+static enum miniproxy_cause denial(const struct compiled *c, const struct miniproxy_question *q,
+                                   enum miniproxy_cause cause)
+{
+    (void)c, (void)q;
+    return cause;
+}
+
+#endif
+
 static struct answer answer_of(const struct compiled *c, const struct miniproxy_question *all)
 {
     struct miniproxy_question q = *all, any_port, unresolved;
@@ -244,12 +275,13 @@ static struct answer answer_of(const struct compiled *c, const struct miniproxy_
             a.cause = MINIPROXY_CAUSE_ADDRESS;
         if (q.method == MINIPROXY_CONNECT && miniproxy_decide(&c->policy, &any_port, NULL) != MINIPROXY_DENIED)
             a.cause = MINIPROXY_CAUSE_CONNECT_PORT;
+        a.cause = denial(c, &q, a.cause);
         return a;
     }
     if (verdict != MINIPROXY_NEEDS_USER && !q.literal) {
         q.address = all->address;
         verdict = miniproxy_decide(&c->policy, &q, &a.rule);
-        if (verdict == MINIPROXY_DENIED) a.cause = MINIPROXY_CAUSE_ADDRESS;
+        if (verdict == MINIPROXY_DENIED) a.cause = denial(c, &q, MINIPROXY_CAUSE_ADDRESS);
     }
     if (verdict == MINIPROXY_NEEDS_USER) a.cause = MINIPROXY_CAUSE_LOGIN_MISSING;
     if (a.cause != MINIPROXY_CAUSE_NONE || all->type == NULL) return a;
@@ -354,7 +386,7 @@ static void phrase_reason(struct phrase *p, const struct explanation *e, const s
 }
 
 /* Whether some of the undecided cases would do for another user. */
-static bool asks_for_login(const struct explanation *e, const struct miniproxy_rule *r)
+static bool wants_user(const struct explanation *e, const struct miniproxy_rule *r)
 {
     struct miniproxy_rule without = *r;
     if (r->verdict == MINIPROXY_DENY || e->q.user != NULL || r->users == 0) return false;
@@ -373,15 +405,16 @@ static size_t walk_rule(struct explanation *e, int rule, bool show)
     const char *verdict = r->verdict == MINIPROXY_ALLOW ? "allows" : "denies";
     struct phrase p = {.len = 0};
     size_t open = 0, matched = 0;
-    bool asks = asks_for_login(e, r);
     for (size_t i = 0; i < e->count; i++)
         if (!e->trials[i].decided) open++, matched += matches(r, &e->trials[i].q, e->c);
     if (matched == 0) {
         phrase_reason(&p, e, r);
         if (show)
             show_rule(e, rule,
-                      asks ? "does not match: %s. With a login it could: the client is asked for one."
-                           : "does not match: %s.",
+                      !wants_user(e, r) ? "does not match: %s."
+                      : policy_has_passwords(&e->c->policy, r->users)
+                          ? "does not match: %s. With a login it could: the client is asked for one."
+                          : "does not match: %s. With a certificate it could; no login is asked for, for none would help.",
                       p.text);
         return open;
     }
@@ -582,8 +615,9 @@ static void show_request(struct explanation *e)
     struct phrase p = {.len = 0};
     char text[MINIPROXY_ADDR_TEXT];
     miniproxy_addr_format(&e->client, text);
-    phrase_add(&p, "Client %s, %s%s: %s %s%s%s%s", text, e->q.user != NULL ? "user " : "not logged in",
+    phrase_add(&p, "Client %s, %s%s%s: %s %s%s%s%s", text, e->q.user != NULL ? "user " : "not logged in",
                e->q.user != NULL ? e->q.user->name : "",
+               e->q.user != NULL && !policy_has_password(e->q.user) ? " (by certificate)" : "",
                e->q.method == MINIPROXY_OTHER ? e->text->method : method_name(e->q.method),
                e->q.path != NULL ? "http://" : "", e->brackets ? "[" : "", e->host, e->brackets ? "]" : "");
     if (e->q.path == NULL || e->q.port != 80) phrase_add(&p, ":%u", e->q.port);

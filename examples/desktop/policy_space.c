@@ -611,7 +611,8 @@ static int find_user(const struct compiled *c, const char *name)
     return -1;
 }
 
-/* Users that all policies have, by their groups; a policy without users looks at no login. */
+/* Users that all policies have, by their groups; a policy without users looks at no login. Who has a password in one and
+ * a certificate in another is two users. */
 static void cut_users(struct space *s)
 {
     add_atom(s, PROPERTY_USER, &(struct value){.user = {-1, -1}}, (uint64_t[]){0});
@@ -624,10 +625,14 @@ static void cut_users(struct space *s)
             for (unsigned other = 0; other < s->policy_count; other++) {
                 const struct compiled *c = s->policies[other];
                 v.user[other] = find_user(c, v.text);
-                if (v.user[other] < 0) everywhere &= c->policy.user_count == 0;
-                else
-                    signature |= (uint64_t)(c->policy.users[v.user[other]].groups | MINIPROXY_AUTHENTICATED)
-                                 << 16 * other;
+                if (v.user[other] < 0) {
+                    everywhere &= c->policy.user_count == 0;
+                    continue;
+                }
+                everywhere &= policy_has_password(&policy->users[i]) ==
+                              policy_has_password(&c->policy.users[v.user[other]]);
+                signature |= (uint64_t)(c->policy.users[v.user[other]].groups | MINIPROXY_AUTHENTICATED)
+                             << 16 * other;
             }
             if (everywhere) add_atom(s, PROPERTY_USER, &v, &signature);
         }
@@ -816,6 +821,7 @@ static bool keep_asked(const void *data, unsigned client, unsigned user)
 {
     const struct rule_view *v = data;
     if (v->r->users == 0 || v->r->verdict == MINIPROXY_DENY || user != USER_NOBODY) return false;
+    if (!policy_has_passwords(&v->s->policies[v->policy]->policy, v->r->users)) return false;
     return v->r->either ? !covers(v, PROPERTY_CLIENT, client) : covers(v, PROPERTY_CLIENT, client);
 }
 

@@ -427,7 +427,6 @@ static void set_statement(struct source *s, enum kind kind, struct words *w)
 static const char *name_problem(const char *name)
 {
     if (name[0] == '\0') return "a user name that is not empty";
-    if (strchr(name, ':') != NULL) return "a user name without colon";
     return strlen(name) > MINIPROXY_CREDENTIALS_MAX - 2 ? "a shorter user name" : NULL;
 }
 
@@ -436,6 +435,12 @@ static bool take_secret(struct source *s, struct words *w, struct person *user)
 {
     uint8_t *entry = arena_take(s->arena, MINIPROXY_SALT_LEN + MINIPROXY_DIGEST_LEN);
     const char *problem;
+    if (take(w, "certificate")) return true;
+    if (strchr(user->name, ':') != NULL) {
+        complain(s, user->place, token_shown(s, &(struct token){TOKEN_WORD, user->name, user->place}),
+                 "expected a user name without colon, or one of a certificate");
+        return false;
+    }
     if (take(w, "clear")) {
         if (here(w)->type != TOKEN_TEXT || here(w)->text[0] == '\0') {
             expected(s, w, "the password in quotes after clear");
@@ -454,7 +459,7 @@ static bool take_secret(struct source *s, struct words *w, struct person *user)
                                           : "expected a hash as \"miniproxy hash NAME\" prints it";
     if (problem != NULL) {
         /* what is there may be a password: it is not shown */
-        complain(s, here(w)->place, NULL, "%s, or clear \"PASSWORD\"", problem);
+        complain(s, here(w)->place, NULL, "%s, or clear \"PASSWORD\", or certificate", problem);
         return false;
     }
     user->digest = entry;

@@ -77,6 +77,11 @@ static void free_file(struct tls_file *file)
     file->data = NULL;
 }
 
+static bool same_file(const struct tls_file *a, const struct tls_file *b)
+{
+    return a->len == b->len && (a->len == 0 || memcmp(a->data, b->data, a->len) == 0);
+}
+
 static bool parse_certificates(mbedtls_x509_crt *list, const struct tls_file *data, const char *option, const char *file)
 {
     int error = mbedtls_x509_crt_parse(list, data->data, data->len);
@@ -129,7 +134,7 @@ static int check_pair(const mbedtls_x509_crt *cert, const mbedtls_pk_context *ke
 #endif
 
 /* What miniproxy_tls_init would find wrong, and what it would not. */
-static bool look_at_pair(const struct tls_files *files, const char *cert_file, const char *key_file)
+static bool look_at_pair(struct tls_files *files, const char *cert_file, const char *key_file)
 {
     mbedtls_x509_crt cert;
     mbedtls_pk_context key;
@@ -144,6 +149,9 @@ static bool look_at_pair(const struct tls_files *files, const char *cert_file, c
     if (ok && (error = check_pair(&cert, &key)) != 0)
         ok = complain("--tls-key", key_file, "it is not the key of the certificate", error);
     if (ok) warn_of_readers(key_file);
+    if (ok)
+        snprintf(files->until, sizeof files->until, "%04u-%02u-%02u", (unsigned)cert.valid_to.year % 10000,
+                 (unsigned)cert.valid_to.mon % 100, (unsigned)cert.valid_to.day % 100);
     mbedtls_pk_free(&key);
     mbedtls_x509_crt_free(&cert);
     return ok;
@@ -160,7 +168,7 @@ static bool load_trusted(struct tls_file *into, const char *option, const char *
     return ok;
 }
 
-bool tls_load(struct tls_files *files, const struct options *o)
+static bool load(struct tls_files *files, const struct options *o)
 {
     const char *key_file = o->tls_key != NULL ? o->tls_key : o->tls_cert, *ca = o->ca;
     if (o->tls_cert != NULL) {
@@ -172,12 +180,48 @@ bool tls_load(struct tls_files *files, const struct options *o)
     return load_trusted(&files->client_ca, "--tls-client-ca", o->tls_client_ca) && load_trusted(&files->ca, "--ca", ca);
 }
 
-void tls_unload(struct tls_files *files)
+/* Workers have memory of their own for what they ask of mbedTLS; the thread that loads has this. */
+struct tls_files *tls_load(const struct options *o)
 {
+    enum { ROOM = 2 * MINIPROXY_TLS_COMMON_ARENA };
+    struct tls_files *files = calloc(1, sizeof *files);
+    struct miniproxy_tls_region region;
+    void *memory = malloc(ROOM);
+    bool ok;
+    if (files == NULL || memory == NULL) {
+        say("no memory for certificates");
+        free(files);
+        free(memory);
+        return NULL;
+    }
+    atomic_init(&files->holders, 1);
+    miniproxy_tls_lend(&region, memory, ROOM);
+    ok = load(files, o);
+    miniproxy_tls_lend(NULL, NULL, 0);
+    free(memory);
+    if (!ok) tls_release(files);
+    return ok ? files : NULL;
+}
+
+void tls_hold(struct tls_files *files)
+{
+    atomic_fetch_add(&files->holders, 1);
+}
+
+void tls_release(struct tls_files *files)
+{
+    if (files == NULL || atomic_fetch_sub(&files->holders, 1) > 1) return;
     free_file(&files->cert);
     free_file(&files->key);
     free_file(&files->client_ca);
     free_file(&files->ca);
+    free(files);
+}
+
+bool tls_same_files(const struct tls_files *a, const struct tls_files *b)
+{
+    return same_file(&a->cert, &b->cert) && same_file(&a->key, &b->key) && same_file(&a->client_ca, &b->client_ca) &&
+           same_file(&a->ca, &b->ca);
 }
 
 /* ---- What is told */
@@ -215,29 +259,36 @@ static void on_event(void *app, const struct miniproxy_tls_event *e)
 
 /* ---- The layer */
 
+static void fill_in(struct miniproxy_tls_config *tls, const struct tls_files *files)
+{
+    tls->cert = files->cert.data;
+    tls->cert_len = files->cert.len;
+    tls->key = files->key.data;
+    tls->key_len = files->key.len;
+    tls->client_ca = files->client_ca.data;
+    tls->client_ca_len = files->client_ca.len;
+    tls->ca = files->ca.data;
+    tls->ca_len = files->ca.len;
+}
+
 bool tls_start(struct worker *w, struct miniproxy_config *config)
 {
     const struct options *o = w->shared->options;
-    const struct tls_files *files = &w->shared->tls_files;
-    const struct miniproxy_tls_config tls = {
+    struct miniproxy_tls_config tls = {
         .below = config->port,
         .below_data = config->port_data,
         .listeners = o->tls_listeners,
-        .cert = files->cert.data,
-        .cert_len = files->cert.len,
-        .key = files->key.data,
-        .key_len = files->key.len,
-        .client_ca = files->client_ca.data,
-        .client_ca_len = files->client_ca.len,
-        .ca = files->ca.data,
-        .ca_len = files->ca.len,
         .handshake_ms = o->tls_handshake_ms,
         .event = on_event,
         .app = w,
     };
     int error = 0;
-    const char *wrong = miniproxy_tls_init(&w->tls, &tls, &error);
+    const char *wrong;
     char text[ERROR_TEXT_MAX];
+    w->tls_files = w->shared->tls_files;
+    tls_hold(w->tls_files);
+    fill_in(&tls, w->tls_files);
+    wrong = miniproxy_tls_init(&w->tls, &tls, &error);
     w->tls_started = true;
     config->port = &miniproxy_tls_port;
     config->port_data = &w->tls;
@@ -247,29 +298,69 @@ bool tls_start(struct worker *w, struct miniproxy_config *config)
     return false;
 }
 
+/* New files wait until the last handshake has ended that began before the latest ones came. */
+static void renew(struct worker *w)
+{
+    struct miniproxy_tls_config tls = {0};
+    struct tls_files *files;
+    const char *wrong;
+    char text[ERROR_TEXT_MAX];
+    int error;
+    if (miniproxy_tls_is_renewing(&w->tls)) return;
+    tls_release(w->tls_before);
+    w->tls_before = NULL;
+    files = atomic_exchange(&w->tls_mail, NULL);
+    if (files == NULL) return;
+    fill_in(&tls, files);
+    wrong = miniproxy_tls_renew(&w->tls, &tls, &error);
+    if (wrong != NULL) {
+        error_text(error, text);
+        say("cannot take new certificates: %s (%s); the old ones stay in force", wrong, text);
+        tls_release(files);
+        return;
+    }
+    w->tls_before = w->tls_files;
+    w->tls_files = files;
+}
+
 uint32_t tls_poll(struct worker *w, uint32_t now_ms, uint32_t wait_ms)
 {
     uint32_t tls_wait_ms = miniproxy_tls_poll(&w->tls, now_ms);
+    if (w->tls_before != NULL || atomic_load(&w->tls_mail) != NULL) renew(w);
     return tls_wait_ms < wait_ms ? tls_wait_ms : wait_ms;
 }
 
 void tls_end(struct worker *w)
 {
     if (w->tls_started) miniproxy_tls_end(&w->tls);
+    tls_release(w->tls_files);
+    tls_release(w->tls_before);
+    tls_release(atomic_exchange(&w->tls_mail, NULL));
 }
 
 #else
 
-bool tls_load(struct tls_files *files, const struct options *o)
+/* Not NULL: nothing is wrong with what there is not. */
+struct tls_files *tls_load(const struct options *o)
 {
-    (void)files;
+    static struct tls_files none;
     (void)o;
-    return true;
+    return &none;
 }
 
-void tls_unload(struct tls_files *files)
+void tls_release(struct tls_files *files)
 {
     (void)files;
+}
+
+void tls_hold(struct tls_files *files)
+{
+    (void)files;
+}
+
+bool tls_same_files(const struct tls_files *a, const struct tls_files *b)
+{
+    return a == b;
 }
 
 bool tls_start(struct worker *w, struct miniproxy_config *config)

@@ -110,12 +110,14 @@ def check_diff(directory, lines):
 
 WIRE = """
 user anna = clear "a-password"
+user kiosk = certificate
 deny  from loopback paths "/secret"
 deny  agents "wget/"
 deny  types video/*
 allow from loopback to loopback hosts "localhost" ports {port}
 allow users anna to loopback ports {port}
 allow users anna hosts .anna.example
+allow users kiosk hosts .kiosk.example
 deny  methods CONNECT ports 7
 """
 
@@ -142,6 +144,8 @@ REQUESTS = [
     ("-", "CONNECT", "x.anna.example:443", None),
     ("-", "CONNECT", "x.anna.example:444", None),
     ("anna", "CONNECT", "x.anna.example:444", None),
+    ("-", "GET", "http://x.kiosk.example/", None),
+    ("anna", "CONNECT", "x.kiosk.example:443", None),
     ("-", "BREW", "http://localhost:{port}/", None),
 ]
 

@@ -149,8 +149,11 @@ static void make_policy(struct made *m, unsigned properties, const struct made *
     } else {
         for (unsigned i = 0; i < count; i++) make_rule(&m->rules[i], &m->also[i], properties);
     }
-    for (unsigned i = 0; i < USERS; i++)
+    for (unsigned i = 0; i < USERS; i++) {
         m->users[i] = (struct miniproxy_user){.name = names[i], .password = "x", .groups = (uint16_t)below(8)};
+        if (below(2) == 0) m->users[i].password = NULL; /* comes by a certificate; in both policies, or it is two users */
+        if (like != NULL) m->users[i].password = like->users[i].password;
+    }
     m->compiled.policy = (struct miniproxy_policy){.rules = m->rules, .rule_count = (uint16_t)count};
     m->compiled.policy.users = m->users;
     m->compiled.file = "random";

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
 """TLS on both sides of the command: clients of --tls-listen, and https:// origins. Only for builds that have it."""
+import base64
 import os
 import re
+import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -42,8 +45,8 @@ def tls(start, pki):
     """tls(option, …) runs a proxy with a plain and a TLS listener that trusts the authority; .client() speaks TLS."""
     def run_one(*options, **kind):
         certificate, key = kind.pop("certificate", pki.proxy)
-        proxy = start(*OPEN, "--tls-listen", "127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key, "--ca",
-                      pki.ca.file, *options, **kind)
+        proxy = start(*kind.pop("rules", OPEN), "--tls-listen", "127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key,
+                      "--ca", kind.pop("ca", pki.ca.file), *options, **kind)
         proxy.tls_port = int(proxy.line(r":(\d+) \(TLS\)")[1])
         proxy.tls_at = proxy.at[0], proxy.tls_port
         proxy.tls_url = f"https://{proxy.at[0] if proxy.cable else 'localhost'}:{proxy.tls_port}"
@@ -343,6 +346,100 @@ def test_client_certificates(tls, origin, pki):
     assert len(o.requests) == 1
 
 
+@pytest.fixture
+def devices(tls, origin, pki, tmp_path):
+    """A proxy whose policy knows `client` by its certificate and anna by her password. .first is an origin for the one,
+    .both one for either of them."""
+    policy = tmp_path / "p.policy"
+    first, both = origin(), origin()
+    policy.write_text('user client = certificate\nuser anna = clear "sesame"\ngroup known = client, anna\n'
+                      f"allow users client to loopback ports {first.port}\n"
+                      f"allow from 10.0.0.0/8 or users known to loopback ports {both.port}\n")
+    proxy = tls("--tls-client-ca", pki.ca.file, rules=("--policy", str(policy), "--name", "tester"))
+    proxy.first, proxy.both, proxy.policy = first, both, policy
+    return proxy
+
+
+ANNA = "Proxy-Authorization: Basic " + base64.b64encode(b"anna:sesame").decode()
+
+
+@pytest.mark.req("L04", "A07")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_users_by_certificate(devices, pki, version):
+    """No password: neither asked for nor taken."""
+    context = client_context(pki.ca.file, pki.client, PYTHONS[version])
+    client = devices.secure(context)
+    for o in (devices.first, devices.both, devices.first):
+        assert client.ask("GET", o.url + "/").status == 200
+    assert [event["user"] for event in devices.events(client, 3)] == ["client"] * 3
+    client.send(request("CONNECT", devices.first.authority))
+    assert client.response("CONNECT").status == 200
+    client.send(request("GET", "/", host=devices.first.authority))
+    assert client.response().status == 200
+    for secret in (b"client:", b"client:client", b"nobody:x"):
+        client = devices.secure(context)
+        login = "Proxy-Authorization: Basic " + base64.b64encode(secret).decode()
+        client.send(request("GET", devices.first.url + "/", login))
+        refused(devices, client, "login_failed", closes=None)
+    client = devices.secure(context)
+    client.send(request("GET", devices.first.url + "/", ANNA))  # who logs in is who that is
+    refused(devices, client, "policy_denied", closes=None)
+    assert client.ask("GET", devices.both.url + "/", ANNA).status == 200
+    assert client.ask("GET", devices.first.url + "/").status == 200  # and for that request alone
+    assert [event["user"] for event in devices.events(client, 3)] == ["anna", "anna", "client"]
+
+
+@pytest.mark.req("L04", "S02")
+@pytest.mark.parametrize("name", ["another", "anna", None], ids=["another", "anna's name", "none, in clear"])
+def test_other_certificates(devices, pki, name):
+    """Who is nobody is asked for a password where that could help, and told what is missing where it could not. A
+    certificate gives nobody a name that has a password."""
+    context = client_context(pki.ca.file, pki.ca.issue(name, purpose="clientAuth")) if name else None
+    for method, target in (("CONNECT", devices.first.authority), ("GET", devices.first.url + "/")):
+        client = devices.secure(context) if name else devices.client()
+        client.send(request(method, target))
+        refused(devices, client, "certificate_missing", method=method, closes=None)
+        assert devices.event(client)["user"] is None
+    client.send(request("GET", devices.both.url + "/"))
+    assert b"Basic" in refused(devices, client, "login_missing", closes=None).get("Proxy-Authenticate")
+    assert client.ask("GET", devices.both.url + "/", ANNA).status == 200
+    client.send(request("GET", devices.first.url + "/", ANNA))
+    refused(devices, client, "policy_denied", closes=None)
+    client.send(request("GET", "http://nowhere.invalid:1/"))
+    refused(devices, client, "policy_denied", closes=None)
+    assert not devices.first.requests and len(devices.both.requests) == 1
+
+
+@pytest.mark.req("L04")
+def test_a_policy_learns_of_a_certificate(devices, pki):
+    """SIGHUP: the user's name decides at the next request, on the same connection."""
+    client = devices.secure(client_context(pki.ca.file, pki.client))
+    assert client.ask("GET", devices.first.url + "/").status == 200
+    text = devices.policy.read_text()
+    devices.policy.write_text(text.replace("client", "device"))
+    reload(devices, r"reloaded: 2 users, 2 rules$")
+    deadline = time.monotonic() + 10
+    while (status := client.ask("GET", devices.first.url + "/").status) == 200 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert status == 403 and devices.event(client, 403)["cause"] == "certificate_missing"
+    devices.policy.write_text(text)
+    reload(devices, r"reloaded: 2 users, 2 rules$")
+    while (status := client.ask("GET", devices.first.url + "/").status) == 403 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert status == 200
+
+
+def test_users_that_nobody_can_be_are_told(start, tls, pki, tmp_path):
+    policy = tmp_path / "p.policy"
+    policy.write_text("user kiosk = certificate\nallow users kiosk\n")
+    rules = ("--policy", str(policy))
+    words = "warning: user kiosk comes by a certificate, which no client is asked for without --tls-client-ca"
+    start(*rules).line(words)
+    tls(rules=rules).line(words)
+    assert "warning" not in tls("--tls-client-ca", pki.ca.file, rules=rules).stderr()
+    start(*rules, listen="0.0.0.0:0").line(words)  # there are no passwords that anybody could read
+
+
 @pytest.mark.req("G01")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_client_that_does_not_trust_the_proxy(tls, pki, version):
@@ -351,6 +448,170 @@ def test_a_client_that_does_not_trust_the_proxy(tls, pki, version):
         client = proxy.client(port=proxy.tls_port)  # stays open: a reset could overtake the alert
         secure.TlsSocket(client.sock, client_context(pki.other.file, version=PYTHONS[version]), "localhost")
     assert tls_records(proxy, "tls_alert")[-1]["error"] == "the peer sent alert 48"  # unknown_ca
+
+
+# ---- Certificates that are replaced
+
+@pytest.fixture
+def files(pki, tmp_path):
+    """Files that a proxy reads, .certificate, .client_ca and .ca; .put copies others over them."""
+    class Files:
+        certificate, client_ca, ca = (str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")), *(
+            str(tmp_path / name) for name in ("clients.pem", "ca.pem"))
+
+        @staticmethod
+        def put(pair=None, **others):
+            for source, target in (*zip(pair or (), files.certificate), *((v, getattr(files, k)) for k, v in others.items())):
+                shutil.copyfile(source, target + ".new")
+                os.replace(target + ".new", target)
+
+    files = Files()
+    files.put(pki.proxy, client_ca=pki.ca.file, ca=pki.ca.file)
+    os.chmod(files.certificate[1], 0o600)
+    return files
+
+
+def reload(proxy, pattern=r"reloaded: certificates, that of --tls-cert is valid until \d{4}-\d\d-\d\d$"):
+    after = len(proxy.lines)
+    proxy.process.send_signal(signal.SIGHUP)
+    return proxy.line(pattern, after=after)
+
+
+def shown(client):
+    return ssl.DER_cert_to_PEM_cert(client.sock.tls.getpeercert(True))
+
+
+def pem(pair):
+    with open(pair[0], encoding="ascii") as f:
+        return f.read()
+
+
+def wait_until_shown(proxy, pair):
+    """All workers have taken it when each of many new connections sees it; how the kernel spreads them is its own."""
+    deadline = time.monotonic() + 10
+    while not all(shown(client) == pem(pair) for client in [proxy.secure() for _ in range(8)]):
+        assert time.monotonic() < deadline, "the new certificate is not shown"
+
+
+@pytest.mark.req("L03")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_renewed_certificate(tls, origin, pki, files, workers):
+    o, proxy = origin(), tls("--workers", workers, certificate=files.certificate)
+    echo, renewed = origin(lambda peer: [peer.send(peer.exactly(3)) for _ in range(4)]), pki.ca.issue("renewed")
+    kept, tunnel = proxy.secure(), proxy.secure()
+    assert kept.ask("GET", o.url + "/1").status == 200
+    tunnel.send(request("CONNECT", echo.authority))
+    assert tunnel.response("CONNECT").status == 200
+    tunnel.send(b"one")
+    assert tunnel.exactly(3) == b"one" and shown(tunnel) == pem(pki.proxy)
+    for pair in (renewed, pki.proxy, renewed):
+        files.put(pair)
+        reload(proxy)
+        wait_until_shown(proxy, pair)
+        tunnel.send(b"two")
+        assert tunnel.exactly(3) == b"two"
+        assert kept.ask("GET", o.url + "/2").status == 200
+    tunnel.finish()
+    assert tunnel.rest() == b""
+    tunnel.ended_well()
+
+
+@pytest.mark.req("L03")
+def test_files_that_cannot_be_taken_leave_the_old_ones_in_force(tls, origin, pki, files, tmp_path):
+    o, proxy = origin(), tls("--tls-client-ca", files.client_ca, certificate=files.certificate, ca=files.ca)
+    context = client_context(pki.ca.file, pki.client)
+    empty = str(tmp_path / "empty")
+    with open(empty, "w", encoding="ascii"):
+        pass
+    for broken, words in ((dict(pair=(empty, pki.proxy[1])), "--tls-cert .*cert.pem: no certificate in it"),
+                          (dict(pair=(pki.proxy[0], empty)), "--tls-key .*key.pem: no key in it"),
+                          (dict(pair=(pki.proxy[0], pki.origin[1])), "it is not the key of the certificate"),
+                          (dict(pair=pki.proxy, client_ca=empty), "--tls-client-ca .*clients.pem: no certificate in it"),
+                          (dict(client_ca=pki.ca.file, ca=empty), "--ca .*ca.pem: no certificate in it")):
+        files.put(**broken)
+        after = len(proxy.lines)
+        reload(proxy, "the old certificates stay in force")
+        proxy.line(words, after=after)
+        client = proxy.secure(context)
+        assert shown(client) == pem(pki.proxy) and client.ask("GET", o.url + "/").status == 200
+    os.remove(files.certificate[0])
+    reload(proxy, "the old certificates stay in force")
+    proxy.line(f"--tls-cert {files.certificate[0]}: cannot be read: No such file")
+    files.put(pki.proxy, ca=pki.ca.file)
+    after = len(proxy.lines)
+    reload(proxy, r"reloaded: \d+ users")
+    reload(proxy, r"reloaded: \d+ users")
+    assert "certificates" not in "\n".join(proxy.lines[after:])  # nothing is new
+    files.put(pki.ca.issue("mended"))
+    reload(proxy)
+    assert proxy.secure(context).ask("GET", o.url + "/").status == 200
+
+
+@pytest.mark.req("L04")
+def test_renewed_authorities(tls, origin, https, pki, files):
+    o, hidden = origin(), https(certificate=pki.other.issue("hidden"))
+    proxy = tls("--tls-client-ca", files.client_ca, ca=files.ca)
+    known, new = (client_context(pki.ca.file, pair) for pair in (pki.client, pki.stranger))
+    client = proxy.secure(known)
+    client.send(request("GET", hidden.secure_url + "/"))
+    refused(proxy, client, "tls_unknown_issuer", closes=None)
+    files.put(client_ca=pki.other.file, ca=pki.other.file)
+    reload(proxy)
+    assert client.ask("GET", hidden.secure_url + "/").status == 200  # open connections stay open
+    assert proxy.secure(new).ask("GET", o.url + "/").status == 200
+    with pytest.raises((ssl.SSLError, ConnectionError, Cut)):
+        proxy.secure(known).ask("GET", o.url + "/")
+    tls_records(proxy, "tls_unknown_issuer")
+
+
+@pytest.mark.req("L03")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_tickets_of_an_older_certificate(tls, origin, pki, files, tmp_path, version):
+    o, proxy = origin(), tls(certificate=files.certificate)
+    text = request("GET", o.url + "/", "Connection: close").decode()
+    file, version = str(tmp_path / "session"), "-tls" + version.replace(".", "_")
+    assert "\nNew, TLSv1." in s_client(proxy, pki, version, "-ign_eof", "-sess_out", file, text=text)
+    files.put(pki.ca.issue("later"))
+    reload(proxy)
+    out = s_client(proxy, pki, version, "-ign_eof", "-sess_in", file, text=text)
+    assert "\nNew, TLSv1." in out and "HTTP/1.1 200 OK" in out
+    assert not proxy.tls_records()
+
+
+@pytest.mark.req("L03")
+def test_renewals_under_load_lose_nothing(tls, origin, pki, files):
+    o, proxy = origin(), tls("--workers", "2", certificate=files.certificate)
+    pairs, over = [pki.proxy, pki.ca.issue("second")], threading.Event()
+    errors, counts, seen = [], [0] * 4, set()
+
+    def go(number):
+        """New connections, each with one request or, every other thread, one that is kept for some."""
+        context = client_context(pki.ca.file)
+        try:
+            while not over.is_set():
+                client = TlsClient(proxy, context, proxy.tls_port)
+                seen.add(shown(client))
+                for _ in range(1 + number % 2 * 20):
+                    assert client.ask("GET", o.url + "/").body == b"ok"
+                    counts[number] += 1
+                client.close()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=go, args=(number,)) for number in range(len(counts))]
+    for thread in threads:
+        thread.start()
+    for i in range(100):
+        files.put(pairs[(i + 1) % 2])
+        reload(proxy)
+    over.set()
+    for thread in threads:
+        thread.join(30)
+    assert not errors, errors[0]
+    assert min(counts) >= 10 and seen == {pem(pair) for pair in pairs}, counts
+    assert not proxy.tls_records(), proxy.tls_records()[0]
+    assert "stay in force" not in proxy.stderr()
+    print(f"{sum(counts)} requests during 100 renewals")
 
 
 # ---- Amounts

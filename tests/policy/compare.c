@@ -83,7 +83,8 @@ static void compare_users(const struct miniproxy_user *a, const struct miniproxy
     if ((a->digest == NULL) != (b->digest == NULL)) differ("digest", i);
     if (a->digest != NULL && memcmp(a->digest, b->digest, MINIPROXY_SALT_LEN + MINIPROXY_DIGEST_LEN) != 0)
         differ("digest", i);
-    if (a->digest == NULL && strcmp(a->password, b->password) != 0) differ("password", i);
+    if ((a->password == NULL) != (b->password == NULL)) differ("password", i);
+    if (a->password != NULL && strcmp(a->password, b->password) != 0) differ("password", i);
 }
 
 /* ---- Requests */

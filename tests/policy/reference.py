@@ -159,8 +159,8 @@ class Rule:
         return self.port_fits(r) and self.address_fits(r) and self.content_fits(r)
 
 
-def decide(rules, r):
-    """First match decides. Without a user: would one be allowed?"""
+def decide(rules, r, passwords):
+    """First match decides. Without a user: would one of those who have passwords be allowed?"""
     asks = None
     for rule in rules:
         if rule.fits(r):
@@ -168,7 +168,8 @@ def decide(rules, r):
                 return "allowed", rule.line
             return ("login", asks) if asks is not None else ("denied", rule.line)
         if asks is None and r.user is None and rule.allow and rule.get("users") is not None and rule.fits(r, people=False):
-            asks = rule.line
+            if passwords and ("any" in rule.get("users") or passwords & set(rule.get("users"))):
+                asks = rule.line
     return ("login", asks) if asks is not None else ("denied", None)
 
 
@@ -229,8 +230,10 @@ class Writer:
     def __init__(self, rng):
         self.rng, self.lines, self.rules, self.sets = rng, [], [], {}
         self.users = [f"user{i}" for i in range(rng.choice((0, 1, 3, 6)))]
+        self.passwords = {user for user in self.users if rng.random() < 0.8}
         for user in self.users:
-            self.lines.append(f"user {user} = clear \"pw {user}\"")
+            secret = f"clear \"pw {user}\"" if user in self.passwords else "certificate"
+            self.lines.append(f"user {user} = {secret}")
         self.groups = {}
         for i in range(2 if self.users else 0):
             members = rng.sample(self.users, rng.randrange(1, len(self.users) + 1))
@@ -390,7 +393,7 @@ def one_policy(evaluate, directory, seed, count):
     assert len(answers) == count, f"seed {seed}: {len(answers)} answers"
     tally = {"allowed": 0, "denied": 0, "login": 0}
     for request, line, answer in zip(requests, lines, answers):
-        verdict, at = decide(writer.rules, request)
+        verdict, at = decide(writer.rules, request, writer.passwords)
         expected = verdict if at is None else f"{verdict} {path}:{at}"
         if answer != expected:
             raise SystemExit(f"seed {seed}: {line!r}\nis {answer!r}, not {expected!r}\n" + "\n".join(

@@ -17,7 +17,9 @@ EVERYTHING = """\
 user anna = sha256:0123456789abcdef:%s
 user ben = pbkdf2:1000:0123456789abcdef:%s
 user "j\u00fcrgen ??/ \\"x\\"" = clear "a\\\\b \u00e4 ??="
-group staff = anna, ben
+user "00:11:22:33:44:55" = certificate
+user kiosk = certificate
+group staff = anna, ben, kiosk
 net office = 192.168.10.0/24, fd00:10::/64
 hosts some = .a.example, b.example
 ports web = 80, 443, 8000-8099
@@ -28,6 +30,7 @@ times hours = mon-fri 08:00-18:00, sat 22:00-06:00
 deny from office or users staff hosts some ports web methods GET, HEAD paths odd types video agents old times hours
 allow users "j\u00fcrgen ??/ \\"x\\"" to private, any ports any
 deny literals paths "/\\\\"
+allow users "00:11:22:33:44:55"
 allow from office to 10.0.0.1 ports 22
 """ % ("ab" * 32, "cd" * 32)
 
@@ -42,8 +45,8 @@ def compiled(policies, text, *options):
 def compare(policies, requests=20000):
     """The compiled tables against those that the text becomes now."""
     program = os.path.join(policies.directory, "compare")
-    built = subprocess.run(["gcc", *FLAGS, "-pthread", CONFIG, "-DMINIPROXY_WITH_PBKDF2=1", "-I" + ROOT,
-                            os.path.join(policies.directory, "p.c"), os.path.join(BUILD, "compare.o"), os.path.join(BUILD, "parts.a"), "-o", program],
+    built = subprocess.run(["gcc", *FLAGS, "-pthread", CONFIG, "-DMINIPROXY_WITH_PBKDF2=1", "-DMINIPROXY_WITH_TLS=1",
+                            "-I" + ROOT, os.path.join(policies.directory, "p.c"), os.path.join(BUILD, "compare.o"), os.path.join(BUILD, "parts.a"), "-o", program],
                            capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     done = policies.run("p.policy", str(requests), program=program)
@@ -53,12 +56,12 @@ def compare(policies, requests=20000):
 
 def test_everything_compiles_to_what_it_is(policies):
     compiled(policies, EVERYTHING, "--name", "compiled_policy")
-    assert compare(policies) == "5 rules and 3 users are the same; hits: no\n"
+    assert compare(policies) == "6 rules and 5 users are the same; hits: no\n"
 
 
 def test_hits(policies):
     compiled(policies, EVERYTHING, "--name", "compiled_policy", "--hits")
-    assert compare(policies) == "5 rules and 3 users are the same; hits: yes\n"
+    assert compare(policies) == "6 rules and 5 users are the same; hits: yes\n"
 
 
 def test_nothing_compiles_to_nothing(policies):
@@ -88,6 +91,7 @@ def test_no_compiler_has_anything_to_say(policies, cc):
                     ["-DMINIPROXY_WITH_CONDITIONS=1", "-DMINIPROXY_WITH_PBKDF2=1", "-DMINIPROXY_WITH_IPV6=0"]):
         if options == [CONFIG]:
             options.append("-DMINIPROXY_WITH_PBKDF2=1")
+        options.append("-DMINIPROXY_WITH_TLS=1")
         built = subprocess.run([cc, *FLAGS, *options, "-I" + ROOT, "-c", os.path.join(policies.directory, "p.c"), "-o",
                                 os.path.join(policies.directory, "p.o")], capture_output=True, text=True, check=False)
         assert built.returncode == 0 and not built.stderr, built.stderr
@@ -97,7 +101,7 @@ def test_no_compiler_has_anything_to_say(policies, cc):
     ("user a = clear \"b\"\n", "AUTH"),
     ("user a = pbkdf2:9:0123456789abcdef:%s\n" % ("ab" * 32), "PBKDF2"),
     ("deny agents \"x\"\n", "CONDITIONS"), ("deny types a/b\n", "CONDITIONS"),
-    ("deny times 08:00-09:00\n", "CONDITIONS"),
+    ("deny times 08:00-09:00\n", "CONDITIONS"), ("user a = certificate\nallow users a\n", "TLS"),
 ])
 def test_builds_that_lack_something_are_told(policies, text, missing):
     compiled(policies, text)
@@ -147,7 +151,8 @@ def test_size_is_that_of_the_object(policies):
     compiled(policies, EVERYTHING)
     obj = os.path.join(policies.directory, "p.o")
     subprocess.run(["arm-none-eabi-gcc", "-std=c11", "-mcpu=cortex-m3", "-mthumb", "-Os", "-I" + ROOT,
-                    "-DMINIPROXY_WITH_CONDITIONS=1", "-DMINIPROXY_WITH_PBKDF2=1", "-fno-merge-constants", "-c",
+                    "-DMINIPROXY_WITH_CONDITIONS=1", "-DMINIPROXY_WITH_PBKDF2=1", "-DMINIPROXY_WITH_TLS=1",
+                    "-fno-merge-constants", "-c",
                     os.path.join(policies.directory, "p.c"), "-o", obj], check=True)
     done = subprocess.run(["arm-none-eabi-size", obj], capture_output=True, text=True, check=True)
     flash = sum(int(n) for n in done.stdout.splitlines()[1].split()[:2])

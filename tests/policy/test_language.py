@@ -167,6 +167,20 @@ def test_users(policies):
                            {"client": "10.0.0.2", "host": "d.example"}) == [("allowed", 10), ("allowed", 11)]
 
 
+def test_users_with_certificates(policies):
+    text = (f"user kiosk = certificate\nuser \"00:11:22:33:44:55\" = certificate\nuser anna = {SHA256}\n"
+            "group devices = kiosk, \"00:11:22:33:44:55\"\ngroup all = devices, anna\n"
+            "allow users devices hosts a.example\nallow users all hosts b.example\nallow users any hosts c.example\n"
+            "deny users kiosk\nallow from 10.0.0.1 or users devices hosts d.example\n")
+    people = ("-", "kiosk", "00:11:22:33:44:55", "anna")
+    asked = policies.decide(text, *({"user": u, "host": h + ".example"} for h in "abcd" for u in people))
+    assert [v for v, _ in asked] == ["denied", "allowed", "allowed", "denied", "login", "allowed", "allowed", "allowed",
+                                     "login", "allowed", "allowed", "allowed", "denied", "denied", "allowed", "denied"]
+    # nobody is left who could log in
+    asked = policies.decide(text.replace(SHA256, "certificate"), *({"host": h + ".example"} for h in "abcd"))
+    assert [v for v, _ in asked] == ["denied"] * 4
+
+
 def test_either_with_any_client(policies):
     assert policies.decide("user a = clear \"b\"\nallow from any or users a\n", {}, {"user": "a"}) == [
         ("allowed", 2), ("allowed", 2)]
@@ -310,7 +324,10 @@ ERRORS = [
     ("allow times mon 08:60-09:00", 17, r"expected hours after the days"),
     ("allow times monday 08:00-09:00", 13, r"expected days and hours"),
     ("user anna", 10, r"expected = after the name of the user"),
-    ("user anna = secret", 13, r"expected .*sha256:SALT:DIGEST.*clear \"PASSWORD\"$"),
+    ("user anna = secret", 13, r"expected .*sha256:SALT:DIGEST.*clear \"PASSWORD\", or certificate$"),
+    ("user anna = certificate x", 25, r"expected the end of the line"),
+    ('user anna = "certificate"', 13, r"expected .*, or certificate$"),
+    ("user an:na = " + SHA256, 6, r"expected a user name without colon, or one of a certificate, found \"an:na\""),
     ("user anna = sha256:00:00", 13, r"expected .*sha256:SALT:DIGEST"),
     ("user anna = clear", 18, r"expected the password in quotes"),
     ('user anna = clear "' + "x" * 300 + '"', 19, r"expected name and password of at most 255 octets together"),

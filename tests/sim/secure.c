@@ -72,7 +72,7 @@ time_t __wrap_time(time_t *t)
 
 static void enter_peers(void)
 {
-    enter(&peers, &peers.region);
+    enter(&peers, &peers.keys[0].region);
 }
 
 static void must(int error, const char *what)
@@ -111,9 +111,9 @@ static void make_identity(void)
     mbedtls_pk_context pk;
     if (cert_len > 0) return;
     random_state = 1;
-    region_start(&identity.region, identity_heap, sizeof identity_heap);
+    region_start(&identity.keys[0].region, identity_heap, sizeof identity_heap);
     mbedtls_platform_set_calloc_free(take_memory, give_memory);
-    enter(&identity, &identity.region);
+    enter(&identity, &identity.keys[0].region);
     mbedtls_pk_init(&pk);
     must(mbedtls_pk_setup(&pk, mbedtls_pk_info_from_type(MBEDTLS_PK_ECKEY)), "key");
     must(mbedtls_ecp_gen_key(MBEDTLS_ECP_DP_SECP256R1, mbedtls_pk_ec(pk), peer_random, NULL), "key");
@@ -259,7 +259,7 @@ void secure_start_port(void)
     wrong = miniproxy_tls_init(&tls, &config, NULL);
     if (wrong != NULL) violation(PROPERTY_ASSERTION, "miniproxy_tls_init: %s", wrong);
     miniproxy_tls_poll(&tls, world.base_ms + (uint32_t)world.now_ms);
-    region_start(&peers.region, peers_heap, sizeof peers_heap);
+    region_start(&peers.keys[0].region, peers_heap, sizeof peers_heap);
     enter_peers();
     mbedtls_ctr_drbg_init(&peers.random);
     must(mbedtls_ctr_drbg_seed(&peers.random, seed, NULL, NULL, 0), "seed");
@@ -561,7 +561,7 @@ void secure_check_rest(void)
     for (unsigned i = 0; i < CLIENTS_MAX; i++)
         if (secures[i].used) mbedtls_ssl_free(&secures[i].ssl);
     miniproxy_tls_end(&tls);
-    REQUIRE(PROPERTY_LEAK, tls.region.used == 0, "%zu octets of the common memory are left", tls.region.used);
+    REQUIRE(PROPERTY_LEAK, tls.keys[0].region.used == 0, "%zu octets of the common memory are left", tls.keys[0].region.used);
 }
 
 #else

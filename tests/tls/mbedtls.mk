@@ -51,7 +51,7 @@ run-mbedtls-3.6 run-mbedtls-2.28: run-mbedtls-%: $(TLS_OUT)/smoke-%
 SUITES += unit_tls_36 unit_tls_228
 TLS_PORT = tests/tls/port_test.c port/miniproxy_tls.c $(wildcard port/miniproxy_tls.h tests/unit/unit.h) miniproxy.h Makefile
 TLS_PORT_FLAGS = -Wno-unused-function -D_GNU_SOURCE -DMINIPROXY_WITH_TLS=1 -DMINIPROXY_TLS_SESSIONS=4 -DMINIPROXY_TLS_COMMON_ARENA=32768 \
-                 -include assert.h -DMINIPROXY_ASSERT=assert
+                 -DMINIPROXY_TLS_GENERATIONS=2 -include assert.h -DMINIPROXY_ASSERT=assert
 tls_port = $(CC) $(ALL_CFLAGS) $(SANITIZE) $(TLS_PORT_FLAGS) -DTLS_GROUP='"$(@F)"' $(1) $< $(2) -lcmocka -pthread -o $@
 
 $(TLS_OUT)/tls_36: $(TLS_PORT) $(TLS_LIB_36_ASAN)

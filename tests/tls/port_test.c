@@ -183,7 +183,7 @@ static mbedtls_ctr_drbg_context peer_random;
 
 static void enter_peer(void)
 {
-    enter(&peer_tls, &peer_tls.region);
+    enter(&peer_tls, &peer_tls.keys[0].region);
 }
 
 /* The octets at the end of a buffer to its begin. */
@@ -253,7 +253,7 @@ static void make_all(void)
     static bool made;
     if (made) return;
     made = true;
-    region_start(&peer_tls.region, peer_heap, sizeof peer_heap);
+    region_start(&peer_tls.keys[0].region, peer_heap, sizeof peer_heap);
     mbedtls_platform_set_calloc_free(take_memory, give_memory);
     enter_peer();
     mbedtls_ctr_drbg_init(&peer_random);
@@ -439,7 +439,7 @@ static void tls_stop(void)
     assert_int_equal(tls.busy, 0);
     for (unsigned i = 0; i < tls.used; i++) assert_int_equal(tls.sessions[i].region.used, 0);
     miniproxy_tls_end(&tls);
-    assert_int_equal(tls.region.used, 0);
+    assert_int_equal(tls.keys[0].region.used, 0);
 }
 
 static void shut(struct wire *w, bool hard)
@@ -1209,6 +1209,207 @@ static void no_alert_behind_the_end(const void *data)
     tls_stop();
 }
 
+/* ---- Renewals ---- */
+
+static struct miniproxy_tls_config config_of(const struct identity *id)
+{
+    return (struct miniproxy_tls_config){.below = &wire_port, .listeners = 1, .event = on_event, .cert = id->cert,
+                                         .cert_len = id->cert_len, .key = id->key, .key_len = id->key_len,
+                                         .ca = root.cert, .ca_len = root.cert_len};
+}
+
+static const char *renew(const struct miniproxy_tls_config *c)
+{
+    int error;
+    const char *wrong = miniproxy_tls_renew(&tls, c, &error);
+    if (wrong != NULL && strcmp(wrong, "busy") != 0) assert_int_not_equal(error, 0);
+    return wrong;
+}
+
+static void meet(struct wire *w, struct peer *p, bool v1_2)
+{
+    wire_start(w, 5000, 5000);
+    peer_start(p, w, NULL, false, v1_2);
+    accept_wire(w);
+}
+
+static void part(struct wire *w, struct peer *p)
+{
+    shut(w, false);
+    peer_end(p);
+}
+
+static bool has_seen(const struct peer *p, const struct identity *id)
+{
+    const mbedtls_x509_crt *cert = mbedtls_ssl_get_peer_cert(&p->ssl);
+    return cert->raw.len == id->cert_len && memcmp(cert->raw.p, id->cert, id->cert_len) == 0;
+}
+
+/* A new connection gets the newest certificate, one within its handshake what it began with, and an open one goes on
+ * while the keys it began with are gone. */
+static void renewals(const void *data)
+{
+    const struct course *course = data;
+    struct miniproxy_tls_config c;
+    struct peer p[3];
+    make_all();
+    c = config_of(&good);
+    tls_start_with(&c);
+    meet(&wires[0], &p[0], course->v1_2);
+    echo(&wires[0], &p[0], 3000);
+    for (unsigned i = 0; i < 30; i++) {
+        const struct identity *before = i % 2 == 0 ? &good : &rsa, *after = i % 2 == 0 ? &rsa : &good;
+        unsigned old = tls.newest;
+        char octet;
+        meet(&wires[1], &p[1], course->v1_2);
+        turn(&wires[1], &p[1]);
+        assert_int_equal(core_recv(&wires[1], &octet, 1), MINIPROXY_AGAIN);
+        c = config_of(after);
+        assert_null(renew(&c));
+        assert_true(miniproxy_tls_is_renewing(&tls));
+        assert_string_equal(renew(&c), "busy");
+        meet(&wires[2], &p[2], course->v1_2);
+        echo(&wires[2], &p[2], 100);
+        assert_true(has_seen(&p[2], after));
+        if (i % 3 == 0) {
+            echo(&wires[1], &p[1], 100);
+            assert_true(has_seen(&p[1], before));
+        } else {
+            part(&wires[1], &p[1]); /* it ends as a handshake does that nobody goes on with */
+        }
+        assert_false(miniproxy_tls_is_renewing(&tls));
+        assert_int_equal(tls.keys[old].region.used, 0);
+        echo(&wires[0], &p[0], 300);
+        if (i % 3 == 0) part(&wires[1], &p[1]);
+        part(&wires[2], &p[2]);
+    }
+    part(&wires[0], &p[0]);
+    tls_stop();
+    assert_int_equal(tls.keys[1].region.used, 0);
+}
+
+/* What cannot be taken changes nothing, however much of it could. */
+static void failed_renewals(const void *data)
+{
+    static const uint8_t broken[] = "\x30\x03\x02\x01";
+    struct miniproxy_tls_config c, bad[4];
+    static const char *const wrong[] = {"certificate", "key", "client_ca", "ca"};
+    struct peer p;
+    size_t size = 16, peak;
+    (void)data;
+    make_all();
+    c = config_of(&good);
+    tls_start_with(&c);
+    for (unsigned i = 0; i < 4; i++) bad[i] = config_of(&rsa);
+    bad[0].cert = bad[1].key = bad[2].client_ca = bad[3].ca = broken;
+    bad[0].cert_len = bad[1].key_len = bad[2].client_ca_len = bad[3].ca_len = sizeof broken - 1;
+    for (unsigned i = 0; i < 4; i++) {
+        assert_string_equal(renew(&bad[i]), wrong[i]);
+        assert_int_equal(tls.keys[1].region.used, 0);
+        assert_false(miniproxy_tls_is_renewing(&tls));
+        meet(&wires[0], &p, false);
+        echo(&wires[0], &p, 100);
+        assert_true(has_seen(&p, &good));
+        part(&wires[0], &p);
+    }
+    c = config_of(&rsa);
+    c.client_ca = rsa_root.cert;
+    c.client_ca_len = rsa_root.cert_len;
+    for (;; size += 64) {
+        region_start(&tls.keys[1].region, tls.keys[1].arena, size);
+        if (renew(&c) == NULL) break;
+        assert_int_equal(tls.keys[1].region.used, 0);
+        assert_int_equal(tls.newest, 0);
+    }
+    peak = tls.keys[1].region.peak;
+    assert_true(size >= peak && size < peak + 64);
+    tls_stop();
+    assert_int_equal(tls.keys[1].region.used, 0);
+}
+
+/* Those of clients and of origins. An open connection stays open, whoever is trusted after it. */
+static void renewed_authorities(const void *data)
+{
+    const struct course *course = data;
+    struct miniproxy_tls_config c;
+    struct peer p[2];
+    char name[8];
+    make_all();
+    c = config_of(&good);
+    c.client_ca = root.cert;
+    c.client_ca_len = root.cert_len;
+    tls_start_with(&c);
+    wire_start(&wires[0], 5000, 5000);
+    peer_start(&p[0], &wires[0], &good, false, course->v1_2);
+    accept_wire(&wires[0]);
+    echo(&wires[0], &p[0], 100);
+    c.client_ca = stranger.cert;
+    c.client_ca_len = stranger.cert_len;
+    c.ca = NULL;
+    assert_null(renew(&c));
+    assert_false(miniproxy_tls_is_renewing(&tls));
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned done = events[MINIPROXY_TLS_DONE];
+        wire_start(&wires[1], 5000, 5000);
+        peer_start(&p[1], &wires[1], i == 0 ? &good : &foreign, false, course->v1_2);
+        accept_wire(&wires[1]);
+        shake(&wires[1], &p[1]);
+        assert_int_equal(events[MINIPROXY_TLS_DONE] - done, i);
+        part(&wires[1], &p[1]);
+    }
+    assert_int_equal(miniproxy_tls_port.client_name(&tls, &wires[0].c, name, sizeof name), 4);
+    assert_memory_equal(name, "good", 4);
+    wire_start(&wires[2], 5000, 5000);
+    assert_int_equal(miniproxy_tls_port.secure(&tls, &wires[2].c, "example.test"), MINIPROXY_ETLS_CONFIG);
+    echo(&wires[0], &p[0], 3000);
+    part(&wires[0], &p[0]);
+    tls_stop();
+}
+
+/* How many octets a server sends to a client that may have a session. */
+static size_t resume(const struct course *course, mbedtls_ssl_session *session, bool has_one)
+{
+    struct wire *w = &wires[0];
+    struct peer p;
+    size_t sent;
+    wire_start(w, 5000, 5000);
+    peer_start(&p, w, NULL, false, course->v1_2);
+#if defined MBEDTLS_SSL_PROTO_TLS1_3 && defined MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED
+    mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(&p.config,
+                                                             MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
+#endif
+    if (has_one) assert_int_equal(mbedtls_ssl_set_session(&p.ssl, session), 0);
+    accept_wire(w);
+    echo(w, &p, 100);
+    sent = w->out.put;
+    enter_peer();
+    if (!has_one) assert_int_equal(mbedtls_ssl_get_session(&p.ssl, session), 0);
+    part(w, &p);
+    return sent;
+}
+
+/* A ticket is good for as long as its generation is the newest; then its holder is taken for a stranger, and served. */
+static void renewed_tickets(const void *data)
+{
+    const struct course *course = data;
+    struct miniproxy_tls_config c;
+    mbedtls_ssl_session session;
+    size_t whole;
+    make_all();
+    c = config_of(&good);
+    tls_start_with(&c);
+    mbedtls_ssl_session_init(&session);
+    whole = resume(course, &session, false);
+    assert_true(resume(course, &session, true) < whole - good.cert_len / 2);
+    assert_true(resume(course, &session, true) < whole - good.cert_len / 2);
+    assert_null(renew(&c));
+    assert_true(resume(course, &session, true) > whole - good.cert_len / 2);
+    assert_int_equal(events[MINIPROXY_TLS_FAILED], 0);
+    enter_peer();
+    mbedtls_ssl_session_free(&session);
+    tls_stop();
+}
+
 /* What is not TLS's passes through. */
 static void plain_listener(const void *data)
 {
@@ -1273,6 +1474,13 @@ int main(void)
         {.name = "a connection inherits nothing of the one before [Z03]", .run = nothing_is_inherited},
         {.name = "a signature comes in slices", .run = slices},
         {.name = "no alert behind the end", .run = no_alert_behind_the_end},
+        {.name = "renewals", .run = renewals, .data = &wide},
+        {.name = "renewals, TLS 1.2", .run = renewals, .data = &old},
+        {.name = "renewals that fail", .run = failed_renewals},
+        {.name = "renewed authorities", .run = renewed_authorities, .data = &wide},
+        {.name = "renewed authorities, TLS 1.2", .run = renewed_authorities, .data = &old},
+        {.name = "tickets and renewals", .run = renewed_tickets, .data = &wide},
+        {.name = "tickets and renewals, TLS 1.2", .run = renewed_tickets, .data = &old},
         {.name = "listeners without TLS", .run = plain_listener},
     };
     return unit_run(TLS_GROUP, tests, sizeof tests / sizeof tests[0]);

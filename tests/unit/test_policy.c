@@ -58,7 +58,8 @@ static void check(int line, const struct miniproxy_policy *policy, struct ask as
     &(const struct miniproxy_policy)                                      \
     {                                                                     \
         .rules = (const struct miniproxy_rule[]){__VA_ARGS__},            \
-        .rule_count = sizeof((const struct miniproxy_rule[]){__VA_ARGS__}) / sizeof(struct miniproxy_rule) \
+        .rule_count = sizeof((const struct miniproxy_rule[]){__VA_ARGS__}) / sizeof(struct miniproxy_rule), \
+        .users = people, .user_count = PEOPLE                             \
     }
 #define ALLOW .verdict = MINIPROXY_ALLOW
 #define DENY .verdict = MINIPROXY_DENY
@@ -76,6 +77,12 @@ static const char *const names[] = {"exact.example", ".below.example", "xn--bche
 static const struct miniproxy_hosts hosts = {.names = names, .count = 3};
 static const struct miniproxy_user staff = {.name = "ann", .password = "x", .groups = 1};
 static const struct miniproxy_user guest = {.name = "bob", .password = "x", .groups = 2};
+static const uint8_t digest[MINIPROXY_SALT_LEN + MINIPROXY_DIGEST_LEN];
+static const struct miniproxy_user sensor = {.name = "sensor", .groups = 8}; /* has a certificate, and no password */
+enum { PEOPLE = 4 };
+static const struct miniproxy_user people[PEOPLE] = {
+    {.name = "ann", .password = "x", .groups = 1}, {.name = "bob", .password = "", .groups = 2},
+    {.name = "cecil", .digest = digest, .groups = 4}, {.name = "sensor", .groups = 8}};
 
 static void nothing_is_allowed_by_default(const void *data)
 {
@@ -235,6 +242,26 @@ static void users_and_groups(const void *data)
     CHECK_VERDICT(POLICY({DENY}, {ALLOW, .users = 1}), DENIED, 0, .address = "8.8.8.8");
 }
 
+/* Who has no password cannot log in: nobody is asked to. */
+static void users_without_passwords(const void *data)
+{
+    const struct miniproxy_policy *p = POLICY({ALLOW, .users = 8});
+    const struct miniproxy_policy *later = POLICY({ALLOW, .users = 8}, {DENY, .users = 2}, {ALLOW, .users = 12}, {DENY});
+    const struct miniproxy_policy nobody = {.rules = p->rules, .rule_count = 1};
+    const struct miniproxy_policy alone = {.rules = (const struct miniproxy_rule[]){{ALLOW, .users = 0x8000}},
+                                           .rule_count = 1, .users = &sensor, .user_count = 1};
+    (void)data;
+    CHECK_VERDICT(p, DENIED, -1, .address = "8.8.8.8");
+    CHECK_VERDICT(p, DENIED, -1, .port = 80); /* nor is a name resolved for it */
+    CHECK_VERDICT(p, ALLOWED, 0, .user = &sensor, .address = "8.8.8.8");
+    CHECK_VERDICT(p, DENIED, -1, .user = &staff, .address = "8.8.8.8");
+    CHECK_VERDICT(later, NEEDS_USER, 2, .address = "8.8.8.8"); /* one of the two groups has somebody who can */
+    CHECK_VERDICT(later, ALLOWED, 0, .user = &sensor, .address = "8.8.8.8");
+    CHECK_VERDICT(&nobody, DENIED, -1, .address = "8.8.8.8");
+    CHECK_VERDICT(&alone, DENIED, -1, .address = "8.8.8.8");
+    CHECK_VERDICT(&alone, ALLOWED, 0, .user = &sensor, .address = "8.8.8.8");
+}
+
 static void users_are_asked_before_names_are_resolved(const void *data)
 {
     (void)data;
@@ -374,8 +401,18 @@ static bool naive_request(const struct miniproxy_rule *r, const struct miniproxy
     return method && port && client && host && path && literal;
 }
 
+static bool naive_login(const struct miniproxy_policy *policy, unsigned groups)
+{
+    for (unsigned i = 0; i < policy->user_count; i++) {
+        const struct miniproxy_user *u = &policy->users[i];
+        bool is_in = (groups & 0x8000u) != 0 || (groups & u->groups) != 0;
+        if (is_in && !(u->password == NULL && u->digest == NULL)) return true;
+    }
+    return false;
+}
+
 /* All ways a request may end from rule `at` on, when an address that is not known may or may not be in any network.
- * `as_any` puts users into every group that an ALLOW rule asks for. */
+ * `as_any` puts users into every group that an ALLOW rule asks for, if somebody in it can log in. */
 static unsigned naive_worlds(const struct miniproxy_policy *policy, const struct miniproxy_question *q, unsigned at,
                              bool as_any)
 {
@@ -383,7 +420,8 @@ static unsigned naive_worlds(const struct miniproxy_policy *policy, const struct
     const struct miniproxy_rule *r = &policy->rules[at];
     unsigned here = r->verdict == MINIPROXY_ALLOW ? WORLD_ALLOWS : WORLD_DENIES;
     unsigned groups = q->user != NULL ? q->user->groups | 0x8000u : 0;
-    bool user = r->users == 0 || (groups & r->users) != 0 || (as_any && r->verdict == MINIPROXY_ALLOW);
+    bool user = r->users == 0 || (groups & r->users) != 0 ||
+                (as_any && r->verdict == MINIPROXY_ALLOW && naive_login(policy, r->users));
     bool picky = r->verdict == MINIPROXY_ALLOW && !r->special_purpose;
     if (!user || !naive_request(r, q)) return naive_worlds(policy, q, at + 1, as_any);
     if (r->to == NULL && !picky) return here;
@@ -433,6 +471,16 @@ static struct miniproxy_rule random_rule(void)
     return r;
 }
 
+/* The first so many of those whom policies are about; one has no password, or all have one. */
+static void random_users(struct miniproxy_policy *policy)
+{
+    static const struct miniproxy_user all[3][2] = {{{.name = "ann", .password = "x", .groups = 1}, {.name = "bob", .groups = 2}},
+                                                    {{.name = "ann", .groups = 1}, {.name = "bob", .digest = digest, .groups = 2}},
+                                                    {{.name = "ann", .groups = 1}, {.name = "bob", .groups = 2}}};
+    policy->users = SOME(all);
+    policy->user_count = (uint16_t)unit_random(3);
+}
+
 static struct miniproxy_question random_question(struct miniproxy_addr *client, struct miniproxy_addr *to)
 {
     static const char *const some_hosts[] = {"exact.example", "a.BELOW.example", "other.example", "below.example."};
@@ -459,6 +507,7 @@ static void random_policies_agree_with_a_naive_reading(const void *data)
         struct miniproxy_policy policy = {.rules = rules, .rule_count = (uint16_t)unit_random(7)};
         struct miniproxy_addr client, to;
         for (unsigned k = 0; k < policy.rule_count; k++) rules[k] = random_rule();
+        random_users(&policy);
         struct miniproxy_question q = random_question(&client, &to);
         int rule = -7;
         enum miniproxy_verdict ours = miniproxy_decide(&policy, &q, &rule), naive = naive_decide(&policy, &q);
@@ -473,7 +522,7 @@ static void random_policies_agree_with_a_naive_reading(const void *data)
         if (ours == MINIPROXY_NEEDS_USER) assert_true(rules[rule].users != 0 && q.user == NULL);
         if (ours == MINIPROXY_NEEDS_ADDRESS) assert_true(rule == -1 && q.address == NULL);
     }
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < 3 + MINIPROXY_WITH_AUTH; i++)
         if (seen[i] < 1000) fail_msg("%s: only %u times", verdict_names[i], seen[i]);
 }
 
@@ -486,6 +535,7 @@ static void early_verdicts_hold_for_every_address(const void *data)
         struct miniproxy_policy policy = {.rules = rules, .rule_count = (uint16_t)(1 + unit_random(5))};
         struct miniproxy_addr client, to;
         for (unsigned k = 0; k < policy.rule_count; k++) rules[k] = random_rule();
+        random_users(&policy);
         struct miniproxy_question q = random_question(&client, &to);
         q.literal = false;
         q.address = NULL;
@@ -517,6 +567,7 @@ int main(void)
         {.name = "methods, paths and clients", .run = methods_paths_clients},
 #if MINIPROXY_WITH_AUTH
         {.name = "users: 407 only where a login can help [A07,S02]", .run = users_and_groups},
+        {.name = "users without passwords: no 407 for them [A07,S02]", .run = users_without_passwords},
         {.name = "users are asked for before resolving [K10]", .run = users_are_asked_before_names_are_resolved},
 #endif
         {.name = "what is denied anyway is not resolved [K10]", .run = what_is_known_before_resolution},

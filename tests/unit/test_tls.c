@@ -567,6 +567,51 @@ static void proven_users(const void *data)
     }
 }
 
+/* Where no password could help, none is asked for: what is missing is a certificate. */
+static void certificates_alone(const void *data)
+{
+    static const struct miniproxy_user users[] = {{.name = "sensor", .groups = 1},
+                                                  {.name = "alice", .password = "secret", .groups = 2}};
+    static const struct miniproxy_rule rules[] = {{.verdict = MINIPROXY_ALLOW, .users = 1, .special_purpose = 1},
+                                                  {.verdict = MINIPROXY_ALLOW, .users = 2, .port = {81, 81}, .special_purpose = 1}};
+    static const struct miniproxy_policy policy = {.rules = rules, .rule_count = 2, .users = users, .user_count = 2};
+    static const struct {
+        const char *proven, *target, *login;
+        uint16_t status;
+        uint8_t cause;
+    } cases[] = {
+        {"", "CONNECT h.example:443", "", 403, MINIPROXY_CAUSE_CERTIFICATE}, /* not: another port would do, for a login */
+        {"", "CONNECT h.example:444", "", 403, MINIPROXY_CAUSE_CONNECT_PORT},
+        {"sensor", "h.example", "", 200, MINIPROXY_CAUSE_NONE},
+        {"", "h.example", "", 403, MINIPROXY_CAUSE_CERTIFICATE},
+        {"stranger", "h.example", "", 403, MINIPROXY_CAUSE_CERTIFICATE},
+        {"alice", "h.example", "", 403, MINIPROXY_CAUSE_CERTIFICATE},
+        {"", "h.example", "Proxy-Authorization: Basic YWxpY2U6c2VjcmV0\r\n", 403, MINIPROXY_CAUSE_POLICY}, /* is alice */
+        {"sensor", "h.example", "Proxy-Authorization: Basic YWxpY2U6c2VjcmV0\r\n", 403, MINIPROXY_CAUSE_POLICY},
+        {"", "h.example:81", "", 407, MINIPROXY_CAUSE_LOGIN_MISSING}, /* either would do */
+        {"sensor", "h.example:81", "", 200, MINIPROXY_CAUSE_NONE},
+        {"", "192.0.2.7", "", 403, MINIPROXY_CAUSE_CERTIFICATE},
+    };
+    struct miniproxy_port with = tls_port;
+    (void)data;
+    with.client_name = tls_client_name;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char request[256];
+        start();
+        proven = cases[i].proven;
+        wire.proxy.config.port = &with;
+        wire.proxy.config.policy = &policy;
+        if (strncmp(cases[i].target, "CONNECT ", 8) == 0)
+            snprintf(request, sizeof request, "%s HTTP/1.1\r\nHost: h.example\r\n\r\n", cases[i].target);
+        else
+            snprintf(request, sizeof request, "GET http://%s/ HTTP/1.1\r\nHost: %s\r\n%s\r\n", cases[i].target,
+                     cases[i].target, cases[i].login);
+        say(request);
+        assert_int_equal(wire.event.status, cases[i].status);
+        assert_int_equal(wire.event.cause, cases[i].cause);
+    }
+}
+
 int main(void)
 {
     static struct unit_test tests[] = {
@@ -587,6 +632,7 @@ int main(void)
         {"no_relay keeps a connection out of relay", relayed, NULL, false},
         {"no_relay ends with its connection", relayed_again, NULL, false},
         {"who has a certificate needs no password", proven_users, NULL, false},
+        {"where no password helps none is asked for [S02]", certificates_alone, NULL, false},
     };
     return unit_run("tls", tests, sizeof tests / sizeof tests[0]);
 }
