@@ -61,7 +61,9 @@ class TlsSocket:
                 done, data = self._try(self.tls.read, size)
             except ssl.SSLZeroReturnError:
                 return b""
-            except ssl.SSLEOFError:
+            except ssl.SSLError as error:
+                if error.reason != "UNEXPECTED_EOF_WHILE_READING":
+                    raise
                 self.ragged = True
                 return b""
             if done:
