@@ -67,5 +67,5 @@ void tls_counters(void)
 {
     console_printf("tls active=%u sessions=%u peak=%u of=%u common_peak=%u common_of=%u longest_ms=%u\n",
                    miniproxy_tls_active(&tls), MINIPROXY_TLS_SESSIONS, miniproxy_tls_peak(&tls),
-                   sizeof tls.sessions[0].arena, miniproxy_tls_common_peak(&tls), sizeof tls.arena, longest_ms);
+                   sizeof tls.sessions[0].arena, miniproxy_tls_common_peak(&tls), sizeof tls.keys[0].arena, longest_ms);
 }
