@@ -113,16 +113,23 @@ static void put_perhaps(struct exchange *ex, unsigned chance, const char *line)
 static void put_login(struct exchange *ex)
 {
     static const char *const good[] = {"Basic a2lvc2s6c2VjcmV0", "basic  a2lvc2s6c2VjcmV0"};
-    static const char *const wrong[] = {"Basic a2lvc2s6d3Jvbmc=", "Basic bm9ib2R5Ong=", "Basic YWRtaW46YQ=="};
+    /* kiosk:wrong, nobody:x, admin:a, badge: */
+    static const char *const wrong[] = {"Basic a2lvc2s6d3Jvbmc=", "Basic bm9ib2R5Ong=", "Basic YWRtaW46YQ==",
+                                        "Basic YmFkZ2U6"};
     static const char *const junk[] = {"Basic ", "Basic !!!", "Bearer abc", "Basic a2lvc2s"};
     if (ex->login == LOGIN_GOOD) put(ex, "Proxy-Authorization: %s\r\n", good[below(2)]);
-    if (ex->login == LOGIN_WRONG) put(ex, "Proxy-Authorization: %s\r\n", wrong[below(3)]);
+    if (ex->login == LOGIN_WRONG) put(ex, "Proxy-Authorization: %s\r\n", wrong[below(4)]);
     if (ex->login == LOGIN_JUNK) put(ex, "Proxy-Authorization: %s\r\n", junk[below(4)]);
 }
 
 /* ---- Malformed requests: @ stands for a host, & for the number of the request ---- */
 
 #define C(name) MINIPROXY_CAUSE_##name
+#if MINIPROXY_WITH_TLS
+#define OTHER_SCHEME "ftp"
+#else
+#define OTHER_SCHEME "https"
+#endif
 
 static const struct malformed {
     const char *text;
@@ -143,7 +150,7 @@ static const struct malformed {
     {"GET http://@/ x HTTP/1.1\r\nHost: @\r\n\r\n", {C(REQUEST_LINE), C(TARGET)}},
     {"GET http://@/ HTTP/2.0\r\nHost: @\r\n\r\n", {C(VERSION)}},
     {"GET http://@/ http/1.1\r\nHost: @\r\n\r\n", {C(REQUEST_LINE)}},
-    {"GET https://@/ HTTP/1.1\r\nHost: @\r\n\r\n", {C(SCHEME)}},
+    {"GET " OTHER_SCHEME "://@/ HTTP/1.1\r\nHost: @\r\n\r\n", {C(SCHEME)}},
     {"GET http:///x HTTP/1.1\r\nHost: @\r\n\r\n", {C(TARGET)}},
     {"GET http://u:p@@/ HTTP/1.1\r\nHost: @\r\n\r\n", {C(TARGET)}},
     {"GET http://@/#f HTTP/1.1\r\nHost: @\r\n\r\n", {C(TARGET)}},
@@ -218,10 +225,16 @@ static void put_oversized(struct exchange *ex)
 
 static void choose_target(struct exchange *ex)
 {
-    static const uint16_t ports[] = {80, 80, 80, 80, 80, 8080, 443};
+    static const uint16_t ports[] = {80, 80, 80, 80, 80, 8080, 443}, secure_ports[] = {443, 443, 443, 443, 443, 8080, 80};
     char text[MINIPROXY_ADDR_TEXT];
     char authority[80];
-    uint16_t port = ex->kind == EXCHANGE_CONNECT && !one_in(5) ? 443 : ports[below(7)];
+    uint16_t port = ex->kind == EXCHANGE_CONNECT && !one_in(5) ? 443 : ports[below(7)], usual = 80;
+    if (MINIPROXY_WITH_TLS && ex->kind != EXCHANGE_CONNECT && one_in(2)) {
+        ex->https = true;
+        usual = 443;
+        port = secure_ports[below(7)];
+        if (one_in(2 * world.mood.host_trouble_one_in)) ex->secure_fault = (uint8_t)between(1, FAULT_COUNT - 1);
+    }
     ex->port = port;
     if (one_in(5)) {
         ex->literal = &world.machines[below(world.machine_count)];
@@ -233,7 +246,7 @@ static void choose_target(struct exchange *ex)
         if (one_in(8)) authority[0] = 'H';
         if (ex->host->name[0] == 'a') authority[0] = 'a';
     }
-    if (port != 80 || ex->kind == EXCHANGE_CONNECT || one_in(8))
+    if (port != usual || ex->kind == EXCHANGE_CONNECT || one_in(8))
         snprintf(authority + strlen(authority), 8, ":%u", port);
     if (ex->kind == EXCHANGE_CONNECT) {
         snprintf(ex->sent_target, sizeof ex->sent_target, "%s", authority);
@@ -244,8 +257,11 @@ static void choose_target(struct exchange *ex)
     else
         snprintf(ex->target, sizeof ex->target, "%s/%u%s", one_in(15) ? "/no" : "", ex->id,
                  one_in(4) ? "?a=%2f//.." : "");
-    snprintf(ex->sent_target, sizeof ex->sent_target, "%s://%s%s", one_in(10) ? "HTTP" : "http", authority,
-             ex->options_star ? "" : ex->target);
+    snprintf(ex->sent_target, sizeof ex->sent_target, "%s%s://%s%s", one_in(10) ? "HTTP" : "http",
+             !ex->https  ? ""
+             : one_in(9) ? "S"
+                         : "s",
+             authority, ex->options_star ? "" : ex->target);
 }
 
 static void put_request(struct exchange *ex)
