@@ -223,31 +223,49 @@ static void put_oversized(struct exchange *ex)
 
 /* ---- Requests ---- */
 
+/* Another request for the origin of the last one, or with the other scheme for what looks like it. */
+static bool goes_on(struct exchange *ex)
+{
+    const struct exchange *last = ex->index > 0 ? ex->client->exchanges[ex->index - 1] : NULL;
+    if (last == NULL || !last->https || ex->kind == EXCHANGE_CONNECT || one_in(3)) return false;
+    ex->host = last->host;
+    ex->literal = last->literal;
+    ex->port = last->port;
+    ex->https = !one_in(6);
+    return true;
+}
+
+static void choose_https(struct exchange *ex)
+{
+    static const uint16_t ports[] = {443, 443, 443, 443, 443, 8080, 80};
+    if (!goes_on(ex)) {
+        if (ex->kind == EXCHANGE_CONNECT || one_in(2)) return;
+        ex->https = true;
+        ex->port = ports[below(7)];
+    }
+    if (ex->https && one_in(2 * world.mood.host_trouble_one_in))
+        ex->secure_fault = (uint8_t)between(1, FAULT_COUNT - 1);
+}
+
 static void choose_target(struct exchange *ex)
 {
-    static const uint16_t ports[] = {80, 80, 80, 80, 80, 8080, 443}, secure_ports[] = {443, 443, 443, 443, 443, 8080, 80};
+    static const uint16_t ports[] = {80, 80, 80, 80, 80, 8080, 443};
     char text[MINIPROXY_ADDR_TEXT];
     char authority[80];
-    uint16_t port = ex->kind == EXCHANGE_CONNECT && !one_in(5) ? 443 : ports[below(7)], usual = 80;
-    if (MINIPROXY_WITH_TLS && ex->kind != EXCHANGE_CONNECT && one_in(2)) {
-        ex->https = true;
-        usual = 443;
-        port = secure_ports[below(7)];
-        if (one_in(2 * world.mood.host_trouble_one_in)) ex->secure_fault = (uint8_t)between(1, FAULT_COUNT - 1);
-    }
-    ex->port = port;
-    if (one_in(5)) {
-        ex->literal = &world.machines[below(world.machine_count)];
+    ex->port = ex->kind == EXCHANGE_CONNECT && !one_in(5) ? 443 : ports[below(7)];
+    if (MINIPROXY_WITH_TLS) choose_https(ex);
+    if (ex->literal != NULL || (ex->host == NULL && one_in(5))) {
+        if (ex->literal == NULL) ex->literal = &world.machines[below(world.machine_count)];
         miniproxy_addr_format(&ex->literal->addr, text);
         snprintf(authority, sizeof authority, ex->literal->addr.family == 6 ? "[%s]" : "%s", text);
     } else {
-        ex->host = &world.hosts[one_in(4) ? below(world.host_count) : 0];
+        if (ex->host == NULL) ex->host = &world.hosts[one_in(4) ? below(world.host_count) : 0];
         snprintf(authority, sizeof authority, "%s", ex->host->name);
         if (one_in(8)) authority[0] = 'H';
         if (ex->host->name[0] == 'a') authority[0] = 'a';
     }
-    if (port != usual || ex->kind == EXCHANGE_CONNECT || one_in(8))
-        snprintf(authority + strlen(authority), 8, ":%u", port);
+    if (ex->port != (ex->https ? 443 : 80) || ex->kind == EXCHANGE_CONNECT || one_in(8))
+        snprintf(authority + strlen(authority), 8, ":%u", ex->port);
     if (ex->kind == EXCHANGE_CONNECT) {
         snprintf(ex->sent_target, sizeof ex->sent_target, "%s", authority);
         return;

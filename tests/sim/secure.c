@@ -18,7 +18,7 @@
 #include <strings.h>
 #include <time.h>
 
-enum { PAPERS_HEAP = 6 << 20, PEERS_HEAP = 32 << 20, HANDSHAKE_OCTETS = 6000, CLOCK_BEGINS_S = 1800000000 };
+enum { PAPERS_HEAP = 6 << 20, PEERS_HEAP = 32 << 20, HANDSHAKE_OCTETS = 6000, QUEUE_MAX = 24 << 10, CLOCK_BEGINS_S = 1800000000 };
 
 /* What a client shows for itself. */
 enum proof { PROOF_NONE, PROOF_CERTIFICATE, PROOF_SECRET, PROOF_BAD_SECRET, PROOF_NO_SECRET };
@@ -41,12 +41,13 @@ struct secure {
     uint64_t sent, got;     /* on the wire */
     uint64_t ticket_ms;     /* when the last ticket was made for it, */
     uint64_t offered_ms;    /* and the one that it offers; 0: none */
-    size_t unsent;          /* octets in a record that is not out yet */
+    unsigned char *queue; /* what mbedTLS has written and the network has not taken: mbedTLS may wait for nothing there */
+    size_t queue_at, queue_len;
     uint32_t record_max;
     uint8_t farewell, version, proof, flaw; /* of a client's certificate */
     uint8_t fault;                          /* of an origin */
     const char *name;                       /* that a client proves, or NULL */
-    bool used, done, broken, ended, notifies, notified, wants_fin, wants_leave, left, mute, deaf, turned_away, failed, late;
+    bool used, done, broken, ended, notified, wants_fin, wants_leave, left, mute, deaf, turned_away, failed, late;
 };
 
 /* The last session that could be resumed: of TLS 1.2, of TLS 1.3. */
@@ -154,7 +155,7 @@ static void begin_config(struct secure *s, int endpoint)
 static void prove_by_secret(struct secure *s)
 {
     static const int suites_of_secrets[] = {MBEDTLS_TLS_PSK_WITH_AES_128_GCM_SHA256, 0};
-    const char *name = s->proof == PROOF_NO_SECRET ? "nobody" : one_in(2) ? "kiosk" : "badge";
+    const char *name = s->proof == PROOF_NO_SECRET ? "nobody" : one_in(4) ? "kiosk" : "badge";
     mbedtls_ssl_conf_max_tls_version(&s->config, MBEDTLS_SSL_VERSION_TLS1_2);
     mbedtls_ssl_conf_ciphersuites(&s->config, suites_of_secrets);
     must(mbedtls_ssl_conf_psk(&s->config, s->proof == PROOF_BAD_SECRET ? wrong_key : psk_key, sizeof psk_key,
@@ -164,9 +165,9 @@ static void prove_by_secret(struct secure *s)
 
 static void prove_by_certificate(struct secure *s)
 {
-    static const char *const names[] = {"badge", "badge", "kiosk", "stranger"};
-    const char *name = names[between(0, 3)];
-    s->flaw = (uint8_t)(one_in(3) ? between(FLAW_EXPIRED, FLAW_PURPOSE) : FLAW_NONE);
+    static const char *const names[] = {"badge", "badge", "badge", "kiosk", "stranger"};
+    const char *name = names[between(0, 4)];
+    s->flaw = (uint8_t)(one_in(5) ? between(FLAW_EXPIRED, FLAW_PURPOSE) : FLAW_NONE);
     show(s, name, (enum secure_fault)s->flaw);
     if (s->flaw == FLAW_NONE) s->name = name;
 }
@@ -174,8 +175,8 @@ static void prove_by_certificate(struct secure *s)
 static void choose_proof(struct secure *s)
 {
     if (s->client->listener != LISTENER_TLS || wish == WISH_NOTHING) return;
-    s->proof = (uint8_t)(one_in(3) ? PROOF_SECRET : wish == WISH_CERTIFICATE && !one_in(6) ? PROOF_CERTIFICATE : PROOF_NONE);
-    if (one_in(8)) s->proof = (uint8_t)between(PROOF_BAD_SECRET, PROOF_NO_SECRET);
+    s->proof = (uint8_t)(one_in(3) ? PROOF_SECRET : wish == WISH_CERTIFICATE && !one_in(10) ? PROOF_CERTIFICATE : PROOF_NONE);
+    if (one_in(16)) s->proof = (uint8_t)between(PROOF_BAD_SECRET, PROOF_NO_SECRET);
     if (s->proof == PROOF_CERTIFICATE) prove_by_certificate(s);
     else if (s->proof != PROOF_NONE) prove_by_secret(s);
 }
@@ -569,7 +570,7 @@ static void harm(struct secure *s, uint32_t what)
 
 static void met_by_origin(struct secure *s)
 {
-    if (!s->notified) origin_cut(s->v->exchange);
+    if (!s->notified && s->v->exchange->attempt == s->v) origin_cut(s->v->exchange);
     switch (s->trouble.kind) {
     case TROUBLE_RESET:
         harm(s, HAPPENED_RESET);
@@ -621,12 +622,28 @@ static bool is_to_be_damaged(const struct secure *s, bool reading)
 static int wire_out(void *context, const unsigned char *data, size_t len)
 {
     struct secure *s = context;
-    size_t n = s->mute || s->left ? 0 : until_trouble(s, false, len);
-    unsigned char other = data[0] ^ (unsigned char)(1u << (s->sent & 7));
-    if (n == 0) return MBEDTLS_ERR_SSL_WANT_WRITE;
-    n = wire_write(s->v, is_to_be_damaged(s, false) ? &other : data, n);
-    s->sent += n;
-    return n == 0 ? MBEDTLS_ERR_SSL_WANT_WRITE : (int)n;
+    size_t room = QUEUE_MAX - s->queue_len;
+    if (len > room) len = room;
+    if (len == 0) return MBEDTLS_ERR_SSL_WANT_WRITE;
+    memcpy(s->queue + s->queue_len, data, len);
+    s->queue_len += len;
+    return (int)len;
+}
+
+/* True: all is on its way. */
+static bool flush(struct secure *s)
+{
+    while (s->queue_at < s->queue_len) {
+        const unsigned char *data = s->queue + s->queue_at;
+        size_t n = s->mute || s->left ? 0 : until_trouble(s, false, s->queue_len - s->queue_at);
+        unsigned char other = *data ^ (unsigned char)(1u << (s->sent & 7));
+        if (n > 0) n = wire_write(s->v, is_to_be_damaged(s, false) ? &other : data, n);
+        if (n == 0) return false;
+        s->sent += n;
+        s->queue_at += n;
+    }
+    s->queue_at = s->queue_len = 0;
+    return true;
 }
 
 static int wire_in(void *context, unsigned char *data, size_t len)
@@ -666,6 +683,7 @@ static void give_up(struct secure *s, int error)
     if (error != MBEDTLS_ERR_SSL_CONN_EOF && error != 0)
         REQUIRE(PROPERTY_DOWN_WELL_FORMED, is_own_fault(s, error), "%s %u: TLS fails with -0x%04x", kind_of(s),
                 s->v->peer->number, (unsigned)-error);
+    flush(s); /* an alert, if it can be sent now */
     if (s->left) return;
     s->left = true;
     wire_leave(s->v);
@@ -687,42 +705,16 @@ static void shake_hands(struct secure *s)
     }
 }
 
-/* What comes of a ticket is told to whoever calls mbedTLS next. */
-static int after_ticket(struct secure *s)
-{
-    int error;
-    while ((error = mbedtls_ssl_handshake(&s->ssl)) == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) keep_ticket(s);
-    return error;
-}
-
-static bool is_pending(const struct secure *s)
-{
-    return s->ssl.MBEDTLS_PRIVATE(out_left) > 0;
-}
-
-/* True: nothing is left in between. A record that is not out yet goes out in whatever mbedTLS does next. */
+/* True: more can be written. */
 static bool push(struct secure *s)
 {
-    unsigned char nothing[1] = {0};
-    int error;
-    if (!s->done || s->broken) return false;
-    error = after_ticket(s);
-    if (error == 0 && is_pending(s)) error = mbedtls_ssl_write(&s->ssl, nothing, s->unsent); /* it has them already */
-    if (error < 0 && !is_wait(error)) give_up(s, error);
-    if (error < 0 || is_pending(s)) return false;
-    s->unsent = 0;
-    return true;
+    return flush(s) && s->done && !s->broken;
 }
 
 static void say_farewell(struct secure *s)
 {
-    int error = 0;
     if (s->farewell == FAREWELL_FIN || s->notified) return;
-    /* While a record is not out yet mbedTLS goes on with that instead, whatever it is. */
-    while (error == 0 && s->ssl.MBEDTLS_PRIVATE(out_left) > 0) error = mbedtls_ssl_close_notify(&s->ssl);
-    if (error == 0 && !s->notifies) error = mbedtls_ssl_close_notify(&s->ssl);
-    s->notifies = s->notifies || s->ssl.MBEDTLS_PRIVATE(out_left) == 0 || error == MBEDTLS_ERR_SSL_WANT_WRITE;
-    s->notified = error != MBEDTLS_ERR_SSL_WANT_WRITE;
+    s->notified = mbedtls_ssl_close_notify(&s->ssl) != MBEDTLS_ERR_SSL_WANT_WRITE;
 }
 
 /* An origin that does not get as far as to TLS. What it reads may be records of a handshake, but nothing else. */
@@ -750,12 +742,13 @@ static void step_stranger(struct secure *s)
 static void say_end(struct secure *s)
 {
     say_farewell(s);
-    if (s->farewell == FAREWELL_FIN || (s->notified && s->farewell == FAREWELL_BOTH)) wire_fin(s->v);
+    if (flush(s) && s->farewell != FAREWELL_NOTIFY) wire_fin(s->v);
 }
 
 static void release(struct secure *s)
 {
     mbedtls_ssl_free(&s->ssl);
+    mbedtls_free(s->queue);
     mbedtls_ssl_config_free(&s->config);
     s->used = false;
     s->broken = true;
@@ -780,6 +773,8 @@ void secure_step(struct conn *v)
     if (!s->wants_leave || (s->done && !push(s) && !s->mute)) return;
     if (s->left) return;
     if (s->done) say_farewell(s); /* if it can be sent now */
+    flush(s);
+    if (s->left) return;
     s->left = true;
     wire_leave(v);
     step_after(v->peer, 0);
@@ -792,11 +787,19 @@ static size_t secure_write(struct conn *v, const void *data, size_t len)
     enter_peers();
     if (s->left || !push(s) || s->left || s->notified || len == 0) return 0;
     if (len > s->record_max) len = s->record_max;
-    n = mbedtls_ssl_write(&s->ssl, data, len);
-    if (n > 0) return (size_t)n;
-    if (n == MBEDTLS_ERR_SSL_WANT_WRITE) return s->unsent = len;
-    if (!is_wait(n)) give_up(s, n);
-    return 0;
+    while ((n = mbedtls_ssl_write(&s->ssl, data, len)) == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) keep_ticket(s);
+    if (n < 0 && !is_wait(n)) give_up(s, n);
+    flush(s);
+    return n > 0 ? (size_t)n : 0;
+}
+
+/* TLS 1.3 tells of a ticket in two steps. */
+static bool sees_ticket(struct secure *s, int error)
+{
+    if (error == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) keep_ticket(s);
+    return error == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET ||
+           (error == MBEDTLS_ERR_SSL_WANT_READ && s->client != NULL &&
+            s->ssl.MBEDTLS_PRIVATE(state) == MBEDTLS_SSL_TLS1_3_NEW_SESSION_TICKET);
 }
 
 static size_t secure_read(struct conn *v, uint8_t *data, size_t len)
@@ -805,7 +808,9 @@ static size_t secure_read(struct conn *v, uint8_t *data, size_t len)
     int n;
     if (!s->done || s->broken || s->ended || s->left || len == 0) return 0;
     enter_peers();
-    while ((n = mbedtls_ssl_read(&s->ssl, data, len)) == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) keep_ticket(s);
+    do n = mbedtls_ssl_read(&s->ssl, data, len);
+    while (sees_ticket(s, n));
+    flush(s); /* what is written while reading */
     if (n > 0) return (size_t)n;
     if (n == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY) s->ended = true;
     else if (!is_wait(n)) give_up(s, n);
@@ -869,6 +874,7 @@ static void begin(struct secure *s)
     s->used = true;
     s->record_max = one_in(4) && !world.mood.small ? between(1, 300) : MBEDTLS_SSL_OUT_CONTENT_LEN;
     enter_peers();
+    s->queue = mbedtls_calloc(1, QUEUE_MAX);
     mbedtls_ssl_init(&s->ssl);
     must(mbedtls_ssl_setup(&s->ssl, &s->config), "setup");
     mbedtls_ssl_set_bio(&s->ssl, s, wire_out, wire_in, NULL);
