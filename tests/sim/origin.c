@@ -135,7 +135,6 @@ static void see_head(struct origin *o)
             ex->times_at_origin == 0 || (ex->times_at_origin == 1 && idempotent(ex) && ex->reused &&
                                          core_received(ex->attempt) == ex->received_before),
             "request %u is sent again", ex->id);
-    if (ex->https && ex->times_at_origin > 0) tally(TALLY_AGAIN);
     ex->times_at_origin++;
     ex->interims_sent = 0;
     ex->attempt = o->v;

@@ -494,7 +494,8 @@ static void make_client(uint16_t number, uint32_t rush_ms)
 
 void make_plan(void)
 {
-    unsigned clients = one_in(6) ? between(10, CLIENTS_MAX) : between(1, 8);
+    unsigned crowd = MINIPROXY_WITH_TLS ? CLIENTS_MAX / 2 : CLIENTS_MAX; /* handshakes cost */
+    unsigned clients = one_in(6) ? between(10, crowd) : between(1, 8);
     uint32_t rush_ms = one_in(3) ? 5 : one_in(2) ? 500 : 90000;
     world.connected = origin_new;
     make_mood();

@@ -15,10 +15,11 @@
 
 #include "papers.h"
 
+#include <stdlib.h>
 #include <strings.h>
 #include <time.h>
 
-enum { PAPERS_HEAP = 6 << 20, PEERS_HEAP = 32 << 20, HANDSHAKE_OCTETS = 6000, QUEUE_MAX = 24 << 10, CLOCK_BEGINS_S = 1800000000 };
+enum { PAPERS_HEAP = 6 << 20, PEERS_HEAP = 64 << 10, PEER_HEAP = 160 << 10, HANDSHAKE_OCTETS = 6000, QUEUE_MAX = 24 << 10, CLOCK_BEGINS_S = 1800000000 };
 
 /* What a client shows for itself. */
 enum proof { PROOF_NONE, PROOF_CERTIFICATE, PROOF_SECRET, PROOF_BAD_SECRET, PROOF_NO_SECRET };
@@ -37,6 +38,7 @@ struct secure {
     mbedtls_ssl_config config;
     struct conn *v;
     struct client *client; /* NULL: an origin's */
+    struct miniproxy_tls_region region;
     struct trouble trouble; /* at an octet on the wire */
     uint64_t sent, got;     /* on the wire */
     uint64_t ticket_ms;     /* when the last ticket was made for it, */
@@ -111,9 +113,16 @@ mbedtls_ms_time_t __wrap_mbedtls_ms_time(void)
     return (mbedtls_ms_time_t)clock_ms();
 }
 
+/* What they have in common, */
 static void enter_peers(void)
 {
     enter(&peers, &peers.region);
+}
+
+/* and what is one's own: many that look for room in the same memory would look for long. */
+static void enter_peer(struct secure *s)
+{
+    enter(&peers, &s->region);
 }
 
 static void must(int error, const char *what)
@@ -135,13 +144,17 @@ static void show(struct secure *s, const char *name, enum secure_fault flaw)
     mbedtls_x509_crt *crt;
     enter_papers();
     crt = papers_of(name, s->client != NULL, flaw);
-    enter_peers();
+    enter_peer(s);
     must(mbedtls_ssl_conf_own_cert(&s->config, crt, &papers_key), "own certificate");
 }
 
 static void begin_config(struct secure *s, int endpoint)
 {
     mbedtls_ssl_config *c = &s->config;
+    uint64_t *memory = malloc(PEER_HEAP);
+    if (memory == NULL) abort();
+    region_start(&s->region, memory, PEER_HEAP);
+    enter_peer(s);
     mbedtls_ssl_config_init(c);
     must(mbedtls_ssl_config_defaults(c, endpoint, MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT),
          "configuration");
@@ -222,10 +235,12 @@ static void keep_ticket(struct secure *s)
 {
     struct ticket *t = &tickets[s->version - 2];
     if (s->ticket_ms == 0) return;
+    enter_peers();
     mbedtls_ssl_session_free(&t->session);
     mbedtls_ssl_session_init(&t->session);
     must(mbedtls_ssl_get_session(&s->ssl, &t->session), "session");
     t->made_ms = s->ticket_ms;
+    enter_peer(s);
 }
 
 /* The client whose handshake the port is in. */
@@ -411,6 +426,8 @@ static void on_tls_event(void *app, const struct miniproxy_tls_event *e)
 
 /* ---- The port on top of it: what the core receives ---- */
 
+static uint32_t retried; /* requests, when something was last received or sent */
+
 static int top_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len)
 {
     struct conn *v = conn_of(c);
@@ -419,6 +436,7 @@ static int top_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len)
     n = miniproxy_tls_port.recv(port, c, buf, len);
     REQUIRE(PROPERTY_CONTRACT, n != 0 && n <= (int)len && n >= MINIPROXY_EPLAIN, "recv through TLS gives %d", n);
     if (n > 0) v->received += (uint64_t)n;
+    retried = miniproxy_counters(&world.proxy)->retried;
     if (tls.session_of[c->id] != 0) trace("recv %u through TLS -> %d", c->id, n);
     return n;
 }
@@ -427,6 +445,7 @@ static int top_send(void *port, struct miniproxy_conn *c, const void *buf, size_
 {
     int n = miniproxy_tls_port.send(port, c, buf, len);
     REQUIRE(PROPERTY_CONTRACT, n != 0 && n <= (int)len, "send of %zu octets through TLS gives %d", len, n);
+    retried = miniproxy_counters(&world.proxy)->retried;
     if (tls.session_of[c->id] != 0) trace("send %u through TLS %zu -> %d", c->id, len, n);
     return n;
 }
@@ -445,6 +464,7 @@ static int top_secure(void *port, struct miniproxy_conn *c, const char *host)
     struct exchange *ex = tie_secure(c, host);
     int result = miniproxy_tls_port.secure(port, c, host);
     trace("secure %u with %s -> %d", c->id, host, result);
+    if (miniproxy_counters(&world.proxy)->retried > retried) tally(TALLY_AGAIN);
     if (result != MINIPROXY_OK) world.unborn = c;
     if (result == MINIPROXY_ERESOURCES) {
         REQUIRE(PROPERTY_BUSY, miniproxy_tls_active(&tls) == MINIPROXY_TLS_SESSIONS, "request %u gets no TLS", ex->id);
@@ -481,7 +501,7 @@ static void start_peers(void)
     mbedtls_ssl_session_init(&tickets[0].session);
     mbedtls_ssl_session_init(&tickets[1].session);
     mbedtls_ssl_ticket_init(&origin_tickets);
-    must(mbedtls_ssl_ticket_setup(&origin_tickets, peer_random, NULL, MBEDTLS_CIPHER_AES_128_GCM, 3600), "tickets");
+    must(mbedtls_ssl_ticket_setup(&origin_tickets, peer_random, NULL, MBEDTLS_CIPHER_AES_128_GCM, 0), "tickets");
 }
 
 void secure_start_port(void)
@@ -502,7 +522,8 @@ void secure_start_port(void)
     if (wish == WISH_CERTIFICATE) config.client_ca = papers_root.raw.p, config.client_ca_len = papers_root.raw.len;
     if (wish != WISH_NOTHING) config.psks = psks, config.psk_count = 2;
     if (outbound != OUT_TRUSTS_NOBODY) config.ca = papers_root.raw.p, config.ca_len = papers_root.raw.len;
-    config.handshake_ms = world.mood.small ? 600000 : one_in(3) ? between(300, 3000) : 0;
+    config.handshake_ms = world.mood.small ? 600000 : one_in(2) ? between(300, 3000) : 0;
+    if (wish != WISH_NOTHING && one_in(2)) world.policy = policies[between(1, 2)]; /* which has users */
     mbedtls_platform_set_calloc_free(take_memory, keep_memory);
     mbedtls_psa_crypto_free();
     random_state = world.seed;
@@ -585,7 +606,7 @@ static void met_by_origin(struct secure *s)
     default:
         harm(s, s->trouble.kind == TROUBLE_DAMAGE ? HAPPENED_RESET | HAPPENED_SLOW : (uint32_t)HAPPENED_SLOW);
         s->late = true;
-        if (!s->done) s->v->exchange->happened |= HAPPENED_LATE_HANDSHAKE;
+        s->v->exchange->happened |= HAPPENED_LATE_HANDSHAKE; /* if it is over for the origin, it may not be for the proxy */
         if (s->trouble.kind == TROUBLE_DAMAGE) break;
         if (s->trouble.reading) s->deaf = true;
         else s->mute = true;
@@ -747,9 +768,12 @@ static void say_end(struct secure *s)
 
 static void release(struct secure *s)
 {
+    enter_peer(s);
     mbedtls_ssl_free(&s->ssl);
     mbedtls_free(s->queue);
     mbedtls_ssl_config_free(&s->config);
+    REQUIRE(PROPERTY_ASSERTION, s->region.used == 0, "%zu octets of a peer are left", s->region.used);
+    free(s->region.memory);
     s->used = false;
     s->broken = true;
 }
@@ -758,7 +782,7 @@ void secure_step(struct conn *v)
 {
     struct secure *s = v->secure;
     if (s == NULL || !s->used) return;
-    enter_peers();
+    enter_peer(s);
     if (v->peer_gone) s->left = true; /* a reset of its own */
     if (s->left && s->client == NULL) release(s); /* there may be many */
     if (s->left) return;
@@ -784,7 +808,7 @@ static size_t secure_write(struct conn *v, const void *data, size_t len)
 {
     struct secure *s = v->secure;
     int n;
-    enter_peers();
+    enter_peer(s);
     if (s->left || !push(s) || s->left || s->notified || len == 0) return 0;
     if (len > s->record_max) len = s->record_max;
     while ((n = mbedtls_ssl_write(&s->ssl, data, len)) == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) keep_ticket(s);
@@ -807,7 +831,7 @@ static size_t secure_read(struct conn *v, uint8_t *data, size_t len)
     struct secure *s = v->secure;
     int n;
     if (!s->done || s->broken || s->ended || s->left || len == 0) return 0;
-    enter_peers();
+    enter_peer(s);
     do n = mbedtls_ssl_read(&s->ssl, data, len);
     while (sees_ticket(s, n));
     flush(s); /* what is written while reading */
@@ -873,7 +897,6 @@ static void begin(struct secure *s)
 {
     s->used = true;
     s->record_max = one_in(4) && !world.mood.small ? between(1, 300) : MBEDTLS_SSL_OUT_CONTENT_LEN;
-    enter_peers();
     s->queue = mbedtls_calloc(1, QUEUE_MAX);
     mbedtls_ssl_init(&s->ssl);
     must(mbedtls_ssl_setup(&s->ssl, &s->config), "setup");
@@ -892,9 +915,8 @@ void secure_start_client(struct client *cl)
     if (one_in(3)) ahead_s += between(1, 60000);
     s->farewell = (uint8_t)(one_in(2) ? FAREWELL_BOTH : between(FAREWELL_NOTIFY, FAREWELL_FIN));
     if (cl->trouble.kind == TROUBLE_NONE) choose_wire_trouble(s, 2 * world.mood.client_trouble_one_in);
-    enter_peers();
     begin_config(s, MBEDTLS_SSL_IS_CLIENT);
-    mbedtls_ssl_conf_authmode(&s->config, MBEDTLS_SSL_VERIFY_REQUIRED);
+    mbedtls_ssl_conf_authmode(&s->config, one_in(4) ? MBEDTLS_SSL_VERIFY_REQUIRED : MBEDTLS_SSL_VERIFY_NONE);
     mbedtls_ssl_conf_ca_chain(&s->config, &papers_root, NULL);
     mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(&s->config,
                                                              MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
@@ -928,9 +950,8 @@ void secure_start_origin(struct conn *v)
     s->v = v;
     s->fault = one_in(4) ? (uint8_t)FLAW_NONE : ex->secure_fault;
     s->farewell = (uint8_t)(one_in(6) ? FAREWELL_FIN : one_in(4) ? FAREWELL_NOTIFY : FAREWELL_BOTH);
-    if (s->fault < FAULT_ALERT) choose_wire_trouble(s, 3 * world.mood.host_trouble_one_in);
+    if (s->fault < FAULT_ALERT) choose_wire_trouble(s, 2 * world.mood.host_trouble_one_in);
     if (ex->literal != NULL) miniproxy_addr_format(&ex->literal->addr, text);
-    enter_peers();
     begin_config(s, MBEDTLS_SSL_IS_SERVER);
     show(s, ex->literal != NULL ? text : ex->host->name, s->fault < FAULT_ALERT ? (enum secure_fault)s->fault : FLAW_NONE);
     mbedtls_ssl_conf_sni(&s->config, see_name, s);
@@ -1040,15 +1061,15 @@ void secure_check_rest(void)
 {
     REQUIRE(PROPERTY_LEAK, miniproxy_tls_active(&tls) == 0, "%u TLS connections are left", miniproxy_tls_active(&tls));
     for (unsigned i = 0; i < world.client_count; i++) check_handshake(&world.clients[i]);
-    enter_peers();
     for (unsigned i = 0; i < CLIENTS_MAX; i++)
         if (secures[i].used) release(&secures[i]);
     for (unsigned i = 0; i < world.conn_count; i++)
         if (world.conns[i]->secure == &origin_secures[i] && origin_secures[i].used) release(&origin_secures[i]);
+    enter_peers();
     mbedtls_ssl_session_free(&tickets[0].session);
     mbedtls_ssl_session_free(&tickets[1].session);
     mbedtls_ssl_ticket_free(&origin_tickets);
-    REQUIRE(PROPERTY_ASSERTION, peers.region.used == 0, "%zu octets of the peers are left", peers.region.used);
+    REQUIRE(PROPERTY_ASSERTION, peers.region.used == 0, "%zu octets of all peers are left", peers.region.used);
     miniproxy_tls_end(&tls);
     REQUIRE(PROPERTY_LEAK, tls.region.used == 0, "%zu octets of the common memory are left", tls.region.used);
 }
