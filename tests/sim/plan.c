@@ -368,6 +368,7 @@ static void choose_answer(struct exchange *ex)
     a->deaf = a->when != WHEN_END && one_in(3);
     a->delay_ms = one_in(2) ? 0 : below(60);
     a->idle_ms = one_in(4) ? below(200) : 0;
+    if (ex->https && one_in(3)) a->idle_ms = 1 + below(25); /* about when the next request comes */
     a->pad = one_in(30) ? 1 : 0;
     if (MINIPROXY_WITH_UPGRADE && ex->kind == EXCHANGE_UPGRADE && !one_in(3)) a->status = 101;
     if (one_in(world.mood.answer_trouble_one_in)) choose_fault(ex, a);

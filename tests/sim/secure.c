@@ -702,7 +702,7 @@ static void give_up(struct secure *s, int error)
     trace("%s %u: TLS fails with -0x%04x", kind_of(s), s->v->peer->number, (unsigned)-error);
     s->broken = true;
     if (error != MBEDTLS_ERR_SSL_CONN_EOF && error != 0)
-        REQUIRE(PROPERTY_DOWN_WELL_FORMED, is_own_fault(s, error), "%s %u: TLS fails with -0x%04x", kind_of(s),
+        REQUIRE(s->client != NULL ? PROPERTY_DOWN_WELL_FORMED : PROPERTY_SECURE, is_own_fault(s, error), "%s %u: TLS fails with -0x%04x", kind_of(s),
                 s->v->peer->number, (unsigned)-error);
     flush(s); /* an alert, if it can be sent now */
     if (s->left) return;
