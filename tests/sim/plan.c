@@ -429,6 +429,7 @@ static void make_exchange(struct client *cl)
     if (world.mood.slice_ms >= 1000 && ex->login == LOGIN_NONE) ex->login = LOGIN_WRONG; /* a long queue */
     if (ex->kind == EXCHANGE_MALFORMED) {
         ex->method = "GET"; /* whatever it says: not HEAD */
+        ex->login = LOGIN_NONE;
         if (one_in(6)) put_oversized(ex);
         else put_malformed(ex, &malformed[below(sizeof malformed / sizeof malformed[0])]);
         return;
