@@ -951,6 +951,7 @@ void secure_start_origin(struct conn *v)
     s->fault = one_in(4) ? (uint8_t)FLAW_NONE : ex->secure_fault;
     s->farewell = (uint8_t)(one_in(6) ? FAREWELL_FIN : one_in(4) ? FAREWELL_NOTIFY : FAREWELL_BOTH);
     if (s->fault < FAULT_ALERT) choose_wire_trouble(s, 2 * world.mood.host_trouble_one_in);
+    if (s->trouble.kind != TROUBLE_NONE && one_in(3)) s->trouble.kind = TROUBLE_STALL, s->trouble.at /= 8;
     if (ex->literal != NULL) miniproxy_addr_format(&ex->literal->addr, text);
     begin_config(s, MBEDTLS_SSL_IS_SERVER);
     show(s, ex->literal != NULL ? text : ex->host->name, s->fault < FAULT_ALERT ? (enum secure_fault)s->fault : FLAW_NONE);
@@ -1059,6 +1060,7 @@ static void check_handshake(const struct client *cl)
 
 void secure_check_rest(void)
 {
+    mbedtls_psa_stats_t keys;
     REQUIRE(PROPERTY_LEAK, miniproxy_tls_active(&tls) == 0, "%u TLS connections are left", miniproxy_tls_active(&tls));
     for (unsigned i = 0; i < world.client_count; i++) check_handshake(&world.clients[i]);
     for (unsigned i = 0; i < CLIENTS_MAX; i++)
@@ -1066,6 +1068,9 @@ void secure_check_rest(void)
     for (unsigned i = 0; i < world.conn_count; i++)
         if (world.conns[i]->secure == &origin_secures[i] && origin_secures[i].used) release(&origin_secures[i]);
     enter_peers();
+    mbedtls_psa_get_stats(&keys);
+    REQUIRE(PROPERTY_LEAK, keys.MBEDTLS_PRIVATE(volatile_slots) == 0, "%zu keys of handshakes are left",
+            keys.MBEDTLS_PRIVATE(volatile_slots));
     mbedtls_ssl_session_free(&tickets[0].session);
     mbedtls_ssl_session_free(&tickets[1].session);
     mbedtls_ssl_ticket_free(&origin_tickets);
