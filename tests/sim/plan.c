@@ -243,7 +243,7 @@ static void choose_https(struct exchange *ex)
         ex->https = true;
         ex->port = ports[below(7)];
     }
-    if (ex->https && one_in(2 * world.mood.host_trouble_one_in))
+    if (ex->https && one_in(world.mood.host_trouble_one_in))
         ex->secure_fault = (uint8_t)between(1, FAULT_COUNT - 1);
 }
 
@@ -256,6 +256,7 @@ static void choose_target(struct exchange *ex)
     if (MINIPROXY_WITH_TLS) choose_https(ex);
     if (ex->literal != NULL || (ex->host == NULL && one_in(5))) {
         if (ex->literal == NULL) ex->literal = &world.machines[below(world.machine_count)];
+        if (ex->secure_fault != FLAW_NONE && one_in(2)) ex->secure_fault = FLAW_NAME; /* it is rare enough */
         miniproxy_addr_format(&ex->literal->addr, text);
         snprintf(authority, sizeof authority, ex->literal->addr.family == 6 ? "[%s]" : "%s", text);
     } else {
