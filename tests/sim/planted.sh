@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Is the simulation able to find bugs? Each file of planted/ puts one into a copy of the core, each of planted/tls/ into a
-# copy of the port of TLS, or of the core under it (core_*); each must be caught. planted.sh [RESULTS.tsv [SEEDS]], from
-# the top directory. TLS_FLAGS and LIBS say how a program with mbedTLS is built; without them planted/tls/ is left out.
+# Is the simulation able to find bugs? Each file of planted/ puts one into a copy of the core, each of planted/tls/ into
+# a copy of the port of TLS, or of the core under it (core_*); each must be caught. planted.sh [RESULTS.tsv [SEEDS]],
+# from the top directory. TLS_FLAGS and LIBS say how a program with mbedTLS is built; without them planted/tls/ is left out.
 results=${1:-build/results/sim-planted.tsv} seeds=${2:-2000} missed=0
 mkdir -p build/sim/planted "$(dirname "$results")"
 : > "$results"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* TLS: the port of it between the core and the simulated port, and clients' and origins' own between them and their links.
- * So whatever happens on the network happens to records and handshakes, and what is checked is checked on what is inside.
- */
+/* TLS: the port of it between the core and the simulated port, and clients' and origins' own between them and their
+ * links. So whatever happens on the network happens to records and handshakes, and what is checked is checked on what
+ * is inside. */
 #define below below_random /* the port has a function of that name */
 #include "sim.h"
 #undef below
@@ -19,7 +19,15 @@
 #include <strings.h>
 #include <time.h>
 
-enum { PAPERS_HEAP = 6 << 20, PEERS_HEAP = 64 << 10, PEER_HEAP = 160 << 10, HANDSHAKE_OCTETS = 6000, QUEUE_MAX = 24 << 10, CLOCK_BEGINS_S = 1800000000 };
+enum {
+    PAPERS_HEAP = 6 << 20,
+    PEERS_HEAP = 64 << 10,
+    PEER_HEAP = 160 << 10,
+    QUEUE_MAX = 24 << 10,
+    HANDSHAKE_OCTETS = 6000,
+    CLOCK_BEGINS_S = 1800000000, /* in 2027 */
+    TICKET_MS = 86400000
+};
 
 /* What a client shows for itself. */
 enum proof { PROOF_NONE, PROOF_CERTIFICATE, PROOF_SECRET, PROOF_BAD_SECRET, PROOF_NO_SECRET };
@@ -43,7 +51,8 @@ struct secure {
     uint64_t sent, got;     /* on the wire */
     uint64_t ticket_ms;     /* when the last ticket was made for it, */
     uint64_t offered_ms;    /* and the one that it offers; 0: none */
-    unsigned char *queue; /* what mbedTLS has written and the network has not taken: mbedTLS may wait for nothing there */
+    unsigned char *queue;   /* written by mbedTLS, not taken by the network: a client that waited for that would read
+                             * nothing either (a ticket makes it) */
     size_t queue_at, queue_len;
     uint32_t record_max;
     uint8_t farewell, version, proof, flaw; /* of a client's certificate */
@@ -93,7 +102,8 @@ static int peer_random(void *context, unsigned char *out, size_t len)
     return miniproxy_tls_entropy(out, len);
 }
 
-/* The linker puts these in place of mbedTLS's: a handshake tells the time, and its signatures differ in length by it. */
+/* The linker puts these in place of the real ones: a handshake tells the time, and its signatures differ in length by
+ * it. */
 static uint64_t clock_ms(void)
 {
     return (CLOCK_BEGINS_S + ahead_s) * 1000 + world.now_ms;
@@ -188,7 +198,8 @@ static void prove_by_certificate(struct secure *s)
 static void choose_proof(struct secure *s)
 {
     if (s->client->listener != LISTENER_TLS || wish == WISH_NOTHING) return;
-    s->proof = (uint8_t)(one_in(3) ? PROOF_SECRET : wish == WISH_CERTIFICATE && !one_in(10) ? PROOF_CERTIFICATE : PROOF_NONE);
+    if (one_in(3)) s->proof = PROOF_SECRET;
+    else if (wish == WISH_CERTIFICATE && !one_in(10)) s->proof = PROOF_CERTIFICATE;
     if (one_in(16)) s->proof = (uint8_t)between(PROOF_BAD_SECRET, PROOF_NO_SECRET);
     if (s->proof == PROOF_CERTIFICATE) prove_by_certificate(s);
     else if (s->proof != PROOF_NONE) prove_by_secret(s);
@@ -201,7 +212,8 @@ static int result_of_proof(const struct secure *s)
     case PROOF_NONE: return wish == WISH_CERTIFICATE ? MINIPROXY_ETLS_CERTIFICATE : MINIPROXY_OK;
     case PROOF_CERTIFICATE:
         if (s->flaw == FLAW_NONE) return MINIPROXY_OK;
-        return s->flaw == FLAW_SELF_SIGNED ? MINIPROXY_ETLS_ISSUER : result_of_fault[s->flaw]; /* who cares */
+        /* only of origins is that told apart */
+        return s->flaw == FLAW_SELF_SIGNED ? MINIPROXY_ETLS_ISSUER : result_of_fault[s->flaw];
     case PROOF_BAD_SECRET:
     case PROOF_NO_SECRET: return MINIPROXY_ETLS_PROTOCOL;
     default: return MINIPROXY_OK;
@@ -263,7 +275,7 @@ static int seen_parse(void *context, mbedtls_ssl_session *session, unsigned char
     struct secure *s = handshaking();
     const mbedtls_ssl_ticket_key *key;
     unsigned char name[4];
-    bool fresh = clock_ms() - s->offered_ms <= UINT64_C(86400000);
+    bool fresh = clock_ms() - s->offered_ms <= TICKET_MS;
     int result;
     memcpy(name, data, sizeof name);
     result = parse_ticket(context, session, data, len);
@@ -316,7 +328,8 @@ static bool excuses_client(const struct secure *s, int result)
     case MINIPROXY_ERESET:
         return (cl->happened & (CLIENT_ABORTED | CLIENT_FIN | CLIENT_FAULT)) != 0;
     case MINIPROXY_ETLS_TIMEOUT:
-        return (cl->happened & (CLIENT_SLOW | CLIENT_FIN | CLIENT_STOPS_READING)) != 0 || may_take(tls.config.handshake_ms);
+        return (cl->happened & (CLIENT_SLOW | CLIENT_FIN | CLIENT_STOPS_READING)) != 0 ||
+               may_take(tls.config.handshake_ms);
     case MINIPROXY_ETLS_PROTOCOL:
         if (!cl->speaks_tls && cl->exchanges[0]->kind == EXCHANGE_MALFORMED) return true; /* begins with no letter */
         return is_damaged(s);
@@ -606,7 +619,7 @@ static void met_by_origin(struct secure *s)
     default:
         harm(s, s->trouble.kind == TROUBLE_DAMAGE ? HAPPENED_RESET | HAPPENED_SLOW : (uint32_t)HAPPENED_SLOW);
         s->late = true;
-        s->v->exchange->happened |= HAPPENED_LATE_HANDSHAKE; /* if it is over for the origin, it may not be for the proxy */
+        s->v->exchange->happened |= HAPPENED_LATE_HANDSHAKE; /* over for the origin, perhaps, but not for the proxy */
         if (s->trouble.kind == TROUBLE_DAMAGE) break;
         if (s->trouble.reading) s->deaf = true;
         else s->mute = true;
@@ -693,7 +706,8 @@ static bool is_own_fault(const struct secure *s, int error)
     if (cl == NULL)
         return s->fault != FLAW_NONE || s->trouble.done || s->v->state == CONN_CLOSED ||
                (s->v->exchange->happened & HAPPENED_FAULT) != 0;
-    return cl->listener != LISTENER_TLS || (cl->happened & (CLIENT_ABORTED | CLIENT_FIN | CLIENT_FAULT)) != 0 || s->failed ||
+    return cl->listener != LISTENER_TLS || s->failed ||
+           (cl->happened & (CLIENT_ABORTED | CLIENT_FIN | CLIENT_FAULT)) != 0 ||
            (s->turned_away && error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE);
 }
 
@@ -702,8 +716,8 @@ static void give_up(struct secure *s, int error)
     trace("%s %u: TLS fails with -0x%04x", kind_of(s), s->v->peer->number, (unsigned)-error);
     s->broken = true;
     if (error != MBEDTLS_ERR_SSL_CONN_EOF && error != 0)
-        REQUIRE(s->client != NULL ? PROPERTY_DOWN_WELL_FORMED : PROPERTY_SECURE, is_own_fault(s, error), "%s %u: TLS fails with -0x%04x", kind_of(s),
-                s->v->peer->number, (unsigned)-error);
+        REQUIRE(s->client != NULL ? PROPERTY_DOWN_WELL_FORMED : PROPERTY_SECURE, is_own_fault(s, error),
+                "%s %u: TLS fails with -0x%04x", kind_of(s), s->v->peer->number, (unsigned)-error);
     flush(s); /* an alert, if it can be sent now */
     if (s->left) return;
     s->left = true;
@@ -718,7 +732,8 @@ static void shake_hands(struct secure *s)
     error = mbedtls_ssl_handshake(&s->ssl);
     if (error == 0) {
         trace("%s %u: handshake done", kind_of(s), s->v->peer->number);
-        REQUIRE(PROPERTY_SECURE, s->fault == FLAW_NONE, "origin %u is accepted with fault %u", s->v->peer->number, s->fault);
+        REQUIRE(PROPERTY_SECURE, s->fault == FLAW_NONE, "origin %u is accepted with fault %u", s->v->peer->number,
+                s->fault);
         s->done = true;
         if (s->client != NULL && s->version == 2) keep_ticket(s);
     } else if (!is_wait(error)) {
@@ -748,8 +763,8 @@ static void step_stranger(struct secure *s)
     size_t n, len = s->fault == FAULT_ALERT ? 7 : strlen(text);
     uint8_t data[1024];
     while ((n = wire_read(s->v, data, sizeof data)) > 0) {
-        REQUIRE(PROPERTY_SECURE, s->got > 0 || data[0] == 22, "origin %u: %u is no handshake", s->v->peer->number, data[0]);
-        REQUIRE(PROPERTY_SECURE, memmem(data, n, "X-Id", 4) == NULL, "origin %u gets a request in clear", s->v->peer->number);
+        REQUIRE(PROPERTY_SECURE, (s->got > 0 || data[0] == 22) && memmem(data, n, "X-Id", 4) == NULL,
+                "origin %u gets a request in clear", s->v->peer->number);
         s->got += n;
     }
     if (s->got == 0 && !wire_eof(s->v) && !wire_was_reset(s->v)) return;
@@ -954,10 +969,12 @@ void secure_start_origin(struct conn *v)
     if (s->trouble.kind != TROUBLE_NONE && one_in(3)) s->trouble.kind = TROUBLE_STALL, s->trouble.at /= 8;
     if (ex->literal != NULL) miniproxy_addr_format(&ex->literal->addr, text);
     begin_config(s, MBEDTLS_SSL_IS_SERVER);
-    show(s, ex->literal != NULL ? text : ex->host->name, s->fault < FAULT_ALERT ? (enum secure_fault)s->fault : FLAW_NONE);
+    show(s, ex->literal != NULL ? text : ex->host->name,
+         s->fault < FAULT_ALERT ? (enum secure_fault)s->fault : FLAW_NONE);
     mbedtls_ssl_conf_sni(&s->config, see_name, s);
     if (one_in(2))
-        mbedtls_ssl_conf_session_tickets_cb(&s->config, mbedtls_ssl_ticket_write, mbedtls_ssl_ticket_parse, &origin_tickets);
+        mbedtls_ssl_conf_session_tickets_cb(&s->config, mbedtls_ssl_ticket_write, mbedtls_ssl_ticket_parse,
+                                            &origin_tickets);
     begin(s);
 }
 
