@@ -42,6 +42,12 @@ _Static_assert(MINIPROXY_TLS_HEAP ||
 #define MBEDTLS_ERR_SSL_BAD_CERTIFICATE MBEDTLS_ERR_SSL_BAD_HS_CERTIFICATE /* 2.28's name */
 #endif
 
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+#define SIGNATURE_ROOM(out, size) out, size
+#else
+#define SIGNATURE_ROOM(out, size) ((void)(size), out) /* 2.28 takes it for granted */
+#endif
+
 #ifndef MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET
 #define MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET INT32_MIN /* 2.28 has no TLS 1.3: never */
 #endif
@@ -275,6 +281,11 @@ static int look_at_certificate(void *session, mbedtls_x509_crt *cert, int depth,
     return 0;
 }
 
+static struct miniproxy_tls_session *session_with(mbedtls_ssl_context *ssl)
+{
+    return (struct miniproxy_tls_session *)(void *)((unsigned char *)ssl - offsetof(struct miniproxy_tls_session, ssl));
+}
+
 #if defined MBEDTLS_KEY_EXCHANGE_SOME_PSK_ENABLED || defined MBEDTLS_SSL_HANDSHAKE_WITH_PSK_ENABLED
 static int find_psk(void *context, mbedtls_ssl_context *ssl, const unsigned char *identity, size_t len)
 {
@@ -282,12 +293,66 @@ static int find_psk(void *context, mbedtls_ssl_context *ssl, const unsigned char
     for (unsigned i = 0; i < tls->config.psk_count; i++) {
         const struct miniproxy_tls_psk *psk = &tls->config.psks[i];
         if (strlen(psk->identity) != len || memcmp(psk->identity, identity, len) != 0) continue;
-        ((struct miniproxy_tls_session *)(void *)((unsigned char *)ssl - offsetof(struct miniproxy_tls_session, ssl)))
-            ->psk = psk; /* if it has the key, too: otherwise the handshake fails */
+        session_with(ssl)->psk = psk; /* if it has the key, too: otherwise the handshake fails */
         return mbedtls_ssl_set_hs_psk(ssl, psk->key, psk->key_len);
     }
     return MBEDTLS_ERR_SSL_UNKNOWN_IDENTITY;
 }
+#endif
+
+#if defined MBEDTLS_SSL_ASYNC_PRIVATE
+
+/* The signature of a server of TLS 1.2: a step of its own, of which others have their turn before, and where mbedTLS has
+ * MBEDTLS_ECP_RESTARTABLE as many steps as it takes with MINIPROXY_TLS_SLICE_OPS each. */
+struct signature {
+    mbedtls_md_type_t algorithm;
+    unsigned char hash[64];
+    size_t len;
+    mbedtls_pk_restart_ctx *restart; /* NULL: all at once */
+#if defined MBEDTLS_ECP_RESTARTABLE
+    mbedtls_pk_restart_ctx slices;
+#endif
+};
+
+static int start_signature(mbedtls_ssl_context *ssl, mbedtls_x509_crt *cert, mbedtls_md_type_t algorithm,
+                           const unsigned char *hash, size_t len)
+{
+    struct signature *g = len > sizeof g->hash ? NULL : mbedtls_calloc(1, sizeof *g);
+    (void)cert; /* there is only one */
+    if (g == NULL) return MBEDTLS_ERR_PK_ALLOC_FAILED;
+    g->algorithm = algorithm;
+    memcpy(g->hash, hash, len);
+    g->len = len;
+#if defined MBEDTLS_ECP_RESTARTABLE
+    g->restart = &g->slices;
+    mbedtls_pk_restart_init(g->restart);
+#endif
+    mbedtls_ssl_set_async_operation_data(ssl, g);
+    return MBEDTLS_ERR_SSL_ASYNC_IN_PROGRESS;
+}
+
+static void end_signature(mbedtls_ssl_context *ssl)
+{
+    struct signature *g = mbedtls_ssl_get_async_operation_data(ssl);
+#if defined MBEDTLS_ECP_RESTARTABLE
+    mbedtls_pk_restart_free(g->restart);
+#endif
+    mbedtls_free(g);
+}
+
+static int go_on_with_signature(mbedtls_ssl_context *ssl, unsigned char *out, size_t *len, size_t size)
+{
+    struct signature *g = mbedtls_ssl_get_async_operation_data(ssl);
+    struct miniproxy_tls *tls = session_with(ssl)->tls;
+    int error = mbedtls_pk_sign_restartable(&tls->key, g->algorithm, g->hash, g->len, SIGNATURE_ROOM(out, size), len,
+                                            mbedtls_ctr_drbg_random, &tls->random, g->restart);
+#if defined MBEDTLS_ECP_RESTARTABLE
+    if (error == MBEDTLS_ERR_ECP_IN_PROGRESS) return MBEDTLS_ERR_SSL_ASYNC_IN_PROGRESS;
+#endif
+    end_signature(ssl);
+    return error;
+}
+
 #endif
 
 /* ---- sessions ---- */
@@ -463,7 +528,7 @@ static int go_on(struct miniproxy_tls_session *s)
         return MINIPROXY_OK;
     }
     if (error == MBEDTLS_ERR_SSL_WANT_READ || error == MBEDTLS_ERR_SSL_WANT_WRITE) return MINIPROXY_AGAIN;
-    if (error == 0 || error == MBEDTLS_ERR_SSL_CRYPTO_IN_PROGRESS) {
+    if (error == 0 || error == MBEDTLS_ERR_SSL_CRYPTO_IN_PROGRESS || error == MBEDTLS_ERR_SSL_ASYNC_IN_PROGRESS) {
         s->flags |= GO_ON;
         return MINIPROXY_AGAIN;
     }
@@ -849,13 +914,8 @@ static int warm_key(struct miniproxy_tls *tls)
     size_t len;
     int error = 0;
     for (unsigned i = 0; i < 2 && error == 0 && mbedtls_pk_can_do(&tls->key, MBEDTLS_PK_RSA); i++)
-#if MBEDTLS_VERSION_NUMBER >= 0x03000000
-        error = mbedtls_pk_sign(&tls->key, MBEDTLS_MD_SHA256, hash, sizeof hash, signature, sizeof signature, &len,
-                                mbedtls_ctr_drbg_random, &tls->random);
-#else
-        error = mbedtls_pk_sign(&tls->key, MBEDTLS_MD_SHA256, hash, sizeof hash, signature, &len,
-                                mbedtls_ctr_drbg_random, &tls->random);
-#endif
+        error = mbedtls_pk_sign(&tls->key, MBEDTLS_MD_SHA256, hash, sizeof hash,
+                                SIGNATURE_ROOM(signature, sizeof signature), &len, mbedtls_ctr_drbg_random, &tls->random);
     return error;
 }
 
@@ -948,6 +1008,9 @@ static const char *set_server(struct miniproxy_tls *tls, int *error)
         if ((*error = warm_key(tls)) != 0) return "key";
         if ((*error = mbedtls_ssl_conf_own_cert(&tls->server, &tls->cert, &tls->key)) != 0) return "memory";
     }
+#if defined MBEDTLS_SSL_ASYNC_PRIVATE
+    mbedtls_ssl_conf_async_private_cb(&tls->server, start_signature, NULL, go_on_with_signature, end_signature, NULL);
+#endif
     mbedtls_ssl_conf_authmode(&tls->server, MBEDTLS_SSL_VERIFY_NONE);
     if (c->client_ca != NULL) {
         if ((*error = parse_certificates(&tls->client_ca, c->client_ca, c->client_ca_len)) != 0) return "client_ca";
@@ -964,6 +1027,9 @@ static const char *set_server(struct miniproxy_tls *tls, int *error)
 static const char *set_up(struct miniproxy_tls *tls, int *error)
 {
     const char *wrong = NULL;
+#if defined MBEDTLS_ECP_RESTARTABLE
+    mbedtls_ecp_set_max_ops(MINIPROXY_TLS_SLICE_OPS);
+#endif
     if ((*error = mbedtls_ctr_drbg_seed(&tls->random, seed, NULL, NULL, 0)) != 0) return "random";
 #if defined MBEDTLS_PSA_CRYPTO_C
     if ((*error = (int)psa_crypto_init()) != 0) return "random";

@@ -54,6 +54,13 @@
 #define MINIPROXY_TLS_THREAD
 #endif
 
+/* How much of a signature, and of what else mbedTLS can interrupt (as a client of TLS 1.2), is worked out before others
+ * have their turn: operations as mbedtls_ecp_set_max_ops counts them, of which P-256 needs some 3,000 a signature. 0: all
+ * at once. Works where mbedTLS is built with MBEDTLS_SSL_ASYNC_PRIVATE and MBEDTLS_ECP_RESTARTABLE. */
+#ifndef MINIPROXY_TLS_SLICE_OPS
+#define MINIPROXY_TLS_SLICE_OPS 500
+#endif
+
 #define MINIPROXY_TLS_HANDSHAKE_MS 10000u
 
 /* ---- What the product must have */

@@ -65,6 +65,12 @@
 #define MBEDTLS_ECDH_C
 #define MBEDTLS_ECDSA_C
 #define MBEDTLS_CTR_DRBG_C
+/* A signature is interrupted for others' sake: MINIPROXY_TLS_SLICE_OPS */
+#define MBEDTLS_SSL_ASYNC_PRIVATE
+#define MBEDTLS_ECP_RESTARTABLE
+#ifndef MBEDTLS_BUILD_INFO_H
+#define MBEDTLS_ECDH_LEGACY_CONTEXT /* 2.28 wants it for that */
+#endif
 
 #if FIRMWARE_TLS_CLIENT
 #define MBEDTLS_ECP_DP_SECP384R1_ENABLED

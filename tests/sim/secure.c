@@ -729,7 +729,8 @@ static void shake_hands(struct secure *s)
     int error;
     if (s->done || s->broken) return;
     if (s->client != NULL && (s->client->over || s->client->deaf || s->client->stopped_writing)) return;
-    error = mbedtls_ssl_handshake(&s->ssl);
+    do error = mbedtls_ssl_handshake(&s->ssl);
+    while (error == MBEDTLS_ERR_SSL_CRYPTO_IN_PROGRESS);
     if (error == 0) {
         trace("%s %u: handshake done", kind_of(s), s->v->peer->number);
         REQUIRE(PROPERTY_SECURE, s->fault == FLAW_NONE, "origin %u is accepted with fault %u", s->v->peer->number,

@@ -102,6 +102,13 @@
 /* seeded with a function of the program's: MBEDTLS_ENTROPY_C stays out */
 #define MBEDTLS_CTR_DRBG_C
 
+/* handshakes in slices: MINIPROXY_TLS_SLICE_OPS */
+#define MBEDTLS_SSL_ASYNC_PRIVATE
+#define MBEDTLS_ECP_RESTARTABLE
+#ifndef MBEDTLS_BUILD_INFO_H
+#define MBEDTLS_ECDH_LEGACY_CONTEXT /* 2.28 wants it for that */
+#endif
+
 /* ---- Certificates and keys: reading, and making one's own */
 
 #define MBEDTLS_ASN1_PARSE_C

@@ -330,12 +330,20 @@ static bool is_wait(int error)
     return error == MBEDTLS_ERR_SSL_WANT_READ || error == MBEDTLS_ERR_SSL_WANT_WRITE;
 }
 
+static int whole_handshake(mbedtls_ssl_context *ssl)
+{
+    int error;
+    do error = mbedtls_ssl_handshake(ssl);
+    while (error == MBEDTLS_ERR_SSL_CRYPTO_IN_PROGRESS);
+    return error;
+}
+
 static void peer_go_on(struct peer *p)
 {
     int error;
     if (p->done || p->error != 0) return;
     enter_peer();
-    error = mbedtls_ssl_handshake(&p->ssl);
+    error = whole_handshake(&p->ssl);
     if (error == 0) p->done = true;
     else if (!is_wait(error)) p->error = error;
 }
@@ -482,7 +490,7 @@ static int shake(struct wire *w, struct peer *p)
 {
     unsigned char octet;
     int n = MINIPROXY_AGAIN;
-    for (unsigned still = 0; still < 8 && n == MINIPROXY_AGAIN; still++) {
+    for (unsigned still = 0; still < 32 && n == MINIPROXY_AGAIN; still++) { /* a signature comes in slices */
         size_t before = w->in.taken + w->out.put;
         turn(w, p);
         n = core_recv(w, &octet, 1);
@@ -1116,6 +1124,56 @@ static void nothing_is_inherited(const void *data)
     tls_stop();
 }
 
+/* One step of a client's handshake: whether the signature was the reason for it. */
+static bool is_signature_step(struct wire *w, struct peer *p)
+{
+    unsigned char octet;
+    bool was;
+    turn(w, p);
+    was = session_of(&tls, &w->c)->ssl.MBEDTLS_PRIVATE(state) == MBEDTLS_SSL_SERVER_KEY_EXCHANGE;
+    assert_int_equal(core_recv(w, &octet, 1), MINIPROXY_AGAIN);
+    return was;
+}
+
+/* A signature of a server of TLS 1.2 takes several steps. Others are served in between, a connection that ends in its
+ * midst leaves nothing behind, and two of them, with one key, do not disturb each other. */
+static void slices(const void *data)
+{
+    struct peer p[2];
+    unsigned all = 0;
+    (void)data;
+    tls_start(1, &good, false);
+    for (unsigned stop = 0; stop <= all; stop++) { /* the first round finds how many there are */
+        struct wire *w = &wires[0];
+        unsigned steps = 0;
+        wire_start(w, 5000, 5000);
+        peer_start(&p[0], w, NULL, false, true);
+        accept_wire(w);
+        while (!p[0].done && (stop == 0 || steps < stop)) steps += is_signature_step(w, &p[0]);
+        if (stop == 0) all = steps;
+        shut(w, true);
+        assert_int_equal(miniproxy_tls_active(&tls), 0);
+        peer_end(&p[0]);
+    }
+    print_message("    %u steps\n", all);
+    assert_true(all >= 4);
+    for (unsigned i = 0; i < 2; i++) {
+        wire_start(&wires[i], 5000, 5000);
+        peer_start(&p[i], &wires[i], NULL, false, true);
+        accept_wire(&wires[i]);
+    }
+    for (unsigned i = 0; !p[0].done || !p[1].done; i++) {
+        assert_true(i < LIMIT);
+        (void)is_signature_step(&wires[i % 2], &p[i % 2]);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        echo(&wires[i], &p[i], 1000);
+        shut(&wires[i], false);
+        peer_end(&p[i]);
+    }
+    tls_stop();
+}
+
 /* An alert has no place behind the end: what still comes may be broken. */
 static void no_alert_behind_the_end(const void *data)
 {
@@ -1203,6 +1261,7 @@ int main(void)
         {.name = "an arena that is too small [Z06]", .run = little_memory, .data = &wide},
         {.name = "an arena that is too small, TLS 1.2 [Z06]", .run = little_memory, .data = &old},
         {.name = "a connection inherits nothing of the one before [Z03]", .run = nothing_is_inherited},
+        {.name = "a signature comes in slices", .run = slices},
         {.name = "no alert behind the end", .run = no_alert_behind_the_end},
         {.name = "listeners without TLS", .run = plain_listener},
     };

@@ -380,7 +380,10 @@ static int alternate(int (*step)(enum side))
 
 static int shake(enum side side)
 {
-    return mbedtls_ssl_handshake(&ssl[side]);
+    int error;
+    do error = mbedtls_ssl_handshake(&ssl[side]);
+    while (error == MBEDTLS_ERR_SSL_CRYPTO_IN_PROGRESS);
+    return error;
 }
 
 static unsigned char payload[40000], arrived[sizeof payload];
