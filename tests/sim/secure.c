@@ -55,6 +55,8 @@ struct secure {
                              * nothing either (a ticket makes it) */
     size_t queue_at, queue_len;
     uint32_t record_max;
+    size_t offered;      /* octets of a send by the core that could not be done, */
+    uint32_t offered_sum; /* and what they were */
     uint8_t farewell, version, proof, flaw; /* of a client's certificate */
     uint8_t fault;                          /* of an origin */
     const char *name;                       /* that a client proves, or NULL */
@@ -454,9 +456,23 @@ static int top_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len)
     return n;
 }
 
+static uint32_t sum_of(const uint8_t *data, size_t len)
+{
+    uint32_t sum = 2166136261u;
+    for (size_t i = 0; i < len; i++) sum = (sum ^ data[i]) * 16777619u;
+    return sum;
+}
+
+/* What could not be sent is sent again as it was, even if the port below has been offered nothing. */
 static int top_send(void *port, struct miniproxy_conn *c, const void *buf, size_t len)
 {
+    struct secure *s = conn_of(c)->secure;
     int n = miniproxy_tls_port.send(port, c, buf, len);
+    if (s != NULL && s->offered > 0)
+        REQUIRE(PROPERTY_SEND_REPEATS, len >= s->offered && sum_of(buf, s->offered) == s->offered_sum,
+                "connection %u: a send that got AGAIN is repeated with other octets", c->id);
+    if (s != NULL) s->offered = n == MINIPROXY_AGAIN ? len : 0;
+    if (s != NULL) s->offered_sum = sum_of(buf, s->offered);
     REQUIRE(PROPERTY_CONTRACT, n != 0 && n <= (int)len, "send of %zu octets through TLS gives %d", len, n);
     retried = miniproxy_counters(&world.proxy)->retried;
     if (tls.session_of[c->id] != 0) trace("send %u through TLS %zu -> %d", c->id, len, n);
