@@ -201,7 +201,7 @@ run-sim-split: build/sim/sim-default
 	@$(SUITE) sim-split 1800 $< --split --results build/results/sim-split.tsv
 
 # Is the simulation able to find bugs?
-run-sim-planted: $(SIM_DEPENDS) $(wildcard tests/sim/planted* tests/sim/planted/*/*) build/sim/sim-tls
+run-sim-planted: $(SIM_DEPENDS) $(wildcard tests/sim/planted.sh tests/sim/planted/*.sed tests/sim/planted/*/*) build/sim/sim-tls
 	@CC="$(CC)" LIBS="$(TLS_LIB_36)" TLS_FLAGS='$(subst ',,$(SIM_TLS_FLAGS))' $(SUITE) sim-planted 1800 sh tests/sim/planted.sh build/results/sim-planted.tsv
 
 # The same tests over epoll, over poll, with the sanitizers watching, and with musl, the libc of OpenWrt.

@@ -4920,7 +4920,7 @@ static enum next on_timeout(struct miniproxy *p, struct miniproxy_session *s, un
         return cut(p, s, MINIPROXY_CAUSE_CLIENT_WRITE_TIMEOUT);
     case MINIPROXY_TIMEOUT_TOTAL:
         if (state == STATE_REPLY) return end_session(p, s, true);
-        return refuse(p, s, cause);
+        break; /* in RELAY nothing else may be said: the port may have been offered a head, and repeats that */
     case MINIPROXY_TIMEOUT_TUNNEL:
     case MINIPROXY_TIMEOUT_HALF_CLOSED:
     case MINIPROXY_TIMEOUT_TUNNEL_TOTAL:

@@ -69,7 +69,8 @@ enum {
     ENDED = 64,         /* close_notify has come, or the connection's end */
     HAS_BEGUN = 128,    /* octets have come */
     IS_TIMED = 256,     /* due_ms is set */
-    FINISHED = 512      /* the port below is told to send no more */
+    FINISHED = 512,     /* the port below is told to send no more */
+    SELF_SIGNED = 1024  /* the peer's certificate is not trusted, and its own issuer */
 };
 
 /* ---- memory ----
@@ -294,7 +295,7 @@ static int look_at_certificate(void *session, mbedtls_x509_crt *cert, int depth,
     if (depth != 0) return 0;
     if ((*flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) != 0 && cert->issuer_raw.len == cert->subject_raw.len &&
         memcmp(cert->issuer_raw.p, cert->subject_raw.p, cert->issuer_raw.len) == 0)
-        s->result = MINIPROXY_ETLS_SELF_SIGNED;
+        s->flags |= SELF_SIGNED;
     if (miniproxy_addr_parse(&literal, s->host, strlen(s->host)) && !names_address(cert, &literal))
         *flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
     return 0;
@@ -519,7 +520,7 @@ static int certificate_result(const struct miniproxy_tls_session *s)
 {
     uint32_t flags = mbedtls_ssl_get_verify_result(&s->ssl);
     if ((flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) != 0)
-        return s->result == MINIPROXY_ETLS_SELF_SIGNED ? s->result : MINIPROXY_ETLS_ISSUER;
+        return (s->flags & SELF_SIGNED) != 0 ? MINIPROXY_ETLS_SELF_SIGNED : MINIPROXY_ETLS_ISSUER;
     if ((flags & (MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE)) != 0) return MINIPROXY_ETLS_EXPIRED;
     if ((flags & MBEDTLS_X509_BADCERT_CN_MISMATCH) != 0) return MINIPROXY_ETLS_NAME;
     return MINIPROXY_ETLS_CERTIFICATE;
@@ -547,7 +548,7 @@ static int handshake_result(const struct miniproxy_tls_session *s, int error)
     if (error == MBEDTLS_ERR_SSL_ALLOC_FAILED || error == MBEDTLS_ERR_X509_ALLOC_FAILED ||
         error == MBEDTLS_ERR_PK_ALLOC_FAILED || error == MBEDTLS_ERR_MPI_ALLOC_FAILED)
         return MINIPROXY_ERESOURCES;
-    if (s->result < 0 && s->result != MINIPROXY_ETLS_SELF_SIGNED) return s->result; /* the connection's */
+    if (s->result < 0) return s->result; /* the connection's */
     if ((s->flags & ENDED) != 0) return MINIPROXY_ERESET;
     return MINIPROXY_ETLS_PROTOCOL;
 }

@@ -63,6 +63,14 @@ static bool has_users(const struct exchange *ex)
     return false;
 }
 
+/* Some policy of its time knows nobody who has made it. */
+static bool is_nobodys(const struct exchange *ex)
+{
+    for (unsigned p = 0; p < ex->policy_count; p++)
+        if (login_groups(ex->policies[p], ex) == 0) return true;
+    return false;
+}
+
 static bool listed(const struct exchange *ex, uint8_t cause)
 {
     for (unsigned i = 0; i < CAUSES_MAX && ex->causes[i] != 0; i++)
@@ -82,7 +90,7 @@ static bool excused_request(const struct exchange *ex, uint8_t cause, uint32_t h
     case MINIPROXY_CAUSE_BODY_CUT:
         return (h & (CLIENT_ABORTED | CLIENT_FIN | CLIENT_FAULT)) != 0;
     case MINIPROXY_CAUSE_LOGIN_MISSING:
-        return has_users(ex) && ex->login == LOGIN_NONE && denied(ex);
+        return has_users(ex) && ex->login == LOGIN_NONE && is_nobodys(ex) && denied(ex);
     case MINIPROXY_CAUSE_LOGIN_FAILED:
         return has_users(ex) && (ex->login == LOGIN_WRONG || ex->login == LOGIN_JUNK);
     case MINIPROXY_CAUSE_LOGIN_THROTTLED:
@@ -198,7 +206,7 @@ static bool excused(const struct exchange *ex, uint8_t cause)
 {
     uint32_t h = ex->happened | ex->client->happened;
     return listed(ex, cause) || excused_request(ex, cause, h) || excused_connect(ex, cause, h) ||
-           excused_origin(ex, cause, h) || excused_world(ex, cause, h) || secure_excuses(ex->client, cause);
+           excused_origin(ex, cause, h) || excused_world(ex, cause, h) || secure_excuses(ex, cause);
 }
 
 /* ---- Events ---- */
@@ -219,6 +227,7 @@ void on_begin(void *app, const struct miniproxy_event *e)
     REQUIRE(PROPERTY_EVENTS, cl->begins == cl->events, "request %u: begin without an event before it", ex->id);
     REQUIRE(PROPERTY_EVENTS, e->session == cl->session, "request %u: begin in another session", ex->id);
     trace("begin of request %u", ex->id);
+    secure_check_begin(ex);
     cl->begins++;
     /* Each may become a failed one long before its event, or be broken off. */
     if (MINIPROXY_WITH_PBKDF2 && ex->login != LOGIN_NONE) world.login_failures[cl->addr.ip[3]]++;
@@ -249,9 +258,15 @@ static void check_result(const struct exchange *ex, const struct miniproxy_event
         REQUIRE(PROPERTY_EVENTS, e->status != 0, "request %u: it went well, without a status", ex->id);
         REQUIRE(PROPERTY_MALFORMED, ex->causes[0] == 0, "malformed request %u goes well", ex->id);
     }
-    if (e->user != NULL)
+    if (e->user != NULL && ex->login != LOGIN_NONE)
         REQUIRE(PROPERTY_LOGIN, ex->login == LOGIN_GOOD && strcmp(e->user, "kiosk") == 0, "request %u: user %s", ex->id,
                 e->user);
+    if (e->user != NULL && ex->login == LOGIN_NONE)
+        REQUIRE(PROPERTY_LOGIN,
+                strcmp(e->user, "badge") == 0 && secure_name(ex->client) != NULL &&
+                    strcmp(secure_name(ex->client), "badge") == 0,
+                "request %u: user %s without a login", ex->id, e->user);
+    secure_check_event(ex, e);
 }
 
 static void count_event(struct client *cl, const struct miniproxy_event *e)
@@ -386,7 +401,7 @@ static void check_silence(const struct client *cl)
     const struct exchange *last = cl->events > 0 ? cl->exchanges[cl->events - 1] : NULL;
     if (ex == NULL || ex->head_end_at == 0 || troubled(ex) || world.drained) return;
     if (last != NULL && (last->event_cause != MINIPROXY_CAUSE_NONE || last->client_close || last->up.on)) return;
-    REQUIRE(PROPERTY_NO_SILENCE, core_received(cl) <= ex->start_at, "request %u was read, but nothing came of it",
+    REQUIRE(PROPERTY_NO_SILENCE, core_received(cl->conn) <= ex->start_at, "request %u was read, but nothing came of it",
             ex->id);
 }
 

@@ -102,7 +102,7 @@ static void see_final(struct client *cl, struct exchange *ex, struct message *m)
     /* Refused before its method could be read: a client that asked for HEAD cannot tell what follows, but for the
      * close. */
     cl->blind = ex->by_proxy && close && strcmp(ex->method, "HEAD") == 0 &&
-                (ex->evented ? ex->line_unread : core_received(cl) < ex->head_end_at);
+                (ex->evented ? ex->line_unread : core_received(cl->conn) < ex->head_end_at);
     message_body(m, framing);
 }
 
@@ -473,7 +473,7 @@ static void client_step(struct actor *a)
 {
     struct client *cl = &world.clients[a->number];
     if (cl->conn == NULL) return;
-    secure_step(cl);
+    secure_step(cl->conn);
     if (cl->over) return;
     step_read(cl);
     step_write(cl);

@@ -70,7 +70,7 @@ static void check_line(const struct exchange *ex, const struct message *m)
         miniproxy_addr_format(&ex->literal->addr, text);
         snprintf(want, sizeof want, ex->literal->addr.family == 6 ? "[%s]" : "%s", text);
     }
-    if (ex->port != 80) snprintf(want + strlen(want), 8, ":%u", ex->port);
+    if (ex->port != (ex->https ? 443 : 80)) snprintf(want + strlen(want), 8, ":%u", ex->port);
     REQUIRE(PROPERTY_UP_WELL_FORMED, strcmp(m->method, ex->method) == 0, "request %u: method %s", ex->id, m->method);
     REQUIRE(PROPERTY_UP_WELL_FORMED, strcmp(m->target, ex->target) == 0, "request %u: target %s instead of %s", ex->id,
             m->target, ex->target);
@@ -98,7 +98,8 @@ static void check_reuse(const struct origin *o, const struct exchange *ex)
     if (o->served == 0) return;
     REQUIRE(PROPERTY_REUSE, o->first->client == ex->client, "request %u: on the connection of another client", ex->id);
     REQUIRE(PROPERTY_REUSE,
-            o->first->host == ex->host && o->first->literal == ex->literal && o->first->port == ex->port,
+            o->first->host == ex->host && o->first->literal == ex->literal && o->first->port == ex->port &&
+                o->first->https == ex->https,
             "request %u: on a connection to another host", ex->id);
     REQUIRE(PROPERTY_REUSE, !o->closing, "request %u: on a connection that said close", ex->id);
     REQUIRE(PROPERTY_REUSE, !o->extra, "request %u: on a connection that brought octets behind a response", ex->id);
@@ -124,17 +125,20 @@ static void see_head(struct origin *o)
     REQUIRE(PROPERTY_UP_WELL_FORMED, current_exchange(ex->client) == ex || o->v->state == CONN_CLOSED,
             "request %u is sent out of turn", ex->id);
     REQUIRE(PROPERTY_MALFORMED, ex->kind != EXCHANGE_MALFORMED, "malformed request %u reaches an origin", ex->id);
+#if MINIPROXY_WITH_TLS
+    REQUIRE(PROPERTY_SECURE, ex->https == (o->v->secure != NULL), "request %u: with TLS, or without", ex->id);
+#endif
     check_line(ex, m);
     check_fields(ex, m);
     check_reuse(o, ex);
     REQUIRE(PROPERTY_RETRY,
             ex->times_at_origin == 0 || (ex->times_at_origin == 1 && idempotent(ex) && ex->reused &&
-                                         ex->attempt->consumed == ex->consumed_before),
+                                         core_received(ex->attempt) == ex->received_before),
             "request %u is sent again", ex->id);
     ex->times_at_origin++;
     ex->interims_sent = 0;
     ex->attempt = o->v;
-    ex->consumed_before = o->v->consumed;
+    ex->received_before = core_received(o->v);
     ex->connected = true;
     ex->reused = o->served > 0;
     if (o->first == NULL) o->first = ex;
@@ -241,6 +245,13 @@ static bool bodiless(const struct exchange *ex)
 {
     uint16_t s = ex->answer.status;
     return strcmp(ex->method, "HEAD") == 0 || s == 204 || s == 304 || s == 101;
+}
+
+void origin_cut(struct exchange *ex)
+{
+    if (ex->answer.framing != FRAMING_EOF || bodiless(ex)) return;
+    ex->origin_done = false;
+    ex->origin_cut = true;
 }
 
 /* Heads that are wrong on purpose. True: nothing else follows. */
@@ -380,6 +391,7 @@ static void finish_answer(struct origin *o)
     if ((ex->happened & broken) == 0 &&
         !((ex->happened & HAPPENED_CONFLICT) != 0 && ex->answer.framing != FRAMING_CHUNKED))
         ex->origin_done = true;
+    if (!secure_tells_end(o->v)) origin_cut(ex);
     trace("origin %u: answer to request %u is written", o->actor.number, ex->id);
     o->answered = true;
     o->busy = !o->request_done;
@@ -437,6 +449,7 @@ static bool meet_fault(struct origin *o)
         if (o->phase >= ORIGIN_BODY && a->framing == FRAMING_EOF && !bodiless(ex)) { /* that is how such a body ends */
             a->len = (uint32_t)o->body_sent - (o->outbox.len - o->outbox.at);
             ex->origin_done = true;
+            if (!secure_tells_end(o->v)) origin_cut(ex);
         }
         o->over = true;
         peer_leave(o->v);
@@ -569,6 +582,7 @@ static void origin_step(struct actor *a)
     struct origin *o = origins[a->number - CLIENTS_MAX];
     static uint8_t data[8192];
     size_t n;
+    secure_step(o->v);
     if (o->over) return;
     if (!o->deaf) {
         n = peer_read(o->v, data, sizeof data);
@@ -599,6 +613,7 @@ void origin_new(struct conn *v)
     o->actor.number = (uint16_t)(CLIENTS_MAX + number);
     v->peer = &o->actor;
     trace("origin %u accepts", o->actor.number);
+    secure_start_origin(v);
     if (v->exchange->kind == EXCHANGE_CONNECT) {
         o->ex = o->first = v->exchange;
         o->phase = ORIGIN_TUNNEL;

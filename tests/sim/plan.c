@@ -113,16 +113,23 @@ static void put_perhaps(struct exchange *ex, unsigned chance, const char *line)
 static void put_login(struct exchange *ex)
 {
     static const char *const good[] = {"Basic a2lvc2s6c2VjcmV0", "basic  a2lvc2s6c2VjcmV0"};
-    static const char *const wrong[] = {"Basic a2lvc2s6d3Jvbmc=", "Basic bm9ib2R5Ong=", "Basic YWRtaW46YQ=="};
+    /* kiosk:wrong, nobody:x, admin:a, badge: */
+    static const char *const wrong[] = {"Basic a2lvc2s6d3Jvbmc=", "Basic bm9ib2R5Ong=", "Basic YWRtaW46YQ==",
+                                        "Basic YmFkZ2U6"};
     static const char *const junk[] = {"Basic ", "Basic !!!", "Bearer abc", "Basic a2lvc2s"};
     if (ex->login == LOGIN_GOOD) put(ex, "Proxy-Authorization: %s\r\n", good[below(2)]);
-    if (ex->login == LOGIN_WRONG) put(ex, "Proxy-Authorization: %s\r\n", wrong[below(3)]);
+    if (ex->login == LOGIN_WRONG) put(ex, "Proxy-Authorization: %s\r\n", wrong[below(4)]);
     if (ex->login == LOGIN_JUNK) put(ex, "Proxy-Authorization: %s\r\n", junk[below(4)]);
 }
 
 /* ---- Malformed requests: @ stands for a host, & for the number of the request ---- */
 
 #define C(name) MINIPROXY_CAUSE_##name
+#if MINIPROXY_WITH_TLS
+#define OTHER_SCHEME "ftp"
+#else
+#define OTHER_SCHEME "https"
+#endif
 
 static const struct malformed {
     const char *text;
@@ -143,7 +150,7 @@ static const struct malformed {
     {"GET http://@/ x HTTP/1.1\r\nHost: @\r\n\r\n", {C(REQUEST_LINE), C(TARGET)}},
     {"GET http://@/ HTTP/2.0\r\nHost: @\r\n\r\n", {C(VERSION)}},
     {"GET http://@/ http/1.1\r\nHost: @\r\n\r\n", {C(REQUEST_LINE)}},
-    {"GET https://@/ HTTP/1.1\r\nHost: @\r\n\r\n", {C(SCHEME)}},
+    {"GET " OTHER_SCHEME "://@/ HTTP/1.1\r\nHost: @\r\n\r\n", {C(SCHEME)}},
     {"GET http:///x HTTP/1.1\r\nHost: @\r\n\r\n", {C(TARGET)}},
     {"GET http://u:p@@/ HTTP/1.1\r\nHost: @\r\n\r\n", {C(TARGET)}},
     {"GET http://@/#f HTTP/1.1\r\nHost: @\r\n\r\n", {C(TARGET)}},
@@ -216,25 +223,50 @@ static void put_oversized(struct exchange *ex)
 
 /* ---- Requests ---- */
 
+/* Another request for the origin of the last one, or with the other scheme for what looks like it. */
+static bool goes_on(struct exchange *ex)
+{
+    const struct exchange *last = ex->index > 0 ? ex->client->exchanges[ex->index - 1] : NULL;
+    if (last == NULL || !last->https || ex->kind == EXCHANGE_CONNECT || one_in(3)) return false;
+    ex->host = last->host;
+    ex->literal = last->literal;
+    ex->port = last->port;
+    ex->https = !one_in(6);
+    return true;
+}
+
+static void choose_https(struct exchange *ex)
+{
+    static const uint16_t ports[] = {443, 443, 443, 443, 443, 8080, 80};
+    if (!goes_on(ex)) {
+        if (ex->kind == EXCHANGE_CONNECT || one_in(2)) return;
+        ex->https = true;
+        ex->port = ports[below(7)];
+    }
+    if (ex->https && one_in(world.mood.host_trouble_one_in))
+        ex->secure_fault = (uint8_t)between(1, FAULT_COUNT - 1);
+}
+
 static void choose_target(struct exchange *ex)
 {
     static const uint16_t ports[] = {80, 80, 80, 80, 80, 8080, 443};
     char text[MINIPROXY_ADDR_TEXT];
     char authority[80];
-    uint16_t port = ex->kind == EXCHANGE_CONNECT && !one_in(5) ? 443 : ports[below(7)];
-    ex->port = port;
-    if (one_in(5)) {
-        ex->literal = &world.machines[below(world.machine_count)];
+    ex->port = ex->kind == EXCHANGE_CONNECT && !one_in(5) ? 443 : ports[below(7)];
+    if (MINIPROXY_WITH_TLS) choose_https(ex);
+    if (ex->literal != NULL || (ex->host == NULL && one_in(5))) {
+        if (ex->literal == NULL) ex->literal = &world.machines[below(world.machine_count)];
+        if (ex->secure_fault != FLAW_NONE && one_in(2)) ex->secure_fault = FLAW_NAME; /* it is rare enough */
         miniproxy_addr_format(&ex->literal->addr, text);
         snprintf(authority, sizeof authority, ex->literal->addr.family == 6 ? "[%s]" : "%s", text);
     } else {
-        ex->host = &world.hosts[one_in(4) ? below(world.host_count) : 0];
+        if (ex->host == NULL) ex->host = &world.hosts[one_in(4) ? below(world.host_count) : 0];
         snprintf(authority, sizeof authority, "%s", ex->host->name);
         if (one_in(8)) authority[0] = 'H';
         if (ex->host->name[0] == 'a') authority[0] = 'a';
     }
-    if (port != 80 || ex->kind == EXCHANGE_CONNECT || one_in(8))
-        snprintf(authority + strlen(authority), 8, ":%u", port);
+    if (ex->port != (ex->https ? 443 : 80) || ex->kind == EXCHANGE_CONNECT || one_in(8))
+        snprintf(authority + strlen(authority), 8, ":%u", ex->port);
     if (ex->kind == EXCHANGE_CONNECT) {
         snprintf(ex->sent_target, sizeof ex->sent_target, "%s", authority);
         return;
@@ -244,8 +276,11 @@ static void choose_target(struct exchange *ex)
     else
         snprintf(ex->target, sizeof ex->target, "%s/%u%s", one_in(15) ? "/no" : "", ex->id,
                  one_in(4) ? "?a=%2f//.." : "");
-    snprintf(ex->sent_target, sizeof ex->sent_target, "%s://%s%s", one_in(10) ? "HTTP" : "http", authority,
-             ex->options_star ? "" : ex->target);
+    snprintf(ex->sent_target, sizeof ex->sent_target, "%s%s://%s%s", one_in(10) ? "HTTP" : "http",
+             !ex->https  ? ""
+             : one_in(9) ? "S"
+                         : "s",
+             authority, ex->options_star ? "" : ex->target);
 }
 
 static void put_request(struct exchange *ex)
@@ -334,6 +369,7 @@ static void choose_answer(struct exchange *ex)
     a->deaf = a->when != WHEN_END && one_in(3);
     a->delay_ms = one_in(2) ? 0 : below(60);
     a->idle_ms = one_in(4) ? below(200) : 0;
+    if (ex->https && one_in(3)) a->idle_ms = 1 + below(25); /* about when the next request comes */
     a->pad = one_in(30) ? 1 : 0;
     if (MINIPROXY_WITH_UPGRADE && ex->kind == EXCHANGE_UPGRADE && !one_in(3)) a->status = 101;
     if (one_in(world.mood.answer_trouble_one_in)) choose_fault(ex, a);
@@ -394,6 +430,7 @@ static void make_exchange(struct client *cl)
     if (world.mood.slice_ms >= 1000 && ex->login == LOGIN_NONE) ex->login = LOGIN_WRONG; /* a long queue */
     if (ex->kind == EXCHANGE_MALFORMED) {
         ex->method = "GET"; /* whatever it says: not HEAD */
+        ex->login = LOGIN_NONE;
         if (one_in(6)) put_oversized(ex);
         else put_malformed(ex, &malformed[below(sizeof malformed / sizeof malformed[0])]);
         return;
@@ -460,7 +497,8 @@ static void make_client(uint16_t number, uint32_t rush_ms)
 
 void make_plan(void)
 {
-    unsigned clients = one_in(6) ? between(10, CLIENTS_MAX) : between(1, 8);
+    unsigned crowd = MINIPROXY_WITH_TLS ? CLIENTS_MAX / 2 : CLIENTS_MAX; /* handshakes cost */
+    unsigned clients = one_in(6) ? between(10, crowd) : between(1, 8);
     uint32_t rush_ms = one_in(3) ? 5 : one_in(2) ? 500 : 90000;
     world.connected = origin_new;
     make_mood();

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Is the simulation able to find bugs? Each file of planted/ puts one into a copy of the core, each of planted/tls/ into a
-# copy of the port of TLS; each must be caught. planted.sh [RESULTS.tsv [SEEDS]], from the top directory. TLS_FLAGS and
-# LIBS say how a program with mbedTLS is built; without them planted/tls/ is left out.
+# Is the simulation able to find bugs? Each file of planted/ puts one into a copy of the core, each of planted/tls/ into
+# a copy of the port of TLS, or of the core under it (core_*); each must be caught. planted.sh [RESULTS.tsv [SEEDS]],
+# from the top directory. TLS_FLAGS and LIBS say how a program with mbedTLS is built; without them planted/tls/ is left out.
 results=${1:-build/results/sim-planted.tsv} seeds=${2:-2000} missed=0
 mkdir -p build/sim/planted "$(dirname "$results")"
 : > "$results"
@@ -11,13 +11,14 @@ for plant in tests/sim/planted/*.sed ${TLS_FLAGS:+tests/sim/planted/tls/*.sed}; 
     copy=build/sim/planted/$name.c
     variant=$(sed -n '3s/^# variant //p' "$plant")
     case $plant in
-    */tls/*) victim=port/miniproxy_tls.c variant=tls core=miniproxy.c ;;
+    */tls/core_*) victim=miniproxy.c variant=tls core=$copy port=port/miniproxy_tls.c ;;
+    */tls/*) victim=port/miniproxy_tls.c variant=tls core=miniproxy.c port=$copy ;;
     *) victim=miniproxy.c core=$copy ;;
     esac
     sed -f "$plant" $victim > "$copy"
     set -- -O1 -w
     # shellcheck disable=SC2086 # several flags; the quotes in them are the compiler's
-    [ "$variant" != tls ] || set -- "$@" $TLS_FLAGS -Iport "-DSIM_TLS_PORT=\"$copy\""
+    [ "$variant" != tls ] || set -- "$@" $TLS_FLAGS -Iport "-DSIM_TLS_PORT=\"$port\""
     verdict=fail
     if cmp -s $victim "$copy"; then
         echo "$name: the place to plant it is gone"

@@ -437,8 +437,9 @@ static void port_close(void *port, struct miniproxy_conn *c, bool hard)
 {
     struct slot *s = enter(c, "close");
     (void)port;
-    REQUIRE(PROPERTY_CONTRACT, s->state != SLOT_CLOSED, "close of connection %u, which is not open", c->id);
+    REQUIRE(PROPERTY_CONTRACT, s->state != SLOT_CLOSED || c == world.unborn, "close of connection %u, which is not open", c->id);
     trace("close %u%s", c->id, hard ? " hard" : "");
+    world.unborn = NULL;
     if (s->state == SLOT_OPEN || s->state == SLOT_CONNECTING) {
         if (s->v->of_client) world.open_clients--;
         link_close(s->v, hard);

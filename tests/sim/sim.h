@@ -7,7 +7,8 @@
  *   world.c    the loop that plays events and polls the core
  *   link.c     connections as the peers see them: two byte queues with latency, FIN and RST
  *   port.c     the same connections as the core sees them, with a check of its side of the contract
- *   secure.c   TLS between the two: clients' own, and the port of TLS that is tested
+ *   secure.c   TLS between the two: clients' and origins' own, and the port of TLS that is tested
+ *   papers.c   certificates
  *   ties.c     whose connections these are: what the core may resolve and connect now
  *   rules.c    policies, and an own reference of what they say
  *   plan.c     the generator: hosts, clients, requests, answers
@@ -25,6 +26,14 @@
 #include <stdio.h>
 
 /* ---- Properties: what is checked, and the requirements it proves ---- */
+
+#if MINIPROXY_WITH_TLS
+#define PROPERTIES_OF_TLS(X)                                                                                           \
+    X(SECURE, "an origin gets nothing over TLS before it has proved its name, nor one without TLS", "L04,T20")         \
+    X(PROOF, "clients that prove nothing get nothing, tickets hold as long as they are to", "-")
+#else
+#define PROPERTIES_OF_TLS(X)
+#endif
 
 #define PROPERTIES(X)                                                                                                  \
     X(CONTRACT, "the core calls only open connections and closes each once", "Z08")                                    \
@@ -56,6 +65,7 @@
     X(LIVENESS, "everything ends by its deadline", "Z02,Z03,K12,P10")                                                  \
     X(LEAK, "nothing is left when all is over", "Z06,Z07,Z08")                                                         \
     X(BUSY, "full pools and caps end in 503 or waiting", "Z04,Z05,P13")                                                \
+    PROPERTIES_OF_TLS(X)                                                                                               \
     X(DRAIN, "drain and stop accept nothing and come to an end", "-")                                                  \
     X(ASSERTION, "no assertion of the core fails", "-")
 
@@ -70,6 +80,47 @@ _Noreturn void violation(enum property p, const char *format, ...) __attribute__
 void trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void checked(enum property p);
 void reached(unsigned cause);
+
+/* What must have happened at least once, or it was not tested: printed with how often it has. */
+#define TALLIES_OF_TLS(X)                                                                                              \
+    X(HTTPS, "https requests answered by their origins")                                                               \
+    X(KEPT, "of these over a kept connection")                                                                         \
+    X(AGAIN, "https requests repeated over a new connection")                                                          \
+    X(WEBSOCKET, "upgrades over TLS")                                                                                  \
+    X(NAME, "origins with another's name")                                                                             \
+    X(EXPIRED, "origins whose certificate has expired")                                                                \
+    X(FUTURE, "origins whose certificate is not valid yet")                                                            \
+    X(SELF_SIGNED, "origins that vouch for themselves")                                                                \
+    X(ISSUER, "origins with an unknown issuer")                                                                        \
+    X(PURPOSE, "origins with a client's certificate")                                                                  \
+    X(ALERT, "origins that send an alert")                                                                             \
+    X(PLAIN, "origins that speak in clear")                                                                            \
+    X(EMPTY, "origins that end the handshake")                                                                         \
+    X(BROKEN, "handshakes of origins broken off or damaged")                                                           \
+    X(LATE, "handshakes of origins that took too long")                                                                \
+    X(UNTRUSTING, "https requests without anybody to trust")                                                           \
+    X(FULL, "https requests without a session for them")                                                               \
+    X(CUT, "responses that end without close_notify")                                                                  \
+    X(RESUMED_12, "clients that resume a session of TLS 1.2")                                                          \
+    X(RESUMED_13, "clients that resume a session of TLS 1.3")                                                          \
+    X(OLD_KEY, "tickets taken after their key was replaced")                                                           \
+    X(OLD_TICKET, "tickets refused for their age")                                                                     \
+    X(BY_CERTIFICATE, "requests of users by their certificate")                                                        \
+    X(BY_SECRET, "requests of users by their shared key")                                                              \
+    X(NO_USER, "requests of clients whose proven name is no user's")                                                   \
+    X(BAD_CERTIFICATE, "clients with a bad certificate")                                                               \
+    X(NO_CERTIFICATE, "clients without a certificate")                                                                 \
+    X(BAD_SECRET, "clients with a wrong shared key")                                                                   \
+    X(NO_SECRET, "clients with a shared key that nobody knows")
+
+enum tally {
+#define X(NAME, text) TALLY_##NAME,
+    TALLIES_OF_TLS(X)
+#undef X
+        TALLY_COUNT
+};
+
+void tally(enum tally t);
 /* Records that the property was tested, and stops the seed when it does not hold. */
 #define REQUIRE(p, condition, ...) (checked(p), (condition) ? (void)0 : violation((p), __VA_ARGS__))
 
@@ -270,6 +321,21 @@ enum answer_fault {
     ANSWER_SWITCH    /* 101 that nobody asked for */
 };
 
+/* What is wrong with an origin's TLS (or, the first of them, with a client's certificate). */
+enum secure_fault {
+    FLAW_NONE,
+    FLAW_NAME,
+    FLAW_EXPIRED,
+    FLAW_FUTURE,
+    FLAW_SELF_SIGNED,
+    FLAW_ISSUER,
+    FLAW_PURPOSE,
+    FAULT_ALERT, /* from here on it does not get as far as to its certificate */
+    FAULT_PLAIN,
+    FAULT_EMPTY,
+    FAULT_COUNT
+};
+
 enum answer_when { WHEN_END, WHEN_HEAD, WHEN_PART };
 
 struct answer {
@@ -305,6 +371,7 @@ enum {
     HAPPENED_RESOURCES = 1 << 12,
     HAPPENED_BAD_FIELD = 1 << 13,
     HAPPENED_NO_DNS = 1 << 14,
+    HAPPENED_LATE_HANDSHAKE = 1 << 15, /* one that will not come to its end by itself */
     CLIENT_ABORTED = 1 << 16,
     CLIENT_FIN = 1 << 17,
     CLIENT_SLOW = 1 << 18,
@@ -326,24 +393,27 @@ struct exchange {
     uint8_t index, kind, login, req_framing;
     bool http10, says_close, expect, req_trailers, bad_body, options_star, nominates, early, websocket_junk;
     bool local_answer; /* answered by the proxy itself with a status of its own */
-    bool half_head;
+    bool half_head, https;
+    uint8_t secure_fault;
     uint32_t req_len, req_chunk_max;
     uint8_t causes[CAUSES_MAX]; /* of a malformed one; 0 ends */
     struct answer answer;
     struct tunnel_end up, down; /* client's end, origin's end */
     /* what has been seen */
     uint32_t happened;
+    uint32_t tls_results; /* of handshakes with origins that failed, a bit each: 1 << -result */
     const struct miniproxy_policy *policies[4]; /* in force since it began */
     uint8_t policy_count;
     uint8_t times_at_origin;
     bool origin_began, origin_done, origin_got_all, reused, resolved, connected;
+    bool origin_cut; /* its end was not told as TLS has it told */
     bool client_complete, client_close, by_proxy, written_all;
     uint16_t client_status;
     uint8_t interims_sent, interims_seen;
     uint64_t start_at, head_end_at; /* in the client's stream */
     uint64_t body_seen;
     const struct conn *attempt; /* the connection that carried it to an origin, */
-    uint64_t consumed_before;   /* and what the core had received over it until then */
+    uint64_t received_before;   /* and what the core had received over it until then */
     uint8_t extensions;
     bool evented, line_unread;
     uint16_t event_status;
@@ -413,6 +483,7 @@ struct world {
     uint32_t timeout_ms[MINIPROXY_TIMEOUT_COUNT];
     const struct miniproxy_policy *policy;
     void (*connected)(struct conn *v); /* what becomes of a new connection to an origin */
+    const struct miniproxy_conn *unborn; /* TLS has failed before there was a connection, and it is to be closed */
     bool drained, stopped, woken, in_poll, accept_wanted, accept_wake_due, ever_full, resources_failed;
     uint32_t calls, calls_in_poll, slices;
     uint32_t open_clients;
@@ -476,6 +547,7 @@ unsigned port_open_slots(void);
 /* The port asks these. tests/sim/conformance answers them in its own way. */
 void tie_accept(struct client *cl, const struct miniproxy_conn *c);
 struct exchange *tie_resolve(const struct miniproxy_conn *c, const char *name); /* what wants the name, with its host */
+struct exchange *tie_secure(const struct miniproxy_conn *c, const char *host);
 struct exchange *tie_connect(const struct miniproxy_conn *c, const struct miniproxy_addr *to, const struct machine *m);
 void tie_fault(struct conn *v); /* an error was injected */
 
@@ -486,15 +558,21 @@ struct exchange *exchange_new(struct client *cl);
 void secure_start_port(void);                      /* world.config.port stands on another one from now on */
 uint32_t secure_poll(uint32_t wait_ms);            /* when to poll again */
 void secure_start_client(struct client *cl);       /* it has a connection */
-void secure_step(struct client *cl);               /* what TLS has to do by itself */
-uint64_t core_received(const struct client *cl);   /* octets of the client's stream */
-bool secure_excuses(const struct client *cl, uint8_t cause);
+void secure_start_origin(struct conn *v);
+void secure_step(struct conn *v);                  /* what TLS has to do by itself */
+uint64_t core_received(const struct conn *v);      /* octets of the peer's stream */
+bool secure_tells_end(const struct conn *v);       /* the peer's FIN will be told apart from a cut */
+bool secure_excuses(const struct exchange *ex, uint8_t cause);
+const char *secure_name(const struct client *cl);  /* that it has proved, or NULL */
+void secure_check_begin(const struct exchange *ex);
+void secure_check_event(const struct exchange *ex, const struct miniproxy_event *e);
 void secure_check_rest(void);
 
 void client_start(struct client *cl);
 void origin_reset(void);
 struct actor *origin_actor(uint32_t number);
 void origin_new(struct conn *v);
+void origin_cut(struct exchange *ex); /* what ends with its connection does not end */
 bool tunnel_step(struct tunnel_end *t, struct conn *v, uint32_t burst, struct exchange *ex);
 void tunnel_take(struct tunnel_end *t, const uint8_t *data, size_t len, struct exchange *ex);
 

@@ -52,6 +52,18 @@ struct exchange *tie_resolve(const struct miniproxy_conn *c, const char *name)
     return ex;
 }
 
+struct exchange *tie_secure(const struct miniproxy_conn *c, const char *host)
+{
+    struct exchange *ex = current_exchange(client_of(c));
+    char text[MINIPROXY_ADDR_TEXT];
+    REQUIRE(PROPERTY_CONTRACT, ex != NULL && ex->kind != EXCHANGE_MALFORMED && ex->https,
+            "TLS with \"%s\" for no https request", host);
+    if (ex->host == NULL) miniproxy_addr_format(&ex->literal->addr, text);
+    REQUIRE(PROPERTY_CONTRACT, strcasecmp(host, ex->host != NULL ? ex->host->name : text) == 0,
+            "request %u: TLS with \"%s\"", ex->id, host);
+    return ex;
+}
+
 static void check_address(const struct exchange *ex, const struct miniproxy_addr *to, const struct machine *m)
 {
     bool listed = ex->literal == m, allowed = false;

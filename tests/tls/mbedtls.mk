@@ -64,7 +64,7 @@ run-unit_tls_36 run-unit_tls_228: run-unit_%: $(TLS_OUT)/%
 # The simulated world over TLS: clients of mbedTLS's own, the port between the core and the simulated network
 SUITES += sim-tls
 SEEDS_TLS ?= 1..2001
-SIM_TLS_FLAGS = $(TLS_CFLAGS_36) -Wl,--wrap=time -pthread
+SIM_TLS_FLAGS = $(TLS_CFLAGS_36) -Wl,--wrap=time,--wrap=mbedtls_ms_time -pthread
 
 build/sim/sim-tls: $(SIM_DEPENDS) $(TLS_LIB_36) Makefile tests/tls/mbedtls.mk
 	CC="$(CC)" LIBS="$(TLS_LIB_36)" sh tests/sim/build.sh $@ tls miniproxy.c -O2 $(SIM_TLS_FLAGS)

@@ -591,8 +591,8 @@ static void origin_round(const void *data)
     }
 }
 
-/* connect with an origin that shows `id`, as if it were `host`. */
-static int connect_to(struct identity *id, const char *host)
+/* connect with an origin that shows `id`, as if it were `host`. It takes octets but once, if so: no alert either. */
+static int connect_once(struct identity *id, const char *host, bool once)
 {
     const struct miniproxy_addr to = {.ip = {192, 0, 2, 5}, .family = 4, .port = 443};
     struct wire *w = &wires[2];
@@ -606,6 +606,9 @@ static int connect_to(struct identity *id, const char *host)
         w->c.ready = 0;
         result = miniproxy_tls_port.connect(&tls, &w->c, &to);
         turn(w, &p);
+        if (!once || w->out.put == 0 || w->out.stop != STOP_NEVER) continue;
+        w->out.stop = STOP_RESET;
+        w->out.stop_at = w->out.put;
     }
     if (result != MINIPROXY_OK) {
         assert_int_equal(events[MINIPROXY_TLS_FAILED], 1);
@@ -616,6 +619,11 @@ static int connect_to(struct identity *id, const char *host)
     peer_end(&p);
     tls_stop();
     return result;
+}
+
+static int connect_to(struct identity *id, const char *host)
+{
+    return connect_once(id, host, false);
 }
 
 static void certificates(const void *data)
@@ -630,6 +638,7 @@ static void certificates(const void *data)
     assert_int_equal(connect_to(&expired, "example.test"), MINIPROXY_ETLS_EXPIRED);
     assert_int_equal(connect_to(&self_signed, "example.test"), MINIPROXY_ETLS_SELF_SIGNED);
     assert_int_equal(connect_to(&foreign, "example.test"), MINIPROXY_ETLS_ISSUER);
+    assert_int_equal(connect_once(&self_signed, "example.test", true), MINIPROXY_ETLS_SELF_SIGNED);
 }
 
 /* RSA: its keys keep memory for the next signature, and no connection may be the one that it is taken from. One after the

@@ -22,6 +22,8 @@ static struct {
     struct wire_text to_origin, from_origin;
     const char *answer; /* NULL: the origin is silent */
     bool pending, closed, answered;
+    bool is_full; /* the client takes nothing */
+    size_t offered; /* octets in the last send to it */
     unsigned connects;
     struct miniproxy_event event;
     unsigned events;
@@ -80,6 +82,8 @@ static int wire_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len
 static int wire_send(void *port, struct miniproxy_conn *c, const void *buf, size_t len)
 {
     (void)port;
+    if (c == wire.client) wire.offered = len;
+    if (c == wire.client && wire.is_full) return MINIPROXY_AGAIN;
     wire_put(c == wire.client ? &wire.to_client : &wire.to_origin, buf, len);
     if (c == wire.client || wire.answer == NULL || strstr(wire.to_origin.data, "\r\n\r\n") == NULL) return (int)len;
     wire_put(&wire.from_origin, wire.answer, strlen(wire.answer));
