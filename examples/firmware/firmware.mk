@@ -194,7 +194,7 @@ run-firmware-boot: $(FIRMWARE_IMAGES:%=$(FIRMWARE_OUT)/%.elf) $(FIRMWARE_TIGHT_I
 run-firmware-tls: $(FIRMWARE_TLS_IMAGES:%=$(FIRMWARE_OUT)/%.elf) $(FIRMWARE_WEAK_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 	@$(SUITE) firmware-tls 600 $(PYTHON) tests/firmware/tls.py
 
-run-firmware-chromium: $(patsubst %,$(FIRMWARE_OUT)/%.elf,lm3s6965-raw mps2_an385-raw-tls mps2_an385-sockets-tls)
+run-firmware-chromium: $(patsubst %,$(FIRMWARE_OUT)/%.elf,lm3s6965-raw lm3s6965-raw-tls mps2_an385-raw-tls mps2_an385-sockets-tls)
 	@$(SUITE) firmware-chromium 300 $(PYTHON) tests/firmware/chromium.py
 
 run-policy-wire: build/miniproxy $(FIRMWARE_OUT)/lm3s6965-raw-test.elf $(FIRMWARE_WIRE_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
