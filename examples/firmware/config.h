@@ -45,6 +45,14 @@ _Noreturn void cpu_panic(const char *why);
 #ifndef MINIPROXY_TLS_SESSIONS
 #define MINIPROXY_TLS_SESSIONS 1
 #endif
+#if defined FIRMWARE_TLS_CLIENT && FIRMWARE_TLS_CLIENT /* chains of others' making, and authorities to verify them */
+#ifndef MINIPROXY_TLS_HANDSHAKE_RAM
+#define MINIPROXY_TLS_HANDSHAKE_RAM 14336
+#endif
+#ifndef MINIPROXY_TLS_COMMON_ARENA
+#define MINIPROXY_TLS_COMMON_ARENA 16384
+#endif
+#endif
 #ifndef MINIPROXY_TLS_HANDSHAKE_RAM
 #define MINIPROXY_TLS_HANDSHAKE_RAM 6144
 #endif
