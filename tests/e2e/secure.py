@@ -111,11 +111,13 @@ def openssl(*arguments, text=None):
 
 
 class Authority:
-    """Issues certificates. `file` is what trusts it."""
+    """Issues certificates. `file` is what trusts it. One whose file and key are in the directory already is that."""
 
     def __init__(self, directory, name):
         self.directory, self.name = str(directory), name
         self.file, self.key = self.path("pem"), self.path("key")
+        if os.path.exists(self.key):
+            return
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj",
                 f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-keyout", self.key, "-out",
                 self.file)
