@@ -89,16 +89,23 @@ class SecureOrigins:
                 shutil.copy(os.path.join(OUT, name + suffix), directory)
         ec, rsa, other = (secure.Authority(directory, name) for name in ("authority_ec", "authority_rsa", "other"))
         both = f"IP:{HOST},DNS:origin.test"
+        rsa.issue("middle", san=None, authority=True)
+        middle = secure.Authority(directory, "middle")
         self.ports = {
             name: self.serve(*authority.issue(name, **{"san": both, **how})) for name, authority, how in (
                 ("ec", ec, {}),
                 ("rsa", rsa, {"algorithm": "rsa"}),
                 ("rsa-by-ec", ec, {"algorithm": "rsa"}),
+                ("broken-chain", middle, {}),
                 ("expired", ec, {"days": -1}),
                 ("name", ec, {"san": "IP:10.0.2.3,DNS:elsewhere.test,DNS:" + HOST}),
                 ("self", ec, {"trusted": False}),
                 ("issuer", other, {}),
                 ("client", rsa, {"purpose": "clientAuth"}))}
+        certificate, key = middle.issue("ec-chain", san=both)
+        with open(certificate, "a", encoding="ascii") as chain, open(middle.file, encoding="ascii") as file:
+            chain.write(file.read())
+        self.ports["ec-chain"] = self.serve(certificate, key)
 
     @staticmethod
     def serve(certificate, key):
@@ -289,7 +296,7 @@ def abort(board, o, kind):
 
 def test_origins(board, o):
     """plain clients get https:// pages: elliptic and RSA certificates, by address and by name, sent and received | -"""
-    for name in ("ec", "rsa", "rsa-by-ec"):
+    for name in ("ec", "rsa", "rsa-by-ec", "ec-chain"):
         began = time.monotonic()
         assert once(board, o.secure.url(name) + "/1000") == (200, BLOB[:1000])
         print(f"{board.name}: https by {name}: {time.monotonic() - began:.3f} s")
@@ -319,7 +326,7 @@ def test_certificates(board, o):
     before = Origin.connections
     with Client(board) as c:
         for name, cause in (("name", "tls_wrong_name"), ("self", "tls_self_signed"), ("issuer", "tls_unknown_issuer"),
-                            ("client", "tls_bad_certificate")):
+                            ("broken-chain", "tls_unknown_issuer"), ("client", "tls_bad_certificate")):
             c.get(o.secure.url(name) + "/1000")
             status, body = c.response()
             assert status == 502 and cause.encode() in body, (status, body)
