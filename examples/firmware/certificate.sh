@@ -53,7 +53,7 @@ trust() {
 authority() {
     case $2 in ec) kind="ec -pkeyopt ec_paramgen_curve:P-256" ;; *) kind=$2:4096 ;; esac
     # shellcheck disable=SC2086
-    openssl req -x509 -newkey $kind -nodes -sha256 -days 825 -subj "/CN=authority $2" \
+    openssl req -x509 -newkey $kind -nodes -sha256 -days 825 -subj "/CN=authority for tests, $2" \
         -addext "keyUsage=critical,keyCertSign,cRLSign" -keyout "${1%.pem}.key" -out "$1"
 }
 

@@ -52,7 +52,7 @@ _Noreturn void cpu_panic(const char *why);
 #define MINIPROXY_TLS_HANDSHAKE_RAM 20480
 #endif
 #ifndef MINIPROXY_TLS_COMMON_ARENA
-#define MINIPROXY_TLS_COMMON_ARENA 16384
+#define MINIPROXY_TLS_COMMON_ARENA 32768
 #endif
 #endif
 #ifndef MINIPROXY_TLS_HANDSHAKE_RAM
