@@ -28,11 +28,11 @@ FIRMWARE_TIGHT_IMAGES = lm3s6965-raw-4 lm3s6965-raw-8 lm3s6965-raw-16
 FIRMWARE_TEST_IMAGES = lm3s6965-raw-test mps2_an385-raw-test
 # with a policy of the tests, twice: its list of names is in a flash partition, and there are two of these
 FIRMWARE_WIRE_IMAGES = lm3s6965-raw-wire
-# with TLS for clients on a second port. In the emulator alone: their random numbers come from the machine that runs it.
+# with TLS for clients on a second port, and some for origins: FIRMWARE_CLIENT_IMAGES. In the emulator alone: their random numbers come from the machine that runs it.
 FIRMWARE_TLS_IMAGES = lm3s6965-raw-tls lm3s6965-sockets-tls mps2_an385-raw-tls mps2_an385-sockets-tls
 # and where there is no source of them
 FIRMWARE_WEAK_IMAGES = lm3s6965-raw-weak mps2_an385-sockets-weak
-# and where connections to origins speak TLS, too: FIRMWARE_CA
+# those of them that speak TLS with origins, too
 FIRMWARE_CLIENT_IMAGES = mps2_an385-raw-tls mps2_an385-raw-tlsbench
 FIRMWARE_BENCH_IMAGES = lm3s6965-raw-bench mps2_an385-raw-bench
 FIRMWARE_TLS_BENCH_IMAGES = lm3s6965-raw-tlsbench mps2_an385-raw-tlsbench
@@ -82,7 +82,8 @@ define FIRMWARE_CLIENT
 FIRMWARE_OWN_$1 = $(FIRMWARE_OUT)/authorities.c
 FIRMWARE_CFLAGS_$1 = -DFIRMWARE_TLS_CLIENT=1 -UMINIPROXY_TLS_SESSIONS -DMINIPROXY_TLS_SESSIONS=12
 FIRMWARE_LIBS_$1 = $(TLS_LIB_M3_CLIENT)
-FIRMWARE_STACK_$1 = 3072
+# mbedTLS 2.28 uses 3,376
+FIRMWARE_STACK_$1 = 4608
 endef
 $(foreach i,$(FIRMWARE_CLIENT_IMAGES),$(eval $(call FIRMWARE_CLIENT,$i)))
 # with an echo and a relay beside the proxy, to compare with
