@@ -16,7 +16,7 @@ enum {
     DOT = '.' ^ SWAP,
     NAME_MAX_OCTETS = 253,
     LABEL_MAX_OCTETS = 63,
-    BLOCK_NAMES = 32,
+    BLOCK_NAMES = 16,
     CLASSES_MAX = 6,
     WORD_MAX = 8,
     WORDS_MAX = 256,

@@ -57,7 +57,7 @@ $(E2E_OVER_TLS:%=run-%): run-%:
 	@MINIPROXY_SUITE=$* MINIPROXY_OVER_TLS=1 MINIPROXY_BIN=$(CURDIR)/$(word 1,$^) \
 	    MINIPROXY_SMALL_BIN=$(CURDIR)/$(word 2,$^) $(SUITE) $* 1500 $(PYTHON) -m pytest -q tests/e2e
 
-# a browser whose proxy is an https:// one
+# a browser whose proxy is an https:// one; tests/lwip/e2e.mk has more of them
 SUITES += tls-chromium
 run-tls-chromium: build/tls/miniproxy
-	@$(SUITE) tls-chromium 300 $(PYTHON) tests/tls/chromium.py
+	@$(SUITE) tls-chromium 300 $(PYTHON) tests/tls/chromium.py tls-chromium $(CURDIR)/$<

@@ -81,6 +81,11 @@ $(HOST_TLS_E2E:%=run-%): run-e2e-tls-lwip-%: build/host/asan/miniproxy-tls-lwip-
 	    MINIPROXY_TLS_SMALL_BIN=$(CURDIR)/build/host/asan/miniproxy-tls-lwip-$*-small \
 	    $(SUITE) e2e-tls-lwip-$* 900 $(PYTHON) -m pytest -q $(HOST_TLS_TESTS)
 
+SUITES += $(HOST_STACKS:%=tls-chromium-lwip-%)
+$(HOST_STACKS:%=run-tls-chromium-lwip-%): run-tls-chromium-lwip-%: build/host/asan/miniproxy-tls-lwip-%
+	@$(call HOST_ENVIRONMENT,$*,tls-) $(SUITE) tls-chromium-lwip-$* 300 $(PYTHON) tests/tls/chromium.py tls-chromium-lwip-$* \
+	    $(CURDIR)/$<
+
 .PHONY: stacks
 stacks:
 	@$(PYTHON) tests/tools/stacks.py

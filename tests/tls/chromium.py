@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: MIT
 """A browser whose proxy is an https:// one: headless Chromium logs in over TLS and loads a page full of images, over HTTP
-and through a tunnel, which is TLS within TLS. Writes build/results/tls-chromium.tsv.
+and through a tunnel, which is TLS within TLS.
+
+    chromium.py SUITE PROGRAM       MINIPROXY_STACK says what network stack the program brings, as in tests/e2e
+
+Writes build/results/SUITE.tsv.
 """
 import os
 import re
@@ -12,20 +16,26 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
 sys.path[:0] = [os.path.join(TESTS, "e2e"), os.path.join(TESTS, "firmware")]
 
+import world  # noqa: E402
 from boot import certificate  # noqa: E402
-from chromium import IMAGES, PASSWORD, ROOT, USER, Browser, Origin, check_page, expect, run_suite, serve  # noqa: E402
+from chromium import IMAGES, PASSWORD, USER, Browser, Origin, check_page, expect, run_suite, serve  # noqa: E402
 
-BINARY = os.path.join(ROOT, "build", "tls", "miniproxy")
+SUITE, BINARY = sys.argv[1:]
 
 
 class Proxy:
     def __init__(self, directory):
         subprocess.run([BINARY, "cert", os.path.join(directory, "own")], check=True, capture_output=True)
         self.log = os.path.join(directory, "access.log")
+        self.host, environment = "127.0.0.1", None
+        if world.STACK:
+            cable = world.cables.pop(0)
+            self.host, environment = cable.reach(self.host), dict(os.environ, MINIPROXY_NET=cable.environment())
         self.process = subprocess.Popen(
             [BINARY, "--tls-listen", "127.0.0.1:0", "--tls-cert", f"{directory}/own.pem", "--tls-key", f"{directory}/own.key",
              "--user", f"{USER}:{PASSWORD}", "--allow-private", "--connect-ports", "any", "--log", self.log],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env=environment)
         banner = ""
         while not (match := re.search(r":(\d+) \(TLS\)", banner)):
             line = self.process.stderr.readline()
@@ -58,7 +68,7 @@ def check_log(proxy, port, tls_port):
 
 def check_plain_is_told(proxy, port):
     """The same port with http:// in front of it."""
-    got = subprocess.run(["curl", "-sS", "-x", f"http://127.0.0.1:{proxy.port}", f"http://127.0.0.1:{port}/"],
+    got = subprocess.run(["curl", "-sS", "-x", f"http://{proxy.host}:{proxy.port}", f"http://127.0.0.1:{port}/"],
                          capture_output=True, text=True, check=False, env={})
     assert "(plain_on_tls_port)" in got.stdout, got
     deadline = time.monotonic() + 5
@@ -70,7 +80,7 @@ def check_plain_is_told(proxy, port):
 def through(results, directory):
     port, tls_port = serve(), serve(certificate(directory))
     proxy = Proxy(directory)
-    browser = Browser(directory, f"https://127.0.0.1:{proxy.port}", "--proxy-bypass-list=<-loopback>")
+    browser = Browser(directory, f"https://{proxy.host}:{proxy.port}", "--proxy-bypass-list=<-loopback>")
     run = results.run
     try:
         run("Chromium starts", browser.open_page)
@@ -87,4 +97,4 @@ def through(results, directory):
 
 
 if __name__ == "__main__":
-    sys.exit(run_suite("tls-chromium", through))
+    sys.exit(run_suite(SUITE, through))
