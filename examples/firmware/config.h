@@ -45,6 +45,16 @@ _Noreturn void cpu_panic(const char *why);
 #ifndef MINIPROXY_TLS_SESSIONS
 #define MINIPROXY_TLS_SESSIONS 1
 #endif
+/* Chains of others' making, and authorities to verify them. Three certificates with RSA of 4096 bits and sixty names take
+ * 15,600 octets, elliptic ones half of that. */
+#if defined FIRMWARE_TLS_CLIENT && FIRMWARE_TLS_CLIENT
+#ifndef MINIPROXY_TLS_HANDSHAKE_RAM
+#define MINIPROXY_TLS_HANDSHAKE_RAM 20480
+#endif
+#ifndef MINIPROXY_TLS_COMMON_ARENA
+#define MINIPROXY_TLS_COMMON_ARENA 32768
+#endif
+#endif
 #ifndef MINIPROXY_TLS_HANDSHAKE_RAM
 #define MINIPROXY_TLS_HANDSHAKE_RAM 6144
 #endif

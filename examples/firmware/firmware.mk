@@ -12,7 +12,7 @@
 #
 # LWIP_DIR= names another lwIP, CROSS= another toolchain, FIRMWARE_FLAGS= further flags (-DFIRMWARE_ADDRESS='"…"').
 
-.PHONY: firmware firmware-images firmware-tools firmware-run firmware-ram firmware-bench firmware-bench-tls
+.PHONY: firmware firmware-images firmware-tools firmware-run firmware-ram firmware-bench firmware-bench-tls firmware-ca
 
 comma = ,
 
@@ -28,10 +28,12 @@ FIRMWARE_TIGHT_IMAGES = lm3s6965-raw-4 lm3s6965-raw-8 lm3s6965-raw-16
 FIRMWARE_TEST_IMAGES = lm3s6965-raw-test mps2_an385-raw-test
 # with a policy of the tests, twice: its list of names is in a flash partition, and there are two of these
 FIRMWARE_WIRE_IMAGES = lm3s6965-raw-wire
-# with TLS for clients on a second port. In the emulator alone: their random numbers come from the machine that runs it.
+# with TLS for clients on a second port, and some for origins: FIRMWARE_CLIENT_IMAGES. In the emulator alone: their random numbers come from the machine that runs it.
 FIRMWARE_TLS_IMAGES = lm3s6965-raw-tls lm3s6965-sockets-tls mps2_an385-raw-tls mps2_an385-sockets-tls
 # and where there is no source of them
 FIRMWARE_WEAK_IMAGES = lm3s6965-raw-weak mps2_an385-sockets-weak
+# those of them that speak TLS with origins, too
+FIRMWARE_CLIENT_IMAGES = mps2_an385-raw-tls mps2_an385-raw-tlsbench
 FIRMWARE_BENCH_IMAGES = lm3s6965-raw-bench mps2_an385-raw-bench
 FIRMWARE_TLS_BENCH_IMAGES = lm3s6965-raw-tlsbench mps2_an385-raw-tlsbench
 
@@ -75,6 +77,15 @@ FIRMWARE_LIBS_tlsbench = $(FIRMWARE_LIBS_tls)
 FIRMWARE_LDFLAGS_tlsbench = $(addprefix -Wl$(comma)--wrap=,cpu_sleep net_poll mbedtls_ssl_handshake_step miniproxy_tls_init \
     tls_counters)
 $(foreach v,weak tlsbench,$(foreach b,lm3s6965 mps2_an385,$(eval FIRMWARE_CFLAGS_$v_$b = $(FIRMWARE_CFLAGS_tls_$b))))
+# what images have of their own, by their whole names
+define FIRMWARE_CLIENT
+FIRMWARE_OWN_$1 = $(FIRMWARE_OUT)/authorities.c
+FIRMWARE_CFLAGS_$1 = -DFIRMWARE_TLS_CLIENT=1 -UMINIPROXY_TLS_SESSIONS -DMINIPROXY_TLS_SESSIONS=12
+FIRMWARE_LIBS_$1 = $(TLS_LIB_M3_CLIENT)
+# mbedTLS 2.28 uses 3,376
+FIRMWARE_STACK_$1 = 4608
+endef
+$(foreach i,$(FIRMWARE_CLIENT_IMAGES),$(eval $(call FIRMWARE_CLIENT,$i)))
 # with an echo and a relay beside the proxy, to compare with
 FIRMWARE_OWN_bench = tests/bench/firmware/bare.c
 FIRMWARE_CFLAGS_bench = -DMEMP_NUM_TCP_PCB_LISTEN=3
@@ -126,26 +137,45 @@ $(foreach p,$(FIRMWARE_POLICIES),$(eval $(call FIRMWARE_COMPILE_POLICY,$p)))
 FIRMWARE_TLS_NAMES = IP:127.0.0.1,DNS:localhost,DNS:miniproxy
 $(FIRMWARE_OUT)/certificate.c: $(FIRMWARE)/certificate.sh
 	@mkdir -p $(@D)
-	@sh $< $@ $(FIRMWARE_TLS_NAMES) 2>$(@D)/certificate.log || { cat $(@D)/certificate.log >&2; exit 1; }
+	@sh $< own $@ $(FIRMWARE_TLS_NAMES) 2>$(@D)/certificate.log || { cat $(@D)/certificate.log >&2; exit 1; }
+
+# ---- Whom origins must have their certificates from: FIRMWARE_CA=FILE.pem, or several, with one certificate or many in
+# each. Without it two authorities that the tests know the keys of, made as the certificate above is.
+
+FIRMWARE_CA = $(FIRMWARE_OUT)/authority_ec.pem $(FIRMWARE_OUT)/authority_rsa.pem
+$(FIRMWARE_OUT)/authority_%.pem: $(FIRMWARE)/certificate.sh
+	@mkdir -p $(@D)
+	@sh $< authority $@ $* 2>$(@:.pem=.log) || { cat $(@:.pem=.log) >&2; exit 1; }
+
+$(FIRMWARE_OUT)/authorities.c: $(FIRMWARE)/certificate.sh $(FIRMWARE_CA) $(FIRMWARE_OUT)/authorities.names
+	@sh $< trust $@ $(FIRMWARE_CA)
+# other files than last time
+$(FIRMWARE_OUT)/authorities.names: firmware-ca
+	@mkdir -p $(@D)
+	@echo '$(FIRMWARE_CA)' | cmp -s - $@ || echo '$(FIRMWARE_CA)' >$@
+firmware-ca:
 
 # ---- An image: $1 name, $2 board, $3 API, $4 variant or nothing
 
 define FIRMWARE_IMAGE
 FIRMWARE_OBJECTS_$1 = $$(patsubst %.c,$(FIRMWARE_OUT)/$1/%.o,$(FIRMWARE_OWN) $(FIRMWARE_OWN_$3) $(FIRMWARE_OWN_$4) \
-    $$(call FIRMWARE_TABLES,$$(or $$(FIRMWARE_POLICY_$4_$2),$$(FIRMWARE_POLICY_$4),$$(FIRMWARE_POLICY))) \
+    $(FIRMWARE_OWN_$1) $$(call FIRMWARE_TABLES,$$(or $$(FIRMWARE_POLICY_$4_$2),$$(FIRMWARE_POLICY_$4),$$(FIRMWARE_POLICY))) \
     $(call FIRMWARE_OWN_board,$2) $(addprefix lwip/,$(FIRMWARE_LWIP) $(FIRMWARE_LWIP_$3)))
+FIRMWARE_CFLAGS_of_$1 = $$(FIRMWARE_CFLAGS_$3) $$(FIRMWARE_CFLAGS_$4) $$(FIRMWARE_CFLAGS_$4_$2) $$(FIRMWARE_CFLAGS_$1)
+FIRMWARE_LIBS_of_$1 = $(or $(FIRMWARE_LIBS_$1),$(FIRMWARE_LIBS_$4))
+FIRMWARE_STACK_of_$1 = $$(or $$(FIRMWARE_STACK_$1),$$(FIRMWARE_STACK_$4),$$(FIRMWARE_STACK))
 $(FIRMWARE_OUT)/$1/lwip/%.o: $(LWIP_DIR)/src/%.c
 	@mkdir -p $$(@D)
-	@$(CROSS)gcc $$(FIRMWARE_CFLAGS) $$(FIRMWARE_CFLAGS_$3) $$(FIRMWARE_CFLAGS_$4) $$(FIRMWARE_CFLAGS_$4_$2) -MD -c $$< -o $$@
+	@$(CROSS)gcc $$(FIRMWARE_CFLAGS) $$(FIRMWARE_CFLAGS_of_$1) -MD -c $$< -o $$@
 $(FIRMWARE_OUT)/$1/%.o: %.c $(FIRMWARE)/firmware.mk
 	@mkdir -p $$(@D)
-	@$(CROSS)gcc $$(FIRMWARE_CFLAGS) $$(WARNINGS) $$(FIRMWARE_CFLAGS_$3) $$(FIRMWARE_CFLAGS_$4) $$(FIRMWARE_CFLAGS_$4_$2) -MD -c $$< -o $$@
-$(FIRMWARE_OUT)/$1.elf: $$(FIRMWARE_OBJECTS_$1) $(FIRMWARE_LIBS_$4) $(FIRMWARE)/common.ld $(FIRMWARE)/boards/$2/memory.ld
+	@$(CROSS)gcc $$(FIRMWARE_CFLAGS) $$(WARNINGS) $$(FIRMWARE_CFLAGS_of_$1) -MD -c $$< -o $$@
+$(FIRMWARE_OUT)/$1.elf: $$(FIRMWARE_OBJECTS_$1) $$(FIRMWARE_LIBS_of_$1) $(FIRMWARE)/common.ld $(FIRMWARE)/boards/$2/memory.ld
 	@$(CROSS)gcc -mcpu=cortex-m3 -mthumb --specs=nano.specs -nostartfiles -L$(FIRMWARE) -Wl,--gc-sections \
-	    -Wl,-Map=$(FIRMWARE_OUT)/$1.map -Wl,--defsym=STACK_SIZE=$$(or $$(FIRMWARE_STACK_$4),$$(FIRMWARE_STACK)) \
-	    -T $(FIRMWARE)/boards/$2/memory.ld $$(FIRMWARE_LDFLAGS_$4) $$(FIRMWARE_OBJECTS_$1) $(FIRMWARE_LIBS_$4) -o $$@
+	    -Wl,-Map=$(FIRMWARE_OUT)/$1.map -Wl,--defsym=STACK_SIZE=$$(FIRMWARE_STACK_of_$1) \
+	    -T $(FIRMWARE)/boards/$2/memory.ld $$(FIRMWARE_LDFLAGS_$4) $$(FIRMWARE_OBJECTS_$1) $$(FIRMWARE_LIBS_of_$1) -o $$@
 -include $$(FIRMWARE_OBJECTS_$1:%.o=%.d)
-$$(FIRMWARE_OBJECTS_$1): | firmware-tools $(LWIP_FETCHED) $(FIRMWARE_LIBS_$4)
+$$(FIRMWARE_OBJECTS_$1): | firmware-tools $(LWIP_FETCHED) $$(FIRMWARE_LIBS_of_$1)
 endef
 FIRMWARE_PART = $(word $2,$(subst -, ,$1))
 $(foreach i,$(FIRMWARE_IMAGES) $(FIRMWARE_TIGHT_IMAGES) $(FIRMWARE_TEST_IMAGES) \

@@ -79,15 +79,17 @@
 #define MBEDTLS_PKCS1_V15
 #define MBEDTLS_PKCS1_V21
 #define MBEDTLS_X509_RSASSA_PSS_SUPPORT
+#define MBEDTLS_MPI_MAX_SIZE 512   /* RSA of 4096 bits; on the stack, too */
 #else
 #define MBEDTLS_MPI_MAX_SIZE 48
 #endif
 
 #ifdef MBEDTLS_BUILD_INFO_H /* 3.x */
 #if FIRMWARE_TLS_CLIENT
-#define MBEDTLS_SHA384_C
-#endif
+#define MBEDTLS_SHA384_C /* with it mbedTLS offers AES-256, whether it can do that or not */
+#else
 #define MBEDTLS_AES_ONLY_128_BIT_KEY_LENGTH
+#endif
 #define MBEDTLS_BLOCK_CIPHER_NO_DECRYPT /* AEAD ciphers only ever encrypt a block */
 #else
 #define MBEDTLS_SHA224_C

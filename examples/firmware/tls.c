@@ -2,7 +2,8 @@
  *
  * Certificate, randomness and console lines of TLS. The certificate and its key are tables in flash: certificate.sh makes
  * them anew in each build directory. A product does not have one key in all its devices: it reads the device's own from
- * where it was put when the device was made.
+ * where it was put when the device was made. Authorities are a table in flash as well: whoever one of them vouches for is
+ * taken for the origin that a client asks for by https://.
  */
 #include "tls.h"
 
@@ -45,7 +46,11 @@ void tls_start(struct miniproxy_config *config)
 {
     const struct miniproxy_tls_config wanted = {
         .below = config->port, .below_data = config->port_data, .listeners = 1u << TLS_LISTENER, .cert = certificate,
-        .cert_len = certificate_len, .key = certificate_key, .key_len = certificate_key_len, .event = event};
+        .cert_len = certificate_len, .key = certificate_key, .key_len = certificate_key_len,
+#if FIRMWARE_TLS_CLIENT
+        .ca = authorities, .ca_len = authorities_len,
+#endif
+        .event = event};
     int error = 0;
     const char *wrong = miniproxy_tls_init(&tls, &wanted, &error);
     if (wrong != NULL) {

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What TLS costs a Cortex-M3: instructions of a handshake, the longest turn of the loop, and instructions for each octet
-through the port that speaks TLS and the one that does not.
+"""What TLS costs a Cortex-M3: instructions of a handshake, with a client and with an origin, the longest turn of the loop,
+and instructions for each octet through the port that speaks TLS and the one that does not.
 
     firmware_tls.py IMAGE...
 
@@ -14,6 +14,7 @@ import ssl
 import statistics
 import subprocess
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -21,6 +22,7 @@ for place in ("e2e", "firmware"):
     sys.path.insert(0, os.path.join(ROOT, "tests", place))
 
 import firmware  # noqa: E402
+import tls  # noqa: E402
 import world  # noqa: E402
 from board import Board  # noqa: E402
 from firmware import AUTH, HOST, head, send, take  # noqa: E402
@@ -65,6 +67,13 @@ def psk(board):
     assert re.search(r"Cipher *(?:is|:) PSK-AES128-GCM-SHA256", done.stdout), done.stdout + done.stderr
 
 
+def get(origins, kind):
+    """A plain client's request for https://, with an origin that has a certificate of that kind."""
+    def run_one(board):
+        assert tls.once(board, origins.url(kind) + "/0") == (200, b"")
+    return run_one
+
+
 def download(board, port, source):
     with connect(board, port) as sock:
         sock.sendall(f"GET http://{HOST}:{source.port}/ HTTP/1.1\r\nHost: {HOST}\r\n{AUTH}\r\n".encode())
@@ -80,11 +89,15 @@ def upload(board, port, source):
         head(sock)
 
 
-def measure(name, source):
+def measure(name, source, origins):
+    handshakes = [(full, "handshake, TLS 1.2, ECDHE-ECDSA on P-256"), (psk, "handshake, TLS 1.2, PSK")]
+    if name.removesuffix("bench") in tls.CLIENTS:
+        handshakes += [(get(origins, "ec"), "with an origin, ECDHE-ECDSA on P-256"),
+                       (get(origins, "rsa"), "with an origin, ECDHE-RSA, 2048 bits")]
     with Board(name, more_ports=(PLAIN_PORT, TLS_PORT), semihosting=True, more=("-icount", "shift=0")) as board:
         board.ready()
         print(f"\n{name}, instructions")
-        for handshake, label in ((full, "handshake, TLS 1.2, ECDHE-ECDSA on P-256"), (psk, "handshake, TLS 1.2, PSK")):
+        for handshake, label in handshakes:
             took, steps, turns = [], [], []
             for _ in range(HANDSHAKES):
                 look(board)
@@ -110,8 +123,10 @@ def main():
     world.enter()
     firmware.OCTETS = OCTETS
     source = firmware.Source()
-    for name in sys.argv[1:]:
-        measure(name, source)
+    with tempfile.TemporaryDirectory() as directory:
+        origins = tls.SecureOrigins(directory)
+        for name in sys.argv[1:]:
+            measure(name, source, origins)
 
 
 if __name__ == "__main__":

@@ -111,11 +111,13 @@ def openssl(*arguments, text=None):
 
 
 class Authority:
-    """Issues certificates. `file` is what trusts it."""
+    """Issues certificates. `file` is what trusts it. One whose file and key are in the directory already is that."""
 
     def __init__(self, directory, name):
         self.directory, self.name = str(directory), name
         self.file, self.key = self.path("pem"), self.path("key")
+        if os.path.exists(self.key):
+            return
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj",
                 f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-keyout", self.key, "-out",
                 self.file)
@@ -124,11 +126,12 @@ class Authority:
         return os.path.join(self.directory, f"{self.name}.{suffix}")
 
     def issue(self, name, san=",".join(f"{'IP' if a[-1].isdigit() else 'DNS'}:{a}" for a in world.PROXIES), days=30,
-              purpose="serverAuth", algorithm="ec", trusted=True):
-        """Paths of a certificate and its key. trusted=False: it is signed by itself."""
+              purpose="serverAuth", algorithm="ec", trusted=True, authority=False):
+        """Paths of a certificate and its key. trusted=False: it is signed by itself. authority: it may issue others."""
         stem = os.path.join(self.directory, name)
         kind = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256") if algorithm == "ec" else (algorithm,)
         extensions = [f"extendedKeyUsage={purpose}", "basicConstraints=critical,CA:FALSE"]
+        extensions = ["keyUsage=critical,keyCertSign", "basicConstraints=critical,CA:TRUE"] if authority else extensions
         extensions += [f"subjectAltName={san}"] if san else []
         signer = ("-CA", self.file, "-CAkey", self.key) if trusted else ("-signkey", stem + ".key")
         openssl("req", "-new", "-newkey", *kind, "-nodes", "-subj", f"/CN={name}", "-keyout", stem + ".key", "-out",

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import select
+import shutil
 import socket
 import ssl
 import statistics
@@ -18,12 +19,15 @@ import time
 import boot
 from board import HOST, PATIENCE, ROOT, Board
 from boot import BLOB, MEGABYTE, OPERATOR, Client, Origin, Origins, once
+import secure
 import world
 
 IMAGES = ("lm3s6965-raw-tls", "lm3s6965-sockets-tls", "mps2_an385-raw-tls", "mps2_an385-sockets-tls")
 WEAK = ("lm3s6965-raw-weak", "mps2_an385-sockets-weak")
+CLIENTS = ("mps2_an385-raw-tls",)  # of origins
 TLS_PORT = 3129
-TRUST = os.path.join(ROOT, os.environ.get("FIRMWARE_OUT", "build/firmware"), "certificate.pem")
+OUT = os.path.join(ROOT, os.environ.get("FIRMWARE_OUT", "build/firmware"))
+TRUST = os.path.join(OUT, "certificate.pem")
 HANDSHAKE_S = 10  # MINIPROXY_TLS_HANDSHAKE_MS
 AT_ONCE = 2.0     # seconds, on a busy machine
 
@@ -73,6 +77,44 @@ def client_hello():
     except ssl.SSLWantReadError:
         pass
     return outgoing.read()
+
+
+class SecureOrigins:
+    """Origins that speak TLS: URLs by the kind of their certificate. The board trusts two authorities, whose keys are
+    where it was built."""
+
+    def __init__(self, directory):
+        for name in ("authority_ec", "authority_rsa"):
+            for suffix in (".pem", ".key"):
+                shutil.copy(os.path.join(OUT, name + suffix), directory)
+        ec, rsa, other = (secure.Authority(directory, name) for name in ("authority_ec", "authority_rsa", "other"))
+        both = f"IP:{HOST},DNS:origin.test"
+        rsa.issue("middle", san=None, authority=True)
+        middle = secure.Authority(directory, "middle")
+        self.ports = {
+            name: self.serve(*authority.issue(name, **{"san": both, **how})) for name, authority, how in (
+                ("ec", ec, {}),
+                ("rsa", rsa, {"algorithm": "rsa"}),
+                ("rsa-by-ec", ec, {"algorithm": "rsa"}),
+                ("broken-chain", middle, {}),
+                ("expired", ec, {"days": -1}),
+                ("name", ec, {"san": "IP:10.0.2.3,DNS:elsewhere.test,DNS:" + HOST}),
+                ("self", ec, {"trusted": False}),
+                ("issuer", other, {}),
+                ("client", rsa, {"purpose": "clientAuth"}))}
+        certificate, key = middle.issue("ec-chain", san=both)
+        with open(certificate, "a", encoding="ascii") as chain, open(middle.file, encoding="ascii") as file:
+            chain.write(file.read())
+        self.ports["ec-chain"] = self.serve(certificate, key)
+
+    @staticmethod
+    def serve(certificate, key):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        return boot.serve(context)
+
+    def url(self, name, host=HOST):
+        return f"https://{host}:{self.ports[name]}"
 
 
 # ---- Tests
@@ -250,6 +292,106 @@ def abort(board, o, kind):
             s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
 
+# ---- Origins that speak TLS, with devices that need not
+
+def test_origins(board, o):
+    """plain clients get https:// pages: elliptic and RSA certificates, by address and by name, sent and received | -"""
+    for name in ("ec", "rsa", "rsa-by-ec", "ec-chain"):
+        began = time.monotonic()
+        assert once(board, o.secure.url(name) + "/1000") == (200, BLOB[:1000])
+        print(f"{board.name}: https by {name}: {time.monotonic() - began:.3f} s")
+        board.line(rf"^TLS \S+ 10\.0\.2\.2:{o.secure.ports[name]} done TLSv1\.2 TLS-ECDHE-{name[:2].upper()}")
+        board.line(rf"^\S+ \S+ operator GET https://{HOST}:{o.secure.ports[name]}/1000 200 - origin ")
+        with Client(board) as c:
+            c.send(f"POST {o.secure.url(name)}/ HTTP/1.1\r\nHost: {HOST}\r\n{OPERATOR}Content-Length: 300000\r\n\r\n")
+            c.send(BLOB[:300000])
+            assert c.response() == (200, hashlib.sha256(BLOB[:300000]).hexdigest().encode())
+    if o.names:
+        assert once(board, o.secure.url("ec", "origin.test") + "/10") == (200, BLOB[:10])
+        assert once(board, o.secure.url("ec", "origin.test.") + "/10") == (200, BLOB[:10])
+
+
+def test_origin_kept(board, o):
+    """one handshake for several requests | -"""
+    before = Origin.connections
+    with Client(board) as c:
+        for size in (10, 0, 100000):
+            c.get(f"{o.secure.url('ec')}/{size}")
+            assert c.response() == (200, BLOB[:size])
+    assert Origin.connections == before + 1
+
+
+def test_certificates(board, o):
+    """certificates that prove nothing are refused, each with its cause; dates are not looked at | -"""
+    before = Origin.connections
+    with Client(board) as c:
+        for name, cause in (("name", "tls_wrong_name"), ("self", "tls_self_signed"), ("issuer", "tls_unknown_issuer"),
+                            ("broken-chain", "tls_unknown_issuer"), ("client", "tls_bad_certificate")):
+            c.get(o.secure.url(name) + "/1000")
+            status, body = c.response()
+            assert status == 502 and cause.encode() in body, (status, body)
+            board.line(rf" operator GET https://{HOST}:{o.secure.ports[name]}/1000 502 {cause} proxy ")
+        assert Origin.connections == before  # no octet of a request has gone there
+        c.get(o.secure.url("expired") + "/1000")
+        assert c.response() == (200, BLOB[:1000])
+    if o.names:
+        o.names.zone["other.test"] = [HOST]
+        assert once(board, o.secure.url("ec", "other.test") + "/10")[0] == 502
+        board.line(r" operator GET https://other\.test:\d+/10 502 tls_wrong_name proxy ")
+
+
+def test_not_tls(board, o):
+    """an origin that speaks plain HTTP, and one that says nothing | -"""
+    status, body = once(board, f"https://{HOST}:{o.port}/10")
+    assert status == 502 and b"tls_protocol" in body, (status, body)
+    board.line(rf" operator GET https://{HOST}:{o.port}/10 502 tls_protocol proxy ")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        with Client(board) as c:
+            c.get(f"https://{HOST}:{silent.getsockname()[1]}/")
+            assert once(board, o.url + "/1000") == (200, BLOB[:1000])
+            assert c.response()[0] == 504
+        assert HANDSHAKE_S - 1 < time.monotonic() - began < HANDSHAKE_S + PATIENCE
+    board.line(r" operator GET https://\S+ 504 (connect|tls)_timeout proxy ")
+
+
+def test_both_sides(board, o):
+    """TLS on both sides, several at once, a megabyte each way | -"""
+    is_free(board)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Secure(board)) for _ in range(4)]
+        for c, name in zip(clients, ("ec", "rsa", "ec", "rsa")):
+            c.get(o.secure.url(name) + "/100000")
+        for c in clients:
+            assert c.response() == (200, BLOB[:100000])
+    is_free(board)
+    with Secure(board) as c:
+        c.get(f"{o.secure.url('ec')}/{MEGABYTE}")
+        assert c.response() == (200, BLOB)
+        c.send(f"POST {o.secure.url('ec')}/ HTTP/1.1\r\nHost: {HOST}\r\n{OPERATOR}Content-Length: {MEGABYTE}\r\n\r\n")
+        c.send(BLOB)
+        assert c.response() == (200, hashlib.sha256(BLOB).hexdigest().encode())
+
+
+def test_origins_full(board, o):
+    """no session left for the origin: 503, and the client goes on | -"""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Secure(board)) for _ in range(is_free(board)["tls.sessions"])]
+        clients[0].get(o.secure.url("ec") + "/10")
+        status, body = clients[0].response()
+        assert status == 503 and b"no_resources" in body, (status, body)
+        clients.pop().close()
+        board.wait_counters(lambda c: c["tls.active"] == len(clients))
+        clients[0].get(o.secure.url("ec") + "/10")
+        assert clients[0].response() == (200, BLOB[:10])
+
+
+def test_no_authorities(board, o):
+    """an image that trusts nobody says so to who asks for https:// | -"""
+    status, body = once(board, f"https://{HOST}:{o.tls_port}/10")
+    assert status == 500 and b"tls_not_configured" in body, (status, body)
+
+
 def test_row(board, o):
     """fifty clients one after the other, most of whom vanish in the middle, leave nothing behind | -"""
     before = is_free(board)
@@ -278,8 +420,10 @@ def test_figures(board, _):
     assert done["tls.longest_ms"] < 2000, done  # the watchdog waits 8 s
 
 
-TESTS = (boot.test_starts, test_get, test_login, test_keep_alive, test_suites, test_tls_in_tls, test_bulk, test_beside,
-         test_full, test_idle, test_wrong_port, test_silent, test_row, test_figures, boot.test_leaves_nothing)
+BEGIN = (boot.test_starts, test_get, test_login, test_keep_alive, test_suites, test_tls_in_tls, test_bulk, test_beside,
+         test_full, test_idle, test_wrong_port, test_silent)
+CLIENT = (test_origins, test_origin_kept, test_certificates, test_not_tls, test_both_sides, test_origins_full)
+END = (test_row, test_figures, boot.test_leaves_nothing)
 
 
 def check_weak(name):
@@ -294,9 +438,11 @@ def main():
     results = boot.Results(images, "firmware-tls")
     with tempfile.TemporaryDirectory() as directory:
         origins = Origins(directory)
+        origins.secure = SecureOrigins(directory)
         for name in images:
             if name not in WEAK:
-                boot.run_image(results, name, origins, TESTS, semihosting=True, more_ports=(TLS_PORT,))
+                tests = BEGIN + (CLIENT if name in CLIENTS else (test_no_authorities,)) + END
+                boot.run_image(results, name, origins, tests, semihosting=True, more_ports=(TLS_PORT,))
     for name in WEAK:
         if name in images:
             results.run(f"{name}: does not start without random numbers that deserve the name | -",

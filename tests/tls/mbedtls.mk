@@ -34,9 +34,11 @@ $(TLS_LIB_228): $(MBEDTLS_228_FETCHED) $(TLS_CONFIG) tests/tls/mbedtls.mk
 TLS_CONFIG_M3 = examples/firmware/mbedtls_config.h
 TLS_CFLAGS_M3 = -isystem $(abspath $(MBEDTLS_DIR))/include -DMBEDTLS_CONFIG_FILE='"$(TLS_CONFIG_M3)"'
 TLS_LIB_M3 = $(TLS_OUT)/lib-m3/libmbedtls.a
-$(TLS_LIB_M3): $(MBEDTLS_FETCHED) $(TLS_CONFIG_M3) tests/tls/mbedtls.mk | firmware-tools
+TLS_LIB_M3_CLIENT = $(TLS_OUT)/lib-m3-client/libmbedtls.a
+$(TLS_LIB_M3_CLIENT): TLS_FLAGS_M3 = -DFIRMWARE_TLS_CLIENT=1
+$(TLS_LIB_M3) $(TLS_LIB_M3_CLIENT): $(MBEDTLS_FETCHED) $(TLS_CONFIG_M3) tests/tls/mbedtls.mk | firmware-tools
 	$(call tls_library,$(MBEDTLS_DIR),$(CROSS)gcc -std=c11 -mcpu=cortex-m3 -mthumb -Os -g -ffunction-sections \
-	    -fdata-sections -fno-common --specs=nano.specs $(FIRMWARE_FLAGS) $(TLS_CFLAGS_M3),$(CROSS)ar)
+	    -fdata-sections -fno-common --specs=nano.specs $(FIRMWARE_FLAGS) $(TLS_FLAGS_M3) $(TLS_CFLAGS_M3),$(CROSS)ar)
 
 # What the port expects of mbedTLS, of each of them
 SUITES += mbedtls-3.6 mbedtls-2.28
