@@ -36,6 +36,20 @@ static void add_rule(struct tables *t, const struct options *o, struct miniproxy
     t->rules[t->policy.rule_count++] = rule;
 }
 
+bool policy_has_password(const struct miniproxy_user *user)
+{
+    return user->digest != NULL || user->password != NULL;
+}
+
+bool policy_has_passwords(const struct miniproxy_policy *policy, unsigned groups)
+{
+    for (unsigned i = 0; i < policy->user_count; i++) {
+        const struct miniproxy_user *u = &policy->users[i];
+        if ((groups & (u->groups | MINIPROXY_AUTHENTICATED)) != 0 && policy_has_password(u)) return true;
+    }
+    return false;
+}
+
 /* Users whom nobody can be: their rules match nothing. */
 static void warn_of_certificates(const struct miniproxy_policy *policy, const struct options *o)
 {

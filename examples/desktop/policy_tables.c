@@ -511,20 +511,6 @@ static unsigned make_users(struct builder *b, const struct clause *clause)
     return 1u << b->group_count++;
 }
 
-bool policy_has_password(const struct miniproxy_user *user)
-{
-    return user->digest != NULL || user->password != NULL;
-}
-
-bool policy_has_passwords(const struct miniproxy_policy *policy, unsigned groups)
-{
-    for (unsigned i = 0; i < policy->user_count; i++) {
-        const struct miniproxy_user *u = &policy->users[i];
-        if ((groups & (u->groups | MINIPROXY_AUTHENTICATED)) != 0 && policy_has_password(u)) return true;
-    }
-    return false;
-}
-
 static void make_user_table(struct builder *b)
 {
     struct miniproxy_user *list = arena_take(b->arena, (b->s->user_count + 1) * sizeof *list), *at = list;

@@ -13,6 +13,7 @@ BOARD = ("mps2-", "lm3s-")  # firmware in the emulator: tests/firmware
 TINY = ("lm3s-",)           # with 64 KB of RAM
 OVER_TLS = ("over-tls",)    # MINIPROXY_OVER_TLS=1: clients reach the proxy by TLS
 ONE_ADDRESS = "lwIP's resolver tells one address of a family, however many a name has"
+ONE_STACK = "a process has one stack, and one instance on it"
 ONE_ANSWER = "lwIP's resolver does not tell why a name has no address, and does not remember it"
 SMALL_HEADS = "with 64 KB of RAM heads end at about 1 KB; test_limits.py has that limit"
 HTTPS = "a build with TLS goes to https:// targets: test_tls.py"
@@ -20,13 +21,14 @@ SLOW = "an emulated processor is given passwords of few rounds; how logins queue
 
 NOT_APPLICABLE = {
     "test_connections.py::test_workers": (HOST, "a process has one stack, and one instance on it"),
-    "test_tls.py::test_several_workers": (HOST, "a process has one stack, and one instance on it"),
+    "test_tls.py::test_several_workers": (HOST, ONE_STACK),
+    "test_tls.py::test_a_renewed_certificate[2]": (HOST, ONE_STACK),
     "test_operation.py::test_port_in_use": (HOST, "two programs are two hosts, and both may listen on a port"),
     "test_destinations.py::test_only_permitted_addresses_of_a_name_are_used": (HOST, ONE_ADDRESS),
     "test_destinations.py::test_refusing_addresses_are_passed_over": (HOST, ONE_ADDRESS),
     "test_destinations.py::test_missing_names_are_remembered_briefly": (HOST, ONE_ANSWER),
     "test_refusals.py::test_failing_name_server": (HOST, ONE_ANSWER),
-    "test_policy.py::test_hits[3]": (HOST, "a process has one stack, and one instance on it"),
+    "test_policy.py::test_hits[3]": (HOST, ONE_STACK),
     # ---- Over TLS
     "test_real_peers.py::test_wget": (OVER_TLS, "wget knows no proxy that speaks TLS"),
     "test_policy.py::test_logins_on_public_addresses": (

@@ -15,6 +15,7 @@ import pytest
 
 import proxy as proxies
 import secure
+import world
 from peers import Cut, answer, request, response, unused_port
 from proxy import OPEN, refused
 from secure import TlsClient, client_context, serve
@@ -580,7 +581,7 @@ def test_tickets_of_an_older_certificate(tls, origin, pki, files, tmp_path, vers
 
 @pytest.mark.req("L03")
 def test_renewals_under_load_lose_nothing(tls, origin, pki, files):
-    o, proxy = origin(), tls("--workers", "2", certificate=files.certificate)
+    o, proxy = origin(), tls("--workers", "1" if world.STACK else "2", certificate=files.certificate)
     pairs, over = [pki.proxy, pki.ca.issue("second")], threading.Event()
     errors, counts, seen = [], [0] * 4, set()
 
