@@ -23,11 +23,24 @@ from chromium import IMAGES, PASSWORD, USER, Browser, Origin, check_page, expect
 SUITE, BINARY = sys.argv[1:]
 
 
+def settle(cable):
+    """The other end of the cable is there now. A browser drops what it is at when addresses come or go: wait until the last
+    one has come."""
+    deadline = time.monotonic() + 20
+    while True:
+        found = subprocess.run(["ip", "-6", "addr", "show", "dev", cable.tap, "scope", "link"], capture_output=True, text=True,
+                               check=True).stdout
+        if "fe80" in found and "tentative" not in found:
+            return
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+
+
 class Proxy:
     def __init__(self, directory):
         subprocess.run([BINARY, "cert", os.path.join(directory, "own")], check=True, capture_output=True)
         self.log = os.path.join(directory, "access.log")
-        self.host, environment = "127.0.0.1", None
+        self.host, environment, cable = "127.0.0.1", None, None
         if world.STACK:
             cable = world.cables.pop(0)
             self.host, environment = cable.reach(self.host), dict(os.environ, MINIPROXY_NET=cable.environment())
@@ -43,6 +56,8 @@ class Proxy:
                 raise AssertionError(f"the proxy did not start:\n{banner}")
             banner += line
         self.port = int(match[1])
+        if cable:
+            settle(cable)
 
     def records(self):
         with open(self.log, encoding="utf-8") as f:
