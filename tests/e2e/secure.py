@@ -22,7 +22,7 @@ class TlsSocket:
     another receives, and `ragged` says whether the other side ended without close_notify."""
 
     def __init__(self, sock, context, name=None, server=False, session=None):
-        self.raw, self.ragged, self.notified = sock, False, False
+        self.raw, self.ragged, self.notified, self.ended = sock, False, False, False
         self.lock, self.sending, self.unsent = threading.Lock(), threading.Lock(), b""
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # Python's default would hide what `ragged` is for
@@ -54,6 +54,7 @@ class TlsSocket:
         data = self.raw.recv(262144)
         with self.lock:
             self.incoming.write(data) if data else self.incoming.write_eof()
+            self.ended = not data
 
     def recv(self, size):
         while True:
@@ -88,12 +89,19 @@ class TlsSocket:
 
     def notify(self):
         """close_notify: the end of what this side sends."""
-        if not self.notified:
-            self.notified = True
+        if self.notified:
+            return
+        self.notified = True
+        with self.lock:
+            # OpenSSL looks for the other side's end in the same call, and gives up for good if it finds data
+            aside = b"" if self.ended else self.incoming.read()
             try:
-                self._try(self.tls.unwrap)
+                self.tls.unwrap()
             except ssl.SSLError:
-                pass  # the other side has sent something meanwhile, which recv tells
+                pass
+            if aside:
+                self.incoming.write(aside)
+        self._flush()
 
     def shutdown(self, how):
         if how == socket.SHUT_WR:
