@@ -530,6 +530,18 @@ static size_t tls_client_name(void *data, struct miniproxy_conn *c, char *name, 
     return strlen(proven);
 }
 
+/* A client of whom the port says that it is `name`. */
+static void start_proven(const char *name, const struct miniproxy_policy *policy)
+{
+    static struct miniproxy_port with;
+    with = tls_port;
+    with.client_name = tls_client_name;
+    start();
+    proven = name;
+    wire.proxy.config.port = &with;
+    wire.proxy.config.policy = policy;
+}
+
 /* A client is who its certificate says, if that is a user without a password and it does not say otherwise. */
 static void proven_users(const void *data)
 {
@@ -549,15 +561,10 @@ static void proven_users(const void *data)
         {"sensor", "Proxy-Authorization: Basic YWxpY2U6d3Jvbmc=\r\n", NULL},
         {"sensor", "Proxy-Authorization: Basic c2Vuc29yOg==\r\n", NULL}, /* sensor, empty password */
     };
-    struct miniproxy_port with = tls_port;
     (void)data;
-    with.client_name = tls_client_name;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char request[256];
-        start();
-        proven = cases[i].proven;
-        wire.proxy.config.port = &with;
-        wire.proxy.config.policy = &policy;
+        start_proven(cases[i].proven, &policy);
         snprintf(request, sizeof request, "GET http://h.example/ HTTP/1.1\r\nHost: h.example\r\n%s\r\n",
                  cases[i].login);
         say(request);
@@ -592,15 +599,10 @@ static void certificates_alone(const void *data)
         {"sensor", "h.example:81", "", 200, MINIPROXY_CAUSE_NONE},
         {"", "192.0.2.7", "", 403, MINIPROXY_CAUSE_CERTIFICATE},
     };
-    struct miniproxy_port with = tls_port;
     (void)data;
-    with.client_name = tls_client_name;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char request[256];
-        start();
-        proven = cases[i].proven;
-        wire.proxy.config.port = &with;
-        wire.proxy.config.policy = &policy;
+        start_proven(cases[i].proven, &policy);
         if (strncmp(cases[i].target, "CONNECT ", 8) == 0)
             snprintf(request, sizeof request, "%s HTTP/1.1\r\nHost: h.example\r\n\r\n", cases[i].target);
         else
