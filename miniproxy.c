@@ -1978,7 +1978,8 @@ static enum covers covers(const struct miniproxy_rule *r, const struct miniproxy
     return address < type ? address : type;
 }
 
-/* Could a client become a user in one of these groups, by logging in, or (`proofs`) also by what the port knows of it? */
+/* Could a client become a user in one of these groups, by logging in or, if `proofs` count, by what the port knows of
+ * it? */
 static bool could_be_user(const struct miniproxy_policy *policy, unsigned groups, bool proofs)
 {
     for (unsigned i = 0; i < policy->user_count; i++) {

@@ -28,7 +28,8 @@ FIRMWARE_TIGHT_IMAGES = lm3s6965-raw-4 lm3s6965-raw-8 lm3s6965-raw-16
 FIRMWARE_TEST_IMAGES = lm3s6965-raw-test mps2_an385-raw-test
 # with a policy of the tests, twice: its list of names is in a flash partition, and there are two of these
 FIRMWARE_WIRE_IMAGES = lm3s6965-raw-wire
-# with TLS for clients on a second port, and some for origins: FIRMWARE_CLIENT_IMAGES. In the emulator alone: their random numbers come from the machine that runs it.
+# with TLS for clients on a second port, and some for origins: FIRMWARE_CLIENT_IMAGES. In the emulator alone: their random
+# numbers come from the machine that runs it.
 FIRMWARE_TLS_IMAGES = lm3s6965-raw-tls lm3s6965-sockets-tls mps2_an385-raw-tls mps2_an385-sockets-tls
 # and where there is no source of them
 FIRMWARE_WEAK_IMAGES = lm3s6965-raw-weak mps2_an385-sockets-weak
@@ -224,7 +225,8 @@ run-firmware-boot: $(FIRMWARE_IMAGES:%=$(FIRMWARE_OUT)/%.elf) $(FIRMWARE_TIGHT_I
 run-firmware-tls: $(FIRMWARE_TLS_IMAGES:%=$(FIRMWARE_OUT)/%.elf) $(FIRMWARE_WEAK_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 	@$(SUITE) firmware-tls 600 $(PYTHON) tests/firmware/tls.py
 
-run-firmware-chromium: $(patsubst %,$(FIRMWARE_OUT)/%.elf,lm3s6965-raw lm3s6965-raw-tls mps2_an385-raw-tls mps2_an385-sockets-tls)
+CHROMIUM_IMAGES = lm3s6965-raw lm3s6965-raw-tls mps2_an385-raw-tls mps2_an385-sockets-tls
+run-firmware-chromium: $(CHROMIUM_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 	@$(SUITE) firmware-chromium 300 $(PYTHON) tests/firmware/chromium.py
 
 run-policy-wire: build/miniproxy $(FIRMWARE_OUT)/lm3s6965-raw-test.elf $(FIRMWARE_WIRE_IMAGES:%=$(FIRMWARE_OUT)/%.elf)

@@ -124,7 +124,8 @@ class Browser:
         os.makedirs(f"{directory}/profile/Default")
         with open(f"{directory}/profile/Default/Preferences", "w", encoding="ascii") as f:
             json.dump({"net": {"network_prediction_options": 2}}, f)
-        command = ["chromium", *QUIET, f"--user-data-dir={directory}/profile", f"--proxy-{'pac-url' if proxy.startswith('data:') else 'server'}={proxy}", *more, "about:blank"]
+        proxy = f"--proxy-{'pac-url' if proxy.startswith('data:') else 'server'}={proxy}"
+        command = ["chromium", *QUIET, f"--user-data-dir={directory}/profile", proxy, *more, "about:blank"]
         environment = dict(os.environ, HOME=directory, XDG_CONFIG_HOME=directory, XDG_CACHE_HOME=directory)
         with open(os.path.join(ROOT, "build", "log", "chromium.log"), "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=False,

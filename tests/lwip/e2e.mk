@@ -59,7 +59,8 @@ $(foreach stack,$(HOST_STACKS),$(foreach small,/ -small,$(eval $(call HOST_PROGR
 HOST_E2E = $(HOST_STACKS:%=e2e-lwip-%)
 SUITES += $(HOST_E2E) $(HOST_STACKS:%=hostile-lwip-%)
 # With the sanitizers in a whole stack everything takes longer; what they keep of freed memory is not the program's.
-HOST_ENVIRONMENT = ASAN_OPTIONS=quarantine_size_mb=4 MINIPROXY_PATIENCE=20 MINIPROXY_TEST_SECONDS=150 MINIPROXY_STACK=lwip-$(1) MINIPROXY_BIN=$(CURDIR)/build/host/asan/miniproxy-$(2)lwip-$(1) \
+HOST_ENVIRONMENT = ASAN_OPTIONS=quarantine_size_mb=4 MINIPROXY_PATIENCE=20 MINIPROXY_TEST_SECONDS=150 \
+                   MINIPROXY_STACK=lwip-$(1) MINIPROXY_BIN=$(CURDIR)/build/host/asan/miniproxy-$(2)lwip-$(1) \
                    MINIPROXY_SMALL_BIN=$(CURDIR)/build/host/asan/miniproxy-$(2)lwip-$(1)-small
 
 $(HOST_STACKS:%=run-e2e-lwip-%): run-e2e-lwip-%: build/host/asan/miniproxy-lwip-% build/host/asan/miniproxy-lwip-%-small

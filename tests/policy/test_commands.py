@@ -46,7 +46,8 @@ def compare(policies, requests=20000):
     """The compiled tables against those that the text becomes now."""
     program = os.path.join(policies.directory, "compare")
     built = subprocess.run(["gcc", *FLAGS, "-pthread", CONFIG, "-DMINIPROXY_WITH_PBKDF2=1", "-DMINIPROXY_WITH_TLS=1",
-                            "-I" + ROOT, os.path.join(policies.directory, "p.c"), os.path.join(BUILD, "compare.o"), os.path.join(BUILD, "parts.a"), "-o", program],
+                            "-I" + ROOT, os.path.join(policies.directory, "p.c"), os.path.join(BUILD, "compare.o"),
+                            os.path.join(BUILD, "parts.a"), "-o", program],
                            capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     done = policies.run("p.policy", str(requests), program=program)

@@ -4,8 +4,8 @@
     stacks.py [DIRECTORY]
 
 Prints for each family of suites how many cases passed, failed, were skipped or do not apply, and every case whose
-verdict is not the same everywhere. Suites of TLS itself (e2e-tls*) are left out: their cases are not everybody's. Ends with 1 if a case failed anywhere, or is missing without a reason, or if a stack
-has no results.
+verdict is not the same everywhere. Suites of TLS itself (e2e-tls*) are left out: their cases are not everybody's. Ends
+with 1 if a case failed anywhere, or is missing without a reason, or if a stack has no results.
 """
 import os
 import sys
