@@ -215,7 +215,9 @@ bool tls_same_files(const struct tls_files *a, const struct tls_files *b);
 /* Put TLS between the core that is about to get this configuration and the port in it. False: as above. */
 struct worker;
 bool tls_start(struct worker *w, struct miniproxy_config *config);
-/* After miniproxy_poll, with what that returned; returns the like. Takes up new files. */
+/* Take up new files: before miniproxy_poll, so that a request sent after their arrival was told finds them. */
+void tls_take_mail(struct worker *w);
+/* After miniproxy_poll, with what that returned; returns the like. */
 uint32_t tls_poll(struct worker *w, uint32_t now_ms, uint32_t wait_ms);
 void tls_end(struct worker *w);
 

@@ -299,13 +299,14 @@ bool tls_start(struct worker *w, struct miniproxy_config *config)
 }
 
 /* New files wait until the last handshake has ended that began before the latest ones came. */
-static void renew(struct worker *w)
+void tls_take_mail(struct worker *w)
 {
     struct miniproxy_tls_config tls = {0};
     struct tls_files *files;
     const char *wrong;
     char text[ERROR_TEXT_MAX];
     int error;
+    if (w->tls_before == NULL && atomic_load(&w->tls_mail) == NULL) return;
     if (miniproxy_tls_is_renewing(&w->tls)) return;
     tls_release(w->tls_before);
     w->tls_before = NULL;
@@ -326,7 +327,6 @@ static void renew(struct worker *w)
 uint32_t tls_poll(struct worker *w, uint32_t now_ms, uint32_t wait_ms)
 {
     uint32_t tls_wait_ms = miniproxy_tls_poll(&w->tls, now_ms);
-    if (w->tls_before != NULL || atomic_load(&w->tls_mail) != NULL) renew(w);
     return tls_wait_ms < wait_ms ? tls_wait_ms : wait_ms;
 }
 
@@ -368,6 +368,11 @@ bool tls_start(struct worker *w, struct miniproxy_config *config)
     (void)w;
     (void)config;
     return true;
+}
+
+void tls_take_mail(struct worker *w)
+{
+    (void)w;
 }
 
 uint32_t tls_poll(struct worker *w, uint32_t now_ms, uint32_t wait_ms)

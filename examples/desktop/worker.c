@@ -150,6 +150,7 @@ void *worker_run(void *worker)
         uint32_t now_ms = miniproxy_posix_now_ms(), wait_ms, drain_ms = w->shared->options->drain_ms;
         int stage = atomic_load(&w->shared->stage);
         take_mail(w, now_ms);
+        tls_take_mail(w);
         report(w);
         if (stage != STAGE_RUN && !draining) {
             draining = true;

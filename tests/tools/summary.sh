@@ -3,8 +3,8 @@
 #
 # summary.sh FILE...
 #
-# A table of build/results/FILE.tsv by suite, then one line with the sums. A file that is missing, because the suite did
-# not build or did not run, counts as a failure.
+# A table of build/results/FILE.tsv by suite, what failed and why, then one line with the sums. A file that is missing,
+# because the suite did not build or did not run, counts as a failure.
 mkdir -p build/results && cd build/results || exit 1
 for file in "$@"; do
     [ -s "$file.tsv" ] || printf 'fail\t%s\tbuilt and ran\t-\n' "$file" >"$file.tsv"
@@ -15,10 +15,18 @@ done | awk -F'\t' '
     $1 == "skip" { left[s++] = $2 ": " $3 }
     END {
         for (i = 0; i < s && i < 30; i++) print "skipped  " left[i]
-        for (i = 0; i < b && i < 100; i++) print "failed   " broken[i]
         printf "\n%-24s %8s %8s %8s\n", "suite", "passed", "failed", "skipped"
         for (i = 0; i < n; i++)
             printf "%-24s %8d %8d %8d\n", order[i], by[order[i], "pass"], by[order[i], "fail"], by[order[i], "skip"]
+        if (b > 0) print ""
+        for (i = 0; i < b && i < 100; i++) {
+            print "failed   " broken[i]
+            suite = broken[i]
+            sub(/: .*/, "", suite)
+            fflush()
+            if (!(suite in told)) system("grep -E \"^(E  |tests/[^ ]*: )\" ../log/" suite ".log 2>&1 | cut -c 1-200 | tail -n 12")
+            told[suite] = 1
+        }
         printf "\n%d passed, %d failed", sum["pass"], sum["fail"]
         if (sum["skip"] > 0) printf ", %d skipped", sum["skip"]
         print ""
