@@ -198,6 +198,49 @@
 #define MINIPROXY_WITH_TLS 0
 #endif
 
+/* Ways to origins that lead through parents, HTTP proxies or SOCKS5 servers, and names that stand for a group of
+ * origins, with health checks (struct miniproxy_route). 0: every origin is connected directly. */
+#ifndef MINIPROXY_WITH_ROUTES
+#define MINIPROXY_WITH_ROUTES 0
+#endif
+
+/* Health checks that may be under way at once: a session record each. Range 1..100. */
+#ifndef MINIPROXY_CHECKS
+#define MINIPROXY_CHECKS 1
+#endif
+
+/* Bandwidth, rate of requests and transactions at once, by client or user (struct miniproxy_limit). */
+#ifndef MINIPROXY_WITH_LIMITS
+#define MINIPROXY_WITH_LIMITS 0
+#endif
+
+/* Clients and users whose use is remembered at once, once for each limit that holds for them: 40 bytes each. Range
+ * 1..65000. A new one takes the place of the one that was quiet for longest; if all have transactions under way, the
+ * newcomer's is refused. */
+#ifndef MINIPROXY_LIMIT_BUCKETS
+#define MINIPROXY_LIMIT_BUCKETS (2 * MINIPROXY_SESSIONS)
+#endif
+
+/* Clients may speak SOCKS5 on the same ports, told by their first octet (RFC 1928, CONNECT only; RFC 1929). */
+#ifndef MINIPROXY_WITH_SOCKS5
+#define MINIPROXY_WITH_SOCKS5 0
+#endif
+
+/* X-Forwarded-For or Forwarded in requests (struct miniproxy_config.forwarded). */
+#ifndef MINIPROXY_WITH_FORWARDED
+#define MINIPROXY_WITH_FORWARDED 0
+#endif
+
+/* Listeners behind a balancer that tells the client's address first (struct miniproxy_config.proxy_protocol). */
+#ifndef MINIPROXY_WITH_PROXY_PROTOCOL
+#define MINIPROXY_WITH_PROXY_PROTOCOL 0
+#endif
+
+/* Listeners to which a router diverts connections that were meant for origins (struct miniproxy_config.intercepts). */
+#ifndef MINIPROXY_WITH_INTERCEPTION
+#define MINIPROXY_WITH_INTERCEPTION 0
+#endif
+
 /* The texts of refusals in MINIPROXY_CAUSES, 2.6 KB. 0: their body is the log token alone. */
 #ifndef MINIPROXY_WITH_TEXTS
 #define MINIPROXY_WITH_TEXTS 1
@@ -259,7 +302,16 @@
 /* Every deadline: X(NAME, name, default in ms, meaning). 0 switches total and tunnel_total off; no other may be 0.
  * struct miniproxy_config.timeout_ms[MINIPROXY_TIMEOUT_…] overrides one when it is not 0. No timeout is
  * derived from another. Range 1..2^30 ms. */
+#if MINIPROXY_WITH_ROUTES
+#define MINIPROXY_TIMEOUTS_OF_ROUTES(X)                                                                            \
+    X(HOP,          hop,          3000u,   "way to one parent or member of a group, all before its first request") \
+    X(CHECK,        check,        5000u,   "one health check")
+#else
+#define MINIPROXY_TIMEOUTS_OF_ROUTES(X)
+#endif
+
 #define MINIPROXY_TIMEOUTS(X)                                                                                      \
+    MINIPROXY_TIMEOUTS_OF_ROUTES(X)                                                                                \
     X(HEAD,         head,         30000u,  "whole request head, from accept or from its first byte")               \
     X(IDLE,         idle,         60000u,  "kept client connection without a request")                             \
     X(BODY,         body,         30000u,  "client sends nothing of a request body that is due")                   \
@@ -319,8 +371,9 @@ struct miniproxy_conn {
     uint8_t no_relay;    /* WITH_TLS: set by accept or connect of a port with relay: not for this one; 0 as handle */
 };
 
-/* Session records: one more than there are places, into which a connection is taken before it has a place. */
-#define MINIPROXY_SLOTS (MINIPROXY_SESSIONS + MINIPROXY_RESERVED + 1)
+/* Session records: one more than there are places, into which a connection is taken before it has a place; and those of
+ * health checks. */
+#define MINIPROXY_SLOTS (MINIPROXY_SESSIONS + MINIPROXY_RESERVED + 1 + (MINIPROXY_WITH_ROUTES ? MINIPROXY_CHECKS : 0))
 #define MINIPROXY_CONNS (MINIPROXY_SLOTS * (1 + MINIPROXY_ATTEMPTS))
 
 /* ==== 3  The port contract =========================================================================
@@ -403,6 +456,11 @@ struct miniproxy_port {
      * certificate, the identity of its shared key. Into name[0..size), not NUL-terminated; its length, 0: nobody. A
      * request without credentials is then that user's, if the policy has one of this name without a password. */
     size_t (*client_name)(void *port, struct miniproxy_conn *c, char *name, size_t size);
+#if MINIPROXY_WITH_INTERCEPTION
+    /* Optional. The address and port that the client of an accepted connection meant, before a router diverted it. OK or
+     * an error. */
+    int (*meant)(void *port, struct miniproxy_conn *c, struct miniproxy_addr *to);
+#endif
 };
 
 /* What ports and the main loop call back. Both only queue; miniproxy_poll does the work. */
@@ -540,10 +598,107 @@ struct miniproxy_user {
     uint16_t groups;       /* bits 0..14 */
 };
 
+#if MINIPROXY_WITH_ROUTES
+
+enum miniproxy_hop_kind {
+    MINIPROXY_HOP_PROXY,  /* an HTTP proxy: requests in absolute form, CONNECT for tunnels (RFC 9112 section 3.2) */
+    MINIPROXY_HOP_SOCKS5, /* RFC 1928, with a login RFC 1929: it is told the origin's name */
+    MINIPROXY_HOP_ORIGIN  /* a member of a group of origins: requests as if it was the one that was asked for */
+};
+
+/* A next hop: where connections lead instead of to the origin itself. Its own address is not asked of the policy.
+ *
+ * A hop is up until `fall` attempts in a row have failed to reach it, those of requests and checks alike: resolution,
+ * connection, TLS, login. With checks it is down until `rise` of them in a row have gone well. Without, it is tried
+ * again by one request after 1 s, then after 2 s and so on, up to once a minute, and is up when that goes well. */
+struct miniproxy_hop {
+    const char *host;  /* name, or IP literal without brackets */
+    const char *login; /* "name:password", told to nobody else (RFC 9110 section 11.7.2); NULL: none */
+    /* What a check asks by HEAD, "http://host/path": a status of 200..399 is good. NULL: a connection that opens is. */
+    const char *check;
+    uint16_t port;
+    uint16_t check_s; /* from one check to the next; 0: none */
+    uint8_t kind;     /* enum miniproxy_hop_kind */
+    uint8_t secure;   /* an HTTP proxy that is spoken to by TLS and has to prove that it is `host`; WITH_TLS */
+    uint8_t rise, fall; /* 0: 2 */
+};
+
+enum miniproxy_order {
+    MINIPROXY_IN_ORDER, /* the first hop that is up */
+    MINIPROXY_IN_TURN   /* each new connection by the next one */
+};
+
+/* Which way requests go: the first route that matches, directly if none does. A member left 0 matches everything. A
+ * request whose hop cannot be reached goes by the next, also when it was sent already but may be repeated. If none is up:
+ * 503. Requests for https:// targets go only by proxies that are spoken to by TLS, and members of groups.
+ *
+ * What is asked for by name is not resolved here if its way leads to a parent, which is told the name. The policy is
+ * then asked without an address (struct miniproxy_question.remote): rules that name networks do not match, and an ALLOW
+ * rule without special_purpose covers every name but localhost. `resolve` has it resolved here too, and only those
+ * addresses are let through that the policy allows; but what the parent finds for the name may differ. */
+struct miniproxy_route {
+    const struct miniproxy_nets *clients; /* client's network */
+    const struct miniproxy_nets *to;      /* network of the address that is asked for: names are resolved to know it */
+    const struct miniproxy_hosts *hosts;  /* name that is asked for */
+    uint16_t users;                       /* groups of users, as in a rule */
+    uint16_t first;                       /* of the policy's hops */
+    uint8_t count;                        /* 0: directly; up to MINIPROXY_ROUTE_HOPS */
+    uint8_t order;                        /* enum miniproxy_order */
+    bool resolve;
+};
+#define MINIPROXY_ROUTE_HOPS 16
+
+/* How a hop does, in RAM. All 0 at first: up. */
+struct miniproxy_health {
+    uint32_t due_ms;           /* private: of the next check, or when it is tried again */
+    uint32_t used, failed;     /* connections made, attempts that have failed */
+    uint16_t turn;             /* private */
+    uint8_t down;              /* 0: up */
+    uint8_t streak;            /* results in a row that speak against that */
+    uint8_t waits;             /* private: how long until it is tried again */
+    uint8_t cause;             /* enum miniproxy_cause of the last failure */
+    uint8_t phase;             /* private: of the checks */
+};
+
+#endif
+
+#if MINIPROXY_WITH_LIMITS
+
+enum miniproxy_share {
+    MINIPROXY_EACH_CLIENT, /* every client address for itself, IPv6 by its /64 */
+    MINIPROXY_EACH_USER,   /* every user for himself; holds for nobody who has not logged in */
+    MINIPROXY_ALL_TOGETHER
+};
+
+/* What those may use for whom it holds. A member left 0 is not limited. All limits that match a transaction hold for it,
+ * up to MINIPROXY_LIMITS_EACH, the first ones. Octets are those of messages, heads included, without TLS. */
+struct miniproxy_limit {
+    const struct miniproxy_nets *clients;      /* NULL: every client's */
+    uint16_t users;                            /* groups, as in a rule; 0: also who has not logged in */
+    uint16_t at_once;                          /* transactions under way; more: 503 */
+    uint16_t requests_a_minute, request_burst; /* more: 429; burst 0: those of six seconds, 1 at least */
+    uint32_t down_per_s, up_per_s;             /* octets to and from clients, which wait when they are used up */
+    uint32_t burst;                            /* octets at once after a pause; 0: those of a tenth of a second */
+    uint8_t share;                             /* enum miniproxy_share */
+};
+#define MINIPROXY_LIMITS_EACH 2
+
+#endif
+
 struct miniproxy_policy {
     const struct miniproxy_rule *rules;
     const struct miniproxy_user *users;
     uint16_t rule_count, user_count;
+#if MINIPROXY_WITH_ROUTES
+    const struct miniproxy_route *routes;
+    const struct miniproxy_hop *hops;
+    struct miniproxy_health *health; /* hop_count of them */
+    uint16_t route_count, hop_count;
+#endif
+#if MINIPROXY_WITH_LIMITS
+    const struct miniproxy_limit *limits;
+    uint16_t limit_count;
+#endif
 #if MINIPROXY_WITH_HITS
     uint32_t
         *hits; /* rule_count + 1 counters, or NULL: transactions that each rule decided, last those that none did */
@@ -567,6 +722,9 @@ struct miniproxy_question {
     uint16_t port;                         /* 0: would any port do? */
     uint16_t method;                       /* one enum miniproxy_method */
     bool literal;                          /* host is an IP literal; address is set then */
+#if MINIPROXY_WITH_ROUTES
+    bool remote;                           /* address is NULL and will not be known: a parent resolves the name */
+#endif
 #if MINIPROXY_WITH_CONDITIONS
     const char *agent;                     /* User-Agent, not NUL-terminated; NULL: none */
     size_t agent_len;
@@ -587,6 +745,11 @@ enum miniproxy_verdict {
 /* The policy as a pure function. *rule (may be NULL) gets the index of the rule that decided, -1 if none did. */
 enum miniproxy_verdict miniproxy_decide(const struct miniproxy_policy *policy, const struct miniproxy_question *q,
                                         int *rule);
+
+#if MINIPROXY_WITH_ROUTES
+/* Which way a request goes, as a pure function: index of the route, -1 directly, or -2: it depends on the address. */
+int miniproxy_find_route(const struct miniproxy_policy *policy, const struct miniproxy_question *q);
+#endif
 
 /* True for addresses that RFC 6890's registries call special-purpose, also inside v4-mapped, NAT64 and 6to4 addresses.
  */
@@ -621,6 +784,24 @@ size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_
     X(http_response_incomplete) X(http_protocol_error) X(http_response_transfer_coding)                               \
     X(http_response_header_section_size) X(http_response_trailer_section_size) X(http_upgrade_failed)                 \
     MINIPROXY_ERROR_TYPES_OF_TLS(X)
+
+/* Causes that only routes and limits have: part of MINIPROXY_CAUSES. */
+#if MINIPROXY_WITH_ROUTES
+#define MINIPROXY_CAUSES_OF_ROUTES(X)                                                                                                                         \
+    X(HOPS_DOWN,             503, destination_unavailable,            "no_parent",               "None of the servers that lead to this host can be reached. Try again soon.") \
+    X(HOP_LOGIN,             502, proxy_configuration_error,          "parent_login",            "The next proxy does not accept this proxy's login: its operator has to mend that.") \
+    X(HOP_REFUSED,           502, http_protocol_error,                "parent_refused",          "The next proxy refused to connect to this host.")           \
+    X(HOP_INVALID,           502, http_protocol_error,                "parent_invalid",          "The next proxy does not speak the protocol that it should.")
+#else
+#define MINIPROXY_CAUSES_OF_ROUTES(X)
+#endif
+#if MINIPROXY_WITH_LIMITS
+#define MINIPROXY_CAUSES_OF_LIMITS(X)                                                                                                                         \
+    X(REQUEST_RATE,          429, http_request_denied,                "request_rate",            "Too many requests in a short time. Wait, then try again.")  \
+    X(AT_ONCE,               503, connection_limit_reached,           "at_once",                 "Too many transactions of yours are under way. Let some end, then try again.")
+#else
+#define MINIPROXY_CAUSES_OF_LIMITS(X)
+#endif
 
 /* Causes that only TLS has: part of MINIPROXY_CAUSES. */
 #if MINIPROXY_WITH_TLS
@@ -692,6 +873,8 @@ size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_
     X(CONNECT_RESET,         502, connection_terminated,              "connect_failed",          "The connection to the origin failed.")                      \
     X(CONNECT_TIMEOUT,       504, connection_timeout,                 "connect_timeout",         "The origin did not accept a connection in time.")           \
     MINIPROXY_CAUSES_OF_TLS(X)                                                                                                                                \
+    MINIPROXY_CAUSES_OF_ROUTES(X)                                                                                                                             \
+    MINIPROXY_CAUSES_OF_LIMITS(X)                                                                                                                             \
     /* the origin */                                                                                                                                          \
     X(WRITE_TIMEOUT,         504, connection_write_timeout,           "origin_write_timeout",    "The origin stopped reading the request.")                   \
     X(FIRST_BYTE_TIMEOUT,    504, http_response_timeout,              "first_byte_timeout",      "The origin did not answer in time.")                        \
@@ -737,6 +920,12 @@ struct miniproxy_event {
     uint8_t source;                       /* enum miniproxy_source */
     uint8_t cause;                        /* enum miniproxy_cause; NONE: it went well */
     int rule;                             /* index of the rule that decided, -1: none */
+#if MINIPROXY_WITH_ROUTES
+    const struct miniproxy_hop *hop;      /* that was used last; NULL: none, address is the origin's */
+#endif
+#if MINIPROXY_WITH_SOCKS5
+    bool socks;                           /* the client speaks SOCKS5 */
+#endif
     bool reused;                          /* on a kept upstream connection */
     uint64_t bytes_up, bytes_down;        /* octets received from the client and sent to it */
     uint32_t dns_ms, connect_ms, first_byte_ms, total_ms; /* durations; first_byte from the connection on */
@@ -780,6 +969,15 @@ struct miniproxy_pbkdf2_functions {
 };
 #define MINIPROXY_SECRET_LEN 32
 
+#if MINIPROXY_WITH_FORWARDED
+/* What origins are told of the client's address. One that a request brings along is passed on with the own behind it. */
+enum miniproxy_forwarded {
+    MINIPROXY_FORWARDED_NOT, /* nothing; what a request brings is passed on as it is */
+    MINIPROXY_X_FORWARDED_FOR,
+    MINIPROXY_FORWARDED      /* RFC 7239 */
+};
+#endif
+
 struct miniproxy_config {
     const struct miniproxy_port *port;
     void *port_data;                        /* first argument of every port function */
@@ -797,6 +995,19 @@ struct miniproxy_config {
      * under which verified logins are remembered; NULL: none is. */
     const struct miniproxy_pbkdf2_functions *pbkdf2;
     const uint8_t *secret;
+#if MINIPROXY_WITH_ROUTES
+    /* A hop of the policy went down or came up; its health tells which. May be NULL; must not call the API. */
+    void (*hop)(void *app, const struct miniproxy_policy *policy, unsigned hop);
+#endif
+#if MINIPROXY_WITH_FORWARDED
+    uint8_t forwarded;                      /* enum miniproxy_forwarded */
+#endif
+#if MINIPROXY_WITH_PROXY_PROTOCOL
+    uint8_t proxy_protocol;                 /* a bit for each listener, 0..7, whose connections begin with it */
+#endif
+#if MINIPROXY_WITH_INTERCEPTION
+    uint8_t intercepts;                     /* a bit for each listener, 0..7, to which connections are diverted */
+#endif
     /* WITH_CONDITIONS: local time in minutes since Monday 0:00, or -1 while it is unknown. NULL: unknown. */
     int (*minute_of_week)(void *app);
     uint32_t (*unix_time)(void *app);       /* seconds since 1970, or 0 while unknown; NULL: no clock, no Date */
