@@ -72,6 +72,9 @@ CHECK(MINIPROXY_THROTTLE_FAILURES, 1, 200);
 CHECK(MINIPROXY_PBKDF2_SLICE, 1, 10000);
 CHECK(MINIPROXY_LOGIN_CACHE, 1, 65000);
 _Static_assert(MINIPROXY_WITH_AUTH || !MINIPROXY_WITH_PBKDF2, "MINIPROXY_WITH_PBKDF2 needs MINIPROXY_WITH_AUTH");
+CHECK(MINIPROXY_CHECKS, 1, 100);
+_Static_assert(MINIPROXY_WITH_FORWARDING || !MINIPROXY_WITH_ROUTES,
+               "MINIPROXY_WITH_ROUTES needs MINIPROXY_WITH_FORWARDING");
 CHECK(MINIPROXY_SESSIONS_PER_CLIENT, 1, 60000);
 CHECK(MINIPROXY_INTERIM_MAX, 1, 255);
 CHECK(MINIPROXY_TRAILER_MAX, 64, 65000);
@@ -100,6 +103,9 @@ enum {
     ACCEPTS_A_POLL = 16,
     EVICT_LOOKS = 16,    /* sessions looked at in each queue for one to evict */
     EVICT_AGE_MS = 1000, /* before that nobody is evicted but those who idle after a request */
+    CHECK_RETRY_MS = 100, /* a health check finds no buffer */
+    TRIAL_MIN_MS = 1000, /* until a hop that is down and not checked is tried again, at first and at most */
+    TRIAL_MAX_MS = 60000,
     VISIT_STATES = 16    /* states one visit passes through before others have their turn */
 };
 
@@ -116,7 +122,7 @@ enum {
 
 /* With fewer buffers than all sessions could borrow, requests leave some for responses and replies: what flows towards
  * clients frees buffers, so it must never wait for what flows the other way. */
-#if MINIPROXY_BUFFERS >= 2 * (MINIPROXY_SESSIONS + MINIPROXY_RESERVED)
+#if MINIPROXY_BUFFERS >= 2 * (MINIPROXY_SLOTS - 1)
 #define BUFFER_RESERVE 0
 #elif MINIPROXY_BUFFERS < 16
 #define BUFFER_RESERVE 1
@@ -895,7 +901,7 @@ OUTLINED static enum miniproxy_cause parse_request_line(struct plan *pl, struct 
     if (cause == MINIPROXY_CAUSE_NONE) cause = parse_crlf(q + 8, end, MINIPROXY_CAUSE_REQUEST_LINE);
     if (cause != MINIPROXY_CAUSE_NONE) return cause;
     begin_fields(&pl->head, b, q + 10);
-    pl->head.is_forwarded = pl->method_bit != MINIPROXY_CONNECT;
+    pl->head.is_forwarded = MINIPROXY_WITH_ROUTES || pl->method_bit != MINIPROXY_CONNECT;
     return parse_target(pl, b, p, pl->target.len);
 }
 
@@ -1177,6 +1183,63 @@ OUTLINED static void rewrite_request(struct miniproxy_buffer *b, const char *nam
     w = put(put(w, last), "\r\n");
     finish_head(b, w, &h);
 }
+
+#if MINIPROXY_WITH_ROUTES
+
+static unsigned char *put_base64(unsigned char *w, const char *text)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t len = strlen(text);
+    for (size_t i = 0; i < len; i += 3) {
+        uint32_t bits = 0;
+        for (size_t k = 0; k < 3; k++) bits = bits << 8 | (i + k < len ? (unsigned char)text[i + k] : 0u);
+        for (size_t k = 0; k < 4; k++) *w++ = i + k <= len ? (unsigned char)digits[bits >> (18 - 6 * k) & 63] : '=';
+    }
+    return w;
+}
+
+/* A head that goes to a parent ends so. The login is told to it alone: for another one this is written anew. */
+static unsigned char *put_login(unsigned char *w, const char *login)
+{
+    if (login != NULL) w = put(put_base64(put(w, "Proxy-Authorization: Basic "), login), "\r\n");
+    return put(w, "\r\n");
+}
+
+static size_t login_len(const char *login)
+{
+    return login != NULL ? sizeof "Proxy-Authorization: Basic \r\n" - 1 + (strlen(login) + 2) / 3 * 4 + 2 : 2;
+}
+
+/* The target stays as it is, but for its version (RFC 9112 sections 3.2.2, 3.2.3). `last` are fields that the proxy adds
+ * on its own. Where they begin whom `login` concerns; 0: the head would become too large. */
+OUTLINED static unsigned rewrite_for_parent(struct miniproxy_buffer *b, const char *name, const char *last,
+                                            const char *login)
+{
+    const struct plan *pl = plan_of(b); /* it stands where the new head goes: what is needed of it is copied */
+    struct head h = pl->head;
+    struct span authority = pl->authority, method = pl->method;
+    size_t line_len = (size_t)(pl->target.at - method.at) + pl->target.len, host_len = authority.len + 8u, need;
+    unsigned char *data = b->u.data, *w = data, *login_at;
+    const unsigned char *host = data + method.at;
+    bool coded = (h.seen & HAS_CODING) != 0, first;
+    need = line_len + 11 + host_len + (size_t)(h.kept - h.fields - h.hole.len) + (coded ? 28u : 0u) +
+           sizeof "Via: 1.1 \r\n" - 1 + strlen(name) + strlen(last) + login_len(login);
+    if (need + CHUNK_ROOM > h.end) return 0;
+    authority.at = u16((size_t)(authority.at - method.at)); /* within the line, and so in the new head */
+    w = put(put_bytes(w, host, line_len), " HTTP/1.1\r\n");
+    first = w + host_len <= data + h.fields; /* where a field named Host is best (RFC 9110 section 7.2) */
+    host = data + authority.at;
+    if (first) w = put(put_bytes(put(w, "Host: "), host, authority.len), "\r\n");
+    w = put_fields(w, &h, b);
+    if (!first) w = put(put_bytes(put(w, "Host: "), host, authority.len), "\r\n");
+    if (coded) w = put(w, "Transfer-Encoding: chunked\r\n");
+    w = put(put_via(w, h.minor, name), last);
+    login_at = w;
+    finish_head(b, put_login(w, login), &h);
+    return (unsigned)(login_at - data);
+}
+
+#endif
 
 /* A response's head. `chunked`: the body is sent so. `last` as above. */
 OUTLINED static void rewrite_response(struct miniproxy_buffer *b, const struct head *h, bool chunked,
@@ -1960,9 +2023,42 @@ static bool are_sound_types(const struct miniproxy_policy *policy)
 
 #endif
 
+#if MINIPROXY_WITH_ROUTES
+
+/* What a name leads to is found by somebody else. Of localhost one knows without asking (RFC 6761 section 6.3). */
+static enum covers covers_remote(const struct miniproxy_rule *r, const struct miniproxy_question *q)
+{
+    static const char *const names[] = {".localhost"};
+    static const struct miniproxy_hosts local = {.names = names, .count = 1};
+    if (r->to != NULL) return COVERS_NOT;
+    return r->verdict == MINIPROXY_DENY || r->special_purpose || !hosts_match(&local, q->host) ? COVERS : COVERS_NOT;
+}
+
+static bool is_remote(const struct miniproxy_question *q)
+{
+    return q->remote && q->address == NULL;
+}
+
+#else
+
+static enum covers covers_remote(const struct miniproxy_rule *r, const struct miniproxy_question *q)
+{
+    (void)r, (void)q;
+    return COVERS_NOT;
+}
+
+static bool is_remote(const struct miniproxy_question *q)
+{
+    (void)q;
+    return false;
+}
+
+#endif
+
 static enum covers covers_address(const struct miniproxy_rule *r, const struct miniproxy_question *q)
 {
     bool special_too = r->verdict == MINIPROXY_DENY || r->special_purpose;
+    if (is_remote(q)) return covers_remote(r, q);
     if (q->address == NULL) return r->to == NULL && special_too ? COVERS : COVERS_PERHAPS;
     if (r->to != NULL && !nets_match(r->to, q->address)) return COVERS_NOT;
     return special_too || !miniproxy_addr_is_special(q->address) ? COVERS : COVERS_NOT;
@@ -2007,7 +2103,7 @@ static enum miniproxy_verdict walk(const struct miniproxy_policy *policy, const 
         } else if (r->verdict == MINIPROXY_ALLOW) {
             *at = it == COVERS && !perhaps_denied ? i : -1;
             if (*at >= 0) return MINIPROXY_ALLOWED;
-            return q->address == NULL ? MINIPROXY_NEEDS_ADDRESS : MINIPROXY_NEEDS_TYPE;
+            return q->address == NULL && !is_remote(q) ? MINIPROXY_NEEDS_ADDRESS : MINIPROXY_NEEDS_TYPE;
         } else if (it == COVERS) {
             if (!asks) *at = i;
             break;
@@ -2032,13 +2128,89 @@ static bool is_sound_nets(const struct miniproxy_nets *nets)
     return nets == NULL || (is_sound_ip4(nets->v4, nets->v4_count) && is_sound_ip6(nets->v6, nets->v6_count));
 }
 
+#if MINIPROXY_WITH_ROUTES
+
+enum { ROUTE_DIRECT = -1, ROUTE_NEEDS_ADDRESS = -2 };
+
+static bool is_proxy(const struct miniproxy_hop *hop)
+{
+    return hop->kind == MINIPROXY_HOP_PROXY;
+}
+
+static bool is_group(const struct miniproxy_hop *hop)
+{
+    return hop->kind == MINIPROXY_HOP_ORIGIN;
+}
+
+/* A login for SOCKS5 has a name and a password of 1..255 octets (RFC 1929 section 2). */
+static bool is_sound_login(const struct miniproxy_hop *hop)
+{
+    const char *colon = hop->login != NULL ? strchr(hop->login, ':') : NULL;
+    if (hop->login == NULL) return true;
+    if (colon == NULL || is_group(hop) || strlen(hop->login) > MINIPROXY_CREDENTIALS_MAX) return false;
+    return is_proxy(hop) || (colon > hop->login && colon[1] != '\0');
+}
+
+static bool is_sound_hop(const struct miniproxy_hop *hop)
+{
+    size_t len = strlen(hop->host);
+    if (hop->kind > MINIPROXY_HOP_ORIGIN || hop->port == 0 || len == 0 || len > HOST_MAX) return false;
+    if (hop->secure && (!MINIPROXY_WITH_TLS || !is_proxy(hop))) return false;
+    if (hop->check != NULL && strlen(hop->check) + sizeof "HEAD  HTTP/1.0\r\n\r\n" > MINIPROXY_HEAD_MAX) return false;
+    return is_sound_login(hop);
+}
+
+static bool is_sound_route(const struct miniproxy_policy *policy, const struct miniproxy_route *r)
+{
+    unsigned groups = 0;
+    if (!is_sound_nets(r->clients) || !is_sound_nets(r->to) || (r->hosts != NULL && !is_sound_blob(r->hosts)))
+        return false;
+    if (r->count > MINIPROXY_ROUTE_HOPS || r->first + r->count > policy->hop_count) return false;
+    for (unsigned i = 0; i < r->count; i++) groups += is_group(policy->hops + r->first + i);
+    return groups == 0 || groups == r->count;
+}
+
+static bool are_sound_routes(const struct miniproxy_policy *policy)
+{
+    for (unsigned i = 0; i < policy->hop_count; i++)
+        if (!is_sound_hop(policy->hops + i)) return false;
+    for (unsigned i = 0; i < policy->route_count; i++)
+        if (!is_sound_route(policy, policy->routes + i)) return false;
+    return policy->hop_count == 0 || policy->health != NULL;
+}
+
+int miniproxy_find_route(const struct miniproxy_policy *policy, const struct miniproxy_question *q)
+{
+    unsigned groups = q->user != NULL ? q->user->groups | MINIPROXY_AUTHENTICATED : 0;
+    for (int i = 0; i < policy->route_count; i++) {
+        const struct miniproxy_route *r = policy->routes + i;
+        if (r->clients != NULL && !nets_match(r->clients, q->client)) continue;
+        if (r->users != 0 && (r->users & groups) == 0) continue;
+        if (r->hosts != NULL && (q->literal || !hosts_match(r->hosts, q->host))) continue;
+        if (r->to == NULL) return i;
+        if (q->address == NULL) return ROUTE_NEEDS_ADDRESS;
+        if (nets_match(r->to, q->address)) return i;
+    }
+    return ROUTE_DIRECT;
+}
+
+#else
+
+static bool are_sound_routes(const struct miniproxy_policy *policy)
+{
+    (void)policy;
+    return true;
+}
+
+#endif
+
 int miniproxy_check_policy(const struct miniproxy_policy *policy)
 {
     const struct miniproxy_rule *r = policy->rules;
     for (int i = 0; i < policy->rule_count; i++, r++)
         if (!is_sound_nets(r->clients) || !is_sound_nets(r->to) || (r->hosts != NULL && !is_sound_blob(r->hosts)))
             return i;
-    return are_sound_types(policy) ? -1 : 0;
+    return are_sound_types(policy) && are_sound_routes(policy) ? -1 : 0;
 }
 
 #if MINIPROXY_WITH_AUTH
@@ -2558,7 +2730,8 @@ enum state {
     STATE_RELAY,
     STATE_TUNNEL,
     STATE_REPLY,
-    STATE_LINGER
+    STATE_LINGER,
+    STATE_SOCKS    /* a parent that speaks SOCKS5 is told where to connect; WITH_ROUTES */
 };
 
 /* Flags of a session. The first group lasts as long as the client's connection, the rest is cleared for each request.
@@ -2568,7 +2741,9 @@ enum {
     IS_GRANTED = 1 << 1,    /* a buffer is kept for it */
     HAS_SERVER = 1 << 2,    /* server[server_at] is connected */
     IS_SECURE = MINIPROXY_WITH_TLS << 25, /* server[] speak TLS, if the port knows of any */
-    OF_CONNECTION = IS_RESERVED | IS_GRANTED | HAS_SERVER | IS_SECURE,
+    IS_CHECK = MINIPROXY_WITH_ROUTES << 26, /* a health check: there is no client */
+    OF_CONNECTION = IS_RESERVED | IS_GRANTED | HAS_SERVER | IS_SECURE | IS_CHECK,
+    ASKS_TUNNEL = MINIPROXY_WITH_ROUTES << 27, /* its CONNECT was sent to a parent */
     IS_OPEN = 1 << 3,       /* a transaction is under way: an event is due */
     LINE_READ = 1 << 4,     /* its request line is valid and stands in line[] */
     IS_HTTP10 = 1 << 5,
@@ -2592,6 +2767,8 @@ enum {
     ALLOWS_TYPES = 1 << 23, /* content is allowed if no rule has to say something about its type */
     IN_LOGIN = 1 << 24      /* stands in the queue of logins */
 };
+
+enum { CHECK_NEVER, CHECK_WAITS, CHECK_RUNS }; /* miniproxy_health.phase */
 
 static unsigned slot_of(const struct miniproxy *p, const struct miniproxy_session *s)
 {
@@ -3276,24 +3453,158 @@ enum next {
     NEXT_DECISION /* a request head is complete */
 };
 
+/* ---- next hops: how they do ---- */
+
+#if MINIPROXY_WITH_ROUTES
+
+/* The next hop of the transaction under way; NULL: there is none, or not yet. */
+static const struct miniproxy_hop *hop_of(const struct miniproxy_session *s)
+{
+    return s->hop != 0 && s->policy != NULL ? s->policy->hops + s->hop - 1 : NULL;
+}
+
+static void forget_hop(struct miniproxy_session *s)
+{
+    s->hop = 0;
+}
+
+static void describe_hop(const struct miniproxy_session *s, struct miniproxy_event *e)
+{
+    e->hop = hop_of(s);
+}
+
+/* Without checks: when will it be tried again? */
+static void postpone_trial(struct miniproxy *p, const struct miniproxy_hop *hop, struct miniproxy_health *h)
+{
+    uint32_t wait_ms = h->waits < 6 ? (uint32_t)TRIAL_MIN_MS << h->waits : TRIAL_MAX_MS;
+    if (hop->check_s != 0) return;
+    if (h->waits < 6) h->waits++;
+    h->due_ms = p->now_ms + wait_ms;
+}
+
+static void turn_hop(struct miniproxy *p, const struct miniproxy_policy *policy, unsigned at, bool down)
+{
+    struct miniproxy_health *h = policy->health + at;
+    h->down = down;
+    h->streak = 0;
+    h->waits = 0;
+    if (down) postpone_trial(p, policy->hops + at, h);
+    if (p->config.hop != NULL) p->config.hop(p->config.app, policy, at);
+}
+
+static void note_hop_failure(struct miniproxy *p, const struct miniproxy_policy *policy, unsigned at,
+                             enum miniproxy_cause cause)
+{
+    struct miniproxy_health *h = policy->health + at;
+    unsigned fall = policy->hops[at].fall;
+    h->failed++;
+    h->cause = (uint8_t)cause;
+    if (h->down) h->streak = 0;
+    else if (++h->streak >= (fall != 0 ? fall : 2)) turn_hop(p, policy, at, true);
+}
+
+static void note_hop_success(struct miniproxy *p, const struct miniproxy_policy *policy, unsigned at, bool checked)
+{
+    struct miniproxy_health *h = policy->health + at;
+    unsigned rise = policy->hops[at].rise;
+    if (policy->hops[at].check_s == 0) rise = 1;
+    else if (!checked && h->down) return; /* it began before */
+    if (!h->down) h->streak = 0;
+    else if (++h->streak >= (rise != 0 ? rise : 2)) turn_hop(p, policy, at, false);
+}
+
+/* The hop in use has answered. */
+static void hop_works(struct miniproxy *p, struct miniproxy_session *s)
+{
+    if (hop_of(s) != NULL && (s->flags & IS_CHECK) == 0) note_hop_success(p, s->policy, s->hop - 1u, false);
+}
+
+static void hop_fails(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    if (hop_of(s) != NULL && (s->flags & IS_CHECK) == 0) note_hop_failure(p, s->policy, s->hop - 1u, cause);
+}
+
+/* A check has come to its end. */
+static void end_check(struct miniproxy *p, struct miniproxy_session *s)
+{
+    const struct miniproxy_hop *hop = hop_of(s);
+    struct miniproxy_health *h = s->policy->health + (s->hop - 1);
+    bool answered = hop->check == NULL || (s->status >= 200 && s->status < 400);
+    enum miniproxy_cause cause = (enum miniproxy_cause)s->cause;
+    if (cause == MINIPROXY_CAUSE_NONE && !answered) cause = MINIPROXY_CAUSE_HOP_REFUSED;
+    h->phase = CHECK_WAITS;
+    h->due_ms = p->now_ms + hop->check_s * 1000u;
+    p->check_due_ms = p->now_ms;
+    p->checks_wait = true;
+    p->checks--;
+    if (cause == MINIPROXY_CAUSE_STOPPED) return;
+    if (cause == MINIPROXY_CAUSE_NONE) note_hop_success(p, s->policy, s->hop - 1u, true);
+    else note_hop_failure(p, s->policy, s->hop - 1u, cause);
+}
+
+#else
+
+struct miniproxy_hop;
+
+static const struct miniproxy_hop *hop_of(const struct miniproxy_session *s)
+{
+    (void)s;
+    return NULL;
+}
+
+static void forget_hop(struct miniproxy_session *s)
+{
+    (void)s;
+}
+
+static void describe_hop(const struct miniproxy_session *s, struct miniproxy_event *e)
+{
+    (void)s, (void)e;
+}
+
+static void end_check(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+}
+
+#endif
+
+static bool is_refused_by_hop(enum miniproxy_cause cause)
+{
+#if MINIPROXY_WITH_ROUTES
+    return cause == MINIPROXY_CAUSE_HOP_REFUSED;
+#else
+    (void)cause;
+    return false;
+#endif
+}
+
+static bool is_check(const struct miniproxy_session *s)
+{
+    return MINIPROXY_WITH_ROUTES && (s->flags & IS_CHECK) != 0;
+}
+
 /* ---- beginnings and ends ---- */
 
 static void enter(struct miniproxy *p, struct miniproxy_session *s, enum state state)
 {
 #define TO(state) (1u << STATE_##state)
+#define BY_HOP(states) (MINIPROXY_WITH_ROUTES ? (states) : 0u)
     static const uint16_t may_follow[] = {
         [STATE_FREE] = TO(IDLE),
         [STATE_IDLE] = TO(HEAD) | TO(REPLY) | TO(FREE),
         [STATE_HEAD] = TO(LOGIN) | TO(RESOLVE) | TO(CONNECT) | TO(AWAIT) | TO(REPLY) | TO(FREE),
         [STATE_LOGIN] = TO(RESOLVE) | TO(CONNECT) | TO(AWAIT) | TO(REPLY) | TO(FREE),
-        [STATE_RESOLVE] = TO(CONNECT) | TO(REPLY) | TO(FREE),
-        [STATE_CONNECT] = TO(AWAIT) | TO(TUNNEL) | TO(REPLY) | TO(FREE),
-        [STATE_AWAIT] = TO(RELAY) | TO(TUNNEL) | TO(CONNECT) | TO(REPLY) | TO(FREE),
+        [STATE_RESOLVE] = TO(CONNECT) | TO(REPLY) | TO(FREE) | BY_HOP(TO(RESOLVE) | TO(AWAIT)),
+        [STATE_CONNECT] = TO(AWAIT) | TO(TUNNEL) | TO(REPLY) | TO(FREE) | BY_HOP(TO(RESOLVE) | TO(SOCKS)),
+        [STATE_SOCKS] = TO(AWAIT) | TO(TUNNEL) | TO(REPLY) | TO(FREE) | TO(RESOLVE),
+        [STATE_AWAIT] = TO(RELAY) | TO(TUNNEL) | TO(CONNECT) | TO(REPLY) | TO(FREE) | BY_HOP(TO(RESOLVE)),
         [STATE_RELAY] = TO(REPLY) | TO(IDLE) | TO(LINGER) | TO(FREE),
         [STATE_TUNNEL] = TO(REPLY) | TO(LINGER) | TO(FREE),
         [STATE_REPLY] = TO(REPLY) | TO(IDLE) | TO(LINGER) | TO(FREE),
         [STATE_LINGER] = TO(FREE),
     };
+#undef BY_HOP
 #undef TO
     MINIPROXY_ASSERT((may_follow[s->state] >> state & 1u) != 0);
     (void)may_follow;
@@ -3381,6 +3692,7 @@ static void describe(const struct miniproxy *p, const struct miniproxy_session *
     e->source = s->source;
     e->cause = s->cause;
     e->rule = s->rule;
+    describe_hop(s, e);
     e->reused = (s->flags & IS_REUSED) != 0;
     e->bytes_up = s->bytes_up;
     e->bytes_down = s->bytes_down;
@@ -3422,6 +3734,11 @@ OUTLINED static void report(struct miniproxy *p, struct miniproxy_session *s)
     if ((s->flags & IS_OPEN) == 0) return;
     s->flags &= ~(uint32_t)IS_OPEN;
     disarm(p, s, MINIPROXY_TIMER_WHOLE);
+    if (is_check(s)) {
+        end_check(p, s);
+        s->policy = NULL;
+        return;
+    }
     p->counters.requests++;
     p->counters.status[s->status / 100 <= 5 ? s->status / 100 : 5]++;
     count_cause(p, s->cause);
@@ -3454,7 +3771,7 @@ static enum next end_session(struct miniproxy *p, struct miniproxy_session *s, b
     leave_login(p, s);
     report(p, s);
     close_servers(p, s, hard);
-    close_conn(p, &s->client, hard);
+    if (!is_check(s)) close_conn(p, &s->client, hard);
     leave_wait(p, s);
     drop_grant(p, s);
     give_back(p, &s->up);
@@ -3462,9 +3779,11 @@ static enum next end_session(struct miniproxy *p, struct miniproxy_session *s, b
     grant(p);
     for (unsigned i = 0; i < MINIPROXY_TIMERS_EACH; i++) disarm(p, s, i);
     forget_reserved(p, s);
-    leave_peers(p, s);
+    if (!is_check(s)) {
+        leave_peers(p, s);
+        p->counters.active--;
+    }
     enter(p, s, STATE_FREE);
-    p->counters.active--;
     if (s->lane == 0) free_slot(p, s); /* otherwise when its turn comes */
     return NEXT_STATE;
 }
@@ -3488,7 +3807,10 @@ static void open_transaction(struct miniproxy *p, struct miniproxy_session *s)
     s->start_ms = p->now_ms;
     s->bytes_up = s->bytes_down = 0;
     s->dns_ms = s->connect_ms = s->first_byte_ms = 0;
-    s->server_addr.family = s->servers_open != 0 ? s->server_addr.family : 0;
+    if (s->servers_open == 0) {
+        s->server_addr.family = 0;
+        forget_hop(s);
+    }
     s->status = 0;
     s->rule = -1;
     s->cause = MINIPROXY_CAUSE_NONE;
@@ -3502,7 +3824,7 @@ static void open_transaction(struct miniproxy *p, struct miniproxy_session *s)
 static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
 {
     struct miniproxy_buffer *b = s->up.buffer;
-    if ((s->flags & HAS_ANSWERED) != 0) return cut(p, s, cause);
+    if ((s->flags & HAS_ANSWERED) != 0 || is_check(s)) return cut(p, s, cause);
     leave_login(p, s);
     open_transaction(p, s);
     if (s->state == STATE_HEAD && b != NULL && b->in_end - b->in >= 5 && memcmp(b->u.data + b->in, "HEAD ", 5) == 0)
@@ -3522,7 +3844,8 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
     else give_back(p, &s->down);
     leave_wait(p, s);
     s->cause = (uint8_t)cause;
-    s->status = cause == MINIPROXY_CAUSE_NONE ? 200 : (uint16_t)miniproxy_cause_status(cause);
+    if (!is_refused_by_hop(cause)) /* which has said the status */
+        s->status = cause == MINIPROXY_CAUSE_NONE ? 200 : (uint16_t)miniproxy_cause_status(cause);
     s->source = MINIPROXY_BY_PROXY;
     s->reply_at = 0;
     enter(p, s, STATE_REPLY);
@@ -3763,11 +4086,30 @@ static bool same_origin(const struct miniproxy_session *s, const struct miniprox
     return true;
 }
 
+#if MINIPROXY_WITH_ROUTES
+
+/* Its connection is one to a parent, which serves requests for every origin. miniproxy_set_policy sees to it that the
+ * parent is one of the current policy. */
+static bool leads_to_all(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    return s->hop != 0 && s->origin_len > 0 && is_proxy(p->config.policy->hops + s->hop - 1);
+}
+
+#else
+
+static bool leads_to_all(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return false;
+}
+
+#endif
+
 static void tell_begin(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b,
                        const struct plan *pl)
 {
     struct miniproxy_event e;
-    if (p->config.begin == NULL || (s->flags & LINE_READ) == 0) return;
+    if (p->config.begin == NULL || (s->flags & LINE_READ) == 0 || is_check(s)) return;
     describe(p, s, &e);
     e.method = (const char *)b->u.data + pl->method.at;
     e.method_len = pl->method.len;
@@ -3782,8 +4124,11 @@ OUTLINED static void note_line(struct miniproxy *p, struct miniproxy_session *s,
                                bool valid)
 {
     const struct plan *pl = plan_of(s->up.buffer);
-    if (!valid || !has_kept_server(s) || pl->method_bit == MINIPROXY_CONNECT || !same_origin(s, b, pl))
+    if (!valid || !has_kept_server(s) || pl->method_bit == MINIPROXY_CONNECT ||
+        (!same_origin(s, b, pl) && !leads_to_all(p, s))) {
         close_servers(p, s, false);
+        forget_hop(s);
+    }
     s->flags &= ~(uint32_t)IS_SECURE;
     if (is_https(pl)) s->flags |= IS_SECURE;
     keep_line(s, b, pl, valid);
@@ -3870,6 +4215,9 @@ static void fill_question(const struct miniproxy *p, const struct miniproxy_sess
     q->port = pl->port;
     q->method = pl->method_bit;
     q->literal = (pl->form & LITERAL) != 0;
+#if MINIPROXY_WITH_ROUTES
+    q->remote = false;
+#endif
     add_conditions(p, b, q);
 }
 
@@ -3898,19 +4246,17 @@ static bool port_is_denied(const struct miniproxy *p, const struct miniproxy_ses
 
 /* The request is about to leave its buffer: keep which rules will have to be asked about the type of the response, and
  * what becomes of it if none of them covers that. */
-static void keep_type_rules(const struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b)
+static void keep_type_rules(struct miniproxy_session *s, const struct miniproxy_question *q)
 {
     const struct miniproxy_policy *policy = s->policy;
-    struct miniproxy_question q;
     uint32_t bit = 1;
     s->type_rules = 0;
     s->flags &= ~(uint32_t)ALLOWS_TYPES;
-    fill_question(p, s, b, &s->server_addr, &q);
-    if (miniproxy_decide(policy, &q, NULL) != MINIPROXY_NEEDS_TYPE) return;
+    if (miniproxy_decide(policy, q, NULL) != MINIPROXY_NEEDS_TYPE) return;
     s->rule = -1;
     for (int i = 0; i < policy->rule_count; i++) {
         const struct miniproxy_rule *r = policy->rules + i;
-        bool decides = covers(r, &q) != COVERS_NOT && covers_user(r, &q);
+        bool decides = covers(r, q) != COVERS_NOT && covers_user(r, q);
         if (types_of(r) != NULL) {
             if (decides) s->type_rules |= bit;
             bit <<= 1;
@@ -3942,9 +4288,9 @@ static bool allows_content(struct miniproxy_session *s, const struct miniproxy_b
 
 #else
 
-static void keep_type_rules(const struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b)
+static void keep_type_rules(struct miniproxy_session *s, const struct miniproxy_question *q)
 {
-    (void)p, (void)s, (void)b;
+    (void)s, (void)q;
 }
 
 static bool allows_content(struct miniproxy_session *s, const struct miniproxy_buffer *b, const struct head *h)
@@ -4057,12 +4403,19 @@ static enum miniproxy_cause find_place(struct miniproxy *p, struct miniproxy_ses
 
 static enum next start_exchange(struct miniproxy *p, struct miniproxy_session *s);
 
+static enum next reuse(struct miniproxy *p, struct miniproxy_session *s)
+{
+    s->flags |= IS_REUSED;
+    p->counters.reused++;
+    return start_exchange(p, s);
+}
+
 /* The kept connection serves this request too, if the policy still allows its address and it is still there. A request
  * that could not be repeated is not sent before looking. */
 static bool can_reuse(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b)
 {
     int rule = -1;
-    if (!has_kept_server(s)) return false;
+    if (!has_kept_server(s) || hop_of(s) != NULL) return false;
     if (ask(p, s, b, &s->server_addr, &rule) != MINIPROXY_ALLOWED) return false;
     if ((server_of(s)->ready & MINIPROXY_RD) != 0 || (s->flags & IS_REPEATABLE) == 0)
         if (!server_is_quiet(p, s)) return false;
@@ -4070,7 +4423,23 @@ static bool can_reuse(struct miniproxy *p, struct miniproxy_session *s, const st
     return true;
 }
 
-/* The request is allowed: answer it here, or find the way to its origin. */
+/* Find the way to the origin itself. */
+static enum next go_directly(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct miniproxy_buffer *b = s->up.buffer;
+    bool literal = (plan_of(b)->form & LITERAL) != 0;
+    if (can_reuse(p, s, b)) return reuse(p, s);
+    close_servers(p, s, false);
+    forget_hop(s);
+    s->server_addr.family = 0;
+    enter(p, s, literal ? STATE_CONNECT : STATE_RESOLVE);
+    arm(p, s, MINIPROXY_TIMER_PHASE, literal ? MINIPROXY_TIMEOUT_CONNECT : MINIPROXY_TIMEOUT_DNS);
+    return NEXT_STATE;
+}
+
+static enum next choose_way(struct miniproxy *p, struct miniproxy_session *s);
+
+/* The request is allowed: answer it here, or pass it on. */
 static enum next set_out(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b = s->up.buffer;
@@ -4080,16 +4449,7 @@ static enum next set_out(struct miniproxy *p, struct miniproxy_session *s)
         if (pl->method_bit == MINIPROXY_OPTIONS) return refuse(p, s, MINIPROXY_CAUSE_NONE);
         if (pl->method_bit == MINIPROXY_TRACE) return refuse(p, s, MINIPROXY_CAUSE_TRACE);
     }
-    if (can_reuse(p, s, b)) {
-        s->flags |= IS_REUSED;
-        p->counters.reused++;
-        return start_exchange(p, s);
-    }
-    close_servers(p, s, false);
-    s->server_addr.family = 0;
-    enter(p, s, (pl->form & LITERAL) != 0 ? STATE_CONNECT : STATE_RESOLVE);
-    arm(p, s, MINIPROXY_TIMER_PHASE, (pl->form & LITERAL) != 0 ? MINIPROXY_TIMEOUT_CONNECT : MINIPROXY_TIMEOUT_DNS);
-    return NEXT_STATE;
+    return MINIPROXY_WITH_ROUTES ? choose_way(p, s) : go_directly(p, s);
 }
 
 /* How a request goes on whose user is known, or cannot be. */
@@ -4181,35 +4541,294 @@ static enum miniproxy_verdict choose_addresses(const struct miniproxy *p, struct
     return pl->count > 0 ? MINIPROXY_ALLOWED : result;
 }
 
-OUTLINED static enum next on_resolve(struct miniproxy *p, struct miniproxy_session *s)
+/* Ask the port for the addresses of a name: a cause, or MORE while there is no answer. */
+static enum miniproxy_cause resolve(struct miniproxy *p, struct miniproxy_session *s, const char *host, struct plan *pl,
+                                    unsigned *found)
 {
-    struct miniproxy_buffer *b = s->up.buffer;
-    struct plan *pl = plan_of(b);
     struct miniproxy_conn *c = &s->server[0];
-    enum miniproxy_verdict verdict;
     int count;
-    if ((s->flags & RESOLVING) != 0 && c->ready == 0) return NEXT_WAIT;
+    if ((s->flags & RESOLVING) != 0 && c->ready == 0) return MORE;
     c->ready = 0;
     s->flags |= RESOLVING;
     s->servers_open = 1;
-    count = p->config.port->resolve(p->config.port_data, c, (const char *)b->u.data + pl->host.at, pl->at,
-                                    MINIPROXY_ADDRESSES);
-    if (count == MINIPROXY_AGAIN) return NEXT_WAIT;
+    count = p->config.port->resolve(p->config.port_data, c, host, pl->at, MINIPROXY_ADDRESSES);
+    if (count == MINIPROXY_AGAIN) return MORE;
     s->flags &= ~(uint32_t)RESOLVING;
     s->servers_open = 0;
     clear_conn(c);
     s->dns_ms = p->now_ms - s->mark_ms;
-    if (count == MINIPROXY_ENAME || count == 0) return refuse(p, s, MINIPROXY_CAUSE_DNS_NAME);
-    if (count == MINIPROXY_ERESOURCES) return refuse(p, s, MINIPROXY_CAUSE_RESOURCES);
-    if (count == MINIPROXY_EDNS) return refuse(p, s, MINIPROXY_CAUSE_DNS_FAILED);
-    if (count < 0) return refuse(p, s, MINIPROXY_CAUSE_INTERNAL);
-    verdict = choose_addresses(p, s, b, pl, count > MINIPROXY_ADDRESSES ? MINIPROXY_ADDRESSES : (unsigned)count);
+    if (count == MINIPROXY_ENAME || count == 0) return MINIPROXY_CAUSE_DNS_NAME;
+    if (count == MINIPROXY_ERESOURCES) return MINIPROXY_CAUSE_RESOURCES;
+    if (count == MINIPROXY_EDNS) return MINIPROXY_CAUSE_DNS_FAILED;
+    if (count < 0) return MINIPROXY_CAUSE_INTERNAL;
+    *found = count > MINIPROXY_ADDRESSES ? MINIPROXY_ADDRESSES : (unsigned)count;
+    return MINIPROXY_CAUSE_NONE;
+}
+
+static enum next choose_way_to(struct miniproxy *p, struct miniproxy_session *s);
+
+OUTLINED static enum next on_resolve(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct miniproxy_buffer *b = s->up.buffer;
+    struct plan *pl = plan_of(b);
+    enum miniproxy_verdict verdict;
+    unsigned count = 0;
+    enum miniproxy_cause cause = resolve(p, s, (const char *)b->u.data + pl->host.at, pl, &count);
+    if (cause == MORE) return NEXT_WAIT;
+    if (cause != MINIPROXY_CAUSE_NONE) return refuse(p, s, cause);
+    verdict = choose_addresses(p, s, b, pl, count);
     if (verdict == MINIPROXY_NEEDS_USER) return refuse(p, s, MINIPROXY_CAUSE_LOGIN_MISSING);
     if (verdict == MINIPROXY_DENIED) return refuse(p, s, denial(p, s, b, &pl->at[0], MINIPROXY_CAUSE_ADDRESS));
+    if (MINIPROXY_WITH_ROUTES) return choose_way_to(p, s);
     enter(p, s, STATE_CONNECT);
     arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_CONNECT);
     return NEXT_STATE;
 }
+
+/* ---- routes: the way to the origin by next hops ---- */
+
+#if MINIPROXY_WITH_ROUTES
+
+/* A route cannot be chosen before the name has been resolved. */
+enum { ROUTE_OPEN = UINT16_MAX };
+
+static const struct miniproxy_route *route_of(const struct miniproxy_session *s)
+{
+    return s->policy->routes + s->route - 1;
+}
+
+/* Members of a group are spoken to as the origin would be, by TLS where the target says so; of an https target that only
+ * they are trusted with. A kept connection to one is that to an origin. */
+static bool is_like_origin(const struct miniproxy_session *s)
+{
+    const struct miniproxy_hop *hop = hop_of(s);
+    return hop == NULL || (is_group(hop) && (s->flags & IS_SECURE) != 0);
+}
+
+/* Where the addresses of the hop stand that is being connected: in front of the request's head, or, once that has been
+ * rewritten for another hop before, in a buffer that nothing has come into yet. */
+static struct plan *way_of(const struct miniproxy_session *s)
+{
+    bool written = (s->flags & IS_WRITTEN) != 0 && !is_like_origin(s);
+    return plan_of(written ? s->down.buffer : s->up.buffer);
+}
+
+static bool is_usable(const struct miniproxy_session *s, const struct miniproxy_hop *hop)
+{
+    return (s->flags & IS_SECURE) == 0 || hop->secure || is_group(hop);
+}
+
+/* The next hop of the route for this request: index in the policy, or -1. What was rewritten for a proxy is not fit for
+ * others. */
+static int pick_hop(struct miniproxy *p, struct miniproxy_session *s)
+{
+    const struct miniproxy_route *r = route_of(s);
+    const struct miniproxy_hop *last = hop_of(s);
+    struct miniproxy_health *first = s->policy->health + r->first;
+    unsigned start = r->order == MINIPROXY_IN_TURN ? first->turn % r->count : 0;
+    for (unsigned k = 0; k < r->count; k++) {
+        unsigned i = (start + k) % r->count, at = r->first + i;
+        const struct miniproxy_hop *hop = s->policy->hops + at;
+        struct miniproxy_health *h = s->policy->health + at;
+        if ((s->hops_left >> i & 1u) == 0) continue;
+        if (h->down && (hop->check_s != 0 || !time_reached(p->now_ms, h->due_ms))) continue;
+        if ((s->flags & IS_WRITTEN) != 0 && last != NULL && is_proxy(last) != is_proxy(hop)) continue;
+        s->hops_left &= (uint16_t)~(1u << i);
+        if (r->order == MINIPROXY_IN_TURN) first->turn = u16(i + 1);
+        if (h->down) postpone_trial(p, hop, h);
+        return (int)at;
+    }
+    return -1;
+}
+
+/* On to the next hop of the route. */
+static enum next next_hop(struct miniproxy *p, struct miniproxy_session *s)
+{
+    int at = pick_hop(p, s);
+    if (at < 0) return refuse(p, s, MINIPROXY_CAUSE_HOPS_DOWN);
+    s->hop = u16((size_t)at + 1);
+    s->server_addr.family = 0;
+    s->server_at = 0;
+    s->flags &= ~(uint32_t)(NEXT_ATTEMPT | RESOLVING);
+    enter(p, s, STATE_RESOLVE);
+    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_HOP);
+    return NEXT_STATE;
+}
+
+/* The hop in use cannot be reached. */
+static enum next hop_failed(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    if (is_check(s) || cause == MINIPROXY_CAUSE_RESOURCES) return refuse(p, s, cause);
+    hop_fails(p, s, cause);
+    close_servers(p, s, true);
+    give_back(p, &s->down);
+    return next_hop(p, s);
+}
+
+/* A kept connection serves this request too, if it leads to a hop of the route that is up. */
+static bool can_reuse_hop(struct miniproxy *p, struct miniproxy_session *s)
+{
+    const struct miniproxy_route *r = route_of(s);
+    unsigned at = s->hop - 1u;
+    if (!has_kept_server(s) || s->hop == 0 || at < r->first || at >= (unsigned)r->first + r->count) return false;
+    if (plan_of(s->up.buffer)->method_bit == MINIPROXY_CONNECT || s->policy->health[at].down) return false;
+    if (!is_usable(s, s->policy->hops + at)) return false;
+    if ((server_of(s)->ready & MINIPROXY_RD) == 0 && (s->flags & IS_REPEATABLE) != 0) return true;
+    return server_is_quiet(p, s);
+}
+
+/* The request goes by the hops of its route. */
+static enum next begin_hops(struct miniproxy *p, struct miniproxy_session *s)
+{
+    const struct miniproxy_route *r = route_of(s);
+    s->hops_left = 0;
+    for (unsigned i = 0; i < r->count; i++)
+        if (is_usable(s, s->policy->hops + r->first + i)) s->hops_left |= (uint16_t)(1u << i);
+    if (s->hops_left == 0) return refuse(p, s, MINIPROXY_CAUSE_SCHEME);
+    if (can_reuse_hop(p, s)) return reuse(p, s);
+    close_servers(p, s, false);
+    forget_hop(s);
+    return next_hop(p, s);
+}
+
+/* The policy has to allow what is asked of a parent by name alone. */
+static enum next decide_remotely(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_question *q)
+{
+    enum miniproxy_verdict verdict;
+    int rule = -1;
+    q->remote = q->address == NULL;
+    verdict = miniproxy_decide(s->policy, q, &rule);
+    s->rule = (int16_t)rule;
+    if (verdict == MINIPROXY_NEEDS_USER) return refuse(p, s, MINIPROXY_CAUSE_LOGIN_MISSING);
+    if (verdict == MINIPROXY_DENIED) {
+        bool port = port_is_denied(p, s, s->up.buffer, q->address);
+        enum miniproxy_cause cause = port ? MINIPROXY_CAUSE_CONNECT_PORT : MINIPROXY_CAUSE_POLICY;
+        return refuse(p, s, denial(p, s, s->up.buffer, q->address, cause));
+    }
+    if (MINIPROXY_WITH_CONDITIONS) keep_type_rules(s, q);
+    return begin_hops(p, s);
+}
+
+/* What miniproxy_find_route has found. */
+static bool leads_directly(const struct miniproxy_policy *policy, int route)
+{
+    return route == ROUTE_DIRECT || (route >= 0 && policy->routes[route].count == 0);
+}
+
+/* Does it lead to parents that are told the name, or to a group that it stands for? */
+static bool passes_names_on(const struct miniproxy_policy *policy, int route)
+{
+    const struct miniproxy_route *r = policy->routes + route;
+    return !r->resolve || is_group(policy->hops + r->first);
+}
+
+/* The request is allowed, as far as that is known without the addresses of a name. */
+static enum next choose_way(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct miniproxy_buffer *b = s->up.buffer;
+    struct plan *pl = plan_of(b);
+    struct miniproxy_question q;
+    int route;
+    bool literal = (pl->form & LITERAL) != 0;
+    fill_question(p, s, b, literal ? &pl->at[0] : NULL, &q);
+    route = s->policy != NULL ? miniproxy_find_route(s->policy, &q) : ROUTE_DIRECT;
+    if (route == ROUTE_NEEDS_ADDRESS && has_kept_server(s) && hop_of(s) == NULL) {
+        q.address = &s->server_addr;
+        if (leads_directly(s->policy, miniproxy_find_route(s->policy, &q))) route = ROUTE_DIRECT;
+    }
+    s->route = 0;
+    if (leads_directly(s->policy, route)) return go_directly(p, s);
+    if (route != ROUTE_NEEDS_ADDRESS && (literal || passes_names_on(s->policy, route))) {
+        s->route = u16((size_t)route + 1);
+        return decide_remotely(p, s, &q);
+    }
+    s->route = ROUTE_OPEN;
+    close_servers(p, s, false);
+    return go_directly(p, s);
+}
+
+/* A name was resolved, and the policy allows some of its addresses: those the first of them shares its way with. */
+static enum next choose_way_to(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct miniproxy_buffer *b = s->up.buffer;
+    struct plan *pl = plan_of(b);
+    struct miniproxy_question q;
+    int route = ROUTE_DIRECT, way = ROUTE_NEEDS_ADDRESS;
+    for (unsigned i = 0; s->route == ROUTE_OPEN && i < MINIPROXY_ADDRESSES; i++) {
+        if ((pl->untried >> i & 1u) == 0) continue;
+        fill_question(p, s, b, &pl->at[i], &q);
+        route = miniproxy_find_route(s->policy, &q);
+        if (leads_directly(s->policy, route)) route = ROUTE_DIRECT;
+        if (way == ROUTE_NEEDS_ADDRESS) way = route;
+        if (way != ROUTE_DIRECT) break;
+        if (route == way) continue;
+        pl->untried &= (uint16_t)~(1u << i);
+        pl->count--;
+    }
+    if (way >= 0) {
+        struct miniproxy_addr address = *q.address; /* of the first: it stands where the hop's will */
+        q.address = &address;
+        s->route = u16((size_t)way + 1);
+        return decide_remotely(p, s, &q);
+    }
+    s->route = 0;
+    enter(p, s, STATE_CONNECT);
+    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_CONNECT);
+    return NEXT_STATE;
+}
+
+/* The name of a hop is resolved, or its address read. */
+OUTLINED static enum next on_hop_resolve(struct miniproxy *p, struct miniproxy_session *s)
+{
+    const struct miniproxy_hop *hop = hop_of(s);
+    struct plan *pl;
+    unsigned count = 1;
+    enum miniproxy_cause cause;
+    if ((s->flags & IS_WRITTEN) != 0 && !is_like_origin(s) && !borrow(p, s, &s->down)) return NEXT_WAIT;
+    pl = way_of(s);
+    if ((s->flags & RESOLVING) != 0 || !miniproxy_addr_parse(&pl->at[0], hop->host, strlen(hop->host))) {
+        cause = resolve(p, s, hop->host, pl, &count);
+        if (cause == MORE) return NEXT_WAIT;
+        if (cause != MINIPROXY_CAUSE_NONE) return hop_failed(p, s, cause);
+    }
+    for (unsigned i = 0; i < count; i++) pl->at[i].port = hop->port;
+    pl->untried = (uint16_t)((1u << count) - 1);
+    pl->count = (uint8_t)count;
+    pl->family = pl->tick = 0;
+    enter(p, s, STATE_CONNECT);
+    return NEXT_STATE;
+}
+
+#else
+
+static enum next choose_way(struct miniproxy *p, struct miniproxy_session *s)
+{
+    return go_directly(p, s);
+}
+
+static enum next choose_way_to(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return NEXT_WAIT;
+}
+
+static bool is_like_origin(const struct miniproxy_session *s)
+{
+    (void)s;
+    return true;
+}
+
+static struct plan *way_of(const struct miniproxy_session *s)
+{
+    return plan_of(s->up.buffer);
+}
+
+static enum next hop_failed(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    return refuse(p, s, cause);
+}
+
+#endif
 
 /* ---- CONNECT ---- */
 
@@ -4261,6 +4880,12 @@ static int secure(struct miniproxy *p, struct miniproxy_session *s, struct minip
 {
     struct miniproxy_buffer *b = s->up.buffer;
     const unsigned char *host;
+#if MINIPROXY_WITH_ROUTES
+    if (!is_like_origin(s)) {
+        if (!hop_of(s)->secure) return MINIPROXY_OK;
+        return p->config.port->secure(p->config.port_data, c, hop_of(s)->host);
+    }
+#endif
     if ((s->flags & IS_SECURE) == 0) return MINIPROXY_OK;
     host = (s->flags & IS_WRITTEN) != 0 ? borrow_host(b) : b->u.data + plan_of(b)->host.at;
     return p->config.port->secure(p->config.port_data, c, (const char *)host);
@@ -4306,6 +4931,8 @@ static enum miniproxy_cause connect_cause(int error)
     }
 }
 
+static enum next hop_connected(struct miniproxy *p, struct miniproxy_session *s);
+
 static enum next connected(struct miniproxy *p, struct miniproxy_session *s, unsigned winner)
 {
     s->servers_open &= (uint8_t)~(1u << winner);
@@ -4315,6 +4942,7 @@ static enum next connected(struct miniproxy *p, struct miniproxy_session *s, uns
     s->server[winner].ready |= MINIPROXY_RD | MINIPROXY_WR;
     s->flags |= HAS_SERVER;
     s->connect_ms = p->now_ms - s->mark_ms;
+    if (hop_of(s) != NULL) return hop_connected(p, s);
     if ((s->flags & IS_WRITTEN) == 0) return start_exchange(p, s);
     enter(p, s, STATE_AWAIT);
     return NEXT_STATE;
@@ -4335,13 +4963,22 @@ static int attempt(struct miniproxy *p, struct miniproxy_session *s, unsigned i,
     return result;
 }
 
+/* Within which all addresses are tried. */
+static enum miniproxy_timeout connect_timeout(const struct miniproxy_session *s)
+{
+#if MINIPROXY_WITH_ROUTES
+    if (hop_of(s) != NULL) return MINIPROXY_TIMEOUT_HOP;
+#endif
+    (void)s;
+    return MINIPROXY_TIMEOUT_CONNECT;
+}
+
 /* The place for another attempt, or MINIPROXY_ATTEMPTS. When all are taken, the oldest gives way once it has had its
  * share of the time, for every address is to be tried within the one deadline. */
 static unsigned place_for_attempt(struct miniproxy *p, struct miniproxy_session *s, const struct plan *pl)
 {
     unsigned i, oldest = 0;
-    uint32_t share =
-        p->config.timeout_ms[MINIPROXY_TIMEOUT_CONNECT] / pl->count / p->config.timeout_ms[MINIPROXY_TIMEOUT_ATTEMPT];
+    uint32_t share = p->config.timeout_ms[connect_timeout(s)] / pl->count / p->config.timeout_ms[MINIPROXY_TIMEOUT_ATTEMPT];
     for (i = 0; i < MINIPROXY_ATTEMPTS; i++)
         if ((s->servers_open >> i & 1u) == 0) return i;
     for (i = 1; i < MINIPROXY_ATTEMPTS; i++)
@@ -4376,7 +5013,7 @@ static bool try_address(struct miniproxy *p, struct miniproxy_session *s, struct
 
 OUTLINED static enum next on_connect(struct miniproxy *p, struct miniproxy_session *s)
 {
-    struct plan *pl = plan_of(s->up.buffer);
+    struct plan *pl = way_of(s);
     unsigned i;
     for (i = 0; i < MINIPROXY_ATTEMPTS; i++)
         if ((s->servers_open >> i & 1u) != 0 && s->server[i].ready != 0 && try_address(p, s, pl, i))
@@ -4397,19 +5034,29 @@ OUTLINED static enum next on_connect(struct miniproxy *p, struct miniproxy_sessi
     }
     s->flags &= ~(uint32_t)NEXT_ATTEMPT;
     if (s->servers_open != 0) return NEXT_WAIT;
+    if (hop_of(s) != NULL) return hop_failed(p, s, connect_cause(pl->error));
     return refuse(p, s, connect_cause(pl->error));
 }
 
+/* May what was sent by its hop go by another? */
+static bool may_go_elsewhere(const struct miniproxy_session *s);
+
+/* May the request be sent once more, if nothing has come back? Over a new connection instead of a kept one, or by
+ * another hop; SOCKS5 servers are no hops that a request could get lost in. */
 static bool may_repeat(const struct miniproxy_session *s)
 {
-    return MINIPROXY_WITH_REUSE && (s->flags & (IS_REUSED | IS_REPEATABLE)) == (IS_REUSED | IS_REPEATABLE);
+    if ((s->flags & IS_REPEATABLE) == 0) return false;
+    return (MINIPROXY_WITH_REUSE && (s->flags & IS_REUSED) != 0) || may_go_elsewhere(s);
 }
+
+static enum next repeat_by_hop(struct miniproxy *p, struct miniproxy_session *s);
 
 /* A kept connection turned out dead before anything came back: the same request once more over a new one (RFC 9110
  * section 9.2.2). */
 static enum next repeat(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b = s->up.buffer;
+    if (!is_like_origin(s)) return repeat_by_hop(p, s);
     s->flags &= ~(uint32_t)(IS_REUSED | IS_REPEATABLE | UP_DONE);
     close_servers(p, s, true);
     give_back(p, &s->down);
@@ -4433,6 +5080,374 @@ static enum next on_reconnect(struct miniproxy *p, struct miniproxy_session *s)
     return connected(p, s, 0);
 }
 
+/* ---- by a hop: what follows its connection ---- */
+
+#if MINIPROXY_WITH_ROUTES
+
+static bool may_go_elsewhere(const struct miniproxy_session *s)
+{
+    const struct miniproxy_hop *hop = hop_of(s);
+    return hop != NULL && s->hops_left != 0 && hop->kind != MINIPROXY_HOP_SOCKS5 && !is_like_origin(s);
+}
+
+/* A request that is sent again by another parent: the login is that one's. False: there is no room for it. */
+static bool renew_login(struct miniproxy_session *s)
+{
+    struct miniproxy_buffer *b = s->up.buffer;
+    const char *login = hop_of(s)->login;
+    if (s->login_at == 0) return true;
+    if (s->login_at + login_len(login) + CHUNK_ROOM > b->in) return false;
+    b->out_end = u16((size_t)(put_login(b->u.data + s->login_at, login) - b->u.data));
+    return true;
+}
+
+/* The way is there. */
+static enum next leave_by_hop(struct miniproxy *p, struct miniproxy_session *s)
+{
+    give_back(p, &s->down);
+    s->policy->health[s->hop - 1].used++;
+    if ((s->flags & IS_WRITTEN) == 0) return start_exchange(p, s);
+    if (!renew_login(s)) return refuse(p, s, MINIPROXY_CAUSE_HEAD_SIZE);
+    enter(p, s, STATE_AWAIT);
+    return NEXT_STATE;
+}
+
+static enum next hop_connected(struct miniproxy *p, struct miniproxy_session *s)
+{
+    const struct miniproxy_hop *hop = hop_of(s);
+    if (is_check(s) && hop->check == NULL) return end_session(p, s, false);
+    if (hop->kind != MINIPROXY_HOP_SOCKS5) return leave_by_hop(p, s);
+    give_back(p, &s->down);
+    s->socks = 0;
+    enter(p, s, STATE_SOCKS);
+    return NEXT_STATE;
+}
+
+/* The request has been sent by a hop that ended the connection without a word. If that was a kept one, it may have idled
+ * for too long: the same hop is asked once more. */
+static enum next repeat_by_hop(struct miniproxy *p, struct miniproxy_session *s)
+{
+    unsigned at = s->hop - 1u - route_of(s)->first;
+    if ((s->flags & IS_REUSED) != 0) s->hops_left |= (uint16_t)(1u << at);
+    s->flags &= ~(uint32_t)(IS_REUSED | UP_DONE);
+    close_servers(p, s, true);
+    give_back(p, &s->down);
+    s->up.buffer->out = 0;
+    p->counters.retried++;
+    return next_hop(p, s);
+}
+
+/* ---- SOCKS: a parent that speaks SOCKS5 (RFC 1928, RFC 1929) is told where to connect. What is sent and what comes
+ * stands in the buffer of the response, one after the other; never more is read than what is being said. ---- */
+
+enum { SOCKS_BEGIN, SOCKS_METHOD, SOCKS_LOGIN, SOCKS_REPLY }; /* what is waited for */
+
+/* The authority in a head that has been rewritten: Host is its first field. */
+static const unsigned char *written_host(struct miniproxy_buffer *b, struct authority *a)
+{
+    const unsigned char *end = next_line(next_line(b->u.data)) - 2;
+    a->host = next_line(b->u.data) + sizeof "Host: " - 1;
+    a->port = 80;
+    a->literal = *a->host == '[';
+    if (a->literal) {
+        a->host++;
+        a->host_len = (size_t)((const unsigned char *)memchr(a->host, ']', (size_t)(end - a->host)) - a->host);
+        miniproxy_addr_parse(&a->addr, (const char *)a->host, a->host_len);
+    } else {
+        parse_name(a, end);
+    }
+    return end;
+}
+
+static unsigned char *put_socks_request(unsigned char *w, struct miniproxy_session *s)
+{
+    struct authority a = {.host = NULL};
+    const struct plan *pl = plan_of(s->up.buffer);
+    if ((s->flags & IS_WRITTEN) != 0) {
+        const unsigned char *end = written_host(s->up.buffer, &a), *colon = end;
+        while (is_digit(colon[-1])) colon--;
+        if (colon < end && colon[-1] == ':' && colon > a.host + a.host_len)
+            for (a.port = 0; colon < end; colon++) a.port = a.port * 10 + (unsigned)(*colon - '0');
+    } else {
+        a.host = s->up.buffer->u.data + pl->host.at;
+        a.host_len = pl->host.len;
+        a.port = pl->port;
+        a.literal = (pl->form & LITERAL) != 0 && miniproxy_addr_parse(&a.addr, (const char *)a.host, a.host_len);
+    }
+    *w++ = 5;
+    *w++ = 1;
+    *w++ = 0;
+    if (a.literal) {
+        *w++ = a.addr.family == 4 ? 1 : 4;
+        w = put_bytes(w, a.addr.ip, a.addr.family == 4 ? 4 : MINIPROXY_IP_LEN);
+    } else {
+        *w++ = 3;
+        *w++ = (unsigned char)a.host_len;
+        w = put_bytes(w, a.host, a.host_len);
+    }
+    *w++ = (unsigned char)(a.port >> 8);
+    *w++ = (unsigned char)a.port;
+    return w;
+}
+
+static unsigned char *put_socks_login(unsigned char *w, const char *login)
+{
+    const char *password = strchr(login, ':') + 1;
+    size_t len = (size_t)(password - 1 - login);
+    *w++ = 1;
+    *w++ = (unsigned char)len;
+    w = put_bytes(w, login, len);
+    *w++ = (unsigned char)strlen(password);
+    return put(w, password);
+}
+
+/* What the parent says instead of 0 (RFC 1928 section 6). It is not the parent that failed. */
+static enum miniproxy_cause socks_cause(struct miniproxy_session *s, unsigned reply)
+{
+    s->status = 502;
+    switch (reply) {
+    case 3:
+    case 4: return MINIPROXY_CAUSE_UNREACHABLE;
+    case 5: return MINIPROXY_CAUSE_REFUSED;
+    case 6: return MINIPROXY_CAUSE_CONNECT_TIMEOUT;
+    case 2: s->status = 403; break;
+    default: break;
+    }
+    return MINIPROXY_CAUSE_HOP_REFUSED;
+}
+
+/* Octets that have to be there before the answer can be looked at. */
+static size_t socks_needs(const struct miniproxy_session *s, const unsigned char *answer, size_t there)
+{
+    if (s->socks == SOCKS_BEGIN) return 0;
+    if (s->socks != SOCKS_REPLY || there < 2 || answer[1] != 0) return 2;
+    if (there < 5) return 5;
+    return answer[3] == 1 ? 10 : answer[3] == 4 ? 22 : answer[3] == 3 ? 7u + answer[4] : 5;
+}
+
+/* Look at an answer that is complete, and put what is to be said next. MORE: that; NONE: the parent has connected. */
+static enum miniproxy_cause socks_answer(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    const char *login = hop_of(s)->login;
+    unsigned char *w = b->u.data, *answer = b->u.data;
+    switch (s->socks) {
+    case SOCKS_BEGIN:
+        w = put_bytes(w, login != NULL ? "\5\2\0\2" : "\5\1\0", login != NULL ? 4 : 3);
+        s->socks = SOCKS_METHOD;
+        break;
+    case SOCKS_METHOD:
+        if (answer[0] != 5) return MINIPROXY_CAUSE_HOP_INVALID;
+        if (answer[1] == 2 && login != NULL) {
+            w = put_socks_login(w, login);
+            s->socks = SOCKS_LOGIN;
+            break;
+        }
+        if (answer[1] == 0xff) return MINIPROXY_CAUSE_HOP_LOGIN;
+        if (answer[1] != 0) return MINIPROXY_CAUSE_HOP_INVALID;
+        w = put_socks_request(w, s);
+        s->socks = SOCKS_REPLY;
+        break;
+    case SOCKS_LOGIN:
+        if (answer[1] != 0) return MINIPROXY_CAUSE_HOP_LOGIN;
+        w = put_socks_request(w, s);
+        s->socks = SOCKS_REPLY;
+        break;
+    default:
+        if (answer[0] != 5) return MINIPROXY_CAUSE_HOP_INVALID;
+        if (answer[1] != 0) return socks_cause(s, answer[1]);
+        return b->in_end == 5 ? MINIPROXY_CAUSE_HOP_INVALID : MINIPROXY_CAUSE_NONE;
+    }
+    if (s->socks == SOCKS_REPLY) arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_CONNECT);
+    b->in_end = 0;
+    b->out = 0;
+    b->out_end = u16((size_t)(w - b->u.data));
+    return MORE;
+}
+
+/* Send what is to be said, or receive until `needed` octets are there. OK: that is done. */
+static int socks_move(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b, size_t needed)
+{
+    struct miniproxy_conn *c = server_of(s);
+    int n = 1;
+    while (n > 0 && has_sendable(b)) {
+        if ((c->ready & MINIPROXY_WR) == 0) return MINIPROXY_AGAIN;
+        n = send_out(p, s, c, b->u.data + b->out, (size_t)(b->out_end - b->out));
+        if (n > 0) b->out = u16(b->out + (size_t)n);
+    }
+    while (n > 0 && b->in_end < needed) {
+        if ((c->ready & MINIPROXY_RD) == 0) return MINIPROXY_AGAIN;
+        n = p->config.port->recv(p->config.port_data, c, b->u.data + b->in_end, needed - b->in_end);
+        if (n == MINIPROXY_AGAIN) c->ready &= (uint8_t)~MINIPROXY_RD;
+        if (n > 0) b->in_end = u16(b->in_end + (size_t)n);
+    }
+    return n > 0 ? MINIPROXY_OK : n;
+}
+
+OUTLINED static enum next on_socks(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct miniproxy_buffer *b;
+    enum miniproxy_cause cause;
+    size_t needed;
+    int result;
+    if (!borrow(p, s, &s->down)) return NEXT_WAIT;
+    b = s->down.buffer;
+    do {
+        while (has_sendable(b) || b->in_end < (needed = socks_needs(s, b->u.data, b->in_end))) {
+            result = socks_move(p, s, b, has_sendable(b) ? 0 : needed);
+            if (result == MINIPROXY_AGAIN) return NEXT_WAIT;
+            if (result != MINIPROXY_OK) return hop_failed(p, s, MINIPROXY_CAUSE_CONNECT_RESET);
+        }
+        cause = socks_answer(p, s, b);
+    } while (cause == MORE);
+    if (cause == MINIPROXY_CAUSE_HOP_INVALID || cause == MINIPROXY_CAUSE_HOP_LOGIN) return hop_failed(p, s, cause);
+    hop_works(p, s);
+    if (cause != MINIPROXY_CAUSE_NONE) return refuse(p, s, cause);
+    s->connect_ms += p->now_ms - s->mark_ms;
+    return leave_by_hop(p, s);
+}
+
+/* ---- health checks: requests, or only connections, of sessions without a client ---- */
+
+/* The request of a check, as if it had been received. */
+static bool put_check(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_hop *hop)
+{
+    struct miniproxy_buffer *b;
+    unsigned char *w;
+    take_buffer(p, &s->up);
+    b = s->up.buffer;
+    b->in = b->scan = MINIPROXY_HEADROOM;
+    w = put_all(b->u.data + b->in, "HEAD ", hop->check != NULL ? hop->check : "http://check/", " HTTP/1.0\r\n\r\n");
+    b->in_end = u16((size_t)(w - b->u.data));
+    if (read_head(p, s, b) != MINIPROXY_CAUSE_NONE || understand(p, s, b) != MINIPROXY_CAUSE_NONE) return false;
+    return is_usable(s, hop);
+}
+
+static struct miniproxy_session *take_slot(struct miniproxy *p);
+
+/* False: there is no place for it now. */
+static bool start_check(struct miniproxy *p, unsigned at)
+{
+    const struct miniproxy_policy *policy = p->config.policy;
+    struct miniproxy_session *s;
+    bool is_good;
+    if (p->counters.buffers + p->granted + BUFFER_RESERVE >= MINIPROXY_BUFFERS) return false;
+    s = take_slot(p);
+    if (s == NULL) return false;
+    s->flags = IS_CHECK;
+    s->client.ready = 0;
+    s->client_addr.family = 0;
+    s->origin_len = 0;
+    p->checks++;
+    policy->health[at].phase = CHECK_RUNS;
+    enter(p, s, STATE_IDLE);
+    enter(p, s, STATE_HEAD);
+    open_transaction(p, s);
+    arm(p, s, MINIPROXY_TIMER_WHOLE, MINIPROXY_TIMEOUT_CHECK);
+    is_good = put_check(p, s, policy->hops + at);
+    s->policy = policy;
+    s->hop = u16(at + 1);
+    s->hops_left = 0;
+    if (is_good) {
+        enter(p, s, STATE_RESOLVE);
+        run_soon(p, s, 0);
+    } else {
+        cut(p, s, MINIPROXY_CAUSE_INTERNAL);
+    }
+    return true;
+}
+
+/* Start the checks that are due. Nothing is looked at before one may be. */
+static void run_checks(struct miniproxy *p)
+{
+    const struct miniproxy_policy *policy = p->config.policy;
+    uint32_t next_ms = MINIPROXY_FOREVER;
+    if (policy == NULL || p->draining || p->checks == MINIPROXY_CHECKS) return;
+    if (p->check_due_ms != 0 && !time_reached(p->now_ms, p->check_due_ms)) return;
+    for (unsigned i = 0; i < policy->hop_count && p->checks < MINIPROXY_CHECKS; i++) {
+        struct miniproxy_health *h = policy->health + i;
+        uint32_t left_ms = h->phase == CHECK_NEVER ? 0 : time_left(p->now_ms, h->due_ms);
+        if (policy->hops[i].check_s == 0 || h->phase == CHECK_RUNS) continue;
+        if (left_ms == 0 && start_check(p, i)) continue;
+        if (left_ms == 0) left_ms = CHECK_RETRY_MS;
+        if (left_ms < next_ms) next_ms = left_ms;
+    }
+    p->checks_wait = next_ms != MINIPROXY_FOREVER;
+    p->check_due_ms = p->now_ms + (p->checks_wait ? next_ms : TIMEOUT_MAX_MS);
+}
+
+/* Until the next check; MINIPROXY_FOREVER: there is none, or one has to end before. */
+static uint32_t next_check(const struct miniproxy *p)
+{
+    if (p->draining || !p->checks_wait || p->checks == MINIPROXY_CHECKS) return MINIPROXY_FOREVER;
+    return time_left(p->now_ms, p->check_due_ms);
+}
+
+/* Connections that lead to hops of the former policy serve only what is under way. */
+static void forget_hops(struct miniproxy *p)
+{
+    p->check_due_ms = p->now_ms;
+    p->checks_wait = p->config.policy != NULL && p->config.policy->hop_count > 0;
+    for (unsigned i = 0; i < p->slots_used; i++) {
+        struct miniproxy_session *s = &p->sessions[i];
+        if (s->state == STATE_FREE || s->hop == 0 || is_check(s)) continue;
+        s->origin_len = 0;
+        s->flags &= ~(uint32_t)KEEPS_SERVER;
+        if (s->policy != NULL) continue;
+        close_servers(p, s, false);
+        forget_hop(s);
+    }
+}
+
+#else
+
+static bool may_go_elsewhere(const struct miniproxy_session *s)
+{
+    (void)s;
+    return false;
+}
+
+static enum next hop_connected(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return NEXT_WAIT;
+}
+
+static enum next repeat_by_hop(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return NEXT_WAIT;
+}
+
+static enum next on_socks(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return NEXT_WAIT;
+}
+
+static enum next on_hop_resolve(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return NEXT_WAIT;
+}
+
+static void run_checks(struct miniproxy *p)
+{
+    (void)p;
+}
+
+static uint32_t next_check(const struct miniproxy *p)
+{
+    (void)p;
+    return MINIPROXY_FOREVER;
+}
+
+static void forget_hops(struct miniproxy *p)
+{
+    (void)p;
+}
+
+#endif
+
 /* ---- AWAIT and RELAY: the exchange ---- */
 
 static enum next start_tunnel(struct miniproxy *p, struct miniproxy_session *s)
@@ -4454,6 +5469,105 @@ static bool is_upgrade(const struct miniproxy_session *s)
     return MINIPROXY_WITH_UPGRADE && (s->flags & IS_UPGRADE) != 0;
 }
 
+#if MINIPROXY_WITH_ROUTES
+
+/* The head as the next hop has to get it. False: it would become too large. */
+static bool rewrite(struct miniproxy *p, struct miniproxy_session *s, const char *last)
+{
+    const struct miniproxy_hop *hop = hop_of(s);
+    s->login_at = 0;
+    if (hop == NULL || !is_proxy(hop)) {
+        rewrite_request(s->up.buffer, p->config.name, last);
+        return true;
+    }
+    s->login_at = u16(rewrite_for_parent(s->up.buffer, p->config.name, last, hop->login));
+    return s->login_at != 0;
+}
+
+static bool asks_parent_for_tunnel(const struct miniproxy_session *s, const struct plan *pl)
+{
+    return pl->method_bit == MINIPROXY_CONNECT && hop_of(s) != NULL && is_proxy(hop_of(s));
+}
+
+/* CONNECT goes on to a parent. What the client has sent behind it waits for the tunnel (RFC 9110 section 9.3.6). */
+static enum next ask_for_tunnel(struct miniproxy *p, struct miniproxy_session *s)
+{
+    start_pipe(&s->up, SOURCE_NONE, 0, 0);
+    if (!rewrite(p, s, "")) return refuse(p, s, MINIPROXY_CAUSE_HEAD_SIZE);
+    s->flags |= IS_WRITTEN | ASKS_TUNNEL | IS_REPEATABLE;
+    enter(p, s, STATE_AWAIT);
+    return NEXT_STATE;
+}
+
+/* What the parent answers to that: a tunnel is there with a 2xx, whatever its head says of a body. */
+static enum miniproxy_cause tunnel_answer(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b,
+                                          const struct head *h)
+{
+    if (h->status == 101) return MINIPROXY_CAUSE_HOP_INVALID;
+    b->in = b->scan = h->end;
+    if (h->status < 200) return s->interim++ < MINIPROXY_INTERIM_MAX ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_HOP_INVALID;
+    if (h->status < 300) {
+        s->flags |= GREETING_DUE;
+        s->status = 200;
+        s->source = MINIPROXY_BY_PROXY;
+        start_tunnel(p, s);
+        return MINIPROXY_CAUSE_NONE;
+    }
+    s->status = h->status == 403 || h->status == 429 || (h->status > 502 && h->status <= 504) ? h->status : 502;
+    return MINIPROXY_CAUSE_HOP_REFUSED;
+}
+
+/* The head of a response by a hop. NONE: to be treated like any other; MORE: that is done. */
+static enum miniproxy_cause look_at_hop(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b,
+                                        const struct head *h)
+{
+    const struct miniproxy_hop *hop = hop_of(s);
+    enum miniproxy_cause cause;
+    if (hop == NULL) return MINIPROXY_CAUSE_NONE;
+    if (is_proxy(hop) && h->status == 407) { /* it is not for the client to log in there */
+        hop_fails(p, s, MINIPROXY_CAUSE_HOP_LOGIN);
+        return MINIPROXY_CAUSE_HOP_LOGIN;
+    }
+    hop_works(p, s);
+    if (is_check(s) && h->status >= 200) {
+        s->status = h->status;
+        end_session(p, s, false);
+        return MORE;
+    }
+    if ((s->flags & ASKS_TUNNEL) == 0) return MINIPROXY_CAUSE_NONE;
+    cause = tunnel_answer(p, s, b, h);
+    return cause == MINIPROXY_CAUSE_NONE ? MORE : cause;
+}
+
+#else
+
+static bool rewrite(struct miniproxy *p, struct miniproxy_session *s, const char *last)
+{
+    rewrite_request(s->up.buffer, p->config.name, last);
+    return true;
+}
+
+static bool asks_parent_for_tunnel(const struct miniproxy_session *s, const struct plan *pl)
+{
+    (void)s, (void)pl;
+    return false;
+}
+
+static enum next ask_for_tunnel(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return NEXT_WAIT;
+}
+
+static enum miniproxy_cause look_at_hop(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b,
+                                        const struct head *h)
+{
+    (void)p, (void)s, (void)b, (void)h;
+    return MINIPROXY_CAUSE_NONE;
+}
+
+#endif
+
 /* The origin is connected. */
 static enum next start_exchange(struct miniproxy *p, struct miniproxy_session *s)
 {
@@ -4461,6 +5575,7 @@ static enum next start_exchange(struct miniproxy *p, struct miniproxy_session *s
     const struct plan *pl = plan_of(b);
     const char *last = "";
     unsigned flags = (pl->head.seen & NOMINATES) != 0 ? PIPE_NO_TRAILERS : 0;
+    if (asks_parent_for_tunnel(s, pl)) return ask_for_tunnel(p, s);
     if (!MINIPROXY_WITH_FORWARDING || pl->method_bit == MINIPROXY_CONNECT) {
         b->in = pl->head.end;
         b->out = b->out_end = 0;
@@ -4474,10 +5589,14 @@ static enum next start_exchange(struct miniproxy *p, struct miniproxy_session *s
     start_pipe(&s->up, s->up.source, pl->head.length, flags);
     s->up_limit = p->config.body_max != 0 ? p->config.body_max : UINT64_MAX;
     if (p->draining) s->origin_len = 0;
-    keep_type_rules(p, s, b);
+    if (MINIPROXY_WITH_CONDITIONS && hop_of(s) == NULL) {
+        struct miniproxy_question q;
+        fill_question(p, s, b, &s->server_addr, &q);
+        keep_type_rules(s, &q);
+    }
     if (is_upgrade(s)) last = upgrade_fields;
     else if (!may_keep_server(s)) last = "Connection: close\r\n";
-    rewrite_request(b, p->config.name, last);
+    if (!rewrite(p, s, last)) return refuse(p, s, MINIPROXY_CAUSE_HEAD_SIZE);
     s->flags |= IS_WRITTEN;
     enter(p, s, STATE_AWAIT);
     return NEXT_STATE;
@@ -4537,7 +5656,9 @@ OUTLINED static enum miniproxy_cause read_response(struct miniproxy *p, struct m
 {
     struct head h = *head_of(b);
     uint8_t source;
-    enum miniproxy_cause cause = frame_response(&h, (s->flags & IS_HEAD) != 0, &source);
+    enum miniproxy_cause cause = look_at_hop(p, s, b, &h);
+    if (cause != MINIPROXY_CAUSE_NONE) return cause == MORE ? MINIPROXY_CAUSE_NONE : cause;
+    cause = frame_response(&h, (s->flags & IS_HEAD) != 0, &source);
     if (cause != MINIPROXY_CAUSE_NONE) return cause;
     if (h.status == 101) return switch_protocols(p, s, b, &h);
     if (h.status >= 200) {
@@ -4552,12 +5673,25 @@ OUTLINED static enum miniproxy_cause read_response(struct miniproxy *p, struct m
     return MINIPROXY_CAUSE_NONE;
 }
 
+/* A hop that ends a new connection without a word, whatever was asked, is not fit for use. */
+static void note_silence(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+#if MINIPROXY_WITH_ROUTES
+    if (hop_of(s) == NULL || (s->flags & (IS_REUSED | FIRST_BYTE_SEEN)) != 0) return;
+    if (hop_of(s)->kind != MINIPROXY_HOP_SOCKS5) hop_fails(p, s, cause);
+#else
+    (void)p, (void)s, (void)cause;
+#endif
+}
+
 /* The origin ended before its response had begun. */
 static enum next origin_failed(struct miniproxy *p, struct miniproxy_session *s, bool eof)
 {
+    enum miniproxy_cause cause = eof ? MINIPROXY_CAUSE_RESPONSE_EMPTY : MINIPROXY_CAUSE_RESPONSE_RESET;
     if (has_received(s->down.buffer)) return refuse(p, s, MINIPROXY_CAUSE_RESPONSE_CUT);
+    note_silence(p, s, cause);
     if (may_repeat(s)) return repeat(p, s);
-    return refuse(p, s, eof ? MINIPROXY_CAUSE_RESPONSE_EMPTY : MINIPROXY_CAUSE_RESPONSE_RESET);
+    return refuse(p, s, cause);
 }
 
 /* Parse what is there of a response's head. NONE: it is complete; MORE, or what is wrong. */
@@ -4639,7 +5773,10 @@ OUTLINED static enum next send_request(struct miniproxy *p, struct miniproxy_ses
         s->flags |= UP_DONE;
         break;
     case PUMP_STUCK: /* the origin may have answered before it went: see what there is to read */
-        if (may_repeat(s)) return repeat(p, s);
+        if (may_repeat(s)) {
+            note_silence(p, s, MINIPROXY_CAUSE_RESPONSE_RESET);
+            return repeat(p, s);
+        }
         stop_up(s);
         break;
     case PUMP_LOST:
@@ -4741,7 +5878,9 @@ static bool greet(struct miniproxy *p, struct miniproxy_session *s)
     struct miniproxy_buffer *b;
     if (!borrow(p, s, &s->down)) return false;
     b = s->down.buffer;
-    b->out_end = b->in = b->in_end = sizeof greeting - 1;
+    b->out = 0;
+    b->out_end = sizeof greeting - 1;
+    if (!has_received(b)) b->in = b->in_end = b->out_end; /* else it stands where the head of a parent's answer stood */
     memcpy(b->u.data, greeting, sizeof greeting - 1);
     s->flags = (s->flags & ~(uint32_t)GREETING_DUE) | HAS_ANSWERED;
     return true;
@@ -4824,10 +5963,16 @@ static enum next step(struct miniproxy *p, struct miniproxy_session *s)
     case STATE_LOGIN:
         if (gone) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
         return MINIPROXY_WITH_PBKDF2 ? on_login(p, s) : NEXT_WAIT;
-    case STATE_RESOLVE: return gone ? cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE) : on_resolve(p, s);
+    case STATE_RESOLVE:
+        if (gone) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
+        return hop_of(s) != NULL ? on_hop_resolve(p, s) : on_resolve(p, s);
     case STATE_CONNECT:
         if (gone) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
-        return MINIPROXY_WITH_REUSE && (s->flags & IS_WRITTEN) != 0 ? on_reconnect(p, s) : on_connect(p, s);
+        if (MINIPROXY_WITH_REUSE && (s->flags & IS_WRITTEN) != 0 && is_like_origin(s)) return on_reconnect(p, s);
+        return on_connect(p, s);
+    case STATE_SOCKS:
+        if (gone) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
+        return MINIPROXY_WITH_ROUTES ? on_socks(p, s) : NEXT_WAIT;
     case STATE_AWAIT:
     case STATE_RELAY: return MINIPROXY_WITH_FORWARDING ? on_exchange(p, s) : NEXT_WAIT;
     case STATE_TUNNEL: return on_tunnel(p, s);
@@ -4898,6 +6043,10 @@ static enum next on_timeout(struct miniproxy *p, struct miniproxy_session *s, un
     enum state state = (enum state)s->state;
     enum miniproxy_cause cause = timeout_cause(kind);
     switch (kind) {
+#if MINIPROXY_WITH_ROUTES
+    case MINIPROXY_TIMEOUT_HOP: return hop_failed(p, s, MINIPROXY_CAUSE_CONNECT_TIMEOUT);
+    case MINIPROXY_TIMEOUT_CHECK: return cut(p, s, MINIPROXY_CAUSE_CONNECT_TIMEOUT);
+#endif
     case MINIPROXY_TIMEOUT_ATTEMPT:
         s->flags |= NEXT_ATTEMPT;
         return NEXT_WAIT;
@@ -4952,8 +6101,11 @@ static void run_timers(struct miniproxy *p)
 
 static uint32_t next_deadline(struct miniproxy *p)
 {
-    uint32_t wait_ms = MINIPROXY_FOREVER, left_ms;
-    if (p->accept_paused && !p->draining) wait_ms = time_left(p->now_ms, p->accept_retry_ms);
+    uint32_t wait_ms = next_check(p), left_ms;
+    if (p->accept_paused && !p->draining) {
+        left_ms = time_left(p->now_ms, p->accept_retry_ms);
+        if (left_ms < wait_ms) wait_ms = left_ms;
+    }
     for (unsigned kind = 0; kind < MINIPROXY_TIMEOUT_COUNT; kind++) {
         if (p->timers[kind].head == 0) continue;
         left_ms = time_left(p->now_ms, timer_at(p, p->timers[kind].head)->due_ms);
@@ -5192,6 +6344,7 @@ uint32_t miniproxy_poll(struct miniproxy *p, uint32_t now_ms)
     p->now_ms = now_ms;
     if (p->draining == DRAIN_BEGINS) begin_drain(p);
     if (time_passed) run_timers(p); /* no timeout is 0: nothing that was armed meanwhile is due */
+    run_checks(p);
     accept_some(p);
     run_lane(p, 0);
     run_lane(p, 1);
@@ -5205,6 +6358,7 @@ bool miniproxy_set_policy(struct miniproxy *p, const struct miniproxy_policy *po
 {
     if (policy != NULL && miniproxy_check_policy(policy) >= 0) return false;
     p->config.policy = policy;
+    forget_hops(p);
     return true;
 }
 

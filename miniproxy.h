@@ -46,7 +46,7 @@
 /* Buffers shared by all sessions. Range 2..65000. A direction borrows one only while bytes are in flight. The
  * default can never contend; with fewer, sessions queue for one, first come, first served. */
 #ifndef MINIPROXY_BUFFERS
-#define MINIPROXY_BUFFERS (2 * (MINIPROXY_SESSIONS + MINIPROXY_RESERVED))
+#define MINIPROXY_BUFFERS (2 * (MINIPROXY_SESSIONS + MINIPROXY_RESERVED + (MINIPROXY_WITH_ROUTES ? MINIPROXY_CHECKS : 0)))
 #endif
 
 /* Bytes a session keeps of "METHOD target" for its event, and to recognise the origin of a kept connection.
@@ -632,8 +632,8 @@ enum miniproxy_order {
  * request whose hop cannot be reached goes by the next, also when it was sent already but may be repeated. If none is up:
  * 503. Requests for https:// targets go only by proxies that are spoken to by TLS, and members of groups.
  *
- * What is asked for by name is not resolved here if its way leads to a parent, which is told the name. The policy is
- * then asked without an address (struct miniproxy_question.remote): rules that name networks do not match, and an ALLOW
+ * What is asked for by name is not resolved here if its way leads to a parent, which is told the name, or to a group. The
+ * policy is then asked without an address (struct miniproxy_question.remote): rules that name networks do not match, and an ALLOW
  * rule without special_purpose covers every name but localhost. `resolve` has it resolved here too, and only those
  * addresses are let through that the policy allows; but what the parent finds for the name may differ. */
 struct miniproxy_route {
@@ -771,9 +771,14 @@ size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_
  */
 #if MINIPROXY_WITH_TLS
 #define MINIPROXY_ERROR_TYPES_OF_TLS(X) \
-    X(tls_certificate_error) X(tls_alert_received) X(tls_protocol_error) X(proxy_configuration_error)
+    X(tls_certificate_error) X(tls_alert_received) X(tls_protocol_error)
 #else
 #define MINIPROXY_ERROR_TYPES_OF_TLS(X)
+#endif
+#if MINIPROXY_WITH_TLS || MINIPROXY_WITH_ROUTES
+#define MINIPROXY_ERROR_TYPES_OF_CONFIGURATION(X) X(proxy_configuration_error)
+#else
+#define MINIPROXY_ERROR_TYPES_OF_CONFIGURATION(X)
 #endif
 
 #define MINIPROXY_ERROR_TYPES(X)                                                                                      \
@@ -783,7 +788,7 @@ size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_
     X(connection_timeout) X(connection_write_timeout) X(http_response_timeout) X(connection_read_timeout)             \
     X(http_response_incomplete) X(http_protocol_error) X(http_response_transfer_coding)                               \
     X(http_response_header_section_size) X(http_response_trailer_section_size) X(http_upgrade_failed)                 \
-    MINIPROXY_ERROR_TYPES_OF_TLS(X)
+    MINIPROXY_ERROR_TYPES_OF_TLS(X) MINIPROXY_ERROR_TYPES_OF_CONFIGURATION(X)
 
 /* Causes that only routes and limits have: part of MINIPROXY_CAUSES. */
 #if MINIPROXY_WITH_ROUTES
@@ -1105,6 +1110,12 @@ struct miniproxy_session {
     uint16_t line_len, origin_at, origin_len;
     const struct miniproxy_policy *policy; /* of the transaction under way */
     const struct miniproxy_user *user;
+#if MINIPROXY_WITH_ROUTES
+    uint16_t route, hop; /* index in the policy + 1; 0: directly. The hop is that of server[], also while it is kept */
+    uint16_t hops_left;  /* of the route: a bit for each that has not been tried */
+    uint16_t login_at;   /* in the rewritten head: where what concerns its parent begins; 0: nothing does */
+    uint8_t socks;       /* what a SOCKS5 server is waited for to say */
+#endif
 #if MINIPROXY_WITH_CONDITIONS
     uint32_t type_rules; /* of the policy's rules with types, a bit for each that may decide */
 #endif
@@ -1149,6 +1160,11 @@ struct miniproxy {
     struct miniproxy_list run[2];  /* woken, and those with more to do after a visit */
     struct miniproxy_list wait[2]; /* for a buffer: replies and responses, requests */
     uint16_t reserved;             /* sessions that are there to be refused: */
+#if MINIPROXY_WITH_ROUTES
+    uint32_t check_due_ms;         /* nobody has to be checked before */
+    uint8_t checks;                /* under way */
+    bool checks_wait;              /* somebody has to be then */
+#endif
     struct miniproxy_config config;
     struct miniproxy_counters counters;
     struct miniproxy_list timers[MINIPROXY_TIMEOUT_COUNT]; /* each in order of due_ms: one queue a duration */
