@@ -1210,6 +1210,20 @@ static size_t login_len(const char *login)
     return login != NULL ? sizeof "Proxy-Authorization: Basic \r\n" - 1 + (strlen(login) + 2) / 3 * 4 + 2 : 2;
 }
 
+/* The host gives back the octet that its NUL has taken: see understand(). */
+static void restore_target(struct miniproxy_buffer *b, const struct plan *pl)
+{
+    unsigned char *host = b->u.data + pl->host.at, *end = host + pl->host.len;
+    if ((pl->form & IPV6_LITERAL) != 0) {
+        *end = ']';
+    } else if (pl->host.at < pl->authority.at) {
+        memmove(host + 1, host, pl->host.len);
+        *host = '/';
+    } else {
+        *end = ':';
+    }
+}
+
 /* The target stays as it is, but for its version (RFC 9112 sections 3.2.2, 3.2.3). `last` are fields that the proxy adds
  * on its own. Where they begin whom `login` concerns; 0: the head would become too large. */
 OUTLINED static unsigned rewrite_for_parent(struct miniproxy_buffer *b, const char *name, const char *last,
@@ -1222,6 +1236,7 @@ OUTLINED static unsigned rewrite_for_parent(struct miniproxy_buffer *b, const ch
     unsigned char *data = b->u.data, *w = data, *login_at;
     const unsigned char *host = data + method.at;
     bool coded = (h.seen & HAS_CODING) != 0, first;
+    restore_target(b, pl);
     need = line_len + 11 + host_len + (size_t)(h.kept - h.fields - h.hole.len) + (coded ? 28u : 0u) +
            sizeof "Via: 1.1 \r\n" - 1 + strlen(name) + strlen(last) + login_len(login);
     if (need + CHUNK_ROOM > h.end) return 0;
@@ -4403,7 +4418,7 @@ static enum miniproxy_cause find_place(struct miniproxy *p, struct miniproxy_ses
 
 static enum next start_exchange(struct miniproxy *p, struct miniproxy_session *s);
 
-static enum next reuse(struct miniproxy *p, struct miniproxy_session *s)
+static enum next use_again(struct miniproxy *p, struct miniproxy_session *s)
 {
     s->flags |= IS_REUSED;
     p->counters.reused++;
@@ -4428,7 +4443,7 @@ static enum next go_directly(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b = s->up.buffer;
     bool literal = (plan_of(b)->form & LITERAL) != 0;
-    if (can_reuse(p, s, b)) return reuse(p, s);
+    if (can_reuse(p, s, b)) return use_again(p, s);
     close_servers(p, s, false);
     forget_hop(s);
     s->server_addr.family = 0;
@@ -4685,7 +4700,7 @@ static enum next begin_hops(struct miniproxy *p, struct miniproxy_session *s)
     for (unsigned i = 0; i < r->count; i++)
         if (is_usable(s, s->policy->hops + r->first + i)) s->hops_left |= (uint16_t)(1u << i);
     if (s->hops_left == 0) return refuse(p, s, MINIPROXY_CAUSE_SCHEME);
-    if (can_reuse_hop(p, s)) return reuse(p, s);
+    if (can_reuse_hop(p, s)) return use_again(p, s);
     close_servers(p, s, false);
     forget_hop(s);
     return next_hop(p, s);
@@ -5287,18 +5302,20 @@ OUTLINED static enum next on_socks(struct miniproxy *p, struct miniproxy_session
 {
     struct miniproxy_buffer *b;
     enum miniproxy_cause cause;
-    size_t needed;
     int result;
     if (!borrow(p, s, &s->down)) return NEXT_WAIT;
     b = s->down.buffer;
-    do {
-        while (has_sendable(b) || b->in_end < (needed = socks_needs(s, b->u.data, b->in_end))) {
-            result = socks_move(p, s, b, has_sendable(b) ? 0 : needed);
-            if (result == MINIPROXY_AGAIN) return NEXT_WAIT;
-            if (result != MINIPROXY_OK) return hop_failed(p, s, MINIPROXY_CAUSE_CONNECT_RESET);
+    for (;;) {
+        size_t needed = has_sendable(b) ? 0 : socks_needs(s, b->u.data, b->in_end);
+        if (!has_sendable(b) && b->in_end >= needed) {
+            cause = socks_answer(p, s, b);
+            if (cause != MORE) break;
+            continue;
         }
-        cause = socks_answer(p, s, b);
-    } while (cause == MORE);
+        result = socks_move(p, s, b, needed);
+        if (result == MINIPROXY_AGAIN) return NEXT_WAIT;
+        if (result != MINIPROXY_OK) return hop_failed(p, s, MINIPROXY_CAUSE_CONNECT_RESET);
+    }
     if (cause == MINIPROXY_CAUSE_HOP_INVALID || cause == MINIPROXY_CAUSE_HOP_LOGIN) return hop_failed(p, s, cause);
     hop_works(p, s);
     if (cause != MINIPROXY_CAUSE_NONE) return refuse(p, s, cause);
