@@ -2160,8 +2160,9 @@ static bool is_group(const struct miniproxy_hop *hop)
 /* A login for SOCKS5 has a name and a password of 1..255 octets (RFC 1929 section 2). */
 static bool is_sound_login(const struct miniproxy_hop *hop)
 {
-    const char *colon = hop->login != NULL ? strchr(hop->login, ':') : NULL;
+    const char *colon;
     if (hop->login == NULL) return true;
+    colon = memchr(hop->login, ':', strlen(hop->login));
     if (colon == NULL || is_group(hop) || strlen(hop->login) > MINIPROXY_CREDENTIALS_MAX) return false;
     return is_proxy(hop) || (colon > hop->login && colon[1] != '\0');
 }
@@ -5207,7 +5208,7 @@ static unsigned char *put_socks_request(unsigned char *w, struct miniproxy_sessi
 
 static unsigned char *put_socks_login(unsigned char *w, const char *login)
 {
-    const char *password = strchr(login, ':') + 1;
+    const char *password = (const char *)memchr(login, ':', strlen(login)) + 1;
     size_t len = (size_t)(password - 1 - login);
     *w++ = 1;
     *w++ = (unsigned char)len;
