@@ -390,8 +390,8 @@ void stack_stop_listening(void)
 
 void stack_wait(uint32_t wait_ms)
 {
-    if (wait_ms == 0) wait_ms = 1; /* as in the product's main_sockets.c: the network's thread gets its turn */
     if (posix_take_signals()) wait_ms = 0;
+    if (wait_ms == 0) sys_turn(); /* as in the product's main_sockets.c: to the network's thread */
     miniproxy_lwip_sockets_wait(&sockets, wait_ms < SLEEP_MAX_MS ? wait_ms : SLEEP_MAX_MS);
 }
 
