@@ -71,6 +71,7 @@ CHECK(MINIPROXY_THROTTLE_CLIENTS, 1, 1000);
 CHECK(MINIPROXY_THROTTLE_FAILURES, 1, 200);
 CHECK(MINIPROXY_PBKDF2_SLICE, 1, 10000);
 CHECK(MINIPROXY_LOGIN_CACHE, 1, 65000);
+CHECK(MINIPROXY_LIMIT_BUCKETS, 1, 65000);
 _Static_assert(MINIPROXY_WITH_AUTH || !MINIPROXY_WITH_PBKDF2, "MINIPROXY_WITH_PBKDF2 needs MINIPROXY_WITH_AUTH");
 CHECK(MINIPROXY_CHECKS, 1, 100);
 _Static_assert(MINIPROXY_WITH_FORWARDING || !MINIPROXY_WITH_ROUTES,
@@ -2220,13 +2221,32 @@ static bool are_sound_routes(const struct miniproxy_policy *policy)
 
 #endif
 
+#if MINIPROXY_WITH_LIMITS
+
+static bool are_sound_limits(const struct miniproxy_policy *policy)
+{
+    for (unsigned i = 0; i < policy->limit_count; i++)
+        if (!is_sound_nets(policy->limits[i].clients) || policy->limits[i].share > MINIPROXY_ALL_TOGETHER) return false;
+    return true;
+}
+
+#else
+
+static bool are_sound_limits(const struct miniproxy_policy *policy)
+{
+    (void)policy;
+    return true;
+}
+
+#endif
+
 int miniproxy_check_policy(const struct miniproxy_policy *policy)
 {
     const struct miniproxy_rule *r = policy->rules;
     for (int i = 0; i < policy->rule_count; i++, r++)
         if (!is_sound_nets(r->clients) || !is_sound_nets(r->to) || (r->hosts != NULL && !is_sound_blob(r->hosts)))
             return i;
-    return are_sound_types(policy) && are_sound_routes(policy) ? -1 : 0;
+    return are_sound_types(policy) && are_sound_routes(policy) && are_sound_limits(policy) ? -1 : 0;
 }
 
 #if MINIPROXY_WITH_AUTH
@@ -2706,12 +2726,13 @@ static size_t reply_body(enum miniproxy_cause cause, size_t at, unsigned char *o
     return done;
 }
 
-/* Everything before the body. */
+/* Everything before the body. rate_s: seconds until a next request is allowed, if too many have made it a 429. */
 OUTLINED static unsigned char *put_reply_head(unsigned char *w, const struct miniproxy_config *config, unsigned status,
-                                              enum miniproxy_cause cause, bool keeps)
+                                              enum miniproxy_cause cause, bool keeps, unsigned rate_s)
 {
     unsigned retry_s = status == 503 ? MINIPROXY_RETRY_AFTER_S : 0;
     if (status == 429) retry_s = (config->timeout_ms[MINIPROXY_TIMEOUT_THROTTLE] + 999) / 1000;
+    if (MINIPROXY_WITH_LIMITS && status == 429 && rate_s != 0) retry_s = rate_s;
     w = put_all(put_number(put(w, "HTTP/1.1 "), status), " ", status_phrase(status), "\r\n");
     if (cause != MINIPROXY_CAUSE_NONE) {
         w = put(w, "Content-Type: " MINIPROXY_BODY_TYPE "\r\nCache-Control: no-store\r\nProxy-Status: ");
@@ -3051,6 +3072,582 @@ static bool run_logins(struct miniproxy *p)
 
 #endif
 
+/* ---- limits ----
+ *
+ * A transaction holds a bucket for each limit that holds for it. A direction pays for octets before it takes them, to
+ * one bucket after the other. Where a bucket has too little, or others wait already, it stands in the queue of that
+ * bucket; the first one is served as soon as the bucket has the octets of TURN_MS for it. What was paid for and has not
+ * come is paid back at once. A head is only paid for when the policy has allowed its request: that can make a debt.
+ *
+ * Buckets are found by hash. A heap knows which of those that somebody waits for is due first.
+ */
+
+#if MINIPROXY_WITH_LIMITS
+
+enum { WAY_DOWN, WAY_UP };
+
+enum {
+    OCTET = 1000,    /* tokens: one octet a second is one token a millisecond */
+    REQUEST = 60000, /* the same for a request a minute */
+    TURN_MS = 50
+};
+
+static unsigned way_of(const struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
+{
+    return pipe == &s->up ? WAY_UP : WAY_DOWN;
+}
+
+static struct miniproxy_bucket *bucket_at(struct miniproxy *p, unsigned number)
+{
+    return &p->limits.buckets[number - 1];
+}
+
+static uint16_t number_of_bucket(const struct miniproxy *p, const struct miniproxy_bucket *b)
+{
+    return u16((size_t)(b - p->limits.buckets) + 1);
+}
+
+static uint32_t rate_of(const struct miniproxy_limit *l, unsigned way)
+{
+    return way == WAY_DOWN ? l->down_per_s : l->up_per_s;
+}
+
+static uint32_t burst_of(const struct miniproxy_limit *l, unsigned way)
+{
+    uint32_t rate = rate_of(l, way);
+    if (l->burst != 0) return l->burst;
+    return rate < 10 ? 1 : rate / 10;
+}
+
+static uint32_t request_burst_of(const struct miniproxy_limit *l)
+{
+    if (l->request_burst != 0) return l->request_burst;
+    return l->requests_a_minute < 10 ? 1 : l->requests_a_minute / 10u;
+}
+
+/* What a direction waits for that wants `octets`. More than one octet, or each would be a visit of its own. */
+static uint32_t need_of(const struct miniproxy_limit *l, unsigned way, uint32_t octets)
+{
+    uint32_t turn = rate_of(l, way) / (1000 / TURN_MS), burst = burst_of(l, way);
+    if (turn > burst) turn = burst;
+    if (turn > octets) turn = octets;
+    return turn == 0 ? 1 : turn;
+}
+
+static int64_t tokens_for(uint32_t octets)
+{
+    return (int64_t)((uint64_t)octets * OCTET);
+}
+
+static void refill(const struct miniproxy *p, struct miniproxy_bucket *b)
+{
+    const struct miniproxy_limit *l = b->limit;
+    uint32_t elapsed_ms = p->now_ms - b->since_ms, most = request_burst_of(l) * REQUEST;
+    uint64_t gain = (uint64_t)l->requests_a_minute * elapsed_ms;
+    if (elapsed_ms == 0) return;
+    b->since_ms = p->now_ms;
+    b->requests = gain < most - b->requests ? b->requests + (uint32_t)gain : most;
+    for (unsigned way = WAY_DOWN; way <= WAY_UP; way++) {
+        int64_t full = tokens_for(burst_of(l, way));
+        gain = (uint64_t)rate_of(l, way) * elapsed_ms;
+        b->tokens[way] = gain < (uint64_t)(full - b->tokens[way]) ? b->tokens[way] + (int64_t)gain : full;
+    }
+}
+
+/* ---- which bucket is due first ---- */
+
+static void put_into_heap(struct miniproxy *p, unsigned at, uint16_t number)
+{
+    p->limits.heap[at] = number;
+    bucket_at(p, number)->place = u16(at + 1);
+}
+
+static bool is_due_before(struct miniproxy *p, unsigned a, unsigned b)
+{
+    return (int32_t)(bucket_at(p, a)->due_ms - bucket_at(p, b)->due_ms) < 0;
+}
+
+/* The bucket at this place of the heap may be in the wrong one. */
+static void sift(struct miniproxy *p, unsigned at)
+{
+    const uint16_t *heap = p->limits.heap;
+    uint16_t number = heap[at];
+    unsigned child;
+    for (; at > 0 && is_due_before(p, number, heap[(at - 1) / 2]); at = (at - 1) / 2)
+        put_into_heap(p, at, heap[(at - 1) / 2]);
+    for (; (child = 2 * at + 1) < p->limits.waiting; at = child) {
+        if (child + 1 < p->limits.waiting && is_due_before(p, heap[child + 1], heap[child])) child++;
+        if (!is_due_before(p, heap[child], number)) break;
+        put_into_heap(p, at, heap[child]);
+    }
+    put_into_heap(p, at, number);
+}
+
+static void wait_no_more(struct miniproxy *p, struct miniproxy_bucket *b)
+{
+    unsigned at = b->place - 1u;
+    uint16_t last;
+    if (b->place == 0) return;
+    b->place = 0;
+    last = p->limits.heap[--p->limits.waiting];
+    if (at == p->limits.waiting) return;
+    p->limits.heap[at] = last;
+    sift(p, at);
+}
+
+/* Milliseconds until there is enough for the first in a queue. */
+static uint32_t wait_of(struct miniproxy *p, const struct miniproxy_bucket *b, unsigned way)
+{
+    uint16_t number = b->u.queue[way].head;
+    uint32_t rate = rate_of(b->limit, way), missing;
+    int64_t tokens;
+    if (number == 0) return MINIPROXY_FOREVER;
+    tokens = tokens_for(need_of(b->limit, way, p->sessions[number - 1].turn[way].octets)) - b->tokens[way];
+    if (tokens <= 0) return 0;
+    missing = tokens < INT32_MAX ? (uint32_t)tokens : INT32_MAX; /* then it is looked at again before it is enough */
+    return missing / rate + (missing % rate != 0);
+}
+
+/* A queue of this bucket, or what it has, is not what it was. */
+static void reckon(struct miniproxy *p, struct miniproxy_bucket *b)
+{
+    uint32_t down_ms, up_ms;
+    refill(p, b);
+    down_ms = wait_of(p, b, WAY_DOWN);
+    up_ms = wait_of(p, b, WAY_UP);
+    if (up_ms < down_ms) down_ms = up_ms;
+    if (down_ms == MINIPROXY_FOREVER) {
+        wait_no_more(p, b);
+        return;
+    }
+    b->due_ms = p->now_ms + down_ms;
+    if (b->place == 0) {
+        p->limits.heap[p->limits.waiting++] = number_of_bucket(p, b);
+        b->place = p->limits.waiting;
+    }
+    sift(p, b->place - 1u);
+}
+
+static uint32_t limits_left(struct miniproxy *p)
+{
+    if (p->limits.waiting == 0) return MINIPROXY_FOREVER;
+    return time_left(p->now_ms, bucket_at(p, p->limits.heap[0])->due_ms);
+}
+
+/* ---- to pay and to wait ---- */
+
+static void stand_in(struct miniproxy *p, struct miniproxy_session *s, unsigned way, unsigned i)
+{
+    struct miniproxy_bucket *b = bucket_at(p, s->buckets[i]);
+    struct miniproxy_list *q = &b->u.queue[way];
+    struct miniproxy_turn *t = &s->turn[way];
+    t->stage = (uint8_t)(i + 1);
+    t->prev = q->tail;
+    t->next = 0;
+    q->tail = number_of(p, s);
+    if (t->prev != 0) {
+        p->sessions[t->prev - 1].turn[way].next = q->tail;
+    } else {
+        q->head = q->tail;
+        reckon(p, b);
+    }
+}
+
+static void step_out(struct miniproxy *p, struct miniproxy_session *s, unsigned way)
+{
+    struct miniproxy_turn *t = &s->turn[way];
+    struct miniproxy_list *q = &bucket_at(p, s->buckets[t->stage - 1])->u.queue[way];
+    if (t->prev != 0) p->sessions[t->prev - 1].turn[way].next = t->next;
+    else q->head = t->next;
+    if (t->next != 0) p->sessions[t->next - 1].turn[way].prev = t->prev;
+    else q->tail = t->prev;
+    t->stage = 0;
+}
+
+static void take_tokens(struct miniproxy_bucket *b, unsigned way, uint32_t octets)
+{
+    if (rate_of(b->limit, way) != 0) b->tokens[way] -= tokens_for(octets);
+}
+
+/* Give octets back to the first of a session's buckets. */
+static void refund(struct miniproxy *p, struct miniproxy_session *s, unsigned way, unsigned count, uint32_t octets)
+{
+    for (unsigned i = 0; i < count && s->buckets[i] != 0 && octets > 0; i++) {
+        struct miniproxy_bucket *b = bucket_at(p, s->buckets[i]);
+        int64_t full = tokens_for(burst_of(b->limit, way));
+        if (rate_of(b->limit, way) == 0) continue;
+        b->tokens[way] += tokens_for(octets);
+        if (b->tokens[way] > full) b->tokens[way] = full;
+        if (b->u.queue[way].head != 0) reckon(p, b);
+    }
+}
+
+/* Pay for what a direction wants, or for less, from one of its buckets on. False: it has to wait. */
+static bool pay(struct miniproxy *p, struct miniproxy_session *s, unsigned way, unsigned first)
+{
+    struct miniproxy_turn *t = &s->turn[way];
+    for (unsigned i = first; i < MINIPROXY_LIMITS_EACH && s->buckets[i] != 0; i++) {
+        struct miniproxy_bucket *b = bucket_at(p, s->buckets[i]);
+        if (rate_of(b->limit, way) == 0) continue;
+        refill(p, b);
+        if (b->u.queue[way].head != 0 || b->tokens[way] < tokens_for(need_of(b->limit, way, t->octets))) {
+            stand_in(p, s, way, i);
+            return false;
+        }
+        if (b->tokens[way] < tokens_for(t->octets)) {
+            uint16_t less = u16((uint32_t)b->tokens[way] / OCTET);
+            refund(p, s, way, i, (uint32_t)(t->octets - less));
+            t->octets = less;
+        }
+        take_tokens(b, way, t->octets);
+    }
+    return true;
+}
+
+/* How many of up to *most octets a direction may take now. False: none, it is visited again when it may. */
+static bool may_take(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe, size_t *most)
+{
+    unsigned way = way_of(s, pipe);
+    struct miniproxy_turn *t = &s->turn[way];
+    if (s->buckets[0] == 0) return true;
+    if (t->stage != 0) return false;
+    if (t->octets == 0) {
+        t->octets = u16(*most);
+        if (!pay(p, s, way, 0)) return false;
+    }
+    if (*most > t->octets) *most = t->octets;
+    return true;
+}
+
+/* So many have come, or it was an error. */
+static void taken(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe, int n)
+{
+    unsigned way = way_of(s, pipe);
+    struct miniproxy_turn *t = &s->turn[way];
+    refund(p, s, way, MINIPROXY_LIMITS_EACH, t->octets - (n > 0 ? (unsigned)n : 0));
+    t->octets = 0;
+}
+
+/* Octets turn out to be those of another request. */
+static void pay_back(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe,
+                     unsigned octets)
+{
+    refund(p, s, way_of(s, pipe), MINIPROXY_LIMITS_EACH, octets);
+}
+
+/* After a visit: it had its turn and did not need it. While it waits for a buffer it will. */
+static void drop_allowance(struct miniproxy *p, struct miniproxy_session *s)
+{
+    if (s->wait_lane != 0) return;
+    if (s->turn[WAY_DOWN].stage == 0 && s->turn[WAY_DOWN].octets != 0) taken(p, s, &s->down, 0);
+    if (s->turn[WAY_UP].stage == 0 && s->turn[WAY_UP].octets != 0) taken(p, s, &s->up, 0);
+}
+
+/* Does a direction wait for its turn? */
+static bool is_rationed(const struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
+{
+    return s->turn[way_of(s, pipe)].stage != 0;
+}
+
+/* Those who wait for a bucket, as far as it reaches. */
+static void serve(struct miniproxy *p, struct miniproxy_bucket *b, unsigned way)
+{
+    uint16_t number;
+    while ((number = b->u.queue[way].head) != 0) {
+        struct miniproxy_session *s = &p->sessions[number - 1];
+        struct miniproxy_turn *t = &s->turn[way];
+        unsigned i = t->stage - 1u;
+        uint16_t need = u16(need_of(b->limit, way, t->octets));
+        if (b->tokens[way] < tokens_for(need)) return;
+        step_out(p, s, way);
+        refund(p, s, way, i, (uint32_t)(t->octets - need));
+        t->octets = need;
+        take_tokens(b, way, need);
+        if (pay(p, s, way, i + 1)) run_soon(p, s, 0);
+    }
+}
+
+static void run_limits(struct miniproxy *p)
+{
+    while (limits_left(p) == 0) {
+        struct miniproxy_bucket *b = bucket_at(p, p->limits.heap[0]);
+        refill(p, b);
+        serve(p, b, WAY_DOWN);
+        serve(p, b, WAY_UP);
+        reckon(p, b);
+    }
+}
+
+/* ---- whose bucket ---- */
+
+/* IPv4 addresses stand where IPv6 has no networks of clients. */
+static void name_owner(const struct miniproxy_limit *l, const struct miniproxy_session *s, uint32_t who[2])
+{
+    const uint8_t *ip4 = plain_ip4(&s->client_addr);
+    who[0] = who[1] = 0;
+    if (l->share == MINIPROXY_EACH_USER) {
+        who[1] = (uint32_t)(s->user - s->policy->users);
+    } else if (l->share == MINIPROXY_EACH_CLIENT && ip4 != NULL) {
+        who[1] = ip4_number(ip4);
+    } else if (l->share == MINIPROXY_EACH_CLIENT && MINIPROXY_WITH_IPV6) {
+        who[0] = ip4_number(s->client_addr.ip);
+        who[1] = ip4_number(s->client_addr.ip + (MINIPROXY_WITH_IPV6 ? 4 : 0));
+    }
+}
+
+static uint16_t *chain_of(struct miniproxy *p, const struct miniproxy_limit *l, const uint32_t who[2])
+{
+    uint32_t hash = (uint32_t)((uintptr_t)l / sizeof *l);
+    hash = ((hash * 31 + who[0]) * 0x85EBCA6Bu + who[1]) * 0x9E3779B1u;
+    return &p->limits.chains[(uint64_t)hash * MINIPROXY_LIMIT_BUCKETS >> 32];
+}
+
+static void join_chain(struct miniproxy *p, struct miniproxy_bucket *b)
+{
+    uint16_t *chain = chain_of(p, b->limit, b->who);
+    b->next = *chain;
+    *chain = number_of_bucket(p, b);
+}
+
+static void leave_chain(struct miniproxy *p, struct miniproxy_bucket *b)
+{
+    uint16_t *at = chain_of(p, b->limit, b->who), number = number_of_bucket(p, b);
+    while (*at != number) at = &bucket_at(p, *at)->next;
+    *at = b->next;
+}
+
+static struct miniproxy_bucket *find_bucket(struct miniproxy *p, const struct miniproxy_limit *l, const uint32_t who[2])
+{
+    struct miniproxy_bucket *b;
+    for (uint16_t number = *chain_of(p, l, who); number != 0; number = b->next) {
+        b = bucket_at(p, number);
+        if (b->limit == l && b->who[0] == who[0] && b->who[1] == who[1]) return b;
+    }
+    return NULL;
+}
+
+static void join_quiet(struct miniproxy *p, struct miniproxy_bucket *b)
+{
+    struct miniproxy_list *q = &p->limits.quiet;
+    uint16_t number = number_of_bucket(p, b);
+    b->u.quiet.older = q->tail;
+    b->u.quiet.newer = 0;
+    if (q->tail != 0) bucket_at(p, q->tail)->u.quiet.newer = number;
+    else q->head = number;
+    q->tail = number;
+}
+
+static void leave_quiet(struct miniproxy *p, struct miniproxy_bucket *b)
+{
+    struct miniproxy_list *q = &p->limits.quiet;
+    uint16_t older = b->u.quiet.older, newer = b->u.quiet.newer;
+    if (older != 0) bucket_at(p, older)->u.quiet.newer = newer;
+    else q->head = newer;
+    if (newer != 0) bucket_at(p, newer)->u.quiet.older = older;
+    else q->tail = older;
+    memset(&b->u, 0, sizeof b->u); /* nobody waits for it */
+}
+
+static void free_bucket(struct miniproxy *p, struct miniproxy_bucket *b)
+{
+    b->limit = NULL;
+    b->next = p->limits.free;
+    p->limits.free = number_of_bucket(p, b);
+}
+
+/* A record for a new bucket, or NULL. */
+static struct miniproxy_bucket *take_record(struct miniproxy *p)
+{
+    struct miniproxy_bucket *b;
+    if (p->limits.free != 0) {
+        b = bucket_at(p, p->limits.free);
+        p->limits.free = b->next;
+        return b;
+    }
+    if (p->limits.used < MINIPROXY_LIMIT_BUCKETS) return &p->limits.buckets[p->limits.used++];
+    if (p->limits.quiet.head == 0) return NULL;
+    b = bucket_at(p, p->limits.quiet.head);
+    leave_quiet(p, b);
+    leave_chain(p, b);
+    return b;
+}
+
+/* A full bucket. A request that was decided by a policy that has gone meanwhile gets one that nobody finds. */
+static struct miniproxy_bucket *new_bucket(struct miniproxy *p, const struct miniproxy_session *s,
+                                           const struct miniproxy_limit *l, const uint32_t who[2])
+{
+    struct miniproxy_bucket *b = take_record(p);
+    if (b == NULL) return NULL;
+    memset(b, 0, sizeof *b);
+    b->limit = l;
+    b->who[0] = who[0];
+    b->who[1] = who[1];
+    b->tokens[WAY_DOWN] = tokens_for(burst_of(l, WAY_DOWN));
+    b->tokens[WAY_UP] = tokens_for(burst_of(l, WAY_UP));
+    b->requests = request_burst_of(l) * REQUEST;
+    b->since_ms = p->now_ms;
+    b->is_old = s->policy != p->config.policy;
+    if (!b->is_old) join_chain(p, b);
+    return b;
+}
+
+/* Hold the session's bucket of a limit; NULL: there is no room for it. */
+static struct miniproxy_bucket *hold(struct miniproxy *p, const struct miniproxy_session *s,
+                                     const struct miniproxy_limit *l)
+{
+    struct miniproxy_bucket *b;
+    uint32_t who[2];
+    name_owner(l, s, who);
+    b = find_bucket(p, l, who);
+    if (b == NULL) b = new_bucket(p, s, l, who);
+    else if (b->holders == 0) leave_quiet(p, b);
+    if (b != NULL) b->holders++;
+    return b;
+}
+
+static void drop_hold(struct miniproxy *p, struct miniproxy_bucket *b)
+{
+    if (--b->holders != 0) return;
+    if (b->is_old) free_bucket(p, b);
+    else join_quiet(p, b);
+}
+
+/* The session's transaction is over, or is not going to be. */
+static void let_go(struct miniproxy *p, struct miniproxy_session *s)
+{
+    for (unsigned way = WAY_DOWN; way <= WAY_UP; way++) {
+        struct miniproxy_turn *t = &s->turn[way];
+        unsigned stage = t->stage;
+        if (stage != 0) {
+            step_out(p, s, way);
+            reckon(p, bucket_at(p, s->buckets[stage - 1]));
+        }
+        refund(p, s, way, stage != 0 ? stage - 1 : MINIPROXY_LIMITS_EACH, t->octets);
+        t->octets = 0;
+    }
+    for (unsigned i = 0; i < MINIPROXY_LIMITS_EACH && s->buckets[i] != 0; i++) {
+        drop_hold(p, bucket_at(p, s->buckets[i]));
+        s->buckets[i] = 0;
+    }
+}
+
+static bool limit_holds(const struct miniproxy_limit *l, const struct miniproxy_session *s)
+{
+    unsigned groups = s->user != NULL ? s->user->groups | MINIPROXY_AUTHENTICATED : 0;
+    if (l->clients != NULL && !nets_match(l->clients, &s->client_addr)) return false;
+    if (l->share == MINIPROXY_EACH_USER && s->user == NULL) return false;
+    return l->users == 0 || (l->users & groups) != 0;
+}
+
+/* May one more transaction begin, that holds the bucket already? */
+static enum miniproxy_cause may_begin(const struct miniproxy *p, struct miniproxy_session *s,
+                                      struct miniproxy_bucket *b)
+{
+    const struct miniproxy_limit *l = b->limit;
+    if (l->at_once != 0 && b->holders > l->at_once) return MINIPROXY_CAUSE_AT_ONCE;
+    refill(p, b);
+    if (l->requests_a_minute == 0 || b->requests >= REQUEST) return MINIPROXY_CAUSE_NONE;
+    s->interim = (uint8_t)((REQUEST - b->requests + 1000u * l->requests_a_minute - 1) / (1000u * l->requests_a_minute));
+    return MINIPROXY_CAUSE_REQUEST_RATE;
+}
+
+/* The policy has allowed the session's request: may it begin? It pays for what has come of it. */
+OUTLINED static enum miniproxy_cause hold_limits(struct miniproxy *p, struct miniproxy_session *s)
+{
+    const struct miniproxy_policy *policy = s->policy;
+    enum miniproxy_cause cause = MINIPROXY_CAUSE_NONE;
+    unsigned count = 0;
+    for (unsigned i = 0; policy != NULL && i < policy->limit_count && count < MINIPROXY_LIMITS_EACH; i++) {
+        struct miniproxy_bucket *b;
+        if (!limit_holds(policy->limits + i, s)) continue;
+        b = hold(p, s, policy->limits + i);
+        if (b != NULL) s->buckets[count++] = number_of_bucket(p, b);
+        cause = b != NULL ? may_begin(p, s, b) : MINIPROXY_CAUSE_SESSIONS_FULL;
+        if (cause == MINIPROXY_CAUSE_NONE) continue;
+        let_go(p, s);
+        return cause;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        struct miniproxy_bucket *b = bucket_at(p, s->buckets[i]);
+        if (b->limit->requests_a_minute != 0) b->requests -= REQUEST;
+        take_tokens(b, WAY_UP, (uint32_t)s->bytes_up);
+    }
+    return MINIPROXY_CAUSE_NONE;
+}
+
+/* Another policy: new requests match none of these. */
+static void retire_buckets(struct miniproxy *p)
+{
+    for (unsigned number = 1; number <= p->limits.used; number++) {
+        struct miniproxy_bucket *b = bucket_at(p, number);
+        if (b->limit == NULL || b->is_old) continue;
+        leave_chain(p, b);
+        b->is_old = true;
+        if (b->holders != 0) continue;
+        leave_quiet(p, b);
+        free_bucket(p, b);
+    }
+}
+
+#else
+
+static bool may_take(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe, size_t *most)
+{
+    (void)p, (void)s, (void)pipe, (void)most;
+    return true;
+}
+
+static void taken(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe, int n)
+{
+    (void)p, (void)s, (void)pipe, (void)n;
+}
+
+static void pay_back(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe,
+                     unsigned octets)
+{
+    (void)p, (void)s, (void)pipe, (void)octets;
+}
+
+static void drop_allowance(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+}
+
+static bool is_rationed(const struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
+{
+    (void)s, (void)pipe;
+    return false;
+}
+
+static uint32_t limits_left(struct miniproxy *p)
+{
+    (void)p;
+    return MINIPROXY_FOREVER;
+}
+
+static void run_limits(struct miniproxy *p)
+{
+    (void)p;
+}
+
+static void let_go(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+}
+
+static enum miniproxy_cause hold_limits(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return MINIPROXY_CAUSE_NONE;
+}
+
+static void retire_buckets(struct miniproxy *p)
+{
+    (void)p;
+}
+
+#endif
+
 /* ---- one direction ---- */
 
 /* Octets that the port may pass on in one visit. Range 1..INT_MAX. */
@@ -3340,15 +3937,19 @@ static int fill(struct miniproxy *p, struct miniproxy_session *s, struct minipro
 {
     struct miniproxy_conn *from = source_of(s, pipe);
     struct miniproxy_buffer *b;
-    size_t room;
+    size_t room, most = MINIPROXY_BUFFER_SIZE;
     int n;
-    if ((from->ready & MINIPROXY_RD) == 0 || !borrow(p, s, pipe)) return MINIPROXY_AGAIN;
+    if ((from->ready & MINIPROXY_RD) == 0 || (MINIPROXY_WITH_LIMITS && !may_take(p, s, pipe, &most)) ||
+        !borrow(p, s, pipe))
+        return MINIPROXY_AGAIN;
     b = pipe->buffer;
     settle(b, base_of(pipe));
     room = (size_t)(MINIPROXY_BUFFER_SIZE - 2 - b->in_end);
     if (is_framed(pipe, SOURCE_LENGTH) && room > pipe->left) room = (size_t)pipe->left;
+    if (MINIPROXY_WITH_LIMITS && room > most) room = most;
     MINIPROXY_ASSERT(room > 0);
     n = p->config.port->recv(p->config.port_data, from, b->u.data + b->in_end, room);
+    if (MINIPROXY_WITH_LIMITS) taken(p, s, pipe, n);
     if (n == MINIPROXY_AGAIN) from->ready &= (uint8_t)~MINIPROXY_RD;
     if (n <= 0) return n;
     b->in_end = u16(b->in_end + (size_t)n);
@@ -3417,7 +4018,9 @@ static enum pumped relay(struct miniproxy *p, struct miniproxy_session *s, struc
     int n;
     if ((from->ready & MINIPROXY_RD) == 0 || (to->ready & MINIPROXY_WR) == 0) return PUMP_ON;
     if (is_framed(pipe, SOURCE_LENGTH) && max > pipe->left) max = (size_t)pipe->left;
+    if (MINIPROXY_WITH_LIMITS && !may_take(p, s, pipe, &max)) return PUMP_ON;
     n = p->config.port->relay(p->config.port_data, from, to, max);
+    if (MINIPROXY_WITH_LIMITS) taken(p, s, pipe, n);
     if (n == MINIPROXY_AGAIN) {
         MINIPROXY_ASSERT((from->ready & MINIPROXY_RD) == 0 || (to->ready & MINIPROXY_WR) == 0);
         return PUMP_ON;
@@ -3452,7 +4055,7 @@ static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct
     }
     if (result == PUMP_ON && (pipe->flags & PIPE_COMPLETE) != 0) return PUMP_DONE;
     if (result == PUMP_ON && (source_of(s, pipe)->ready & MINIPROXY_RD) != 0 && s->wait_lane == 0 &&
-        !is_held_up(p, s, pipe))
+        !(MINIPROXY_WITH_LIMITS && is_rationed(s, pipe)) && !is_held_up(p, s, pipe))
         p->more = true;
     if (!has_received(pipe->buffer)) give_back(p, pipe);
     return result;
@@ -3763,6 +4366,7 @@ OUTLINED static void report(struct miniproxy *p, struct miniproxy_session *s)
         describe(p, s, &event);
         p->config.event(p->config.app, &event);
     }
+    if (MINIPROXY_WITH_LIMITS) let_go(p, s);
     s->policy = NULL;
     s->user = NULL;
 }
@@ -3883,7 +4487,10 @@ static enum next next_request(struct miniproxy *p, struct miniproxy_session *s)
 {
     bool keeps = (s->flags & KEEPS_CLIENT) != 0 && !p->draining;
     struct miniproxy_buffer *up = s->up.buffer;
-    if (has_received(up)) s->bytes_up -= (unsigned)(up->in_end - up->in); /* they belong to the next request */
+    if (has_received(up)) { /* they belong to the next request */
+        s->bytes_up -= (unsigned)(up->in_end - up->in);
+        if (MINIPROXY_WITH_LIMITS) pay_back(p, s, &s->up, (unsigned)(up->in_end - up->in));
+    }
     report(p, s);
     give_back(p, &s->down);
     if (!keeps) {
@@ -3945,7 +4552,8 @@ OUTLINED static enum next on_reply(struct miniproxy *p, struct miniproxy_session
         }
         w = b->u.data;
         if (s->reply_at == 0) {
-            w = put_reply_head(w, &p->config, s->status, cause, (s->flags & KEEPS_CLIENT) != 0);
+            w = put_reply_head(w, &p->config, s->status, cause, (s->flags & KEEPS_CLIENT) != 0,
+                               MINIPROXY_WITH_LIMITS ? s->interim : 0);
             s->reply_at = 1;
         }
         if ((s->flags & IS_HEAD) == 0) {
@@ -4472,6 +5080,7 @@ static enum next set_out(struct miniproxy *p, struct miniproxy_session *s)
 static enum next decide_for(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
 {
     if (cause == MINIPROXY_CAUSE_NONE) cause = judge(p, s, s->up.buffer, plan_of(s->up.buffer));
+    if (MINIPROXY_WITH_LIMITS && cause == MINIPROXY_CAUSE_NONE) cause = hold_limits(p, s);
     if (cause != MINIPROXY_CAUSE_NONE) return refuse(p, s, cause);
     if (!MINIPROXY_WITH_PBKDF2 || s->state == STATE_HEAD) arm(p, s, MINIPROXY_TIMER_WHOLE, MINIPROXY_TIMEOUT_TOTAL);
     return set_out(p, s);
@@ -4623,7 +5232,7 @@ static bool is_like_origin(const struct miniproxy_session *s)
 
 /* Where the addresses of the hop stand that is being connected: in front of the request's head, or, once that has been
  * rewritten for another hop before, in a buffer that nothing has come into yet. */
-static struct plan *way_of(const struct miniproxy_session *s)
+static struct plan *plan_of_way(const struct miniproxy_session *s)
 {
     bool written = (s->flags & IS_WRITTEN) != 0 && !is_like_origin(s);
     return plan_of(written ? s->down.buffer : s->up.buffer);
@@ -4801,7 +5410,7 @@ OUTLINED static enum next on_hop_resolve(struct miniproxy *p, struct miniproxy_s
     unsigned count = 1;
     enum miniproxy_cause cause;
     if ((s->flags & IS_WRITTEN) != 0 && !is_like_origin(s) && !borrow(p, s, &s->down)) return NEXT_WAIT;
-    pl = way_of(s);
+    pl = plan_of_way(s);
     if ((s->flags & RESOLVING) != 0 || !miniproxy_addr_parse(&pl->at[0], hop->host, strlen(hop->host))) {
         cause = resolve(p, s, hop->host, pl, &count);
         if (cause == MORE) return NEXT_WAIT;
@@ -4834,7 +5443,7 @@ static bool is_like_origin(const struct miniproxy_session *s)
     return true;
 }
 
-static struct plan *way_of(const struct miniproxy_session *s)
+static struct plan *plan_of_way(const struct miniproxy_session *s)
 {
     return plan_of(s->up.buffer);
 }
@@ -5029,7 +5638,7 @@ static bool try_address(struct miniproxy *p, struct miniproxy_session *s, struct
 
 OUTLINED static enum next on_connect(struct miniproxy *p, struct miniproxy_session *s)
 {
-    struct plan *pl = way_of(s);
+    struct plan *pl = plan_of_way(s);
     unsigned i;
     for (i = 0; i < MINIPROXY_ATTEMPTS; i++)
         if ((s->servers_open >> i & 1u) != 0 && s->server[i].ready != 0 && try_address(p, s, pl, i))
@@ -5922,17 +6531,21 @@ OUTLINED static enum next on_tunnel(struct miniproxy *p, struct miniproxy_sessio
 
 /* ==== 10  Scheduler ================================================================================ */
 
-/* Keep the deadlines of an exchange: one for each direction, after whom it waits for. Progress starts them again. */
+/* Keep the deadlines of an exchange: one for each direction, after whom it waits for. Progress starts them again. Nobody
+ * is to blame for a direction that a limit holds back. */
 static void watch_exchange(struct miniproxy *p, struct miniproxy_session *s)
 {
     enum miniproxy_timeout kind;
-    if ((s->flags & UP_DONE) == 0 && s->wait_lane == 0) {
+    if (MINIPROXY_WITH_LIMITS && is_rationed(s, &s->up)) {
+        if (s->wait_lane == 0) disarm(p, s, MINIPROXY_TIMER_SIDE);
+    } else if ((s->flags & UP_DONE) == 0 && s->wait_lane == 0) {
         kind = is_held_up(p, s, &s->up) ? MINIPROXY_TIMEOUT_WRITE : MINIPROXY_TIMEOUT_BODY;
         if (p->moved_up || !is_armed(s, MINIPROXY_TIMER_SIDE, kind)) arm(p, s, MINIPROXY_TIMER_SIDE, kind);
     }
     if (is_held_up(p, s, &s->down)) kind = MINIPROXY_TIMEOUT_WRITE;
     else kind = s->state == STATE_RELAY ? MINIPROXY_TIMEOUT_RESPONSE : MINIPROXY_TIMEOUT_FIRST_BYTE;
-    if (kind == MINIPROXY_TIMEOUT_FIRST_BYTE && (s->flags & UP_DONE) == 0)
+    if ((MINIPROXY_WITH_LIMITS && is_rationed(s, &s->down)) ||
+        (kind == MINIPROXY_TIMEOUT_FIRST_BYTE && (s->flags & UP_DONE) == 0))
         disarm(p, s, MINIPROXY_TIMER_PHASE);
     else if (!is_armed(s, MINIPROXY_TIMER_PHASE, kind) || (p->moved_down && kind != MINIPROXY_TIMEOUT_FIRST_BYTE))
         arm(p, s, MINIPROXY_TIMER_PHASE, kind);
@@ -5946,7 +6559,9 @@ static void watch_tunnel(struct miniproxy *p, struct miniproxy_session *s)
     bool up_stalls = BUFFER_RESERVE > 0 && has_sendable(s->up.buffer);
     bool down_stalls = BUFFER_RESERVE > 0 && has_sendable(s->down.buffer);
     if (down_stalls) kind = MINIPROXY_TIMEOUT_WRITE;
-    if ((down_stalls ? p->moved_down : moved) || !is_armed(s, MINIPROXY_TIMER_PHASE, kind))
+    if (MINIPROXY_WITH_LIMITS && !down_stalls && (is_rationed(s, &s->up) || is_rationed(s, &s->down)))
+        disarm(p, s, MINIPROXY_TIMER_PHASE);
+    else if ((down_stalls ? p->moved_down : moved) || !is_armed(s, MINIPROXY_TIMER_PHASE, kind))
         arm(p, s, MINIPROXY_TIMER_PHASE, kind);
     if (s->wait_lane != 0) return;
     if (!up_stalls) disarm(p, s, MINIPROXY_TIMER_SIDE);
@@ -6017,6 +6632,7 @@ static void visit(struct miniproxy *p, struct miniproxy_session *s)
         drop_grant(p, s);
         grant(p);
     }
+    if (MINIPROXY_WITH_LIMITS) drop_allowance(p, s);
     watch(p, s);
     if (p->more) run_soon(p, s, 1);
 }
@@ -6129,6 +6745,7 @@ static uint32_t next_deadline(struct miniproxy *p)
         left_ms = time_left(p->now_ms, timer_at(p, p->timers[kind].head)->due_ms);
         if (left_ms < wait_ms) wait_ms = left_ms;
     }
+    if (MINIPROXY_WITH_LIMITS && limits_left(p) < wait_ms) wait_ms = limits_left(p);
     return wait_ms;
 }
 
@@ -6363,6 +6980,7 @@ uint32_t miniproxy_poll(struct miniproxy *p, uint32_t now_ms)
     if (p->draining == DRAIN_BEGINS) begin_drain(p);
     if (time_passed) run_timers(p); /* no timeout is 0: nothing that was armed meanwhile is due */
     run_checks(p);
+    if (MINIPROXY_WITH_LIMITS) run_limits(p);
     accept_some(p);
     run_lane(p, 0);
     run_lane(p, 1);
@@ -6375,6 +6993,7 @@ uint32_t miniproxy_poll(struct miniproxy *p, uint32_t now_ms)
 bool miniproxy_set_policy(struct miniproxy *p, const struct miniproxy_policy *policy)
 {
     if (policy != NULL && miniproxy_check_policy(policy) >= 0) return false;
+    if (MINIPROXY_WITH_LIMITS && policy != p->config.policy) retire_buckets(p);
     p->config.policy = policy;
     forget_hops(p);
     return true;
