@@ -87,6 +87,8 @@ _Static_assert(
     sizeof(struct miniproxy) <= MINIPROXY_RAM_BUDGET,
     "struct miniproxy is larger than MINIPROXY_RAM_BUDGET: lower MINIPROXY_SESSIONS, _BUFFERS or _BUFFER_SIZE");
 #endif
+_Static_assert(!MINIPROXY_WITH_SOCKS5 || MINIPROXY_HEAD_MAX >= 262,
+               "MINIPROXY_BUFFER_SIZE is too small for a SOCKS5 request with the longest name");
 _Static_assert(sizeof(unsigned) >= 4, "struct miniproxy_rule needs 32-bit bit-fields");
 
 enum {
@@ -776,7 +778,7 @@ struct plan {
     uint8_t since[MINIPROXY_ATTEMPTS]; /* tick at its start */
     struct miniproxy_addr at[MINIPROXY_ADDRESSES];
 };
-_Static_assert(sizeof(struct plan) + CHUNK_ROOM <= MINIPROXY_HEADROOM,
+_Static_assert(sizeof(struct plan) + CHUNK_ROOM + MINIPROXY_HEADROOM_OF_DOORS <= MINIPROXY_HEADROOM,
                "MINIPROXY_HEADROOM is too small for struct plan");
 
 static struct plan *plan_of(const struct miniproxy_buffer *b)
@@ -2101,12 +2103,53 @@ struct credentials {
     unsigned char *name, *password, *end;
 };
 
+#if MINIPROXY_WITH_SOCKS5
+
+/* Those in a SOCKS5 login (RFC 1929), complete: version, length, name, length, password. A colon takes the place of the
+ * second length. The version is no octet of a field's value. */
+static bool is_socks_login(const unsigned char *value, size_t len)
+{
+    return len > 0 && *value == 1;
+}
+
+static bool read_socks_login(struct credentials *c, unsigned char *value, size_t len)
+{
+    unsigned char *name = value + 2, *colon = name + value[1], *end = value + len, *p;
+    *colon = ':';
+    for (p = name; p < end && *p >= 0x20 && *p != 0x7f; p++) {}
+    if (p < end || end - name > MINIPROXY_CREDENTIALS_MAX || memchr(name, ':', (size_t)(end - name)) != colon) {
+        wipe(value, len);
+        return false;
+    }
+    c->name = name;
+    c->password = colon + 1;
+    c->end = end;
+    return true;
+}
+
+#else
+
+static bool is_socks_login(const unsigned char *value, size_t len)
+{
+    (void)value, (void)len;
+    return false;
+}
+
+static bool read_socks_login(struct credentials *c, unsigned char *value, size_t len)
+{
+    (void)c, (void)value, (void)len;
+    return false;
+}
+
+#endif
+
 /* The credentials in a Proxy-Authorization value (RFC 7617 section 2), decoded in place: nothing else is left of the
  * text. False: there are none, and nothing is left at all. */
 static bool read_credentials(struct credentials *c, unsigned char *value, size_t len)
 {
     unsigned char *name = value + 5, *end = value + len, *p;
     unsigned char *colon = NULL;
+    if (is_socks_login(value, len)) return read_socks_login(c, value, len);
     if (len < 6 || !is_word(value, 5, "basic") || *name != ' ') return false;
     while (name < end && *name == ' ') name++;
     len = decode_base64(name, (size_t)(end - name));
@@ -2590,7 +2633,8 @@ enum {
     IS_BARE = 1 << 21,      /* its refusal is bare_reply */
     HAS_WAITED = 1 << 22,   /* for a buffer */
     ALLOWS_TYPES = 1 << 23, /* content is allowed if no rule has to say something about its type */
-    IN_LOGIN = 1 << 24      /* stands in the queue of logins */
+    IN_LOGIN = 1 << 24,     /* stands in the queue of logins */
+    IS_SOCKS = 1 << 28      /* the client speaks SOCKS5 */
 };
 
 static unsigned slot_of(const struct miniproxy *p, const struct miniproxy_session *s)
@@ -3285,7 +3329,7 @@ static void enter(struct miniproxy *p, struct miniproxy_session *s, enum state s
         [STATE_FREE] = TO(IDLE),
         [STATE_IDLE] = TO(HEAD) | TO(REPLY) | TO(FREE),
         [STATE_HEAD] = TO(LOGIN) | TO(RESOLVE) | TO(CONNECT) | TO(AWAIT) | TO(REPLY) | TO(FREE),
-        [STATE_LOGIN] = TO(RESOLVE) | TO(CONNECT) | TO(AWAIT) | TO(REPLY) | TO(FREE),
+        [STATE_LOGIN] = (MINIPROXY_WITH_SOCKS5 ? TO(HEAD) : 0) | TO(RESOLVE) | TO(CONNECT) | TO(AWAIT) | TO(REPLY) | TO(FREE),
         [STATE_RESOLVE] = TO(CONNECT) | TO(REPLY) | TO(FREE),
         [STATE_CONNECT] = TO(AWAIT) | TO(TUNNEL) | TO(REPLY) | TO(FREE),
         [STATE_AWAIT] = TO(RELAY) | TO(TUNNEL) | TO(CONNECT) | TO(REPLY) | TO(FREE),
@@ -3360,6 +3404,23 @@ static void leave_peers(struct miniproxy *p, struct miniproxy_session *s)
     if (s->peer_next != 0) p->sessions[s->peer_next - 1].peer_prev = s->peer_prev;
 }
 
+static bool is_socks(const struct miniproxy_session *s)
+{
+    return MINIPROXY_WITH_SOCKS5 && (s->flags & IS_SOCKS) != 0;
+}
+
+#if MINIPROXY_WITH_SOCKS5
+static void describe_socks(const struct miniproxy_session *s, struct miniproxy_event *e)
+{
+    e->socks = is_socks(s);
+}
+#else
+static void describe_socks(const struct miniproxy_session *s, struct miniproxy_event *e)
+{
+    (void)s, (void)e;
+}
+#endif
+
 /* Who, what, and how it went so far. */
 static void describe(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_event *e)
 {
@@ -3388,6 +3449,7 @@ static void describe(const struct miniproxy *p, const struct miniproxy_session *
     e->connect_ms = s->connect_ms;
     e->first_byte_ms = s->first_byte_ms;
     e->total_ms = p->now_ms - s->start_ms;
+    describe_socks(s, e);
 }
 
 #if MINIPROXY_WITH_CAUSE_COUNTERS
@@ -3571,12 +3633,80 @@ static enum next refuse_bare(struct miniproxy *p, struct miniproxy_session *s, e
     return NEXT_STATE;
 }
 
+#if MINIPROXY_WITH_SOCKS5
+
+/* How far a SOCKS5 client is, in `interim`. */
+enum {
+    SOCKS_REQUEST,    /* its request is next (RFC 1928 section 4) */
+    SOCKS_METHODS,    /* the methods that it knows are next (section 3) */
+    SOCKS_LOGIN,      /* its name and password are next (RFC 1929) */
+    SOCKS_NO_LOGIN,   /* from here on it is told something: that it need not log in, */
+    SOCKS_WANTS_LOGIN, /* that it has to, */
+    SOCKS_LOGGED_IN   /* that it has */
+};
+
+/* Reply code (RFC 1928 section 6). */
+static unsigned char socks_code(enum miniproxy_cause cause)
+{
+    if (cause == MINIPROXY_CAUSE_LOGIN_MISSING) return 2; /* not allowed by the ruleset */
+    if (cause == MINIPROXY_CAUSE_SCHEME) return 7;        /* command not supported */
+    if (cause == MINIPROXY_CAUSE_TARGET) return 8;        /* address type not supported */
+    switch (causes[cause].type) {
+    case TYPE_http_request_denied:
+    case TYPE_destination_ip_prohibited: return 2;
+    case TYPE_destination_ip_unroutable: return 3; /* network unreachable */
+    case TYPE_dns_error: return 4;                 /* host unreachable */
+    case TYPE_connection_refused: return 5;
+    case TYPE_dns_timeout:
+    case TYPE_connection_timeout:
+    case TYPE_http_response_timeout: return 6; /* TTL expired, of which no stack can tell */
+    default: return 1;
+    }
+}
+
+/* Say something short, in one turn or several. OK when all of it has been sent, AGAIN or an error. */
+static int tell(struct miniproxy *p, struct miniproxy_session *s, const unsigned char *text, size_t len)
+{
+    while (s->reply_at < len) {
+        int n = MINIPROXY_AGAIN;
+        if ((s->client.ready & MINIPROXY_WR) != 0) n = send_out(p, s, &s->client, text + s->reply_at, len - s->reply_at);
+        if (n <= 0) return n;
+        s->reply_at = u16(s->reply_at + (size_t)n);
+    }
+    s->reply_at = 0;
+    return MINIPROXY_OK;
+}
+
+/* The refusal that such a client understands where it is. */
+static enum next reply_socks(struct miniproxy *p, struct miniproxy_session *s)
+{
+    static const unsigned char no_method[] = {5, 0xff}, no_login[] = {1, 1};
+    const unsigned char answer[10] = {5, socks_code((enum miniproxy_cause)s->cause), 0, 1};
+    int result = MINIPROXY_OK; /* part of something else may have been said: nothing can follow */
+    if (s->interim == SOCKS_METHODS) result = tell(p, s, no_method, sizeof no_method);
+    if (s->interim == SOCKS_LOGIN) result = tell(p, s, no_login, sizeof no_login);
+    if (s->interim == SOCKS_REQUEST) result = tell(p, s, answer, sizeof answer);
+    if (result == MINIPROXY_AGAIN) return NEXT_WAIT;
+    return result == MINIPROXY_OK ? next_request(p, s) : end_session(p, s, true);
+}
+
+#else
+
+static enum next reply_socks(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return NEXT_WAIT;
+}
+
+#endif
+
 static enum next reply_bare(struct miniproxy *p, struct miniproxy_session *s)
 {
     const char *const parts[] = {bare_reply, p->config.name, "; error=",
                                  miniproxy_cause_type((enum miniproxy_cause)s->cause), "\r\n\r\n"};
     const char *text;
     int n;
+    if (is_socks(s)) return reply_socks(p, s);
     for (;;) {
         size_t at = s->reply_at;
         text = text_at(parts, sizeof parts / sizeof parts[0], &at);
@@ -3594,7 +3724,7 @@ OUTLINED static enum next on_reply(struct miniproxy *p, struct miniproxy_session
     enum miniproxy_cause cause = (enum miniproxy_cause)s->cause;
     struct miniproxy_buffer *b;
     unsigned char *w, *end;
-    if ((s->flags & IS_BARE) != 0) return reply_bare(p, s);
+    if ((s->flags & IS_BARE) != 0 || is_socks(s)) return reply_bare(p, s);
     if (!borrow(p, s, &s->down)) return NEXT_WAIT;
     b = s->down.buffer;
     end = b->u.data + MINIPROXY_BUFFER_SIZE;
@@ -3701,6 +3831,23 @@ static int fill_idle(struct miniproxy *p, struct miniproxy_session *s)
     return fill(p, s, &s->up);
 }
 
+#if MINIPROXY_WITH_SOCKS5
+/* A connection whose first octet is the version of SOCKS5 speaks that. A kept one has spoken HTTP. */
+static void notice_socks(struct miniproxy_session *s)
+{
+    if (is_armed(s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_IDLE)) return;
+    if (s->up.buffer->u.data[s->up.buffer->in] != 5) return;
+    s->flags |= IS_SOCKS;
+    s->interim = SOCKS_METHODS;
+    s->reply_at = 0;
+}
+#else
+static void notice_socks(struct miniproxy_session *s)
+{
+    (void)s;
+}
+#endif
+
 OUTLINED static enum next on_idle(struct miniproxy *p, struct miniproxy_session *s)
 {
     bool waited;
@@ -3720,6 +3867,7 @@ OUTLINED static enum next on_idle(struct miniproxy *p, struct miniproxy_session 
     if (n < 0) return end_session(p, s, n != MINIPROXY_EOF);
     waited = (s->flags & HAS_WAITED) != 0;
     open_transaction(p, s);
+    notice_socks(s);
     s->bytes_up = (unsigned)(s->up.buffer->in_end - s->up.buffer->in);
     enter(p, s, STATE_HEAD);
     /* The time of the head runs from accept on, but for a kept connection, and where the proxy itself made it wait. */
@@ -4005,6 +4153,7 @@ static const struct miniproxy_user *proven_user(const struct miniproxy *p, struc
 static enum miniproxy_cause identify(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b,
                                      struct plan *pl)
 {
+    if (MINIPROXY_WITH_SOCKS5 && s->user != NULL) return MINIPROXY_CAUSE_NONE; /* logged in before the request */
     s->policy = p->config.policy;
     if ((pl->head.seen & LOOPS) != 0) return MINIPROXY_CAUSE_LOOP;
     if (s->policy == NULL || s->policy->user_count == 0) return MINIPROXY_CAUSE_NONE;
@@ -4101,6 +4250,13 @@ static enum next decide_for(struct miniproxy *p, struct miniproxy_session *s, en
     return set_out(p, s);
 }
 
+static void start_login(struct miniproxy *p, struct miniproxy_session *s)
+{
+    queue_login(p, s);
+    enter(p, s, STATE_LOGIN);
+    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_LOGIN);
+}
+
 OUTLINED static enum next decide_request(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b = s->up.buffer;
@@ -4108,12 +4264,179 @@ OUTLINED static enum next decide_request(struct miniproxy *p, struct miniproxy_s
     if (cause == MINIPROXY_CAUSE_NONE && (s->flags & IS_RESERVED) != 0) cause = find_place(p, s);
     if (cause == MINIPROXY_CAUSE_NONE) cause = identify(p, s, b, plan_of(b));
     if (!MINIPROXY_WITH_PBKDF2 || cause != MORE) return decide_for(p, s, cause);
-    queue_login(p, s);
-    enter(p, s, STATE_LOGIN);
-    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_LOGIN);
+    start_login(p, s);
     arm(p, s, MINIPROXY_TIMER_WHOLE, MINIPROXY_TIMEOUT_TOTAL);
     return NEXT_WAIT;
 }
+
+/* ---- HEAD of a SOCKS5 client (RFC 1928): methods, perhaps a login, and a request that is understood as a CONNECT ---- */
+
+#if MINIPROXY_WITH_SOCKS5
+
+static bool has_users(const struct miniproxy_policy *policy)
+{
+    return MINIPROXY_WITH_AUTH && policy != NULL && policy->user_count > 0;
+}
+
+/* The methods that the client knows: 5, count, one each. Who can log in has to, if there is anybody to be known. */
+static enum miniproxy_cause read_methods(const struct miniproxy *p, struct miniproxy_session *s,
+                                         struct miniproxy_buffer *b)
+{
+    const unsigned char *m = b->u.data + b->in;
+    size_t have = (size_t)(b->in_end - b->in), count;
+    bool users = has_users(p->config.policy);
+    if (have < 2 || have < 2u + m[1]) return MORE;
+    count = m[1];
+    b->in = u16(b->in + 2u + count);
+    if (users && memchr(m + 2, 2, count) != NULL) s->interim = SOCKS_WANTS_LOGIN;
+    else if (memchr(m + 2, 0, count) != NULL) s->interim = SOCKS_NO_LOGIN;
+    else return users ? MINIPROXY_CAUSE_LOGIN_MISSING : MINIPROXY_CAUSE_SCHEME;
+    return MINIPROXY_CAUSE_NONE;
+}
+
+/* A login, checked as any other. MORE: it is not complete, or, in another state, that takes longer. */
+static enum miniproxy_cause read_login(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    const unsigned char *m = b->u.data + b->in;
+    size_t have = (size_t)(b->in_end - b->in), len;
+    struct plan *pl = plan_of(b);
+    enum miniproxy_cause cause;
+    if (have > 0 && m[0] != 1) return MINIPROXY_CAUSE_REQUEST_LINE;
+    if (have < 3 || have < 3u + m[1] || have < 3u + m[1] + m[2 + m[1]]) return MORE;
+    len = 3u + m[1] + m[2 + m[1]];
+    b->in = u16(b->in + len);
+    if ((s->flags & IS_RESERVED) != 0) {
+        cause = find_place(p, s);
+        if (cause != MINIPROXY_CAUSE_NONE) return cause;
+        arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_HEAD);
+    }
+    memset(pl, 0, offsetof(struct plan, at));
+    pl->head.login = span_of(b, m, len);
+    s->policy = p->config.policy;
+    cause = MINIPROXY_CAUSE_NONE;
+    if (has_users(s->policy)) cause = log_in(p, s->policy, &s->client_addr, b, &pl->head.login, &s->user);
+    if (cause == MINIPROXY_CAUSE_NONE) s->interim = SOCKS_LOGGED_IN;
+    if (cause == MORE) start_login(p, s);
+    return cause;
+}
+
+/* A login that took long has a result. */
+static enum next socks_logged_in(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    if (cause != MINIPROXY_CAUSE_NONE) return refuse(p, s, cause);
+    s->interim = SOCKS_LOGGED_IN;
+    enter(p, s, STATE_HEAD);
+    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_HEAD);
+    return NEXT_STATE;
+}
+
+/* "CONNECT host:port" instead of the request that ends at `end`, of which host[0..len) may be part. */
+static enum miniproxy_cause translate(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b,
+                                      unsigned char *end, const void *host, size_t len)
+{
+    static const char method[] = "CONNECT ";
+    char digits[10];
+    size_t digit_count = decimal((unsigned)end[-2] << 8 | end[-1], digits);
+    unsigned char *line = end - (sizeof method - 1) - len - 1 - digit_count, *target = line + sizeof method - 1;
+    struct plan *pl = plan_of(b);
+    enum miniproxy_cause cause;
+    memmove(target, host, len);
+    put(line, method);
+    target[len] = ':';
+    memcpy(target + len + 1, digits, digit_count);
+    for (size_t i = 0; i < len; i++)
+        if (target[i] <= 0x20 || target[i] >= 0x7f) return MINIPROXY_CAUSE_REQUEST_LINE; /* as in a request line */
+    memset(pl, 0, offsetof(struct plan, at));
+    pl->head.seen = FROM_CLIENT | HAS_HOST;
+    pl->head.minor = 1;
+    pl->head.fields = pl->head.end = u16((size_t)(end - b->u.data));
+    pl->method = span_of(b, line, sizeof method - 2);
+    pl->target = span_of(b, target, (size_t)(end - target));
+    pl->method_bit = MINIPROXY_CONNECT;
+    cause = parse_target(pl, b, target, pl->target.len);
+    note_line(p, s, b, cause == MINIPROXY_CAUSE_NONE);
+    return cause;
+}
+
+/* A request: 5, command, 0, type of the address, address, port. */
+static enum miniproxy_cause read_socks_request(struct miniproxy *p, struct miniproxy_session *s,
+                                               struct miniproxy_buffer *b)
+{
+    enum { IP4 = 1, NAME = 3, IP6 = 4, BEFORE = 4, BEHIND = 2 };
+    unsigned char *m = b->u.data + b->in, *end;
+    size_t have = (size_t)(b->in_end - b->in), len;
+    struct miniproxy_addr a = {.family = 6};
+    char text[MINIPROXY_ADDR_TEXT + 1] = "[";
+    if (have > 0 && m[0] != 5) return MINIPROXY_CAUSE_REQUEST_LINE;
+    if (have < BEFORE + 1) return MORE;
+    if (m[2] != 0) return MINIPROXY_CAUSE_REQUEST_LINE;
+    if (m[1] != 1) return MINIPROXY_CAUSE_SCHEME; /* BIND, UDP ASSOCIATE */
+    if (m[3] == NAME) len = 1u + m[BEFORE];
+    else if (m[3] == IP4) len = 4;
+    else if (m[3] == IP6 && MINIPROXY_WITH_IPV6) len = MINIPROXY_IP_LEN;
+    else return MINIPROXY_CAUSE_TARGET;
+    if (have < BEFORE + len + BEHIND) return MORE;
+    m += BEFORE;
+    end = m + len + BEHIND;
+    if (m[-1] == NAME) return translate(p, s, b, end, m + 1, len - 1);
+    memcpy(a.ip, m, len);
+    if (m[-1] == IP4) a.family = 4;
+    len = miniproxy_addr_format(&a, text + 1);
+    if (a.family == 4) return translate(p, s, b, end, text + 1, len);
+    text[1 + len] = ']';
+    return translate(p, s, b, end, text, len + 2);
+}
+
+static enum miniproxy_cause read_socks(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    if (s->interim == SOCKS_METHODS) return read_methods(p, s, b);
+    return s->interim == SOCKS_LOGIN ? read_login(p, s, b) : read_socks_request(p, s, b);
+}
+
+OUTLINED static enum next on_socks(struct miniproxy *p, struct miniproxy_session *s)
+{
+    static const struct {
+        unsigned char text[2];
+        uint8_t then;
+    } said[] = {{{5, 0}, SOCKS_REQUEST}, {{5, 2}, SOCKS_LOGIN}, {{1, 0}, SOCKS_REQUEST}};
+    struct miniproxy_buffer *b = s->up.buffer;
+    enum miniproxy_cause cause;
+    int n;
+    for (;;) {
+        if (s->interim >= SOCKS_NO_LOGIN) {
+            n = tell(p, s, said[s->interim - SOCKS_NO_LOGIN].text, 2);
+            if (n == MINIPROXY_AGAIN) return NEXT_WAIT;
+            if (n != MINIPROXY_OK) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
+            s->interim = said[s->interim - SOCKS_NO_LOGIN].then;
+        }
+        cause = read_socks(p, s, b);
+        if (s->state == STATE_LOGIN) return NEXT_WAIT;
+        if (cause == MINIPROXY_CAUSE_NONE && s->interim == SOCKS_REQUEST) return NEXT_DECISION;
+        if (cause == MINIPROXY_CAUSE_NONE) continue;
+        if (cause == MORE && b->in_end - b->in >= MINIPROXY_HEAD_MAX) cause = MINIPROXY_CAUSE_LINE_SIZE;
+        if (cause != MORE) return refuse(p, s, cause);
+        n = fill(p, s, &s->up);
+        if (n == MINIPROXY_AGAIN) return NEXT_WAIT;
+        if (n == MINIPROXY_EOF) return refuse(p, s, MINIPROXY_CAUSE_HEAD_CUT);
+        if (n < 0) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
+    }
+}
+
+#else
+
+static enum next socks_logged_in(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    (void)p, (void)s, (void)cause;
+    return NEXT_WAIT;
+}
+
+static enum next on_socks(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return NEXT_WAIT;
+}
+
+#endif
 
 /* ---- LOGIN ---- */
 
@@ -4124,6 +4447,7 @@ static enum next on_login(struct miniproxy *p, struct miniproxy_session *s)
     if (cause == MORE) return NEXT_WAIT;
     leave_login(p, s);
     if (cause == MINIPROXY_CAUSE_NONE) s->user = user;
+    if (is_socks(s)) return socks_logged_in(p, s, cause);
     return decide_for(p, s, cause);
 }
 
@@ -4734,15 +5058,18 @@ static enum tunnelled tunnel(struct miniproxy *p, struct miniproxy_session *s, s
     return TUNNEL_ENDED;
 }
 
-/* Say 200 to CONNECT. No Content-Length or Transfer-Encoding (RFC 9110 section 9.3.6). */
+/* Say 200 to CONNECT. No Content-Length or Transfer-Encoding (RFC 9110 section 9.3.6). SOCKS5 wants an address of the
+ * proxy's own, which nobody needs. */
 static bool greet(struct miniproxy *p, struct miniproxy_session *s)
 {
     static const char greeting[] = "HTTP/1.1 200 Connection established\r\n\r\n";
+    static const char of_socks[10] = {5, 0, 0, 1};
+    size_t len = is_socks(s) ? sizeof of_socks : sizeof greeting - 1;
     struct miniproxy_buffer *b;
     if (!borrow(p, s, &s->down)) return false;
     b = s->down.buffer;
-    b->out_end = b->in = b->in_end = sizeof greeting - 1;
-    memcpy(b->u.data, greeting, sizeof greeting - 1);
+    b->out_end = b->in = b->in_end = u16(len);
+    memcpy(b->u.data, is_socks(s) ? of_socks : greeting, len);
     s->flags = (s->flags & ~(uint32_t)GREETING_DUE) | HAS_ANSWERED;
     return true;
 }
@@ -4819,7 +5146,7 @@ static enum next step(struct miniproxy *p, struct miniproxy_session *s)
     switch (s->state) {
     case STATE_IDLE: return on_idle(p, s);
     case STATE_HEAD:
-        next = on_head(p, s);
+        next = is_socks(s) ? on_socks(p, s) : on_head(p, s);
         return next == NEXT_DECISION ? decide_request(p, s) : next;
     case STATE_LOGIN:
         if (gone) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);

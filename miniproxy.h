@@ -221,7 +221,8 @@
 #define MINIPROXY_LIMIT_BUCKETS (2 * MINIPROXY_SESSIONS)
 #endif
 
-/* Clients may speak SOCKS5 on the same ports, told by their first octet (RFC 1928, CONNECT only; RFC 1929). */
+/* Clients may speak SOCKS5 on the same ports, told by their first octet (RFC 1928, CONNECT only; RFC 1929). What they ask
+ * for is decided, refused and logged as a CONNECT is. Who can log in has to, if the policy has users. About 1.6 KB. */
 #ifndef MINIPROXY_WITH_SOCKS5
 #define MINIPROXY_WITH_SOCKS5 0
 #endif
@@ -294,9 +295,11 @@
 
 /* Free bytes in front of a head that is being received. A rewritten head can grow by less (Via, Connection,
  * Transfer-Encoding, Upgrade, Date); until the origin is connected, what was learnt of the request and the origin's
- * addresses stand there. */
-#define MINIPROXY_HEADROOM \
-    (MINIPROXY_NAME_MAX + 24 > MINIPROXY_ADDRESSES * 20 ? MINIPROXY_NAME_MAX + 168 : MINIPROXY_ADDRESSES * 20 + 144)
+ * addresses stand there. Doors: a request that a SOCKS5 client makes is shorter than what it is turned into. */
+#define MINIPROXY_HEADROOM_OF_DOORS (MINIPROXY_WITH_SOCKS5 ? 28 : 0)
+#define MINIPROXY_HEADROOM                                                                                        \
+    (MINIPROXY_HEADROOM_OF_DOORS + (MINIPROXY_NAME_MAX + 24 > MINIPROXY_ADDRESSES * 20 ? MINIPROXY_NAME_MAX + 168 \
+                                                                                      : MINIPROXY_ADDRESSES * 20 + 144))
 #define MINIPROXY_HEAD_MAX (MINIPROXY_BUFFER_SIZE - MINIPROXY_HEADROOM - 2)
 
 /* Every deadline: X(NAME, name, default in ms, meaning). 0 switches total and tunnel_total off; no other may be 0.
@@ -924,7 +927,7 @@ struct miniproxy_event {
     const struct miniproxy_hop *hop;      /* that was used last; NULL: none, address is the origin's */
 #endif
 #if MINIPROXY_WITH_SOCKS5
-    bool socks;                           /* the client speaks SOCKS5 */
+    bool socks;                           /* the client speaks SOCKS5: method is CONNECT, status as if it spoke HTTP */
 #endif
     bool reused;                          /* on a kept upstream connection */
     uint64_t bytes_up, bytes_down;        /* octets received from the client and sent to it */

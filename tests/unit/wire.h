@@ -126,21 +126,26 @@ static void wire_start(struct miniproxy_config config)
     static const struct miniproxy_policy policy = {.rules = rules, .rule_count = 1};
     memset(&wire, 0, sizeof wire);
     config.port = &wire_port;
-    config.policy = &policy;
+    if (config.policy == NULL) config.policy = &policy;
     config.event = wire_event;
     if (!miniproxy_init(&wire.proxy, &config)) abort();
     wire.pending = true;
 }
 
 /* The client sends, and all that follows happens. What was sent before is forgotten. */
-static void say(const char *text)
+static void say_octets(const void *octets, size_t len)
 {
     wire.to_client.len = wire.to_origin.len = 0;
     wire.to_client.data[0] = wire.to_origin.data[0] = '\0';
-    wire_put(&wire.to_proxy, text, strlen(text));
+    wire_put(&wire.to_proxy, octets, len);
     if (wire.client != NULL) miniproxy_wake(wire.client, MINIPROXY_RD);
     for (unsigned i = 0; i < 20 && miniproxy_poll(&wire.proxy, 1) == 0; i++) {
     }
+}
+
+static void say(const char *text)
+{
+    say_octets(text, strlen(text));
 }
 
 #endif
