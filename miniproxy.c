@@ -27,6 +27,9 @@
  * needs no looking at (tunnels, bodies with a known end) and its buffer is empty, a port that has `relay` passes it on
  * without any.
  *
+ * SOCKS5. Its client is answered step by step in HEAD (LOGIN goes back there); what it asks for becomes the plan of a
+ * CONNECT, and all that follows is that of one, but for what is said to the client.
+ *
  * Decisions. A head is parsed line by line as it arrives, each octet once; lines to be forwarded move up to each
  * other meanwhile. What is learnt (`struct plan`: fields, host, addresses) stands in that free room in front of the
  * head until the origin is connected and the head is rewritten over it. So a session record holds no text but the line
@@ -3329,7 +3332,8 @@ static void enter(struct miniproxy *p, struct miniproxy_session *s, enum state s
         [STATE_FREE] = TO(IDLE),
         [STATE_IDLE] = TO(HEAD) | TO(REPLY) | TO(FREE),
         [STATE_HEAD] = TO(LOGIN) | TO(RESOLVE) | TO(CONNECT) | TO(AWAIT) | TO(REPLY) | TO(FREE),
-        [STATE_LOGIN] = (MINIPROXY_WITH_SOCKS5 ? TO(HEAD) : 0) | TO(RESOLVE) | TO(CONNECT) | TO(AWAIT) | TO(REPLY) | TO(FREE),
+        [STATE_LOGIN] = TO(RESOLVE) | TO(CONNECT) | TO(AWAIT) | TO(REPLY) | TO(FREE) |
+                        (MINIPROXY_WITH_SOCKS5 ? TO(HEAD) : 0),
         [STATE_RESOLVE] = TO(CONNECT) | TO(REPLY) | TO(FREE),
         [STATE_CONNECT] = TO(AWAIT) | TO(TUNNEL) | TO(REPLY) | TO(FREE),
         [STATE_AWAIT] = TO(RELAY) | TO(TUNNEL) | TO(CONNECT) | TO(REPLY) | TO(FREE),
@@ -3668,8 +3672,9 @@ static unsigned char socks_code(enum miniproxy_cause cause)
 static int tell(struct miniproxy *p, struct miniproxy_session *s, const unsigned char *text, size_t len)
 {
     while (s->reply_at < len) {
-        int n = MINIPROXY_AGAIN;
-        if ((s->client.ready & MINIPROXY_WR) != 0) n = send_out(p, s, &s->client, text + s->reply_at, len - s->reply_at);
+        int n;
+        if ((s->client.ready & MINIPROXY_WR) == 0) return MINIPROXY_AGAIN;
+        n = send_out(p, s, &s->client, text + s->reply_at, len - s->reply_at);
         if (n <= 0) return n;
         s->reply_at = u16(s->reply_at + (size_t)n);
     }
@@ -4269,7 +4274,7 @@ OUTLINED static enum next decide_request(struct miniproxy *p, struct miniproxy_s
     return NEXT_WAIT;
 }
 
-/* ---- HEAD of a SOCKS5 client (RFC 1928): methods, perhaps a login, and a request that is understood as a CONNECT ---- */
+/* ---- HEAD of a SOCKS5 client (RFC 1928): methods, perhaps a login, and a request that is taken for a CONNECT ---- */
 
 #if MINIPROXY_WITH_SOCKS5
 

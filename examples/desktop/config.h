@@ -68,6 +68,10 @@
 #define MINIPROXY_CHUNK_EXT_MAX 4096
 #endif
 
+#ifndef MINIPROXY_WITH_SOCKS5
+#define MINIPROXY_WITH_SOCKS5 1
+#endif
+
 /* What the policy language can say. */
 #ifndef MINIPROXY_WITH_CONDITIONS
 #define MINIPROXY_WITH_CONDITIONS 1
