@@ -4783,6 +4783,28 @@ static bool is_upgrade(const struct miniproxy_session *s)
     return MINIPROXY_WITH_UPGRADE && (s->flags & IS_UPGRADE) != 0;
 }
 
+#if MINIPROXY_WITH_FORWARDED
+/* Who asks, in a field of its own behind a rewritten head: a line more is an element more of a list that came along (RFC
+ * 9110 section 5.3). In Forwarded an IPv6 address stands in brackets, and so in quotes (RFC 7239 section 6). */
+static void add_forwarded(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    unsigned char *w = b->u.data + b->out_end - 2; /* before the empty line */
+    bool brackets = p->config.forwarded == MINIPROXY_FORWARDED && s->client_addr.family == 6;
+    char address[MINIPROXY_ADDR_TEXT];
+    if (p->config.forwarded == MINIPROXY_FORWARDED_NOT) return;
+    miniproxy_addr_format(&s->client_addr, address);
+    w = put(w, p->config.forwarded == MINIPROXY_FORWARDED ? "Forwarded: for=" : "X-Forwarded-For: ");
+    w = put_all(w, brackets ? "\"[" : "", address, brackets ? "]\"\r\n\r\n" : "\r\n\r\n");
+    b->out_end = u16((size_t)(w - b->u.data));
+    MINIPROXY_ASSERT(b->out_end + CHUNK_ROOM <= b->in);
+}
+#else
+static void add_forwarded(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    (void)p, (void)s, (void)b;
+}
+#endif
+
 /* The origin is connected. */
 static enum next start_exchange(struct miniproxy *p, struct miniproxy_session *s)
 {
@@ -4807,6 +4829,7 @@ static enum next start_exchange(struct miniproxy *p, struct miniproxy_session *s
     if (is_upgrade(s)) last = upgrade_fields;
     else if (!may_keep_server(s)) last = "Connection: close\r\n";
     rewrite_request(b, p->config.name, last);
+    add_forwarded(p, s, b);
     s->flags |= IS_WRITTEN;
     enter(p, s, STATE_AWAIT);
     return NEXT_STATE;

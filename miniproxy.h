@@ -228,7 +228,7 @@
 #define MINIPROXY_WITH_SOCKS5 0
 #endif
 
-/* X-Forwarded-For or Forwarded in requests (struct miniproxy_config.forwarded). */
+/* X-Forwarded-For or Forwarded in requests (struct miniproxy_config.forwarded): 0.2 KB, and 68 octets of each buffer. */
 #ifndef MINIPROXY_WITH_FORWARDED
 #define MINIPROXY_WITH_FORWARDED 0
 #endif
@@ -296,8 +296,9 @@
 
 /* Free bytes in front of a head that is being received. A rewritten head can grow by less (Via, Connection,
  * Transfer-Encoding, Upgrade, Date); until the origin is connected, what was learnt of the request and the origin's
- * addresses stand there. Doors: a request that a SOCKS5 client makes is shorter than what it is turned into. */
-#define MINIPROXY_HEADROOM_OF_DOORS (MINIPROXY_WITH_SOCKS5 ? 28 : 0)
+ * addresses stand there. Doors: a request that a SOCKS5 client makes is shorter than what it is turned into; a client's
+ * address takes up to 66. */
+#define MINIPROXY_HEADROOM_OF_DOORS ((MINIPROXY_WITH_SOCKS5 ? 28 : 0) + (MINIPROXY_WITH_FORWARDED ? 68 : 0))
 #define MINIPROXY_HEADROOM                                                                                        \
     (MINIPROXY_HEADROOM_OF_DOORS + (MINIPROXY_NAME_MAX + 24 > MINIPROXY_ADDRESSES * 20 ? MINIPROXY_NAME_MAX + 168 \
                                                                                       : MINIPROXY_ADDRESSES * 20 + 144))

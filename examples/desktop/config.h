@@ -72,6 +72,10 @@
 #define MINIPROXY_WITH_SOCKS5 1
 #endif
 
+#ifndef MINIPROXY_WITH_FORWARDED
+#define MINIPROXY_WITH_FORWARDED 1
+#endif
+
 /* What the policy language can say. */
 #ifndef MINIPROXY_WITH_CONDITIONS
 #define MINIPROXY_WITH_CONDITIONS 1
