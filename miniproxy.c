@@ -764,7 +764,7 @@ static bool parse_authority(struct authority *a, const unsigned char *p, size_t 
 }
 
 /* A request between its head and its connection. Stands in front of the head in its buffer. */
-enum { IPV6_LITERAL = 1, LITERAL = 2, SERVER_WIDE = 4, SECURE = 8 };
+enum { IPV6_LITERAL = 1, LITERAL = 2, SERVER_WIDE = 4, SECURE = 8, DIVERTED = 16 };
 
 struct plan {
     struct head head;
@@ -2614,7 +2614,9 @@ enum {
     IS_GRANTED = 1 << 1,    /* a buffer is kept for it */
     HAS_SERVER = 1 << 2,    /* server[server_at] is connected */
     IS_SECURE = MINIPROXY_WITH_TLS << 25, /* server[] speak TLS, if the port knows of any */
-    OF_CONNECTION = IS_RESERVED | IS_GRANTED | HAS_SERVER | IS_SECURE,
+    IS_DIVERTED = MINIPROXY_WITH_INTERCEPTION << 27, /* it was meant for an origin, whose client knows of no proxy */
+    HEADER_DUE = MINIPROXY_WITH_PROXY_PROTOCOL << 29, /* of the PROXY protocol */
+    OF_CONNECTION = IS_RESERVED | IS_GRANTED | HAS_SERVER | IS_SECURE | HEADER_DUE,
     IS_OPEN = 1 << 3,       /* a transaction is under way: an event is due */
     LINE_READ = 1 << 4,     /* its request line is valid and stands in line[] */
     IS_HTTP10 = 1 << 5,
@@ -3569,6 +3571,8 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
 {
     struct miniproxy_buffer *b = s->up.buffer;
     if ((s->flags & HAS_ANSWERED) != 0) return cut(p, s, cause);
+    if ((s->flags & IS_DIVERTED) != 0 && cause == MINIPROXY_CAUSE_LOGIN_MISSING)
+        cause = MINIPROXY_CAUSE_POLICY; /* nobody asks whom he takes for the origin to log in with a proxy */
     leave_login(p, s);
     open_transaction(p, s);
     if (s->state == STATE_HEAD && b != NULL && b->in_end - b->in >= 5 && memcmp(b->u.data + b->in, "HEAD ", 5) == 0)
@@ -3829,12 +3833,131 @@ static enum next refuse_plain(struct miniproxy *p, struct miniproxy_session *s)
 
 #endif
 
+static bool over_client_limit(struct miniproxy *p, const struct miniproxy_session *s);
+
 /* Look for the first octets of a request. */
 static int fill_idle(struct miniproxy *p, struct miniproxy_session *s)
 {
     start_pipe(&s->up, SOURCE_RAW, 0, PIPE_WIDE);
     return fill(p, s, &s->up);
 }
+
+#if MINIPROXY_WITH_PROXY_PROTOCOL
+
+/* ---- IDLE behind a balancer: whom it speaks for, by the PROXY protocol (HAProxy's proxy-protocol.txt, versions 1 and
+ * 2). Octets of the header, 0: more are needed, -1: it is none. *client is left alone where it does not say. ---- */
+
+enum { V1_MAX = 107, V2_SIGNATURE = 12, V2_FIXED = 16 };
+
+/* "PROXY TCP4 192.0.2.1 198.51.100.1 56324 443", without its CRLF. */
+static bool read_v1(const unsigned char *p, const unsigned char *end, struct miniproxy_addr *client)
+{
+    struct miniproxy_addr from = {.family = 0}, to = from;
+    uint64_t port = 0;
+    unsigned n = 0;
+    for (const unsigned char *stop; p <= end; p = stop + 1, n++) {
+        size_t len;
+        for (stop = p; stop < end && *stop != ' '; stop++) {}
+        len = (size_t)(stop - p);
+        if (n == 1 && len == 7 && memcmp(p, "UNKNOWN", 7) == 0) return true;
+        if (n == 1 && len == 4 && memcmp(p, "TCP", 3) == 0) from.family = to.family = (uint8_t)(p[3] - '0');
+        if (n == 2 && (!miniproxy_addr_parse(&from, (const char *)p, len) || from.family != to.family)) return false;
+        if (n == 3 && (!miniproxy_addr_parse(&to, (const char *)p, len) || from.family != to.family)) return false;
+        if (n >= 4 && (len > 5 || !parse_number(p, len, &port) || port > UINT16_MAX)) return false;
+        if (n == 4) from.port = (uint16_t)port;
+    }
+    if (n != 6) return false;
+    *client = from;
+    return true;
+}
+
+/* Behind the signature: version and command, family and protocol, length; then addresses, ports, and what is skipped. */
+static int read_v2(const unsigned char *m, size_t have, struct miniproxy_addr *client)
+{
+    unsigned command = m[12], family = m[13], len = (unsigned)m[14] << 8 | m[15];
+    unsigned ip_len = family == 0x11 ? 4 : family == 0x21 && MINIPROXY_WITH_IPV6 ? MINIPROXY_IP_LEN : 0;
+    if ((command != 0x20 && command != 0x21) || len > MINIPROXY_HEAD_MAX - V2_FIXED) return -1;
+    if (have < V2_FIXED + len) return 0;
+    if (command == 0x21 && family != 0) { /* not LOCAL, not AF_UNSPEC */
+        if (ip_len == 0 || len < 2 * ip_len + 4) return -1;
+        memset(client, 0, sizeof *client);
+        memcpy(client->ip, m + V2_FIXED, ip_len);
+        client->family = ip_len == 4 ? 4 : 6;
+        client->port = (uint16_t)(m[V2_FIXED + 2 * ip_len] << 8 | m[V2_FIXED + 2 * ip_len + 1]);
+    }
+    return (int)(V2_FIXED + len);
+}
+
+static int read_header(const unsigned char *m, size_t have, struct miniproxy_addr *client)
+{
+    static const unsigned char v1[] = "PROXY ", v2[] = "\r\n\r\n\0\r\nQUIT\n";
+    const unsigned char *end;
+    if (memcmp(m, v2, have < V2_SIGNATURE ? have : V2_SIGNATURE) == 0)
+        return have < V2_FIXED ? 0 : read_v2(m, have, client);
+    if (memcmp(m, v1, have < sizeof v1 - 1 ? have : sizeof v1 - 1) != 0) return -1;
+    end = memchr(m, '\n', have < V1_MAX ? have : V1_MAX);
+    if (end == NULL) return have < V1_MAX ? 0 : -1;
+    return end[-1] == '\r' && read_v1(m, end - 1, client) ? (int)(end + 1 - m) : -1;
+}
+
+static bool is_balanced(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    return s->client.listener < 8 && (p->config.proxy_protocol >> s->client.listener & 1u) != 0;
+}
+
+/* It is the client's connection from now on, and one of those that the client may have. */
+static enum next take_header(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_addr *client)
+{
+    s->flags &= ~(uint32_t)HEADER_DUE;
+    leave_peers(p, s);
+    s->client_addr = *client;
+    join_peers(p, s);
+    if (!has_received(s->up.buffer)) give_back(p, &s->up);
+    if ((s->flags & IS_RESERVED) == 0 && over_client_limit(p, s))
+        return refuse_bare(p, s, MINIPROXY_CAUSE_CLIENT_LIMIT);
+    return has_received(s->up.buffer) ? NEXT_DECISION : NEXT_WAIT;
+}
+
+/* NEXT_DECISION: octets of the client follow. */
+OUTLINED static enum next on_header(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct miniproxy_addr client = s->client_addr;
+    for (;;) {
+        struct miniproxy_buffer *b = s->up.buffer;
+        int n = 0;
+        if (has_received(b)) n = read_header(b->u.data + b->in, (size_t)(b->in_end - b->in), &client);
+        if (n < 0) {
+            open_transaction(p, s);
+            return cut(p, s, MINIPROXY_CAUSE_REQUEST_LINE);
+        }
+        if (n > 0) {
+            b->in = u16(b->in + (size_t)n);
+            return take_header(p, s, &client);
+        }
+        n = fill_idle(p, s);
+        if (n == MINIPROXY_AGAIN) {
+            if (s->wait_lane == 0 && !has_received(s->up.buffer)) give_back(p, &s->up);
+            return NEXT_WAIT;
+        }
+        if (n < 0) return end_session(p, s, n != MINIPROXY_EOF);
+    }
+}
+
+#else
+
+static bool is_balanced(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return false;
+}
+
+static enum next on_header(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return NEXT_DECISION;
+}
+
+#endif
 
 #if MINIPROXY_WITH_SOCKS5
 /* A connection whose first octet is the version of SOCKS5 speaks that. A kept one has spoken HTTP. */
@@ -3857,6 +3980,8 @@ OUTLINED static enum next on_idle(struct miniproxy *p, struct miniproxy_session 
 {
     bool waited;
     int n;
+    if (MINIPROXY_WITH_PROXY_PROTOCOL && (s->flags & HEADER_DUE) != 0 && on_header(p, s) != NEXT_DECISION)
+        return s->state == STATE_IDLE ? NEXT_WAIT : NEXT_STATE;
     if (has_kept_server(s) && (server_of(s)->ready & MINIPROXY_RD) != 0) server_is_quiet(p, s);
     if (has_received(s->up.buffer)) {
         settle(s->up.buffer, MINIPROXY_HEADROOM);
@@ -3945,6 +4070,19 @@ OUTLINED static void note_line(struct miniproxy *p, struct miniproxy_session *s,
     if (pl->method_bit == MINIPROXY_HEAD) s->flags |= IS_HEAD;
 }
 
+#if MINIPROXY_WITH_INTERCEPTION
+static bool is_intercepted(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    return s->client.listener < 8 && (p->config.intercepts >> s->client.listener & 1u) != 0;
+}
+#else
+static bool is_intercepted(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return false;
+}
+#endif
+
 /* Parse what is there of a head. NONE: it is complete; MORE, or what is wrong. */
 OUTLINED static enum miniproxy_cause read_head(struct miniproxy *p, struct miniproxy_session *s,
                                               struct miniproxy_buffer *b)
@@ -3959,6 +4097,10 @@ OUTLINED static enum miniproxy_cause read_head(struct miniproxy *p, struct minip
     if (pl->head.fields == 0) {
         cause = parse_request_line(pl, b);
         if (cause == MORE) return MORE;
+        if (cause == MINIPROXY_CAUSE_ORIGIN_FORM && is_intercepted(p, s)) {
+            pl->form = DIVERTED;
+            return MORE;
+        }
         if (cause == MINIPROXY_CAUSE_NONE && is_https(pl) && p->config.port->secure == NULL)
             cause = MINIPROXY_CAUSE_SCHEME;
         note_line(p, s, b, cause == MINIPROXY_CAUSE_NONE);
@@ -3966,6 +4108,118 @@ OUTLINED static enum miniproxy_cause read_head(struct miniproxy *p, struct minip
     }
     return parse_fields(&pl->head, b, p->config.name);
 }
+
+#if MINIPROXY_WITH_INTERCEPTION
+
+/* A head in origin-form that a router has diverted: it is read until its end only to find Host, turned into what a client
+ * would have sent that knows of the proxy, and then read as that. So the target is asked of the policy and resolved like
+ * any other, and nothing can be reached by a Host that lies. */
+
+/* Find the one Host line: h->hole, and its value in h->login. */
+static enum miniproxy_cause find_host(struct miniproxy_buffer *b)
+{
+    struct head *h = head_of(b);
+    unsigned char *p = b->u.data + h->end, *end = b->u.data + b->in_end;
+    enum miniproxy_cause cause;
+    struct line l;
+    for (;; p = l.next) {
+        h->end = u16((size_t)(p - b->u.data));
+        if (p == end || *p == '\r') break;
+        cause = parse_line(&l, p, end, false);
+        if (cause != MINIPROXY_CAUSE_NONE) return cause;
+        if (++h->count > MINIPROXY_FIELDS_MAX) return MINIPROXY_CAUSE_HEAD_SIZE;
+        if (l.id != F_HOST) continue;
+        if (h->hole.len > 0) return MINIPROXY_CAUSE_HOST;
+        h->hole = span_of(b, p, (size_t)(l.next - p));
+        h->login = span_of(b, l.value, l.value_len);
+    }
+    return parse_crlf(p, end, MINIPROXY_CAUSE_FIELD);
+}
+
+/* The Host line becomes the beginning of the target, which begins behind the method; there is room in front for an
+ * address, where Host is missing. host NULL: what the line names. */
+static void make_absolute(struct miniproxy_buffer *b, const void *host, size_t host_len, unsigned port)
+{
+    static const char scheme[] = "http://";
+    const struct plan *pl = plan_of(b);
+    unsigned char *target = b->u.data + pl->target.at, *line = b->u.data + pl->head.hole.at, *w;
+    size_t line_len = pl->head.hole.len, method_len = pl->method.len + 1u, port_len = 0;
+    char colon_port[11] = ":";
+    if (port != 80) port_len = 1 + decimal(port, colon_port + 1);
+    if (line_len > 0) { /* rotate: the line first */
+        reverse(target, line);
+        reverse(line, line + line_len);
+        reverse(target, line + line_len);
+    }
+    if (host == NULL) host = target + (pl->head.login.at - pl->head.hole.at);
+    w = target + line_len - port_len;
+    memcpy(w, colon_port, port_len);
+    w -= host_len;
+    memmove(w, host, host_len);
+    w -= sizeof scheme - 1 + method_len;
+    memmove(w, target - method_len, method_len);
+    memcpy(w + method_len, scheme, sizeof scheme - 1);
+    b->in = b->scan = u16((size_t)(w - b->u.data));
+}
+
+/* NONE: the head is one that asks a proxy. */
+static enum miniproxy_cause address_origin(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    const struct head *h = head_of(b);
+    struct miniproxy_addr to = {.family = 0};
+    char text[MINIPROXY_ADDR_TEXT + 1] = "[";
+    struct authority a;
+    size_t len;
+    if (h->minor > 0 && h->hole.len == 0) return MINIPROXY_CAUSE_HOST;
+    if (p->config.port->meant == NULL ||
+        p->config.port->meant(p->config.port_data, &s->client, &to) != MINIPROXY_OK || to.port == 0)
+        return MINIPROXY_CAUSE_ORIGIN_FORM;
+    s->flags |= IS_DIVERTED;
+    if (h->login.len > 0) { /* but for its port: that of the connection is known */
+        if (!parse_authority(&a, b->u.data + h->login.at, h->login.len)) return MINIPROXY_CAUSE_HOST;
+        len = a.literal && a.addr.family == 6 ? a.host_len + 2 : a.host_len; /* with its brackets */
+        make_absolute(b, NULL, len, to.port);
+        return MINIPROXY_CAUSE_NONE;
+    }
+    len = miniproxy_addr_format(&to, text + 1);
+    text[1 + len] = ']';
+    if (to.family == 4) make_absolute(b, text + 1, len, to.port);
+    else make_absolute(b, text, len + 2, to.port);
+    return MINIPROXY_CAUSE_NONE;
+}
+
+/* As read_head. */
+static enum miniproxy_cause read_any_head(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    struct plan *pl = plan_of(b);
+    bool goes_on = b->scan > b->in && pl->form == DIVERTED;
+    enum miniproxy_cause cause;
+    if (!goes_on) {
+        cause = read_head(p, s, b);
+        if (cause != MORE || pl->form != DIVERTED) return cause;
+    } else if (is_still_part(b, pl->head.end)) {
+        return MORE;
+    }
+    cause = find_host(b);
+    if (cause == MINIPROXY_CAUSE_NONE) cause = address_origin(p, s, b);
+    if (cause == MORE) return MORE;
+    if (cause != MINIPROXY_CAUSE_NONE) {
+        note_line(p, s, b, false);
+        return cause;
+    }
+    cause = read_head(p, s, b);
+    pl->head.seen |= HAS_HOST;
+    return cause;
+}
+
+#else
+
+static enum miniproxy_cause read_any_head(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    return read_head(p, s, b);
+}
+
+#endif
 
 /* The head is complete: what kind of exchange it asks for. */
 static enum miniproxy_cause understand(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
@@ -4197,7 +4451,6 @@ static enum miniproxy_cause judge(const struct miniproxy *p, struct miniproxy_se
     }
 }
 
-static bool over_client_limit(struct miniproxy *p, const struct miniproxy_session *s);
 static bool make_room(struct miniproxy *p);
 
 /* A session that was taken in to be refused may find that there is room by now. */
@@ -4475,7 +4728,7 @@ OUTLINED static enum next on_head(struct miniproxy *p, struct miniproxy_session 
     int n;
     for (;;) {
         if (b->u.data[b->in] == '\r' && !skip_blank_lines(s, b)) return refuse(p, s, MINIPROXY_CAUSE_REQUEST_LINE);
-        if (has_received(b)) cause = read_head(p, s, b);
+        if (has_received(b)) cause = read_any_head(p, s, b);
         if (cause == MINIPROXY_CAUSE_NONE) break;
         if (cause == MORE && b->in_end >= MINIPROXY_BUFFER_SIZE - 2)
             cause = plan_of(b)->head.fields == 0 ? MINIPROXY_CAUSE_LINE_SIZE : MINIPROXY_CAUSE_HEAD_SIZE;
@@ -5420,10 +5673,11 @@ static bool welcome(struct miniproxy *p, struct miniproxy_session *s)
     if (++p->counters.active > p->counters.active_peak) p->counters.active_peak = p->counters.active;
     s->flags = 0;
     s->client.ready |= MINIPROXY_RD | MINIPROXY_WR;
+    if (is_balanced(p, s)) s->flags |= HEADER_DUE; /* its client is still to be told */
     join_peers(p, s);
     enter(p, s, STATE_IDLE);
     run_soon(p, s, 0);
-    if (room && !over_client_limit(p, s)) {
+    if (room && (is_balanced(p, s) || !over_client_limit(p, s))) {
         arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_HEAD);
         return true;
     }

@@ -296,9 +296,10 @@
 
 /* Free bytes in front of a head that is being received. A rewritten head can grow by less (Via, Connection,
  * Transfer-Encoding, Upgrade, Date); until the origin is connected, what was learnt of the request and the origin's
- * addresses stand there. Doors: a request that a SOCKS5 client makes is shorter than what it is turned into; a client's
- * address takes up to 66. */
-#define MINIPROXY_HEADROOM_OF_DOORS ((MINIPROXY_WITH_SOCKS5 ? 28 : 0) + (MINIPROXY_WITH_FORWARDED ? 68 : 0))
+ * addresses stand there. Doors: requests by SOCKS5, and diverted ones, are shorter than what they are turned into; a
+ * client's address takes up to 66. */
+#define MINIPROXY_HEADROOM_OF_DOORS \
+    ((MINIPROXY_WITH_INTERCEPTION ? 56 : MINIPROXY_WITH_SOCKS5 ? 28 : 0) + (MINIPROXY_WITH_FORWARDED ? 68 : 0))
 #define MINIPROXY_HEADROOM                                                                                        \
     (MINIPROXY_HEADROOM_OF_DOORS + (MINIPROXY_NAME_MAX + 24 > MINIPROXY_ADDRESSES * 20 ? MINIPROXY_NAME_MAX + 168 \
                                                                                       : MINIPROXY_ADDRESSES * 20 + 144))
@@ -463,7 +464,7 @@ struct miniproxy_port {
     size_t (*client_name)(void *port, struct miniproxy_conn *c, char *name, size_t size);
 #if MINIPROXY_WITH_INTERCEPTION
     /* Optional. The address and port that the client of an accepted connection meant, before a router diverted it. OK or
-     * an error. */
+     * an error: it was not diverted. */
     int (*meant)(void *port, struct miniproxy_conn *c, struct miniproxy_addr *to);
 #endif
 };
