@@ -4142,7 +4142,8 @@ static void make_absolute(struct miniproxy_buffer *b, const void *host, size_t h
 {
     static const char scheme[] = "http://";
     const struct plan *pl = plan_of(b);
-    unsigned char *target = b->u.data + pl->target.at, *line = b->u.data + pl->head.hole.at, *w;
+    unsigned char *target = b->u.data + pl->target.at, *line = b->u.data + pl->head.hole.at;
+    unsigned char *w, *begin;
     size_t line_len = pl->head.hole.len, method_len = pl->method.len + 1u, port_len = 0;
     char colon_port[11] = ":";
     if (port != 80) port_len = 1 + decimal(port, colon_port + 1);
@@ -4151,15 +4152,15 @@ static void make_absolute(struct miniproxy_buffer *b, const void *host, size_t h
         reverse(line, line + line_len);
         reverse(target, line + line_len);
     }
-    if (host == NULL) host = target + (pl->head.login.at - pl->head.hole.at);
-    w = target + line_len - port_len;
-    memcpy(w, colon_port, port_len);
-    w -= host_len;
-    memmove(w, host, host_len);
-    w -= sizeof scheme - 1 + method_len;
-    memmove(w, target - method_len, method_len);
-    memcpy(w + method_len, scheme, sizeof scheme - 1);
-    b->in = b->scan = u16((size_t)(w - b->u.data));
+    w = target + line_len - port_len - host_len;
+    begin = w - (sizeof scheme - 1) - method_len;
+    /* Neither may be overwritten before it has moved; an address stands elsewhere. */
+    if (host == NULL) memmove(w, target + (pl->head.login.at - pl->head.hole.at), host_len);
+    memmove(begin, target - method_len, method_len);
+    if (host != NULL) memcpy(w, host, host_len);
+    memcpy(w + host_len, colon_port, port_len);
+    memcpy(begin + method_len, scheme, sizeof scheme - 1);
+    b->in = b->scan = u16((size_t)(begin - b->u.data));
 }
 
 /* NONE: the head is one that asks a proxy. */

@@ -26,6 +26,8 @@ static struct {
     bool at_end;  /* the client has closed */
     size_t at_most; /* octets that the client takes at once, 0: all */
     int resolve_error, connect_error;
+    uint8_t listener;
+    struct miniproxy_addr meant; /* family 0: its client was not diverted */
     uint32_t now_ms;
     char host[300]; /* that was resolved last */
     struct miniproxy_addr to; /* that was connected last */
@@ -50,6 +52,7 @@ static int wire_accept(void *port, struct miniproxy_conn *c, struct miniproxy_ad
     wire.pending = false;
     wire.client = c;
     memset(peer, 0, sizeof *peer);
+    c->listener = wire.listener;
     peer->ip[0] = 127;
     peer->family = 4;
     return MINIPROXY_OK;
@@ -115,12 +118,24 @@ static void wire_close(void *port, struct miniproxy_conn *c, bool hard)
     else wire.from_origin.read = wire.from_origin.len;
 }
 
+#if MINIPROXY_WITH_INTERCEPTION
+static int wire_meant(void *port, struct miniproxy_conn *c, struct miniproxy_addr *to)
+{
+    (void)port, (void)c;
+    *to = wire.meant;
+    return to->family != 0 ? MINIPROXY_OK : MINIPROXY_EFAIL;
+}
+#endif
+
 static const struct miniproxy_port wire_port = {.accept = wire_accept,
                                                 .resolve = wire_resolve,
                                                 .connect = wire_connect,
                                                 .recv = wire_recv,
                                                 .send = wire_send,
                                                 .finish = wire_finish,
+#if MINIPROXY_WITH_INTERCEPTION
+                                                .meant = wire_meant,
+#endif
                                                 .close = wire_close};
 
 static void wire_event(void *app, const struct miniproxy_event *e)
