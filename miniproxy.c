@@ -27,6 +27,9 @@
  * needs no looking at (tunnels, bodies with a known end) and its buffer is empty, a port that has `relay` passes it on
  * without any.
  *
+ * SOCKS5. Its client is answered step by step in HEAD (LOGIN goes back there); what it asks for becomes the plan of a
+ * CONNECT, and all that follows is that of one, but for what is said to the client.
+ *
  * Decisions. A head is parsed line by line as it arrives, each octet once; lines to be forwarded move up to each
  * other meanwhile. What is learnt (`struct plan`: fields, host, addresses) stands in that free room in front of the
  * head until the origin is connected and the head is rewritten over it. So a session record holds no text but the line
@@ -91,6 +94,8 @@ _Static_assert(
     sizeof(struct miniproxy) <= MINIPROXY_RAM_BUDGET,
     "struct miniproxy is larger than MINIPROXY_RAM_BUDGET: lower MINIPROXY_SESSIONS, _BUFFERS or _BUFFER_SIZE");
 #endif
+_Static_assert(!MINIPROXY_WITH_SOCKS5 || MINIPROXY_HEAD_MAX >= 262,
+               "MINIPROXY_BUFFER_SIZE is too small for a SOCKS5 request with the longest name");
 _Static_assert(sizeof(unsigned) >= 4, "struct miniproxy_rule needs 32-bit bit-fields");
 
 enum {
@@ -766,7 +771,7 @@ static bool parse_authority(struct authority *a, const unsigned char *p, size_t 
 }
 
 /* A request between its head and its connection. Stands in front of the head in its buffer. */
-enum { IPV6_LITERAL = 1, LITERAL = 2, SERVER_WIDE = 4, SECURE = 8 };
+enum { IPV6_LITERAL = 1, LITERAL = 2, SERVER_WIDE = 4, SECURE = 8, DIVERTED = 16 };
 
 struct plan {
     struct head head;
@@ -783,7 +788,7 @@ struct plan {
     uint8_t since[MINIPROXY_ATTEMPTS]; /* tick at its start */
     struct miniproxy_addr at[MINIPROXY_ADDRESSES];
 };
-_Static_assert(sizeof(struct plan) + CHUNK_ROOM <= MINIPROXY_HEADROOM,
+_Static_assert(sizeof(struct plan) + CHUNK_ROOM + MINIPROXY_HEADROOM_OF_DOORS <= MINIPROXY_HEADROOM,
                "MINIPROXY_HEADROOM is too small for struct plan");
 
 static struct plan *plan_of(const struct miniproxy_buffer *b)
@@ -2309,12 +2314,53 @@ struct credentials {
     unsigned char *name, *password, *end;
 };
 
+#if MINIPROXY_WITH_SOCKS5
+
+/* Those in a SOCKS5 login (RFC 1929), complete: version, length, name, length, password. A colon takes the place of the
+ * second length. The version is no octet of a field's value. */
+static bool is_socks_login(const unsigned char *value, size_t len)
+{
+    return len > 0 && *value == 1;
+}
+
+static bool read_socks_login(struct credentials *c, unsigned char *value, size_t len)
+{
+    unsigned char *name = value + 2, *colon = name + value[1], *end = value + len, *p;
+    *colon = ':';
+    for (p = name; p < end && *p >= 0x20 && *p != 0x7f; p++) {}
+    if (p < end || end - name > MINIPROXY_CREDENTIALS_MAX || memchr(name, ':', (size_t)(end - name)) != colon) {
+        wipe(value, len);
+        return false;
+    }
+    c->name = name;
+    c->password = colon + 1;
+    c->end = end;
+    return true;
+}
+
+#else
+
+static bool is_socks_login(const unsigned char *value, size_t len)
+{
+    (void)value, (void)len;
+    return false;
+}
+
+static bool read_socks_login(struct credentials *c, unsigned char *value, size_t len)
+{
+    (void)c, (void)value, (void)len;
+    return false;
+}
+
+#endif
+
 /* The credentials in a Proxy-Authorization value (RFC 7617 section 2), decoded in place: nothing else is left of the
  * text. False: there are none, and nothing is left at all. */
 static bool read_credentials(struct credentials *c, unsigned char *value, size_t len)
 {
     unsigned char *name = value + 5, *end = value + len, *p;
     unsigned char *colon = NULL;
+    if (is_socks_login(value, len)) return read_socks_login(c, value, len);
     if (len < 6 || !is_word(value, 5, "basic") || *name != ' ') return false;
     while (name < end && *name == ' ') name++;
     len = decode_base64(name, (size_t)(end - name));
@@ -2779,8 +2825,10 @@ enum {
     HAS_SERVER = 1 << 2,    /* server[server_at] is connected */
     IS_SECURE = MINIPROXY_WITH_TLS << 25, /* server[] speak TLS, if the port knows of any */
     IS_CHECK = MINIPROXY_WITH_ROUTES << 26, /* a health check: there is no client */
-    OF_CONNECTION = IS_RESERVED | IS_GRANTED | HAS_SERVER | IS_SECURE | IS_CHECK,
-    ASKS_TUNNEL = MINIPROXY_WITH_ROUTES << 27, /* its CONNECT was sent to a parent */
+    ASKS_TUNNEL = MINIPROXY_WITH_ROUTES << 30, /* its CONNECT was sent to a parent */
+    IS_DIVERTED = MINIPROXY_WITH_INTERCEPTION << 27, /* it was meant for an origin, whose client knows of no proxy */
+    HEADER_DUE = MINIPROXY_WITH_PROXY_PROTOCOL << 29, /* of the PROXY protocol */
+    OF_CONNECTION = IS_RESERVED | IS_GRANTED | HAS_SERVER | IS_SECURE | IS_CHECK | HEADER_DUE,
     IS_OPEN = 1 << 3,       /* a transaction is under way: an event is due */
     LINE_READ = 1 << 4,     /* its request line is valid and stands in line[] */
     IS_HTTP10 = 1 << 5,
@@ -2802,7 +2850,8 @@ enum {
     IS_BARE = 1 << 21,      /* its refusal is bare_reply */
     HAS_WAITED = 1 << 22,   /* for a buffer */
     ALLOWS_TYPES = 1 << 23, /* content is allowed if no rule has to say something about its type */
-    IN_LOGIN = 1 << 24      /* stands in the queue of logins */
+    IN_LOGIN = 1 << 24,     /* stands in the queue of logins */
+    IS_SOCKS = 1 << 28      /* the client speaks SOCKS5 */
 };
 
 enum { CHECK_NEVER, CHECK_WAITS, CHECK_RUNS }; /* miniproxy_health.phase */
@@ -4213,7 +4262,8 @@ static void enter(struct miniproxy *p, struct miniproxy_session *s, enum state s
         [STATE_FREE] = TO(IDLE),
         [STATE_IDLE] = TO(HEAD) | TO(REPLY) | TO(FREE),
         [STATE_HEAD] = TO(LOGIN) | TO(RESOLVE) | TO(CONNECT) | TO(AWAIT) | TO(REPLY) | TO(FREE),
-        [STATE_LOGIN] = TO(RESOLVE) | TO(CONNECT) | TO(AWAIT) | TO(REPLY) | TO(FREE),
+        [STATE_LOGIN] = TO(RESOLVE) | TO(CONNECT) | TO(AWAIT) | TO(REPLY) | TO(FREE) |
+                        (MINIPROXY_WITH_SOCKS5 ? TO(HEAD) : 0),
         [STATE_RESOLVE] = TO(CONNECT) | TO(REPLY) | TO(FREE) | BY_HOP(TO(RESOLVE) | TO(AWAIT)),
         [STATE_CONNECT] = TO(AWAIT) | TO(TUNNEL) | TO(REPLY) | TO(FREE) | BY_HOP(TO(RESOLVE) | TO(SOCKS)),
         [STATE_SOCKS] = TO(AWAIT) | TO(TUNNEL) | TO(REPLY) | TO(FREE) | TO(RESOLVE),
@@ -4290,6 +4340,23 @@ static void leave_peers(struct miniproxy *p, struct miniproxy_session *s)
     if (s->peer_next != 0) p->sessions[s->peer_next - 1].peer_prev = s->peer_prev;
 }
 
+static bool is_socks(const struct miniproxy_session *s)
+{
+    return MINIPROXY_WITH_SOCKS5 && (s->flags & IS_SOCKS) != 0;
+}
+
+#if MINIPROXY_WITH_SOCKS5
+static void describe_socks(const struct miniproxy_session *s, struct miniproxy_event *e)
+{
+    e->socks = is_socks(s);
+}
+#else
+static void describe_socks(const struct miniproxy_session *s, struct miniproxy_event *e)
+{
+    (void)s, (void)e;
+}
+#endif
+
 /* Who, what, and how it went so far. */
 static void describe(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_event *e)
 {
@@ -4319,6 +4386,7 @@ static void describe(const struct miniproxy *p, const struct miniproxy_session *
     e->connect_ms = s->connect_ms;
     e->first_byte_ms = s->first_byte_ms;
     e->total_ms = p->now_ms - s->start_ms;
+    describe_socks(s, e);
 }
 
 #if MINIPROXY_WITH_CAUSE_COUNTERS
@@ -4445,6 +4513,8 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
 {
     struct miniproxy_buffer *b = s->up.buffer;
     if ((s->flags & HAS_ANSWERED) != 0 || is_check(s)) return cut(p, s, cause);
+    if ((s->flags & IS_DIVERTED) != 0 && cause == MINIPROXY_CAUSE_LOGIN_MISSING)
+        cause = MINIPROXY_CAUSE_POLICY; /* nobody asks whom he takes for the origin to log in with a proxy */
     leave_login(p, s);
     open_transaction(p, s);
     if (s->state == STATE_HEAD && b != NULL && b->in_end - b->in >= 5 && memcmp(b->u.data + b->in, "HEAD ", 5) == 0)
@@ -4517,12 +4587,81 @@ static enum next refuse_bare(struct miniproxy *p, struct miniproxy_session *s, e
     return NEXT_STATE;
 }
 
+#if MINIPROXY_WITH_SOCKS5
+
+/* How far a SOCKS5 client is, in `interim`. */
+enum {
+    SOCKS_REQUEST,    /* its request is next (RFC 1928 section 4) */
+    SOCKS_METHODS,    /* the methods that it knows are next (section 3) */
+    SOCKS_LOGIN,      /* its name and password are next (RFC 1929) */
+    SOCKS_NO_LOGIN,   /* from here on it is told something: that it need not log in, */
+    SOCKS_WANTS_LOGIN, /* that it has to, */
+    SOCKS_LOGGED_IN   /* that it has */
+};
+
+/* Reply code (RFC 1928 section 6). */
+static unsigned char socks_code(enum miniproxy_cause cause)
+{
+    if (cause == MINIPROXY_CAUSE_LOGIN_MISSING) return 2; /* not allowed by the ruleset */
+    if (cause == MINIPROXY_CAUSE_SCHEME) return 7;        /* command not supported */
+    if (cause == MINIPROXY_CAUSE_TARGET) return 8;        /* address type not supported */
+    switch (causes[cause].type) {
+    case TYPE_http_request_denied:
+    case TYPE_destination_ip_prohibited: return 2;
+    case TYPE_destination_ip_unroutable: return 3; /* network unreachable */
+    case TYPE_dns_error: return 4;                 /* host unreachable */
+    case TYPE_connection_refused: return 5;
+    case TYPE_dns_timeout:
+    case TYPE_connection_timeout:
+    case TYPE_http_response_timeout: return 6; /* TTL expired, of which no stack can tell */
+    default: return 1;
+    }
+}
+
+/* Say something short, in one turn or several. OK when all of it has been sent, AGAIN or an error. */
+static int tell(struct miniproxy *p, struct miniproxy_session *s, const unsigned char *text, size_t len)
+{
+    while (s->reply_at < len) {
+        int n;
+        if ((s->client.ready & MINIPROXY_WR) == 0) return MINIPROXY_AGAIN;
+        n = send_out(p, s, &s->client, text + s->reply_at, len - s->reply_at);
+        if (n <= 0) return n;
+        s->reply_at = u16(s->reply_at + (size_t)n);
+    }
+    s->reply_at = 0;
+    return MINIPROXY_OK;
+}
+
+/* The refusal that such a client understands where it is. */
+static enum next reply_socks(struct miniproxy *p, struct miniproxy_session *s)
+{
+    static const unsigned char no_method[] = {5, 0xff}, no_login[] = {1, 1};
+    const unsigned char answer[10] = {5, socks_code((enum miniproxy_cause)s->cause), 0, 1};
+    int result = MINIPROXY_OK; /* part of something else may have been said: nothing can follow */
+    if (s->interim == SOCKS_METHODS) result = tell(p, s, no_method, sizeof no_method);
+    if (s->interim == SOCKS_LOGIN) result = tell(p, s, no_login, sizeof no_login);
+    if (s->interim == SOCKS_REQUEST) result = tell(p, s, answer, sizeof answer);
+    if (result == MINIPROXY_AGAIN) return NEXT_WAIT;
+    return result == MINIPROXY_OK ? next_request(p, s) : end_session(p, s, true);
+}
+
+#else
+
+static enum next reply_socks(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return NEXT_WAIT;
+}
+
+#endif
+
 static enum next reply_bare(struct miniproxy *p, struct miniproxy_session *s)
 {
     const char *const parts[] = {bare_reply, p->config.name, "; error=",
                                  miniproxy_cause_type((enum miniproxy_cause)s->cause), "\r\n\r\n"};
     const char *text;
     int n;
+    if (is_socks(s)) return reply_socks(p, s);
     for (;;) {
         size_t at = s->reply_at;
         text = text_at(parts, sizeof parts / sizeof parts[0], &at);
@@ -4540,7 +4679,7 @@ OUTLINED static enum next on_reply(struct miniproxy *p, struct miniproxy_session
     enum miniproxy_cause cause = (enum miniproxy_cause)s->cause;
     struct miniproxy_buffer *b;
     unsigned char *w, *end;
-    if ((s->flags & IS_BARE) != 0) return reply_bare(p, s);
+    if ((s->flags & IS_BARE) != 0 || is_socks(s)) return reply_bare(p, s);
     if (!borrow(p, s, &s->down)) return NEXT_WAIT;
     b = s->down.buffer;
     end = b->u.data + MINIPROXY_BUFFER_SIZE;
@@ -4641,6 +4780,8 @@ static enum next refuse_plain(struct miniproxy *p, struct miniproxy_session *s)
 
 #endif
 
+static bool over_client_limit(struct miniproxy *p, const struct miniproxy_session *s);
+
 /* Look for the first octets of a request. */
 static int fill_idle(struct miniproxy *p, struct miniproxy_session *s)
 {
@@ -4648,10 +4789,146 @@ static int fill_idle(struct miniproxy *p, struct miniproxy_session *s)
     return fill(p, s, &s->up);
 }
 
+#if MINIPROXY_WITH_PROXY_PROTOCOL
+
+/* ---- IDLE behind a balancer: whom it speaks for, by the PROXY protocol (HAProxy's proxy-protocol.txt, versions 1 and
+ * 2). Octets of the header, 0: more are needed, -1: it is none. *client is left alone where it does not say. ---- */
+
+enum { V1_MAX = 107, V2_SIGNATURE = 12, V2_FIXED = 16 };
+
+/* "PROXY TCP4 192.0.2.1 198.51.100.1 56324 443", without its CRLF. */
+static bool read_v1(const unsigned char *p, const unsigned char *end, struct miniproxy_addr *client)
+{
+    struct miniproxy_addr from = {.family = 0}, to = from;
+    uint64_t port = 0;
+    unsigned n = 0;
+    for (const unsigned char *stop; p <= end; p = stop + 1, n++) {
+        size_t len;
+        for (stop = p; stop < end && *stop != ' '; stop++) {}
+        len = (size_t)(stop - p);
+        if (n == 1 && len == 7 && memcmp(p, "UNKNOWN", 7) == 0) return true;
+        if (n == 1 && len == 4 && memcmp(p, "TCP", 3) == 0) from.family = to.family = (uint8_t)(p[3] - '0');
+        if (n == 2 && (!miniproxy_addr_parse(&from, (const char *)p, len) || from.family != to.family)) return false;
+        if (n == 3 && (!miniproxy_addr_parse(&to, (const char *)p, len) || from.family != to.family)) return false;
+        if (n >= 4 && (len > 5 || !parse_number(p, len, &port) || port > UINT16_MAX)) return false;
+        if (n == 4) from.port = (uint16_t)port;
+    }
+    if (n != 6) return false;
+    *client = from;
+    return true;
+}
+
+/* Behind the signature: version and command, family and protocol, length; then addresses, ports, and what is skipped. */
+static int read_v2(const unsigned char *m, size_t have, struct miniproxy_addr *client)
+{
+    unsigned command = m[12], family = m[13], len = (unsigned)m[14] << 8 | m[15];
+    unsigned ip_len = family == 0x11 ? 4 : family == 0x21 && MINIPROXY_WITH_IPV6 ? MINIPROXY_IP_LEN : 0;
+    if ((command != 0x20 && command != 0x21) || len > MINIPROXY_HEAD_MAX - V2_FIXED) return -1;
+    if (have < V2_FIXED + len) return 0;
+    if (command == 0x21 && family != 0) { /* not LOCAL, not AF_UNSPEC */
+        if (ip_len == 0 || len < 2 * ip_len + 4) return -1;
+        memset(client, 0, sizeof *client);
+        memcpy(client->ip, m + V2_FIXED, ip_len);
+        client->family = ip_len == 4 ? 4 : 6;
+        client->port = (uint16_t)(m[V2_FIXED + 2 * ip_len] << 8 | m[V2_FIXED + 2 * ip_len + 1]);
+    }
+    return (int)(V2_FIXED + len);
+}
+
+static int read_header(const unsigned char *m, size_t have, struct miniproxy_addr *client)
+{
+    static const unsigned char v1[] = "PROXY ", v2[] = "\r\n\r\n\0\r\nQUIT\n";
+    const unsigned char *end;
+    if (memcmp(m, v2, have < V2_SIGNATURE ? have : V2_SIGNATURE) == 0)
+        return have < V2_FIXED ? 0 : read_v2(m, have, client);
+    if (memcmp(m, v1, have < sizeof v1 - 1 ? have : sizeof v1 - 1) != 0) return -1;
+    end = memchr(m, '\n', have < V1_MAX ? have : V1_MAX);
+    if (end == NULL) return have < V1_MAX ? 0 : -1;
+    return end[-1] == '\r' && read_v1(m, end - 1, client) ? (int)(end + 1 - m) : -1;
+}
+
+static bool is_balanced(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    return s->client.listener < 8 && (p->config.proxy_protocol >> s->client.listener & 1u) != 0;
+}
+
+/* It is the client's connection from now on, and one of those that the client may have. */
+static enum next take_header(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_addr *client)
+{
+    s->flags &= ~(uint32_t)HEADER_DUE;
+    leave_peers(p, s);
+    s->client_addr = *client;
+    join_peers(p, s);
+    if (!has_received(s->up.buffer)) give_back(p, &s->up);
+    if ((s->flags & IS_RESERVED) == 0 && over_client_limit(p, s))
+        return refuse_bare(p, s, MINIPROXY_CAUSE_CLIENT_LIMIT);
+    return has_received(s->up.buffer) ? NEXT_DECISION : NEXT_WAIT;
+}
+
+/* NEXT_DECISION: octets of the client follow. */
+OUTLINED static enum next on_header(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct miniproxy_addr client = s->client_addr;
+    for (;;) {
+        struct miniproxy_buffer *b = s->up.buffer;
+        int n = 0;
+        if (has_received(b)) n = read_header(b->u.data + b->in, (size_t)(b->in_end - b->in), &client);
+        if (n < 0) {
+            open_transaction(p, s);
+            return cut(p, s, MINIPROXY_CAUSE_REQUEST_LINE);
+        }
+        if (n > 0) {
+            b->in = u16(b->in + (size_t)n);
+            return take_header(p, s, &client);
+        }
+        n = fill_idle(p, s);
+        if (n == MINIPROXY_AGAIN) {
+            if (s->wait_lane == 0 && !has_received(s->up.buffer)) give_back(p, &s->up);
+            return NEXT_WAIT;
+        }
+        if (n < 0) return end_session(p, s, n != MINIPROXY_EOF);
+    }
+}
+
+#else
+
+static bool is_balanced(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return false;
+}
+
+static enum next on_header(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return NEXT_DECISION;
+}
+
+#endif
+
+#if MINIPROXY_WITH_SOCKS5
+/* A connection whose first octet is the version of SOCKS5 speaks that. A kept one has spoken HTTP. */
+static void notice_socks(struct miniproxy_session *s)
+{
+    if (is_armed(s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_IDLE)) return;
+    if (s->up.buffer->u.data[s->up.buffer->in] != 5) return;
+    s->flags |= IS_SOCKS;
+    s->interim = SOCKS_METHODS;
+    s->reply_at = 0;
+}
+#else
+static void notice_socks(struct miniproxy_session *s)
+{
+    (void)s;
+}
+#endif
+
 OUTLINED static enum next on_idle(struct miniproxy *p, struct miniproxy_session *s)
 {
     bool waited;
     int n;
+    if (MINIPROXY_WITH_PROXY_PROTOCOL && (s->flags & HEADER_DUE) != 0 && on_header(p, s) != NEXT_DECISION)
+        return s->state == STATE_IDLE ? NEXT_WAIT : NEXT_STATE;
     if (has_kept_server(s) && (server_of(s)->ready & MINIPROXY_RD) != 0) server_is_quiet(p, s);
     if (has_received(s->up.buffer)) {
         settle(s->up.buffer, MINIPROXY_HEADROOM);
@@ -4667,6 +4944,7 @@ OUTLINED static enum next on_idle(struct miniproxy *p, struct miniproxy_session 
     if (n < 0) return end_session(p, s, n != MINIPROXY_EOF);
     waited = (s->flags & HAS_WAITED) != 0;
     open_transaction(p, s);
+    notice_socks(s);
     s->bytes_up = (unsigned)(s->up.buffer->in_end - s->up.buffer->in);
     enter(p, s, STATE_HEAD);
     /* The time of the head runs from accept on, but for a kept connection, and where the proxy itself made it wait. */
@@ -4761,6 +5039,19 @@ OUTLINED static void note_line(struct miniproxy *p, struct miniproxy_session *s,
     if (pl->method_bit == MINIPROXY_HEAD) s->flags |= IS_HEAD;
 }
 
+#if MINIPROXY_WITH_INTERCEPTION
+static bool is_intercepted(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    return s->client.listener < 8 && (p->config.intercepts >> s->client.listener & 1u) != 0;
+}
+#else
+static bool is_intercepted(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return false;
+}
+#endif
+
 /* Parse what is there of a head. NONE: it is complete; MORE, or what is wrong. */
 OUTLINED static enum miniproxy_cause read_head(struct miniproxy *p, struct miniproxy_session *s,
                                               struct miniproxy_buffer *b)
@@ -4775,6 +5066,10 @@ OUTLINED static enum miniproxy_cause read_head(struct miniproxy *p, struct minip
     if (pl->head.fields == 0) {
         cause = parse_request_line(pl, b);
         if (cause == MORE) return MORE;
+        if (cause == MINIPROXY_CAUSE_ORIGIN_FORM && is_intercepted(p, s)) {
+            pl->form = DIVERTED;
+            return MORE;
+        }
         if (cause == MINIPROXY_CAUSE_NONE && is_https(pl) && p->config.port->secure == NULL)
             cause = MINIPROXY_CAUSE_SCHEME;
         note_line(p, s, b, cause == MINIPROXY_CAUSE_NONE);
@@ -4782,6 +5077,119 @@ OUTLINED static enum miniproxy_cause read_head(struct miniproxy *p, struct minip
     }
     return parse_fields(&pl->head, b, p->config.name);
 }
+
+#if MINIPROXY_WITH_INTERCEPTION
+
+/* A head in origin-form that a router has diverted: it is read until its end only to find Host, turned into what a client
+ * would have sent that knows of the proxy, and then read as that. So the target is asked of the policy and resolved like
+ * any other, and nothing can be reached by a Host that lies. */
+
+/* Find the one Host line: h->hole, and its value in h->login. */
+static enum miniproxy_cause find_host(struct miniproxy_buffer *b)
+{
+    struct head *h = head_of(b);
+    unsigned char *p = b->u.data + h->end, *end = b->u.data + b->in_end;
+    enum miniproxy_cause cause;
+    struct line l;
+    for (;; p = l.next) {
+        h->end = u16((size_t)(p - b->u.data));
+        if (p == end || *p == '\r') break;
+        cause = parse_line(&l, p, end, false);
+        if (cause != MINIPROXY_CAUSE_NONE) return cause;
+        if (++h->count > MINIPROXY_FIELDS_MAX) return MINIPROXY_CAUSE_HEAD_SIZE;
+        if (l.id != F_HOST) continue;
+        if (h->hole.len > 0) return MINIPROXY_CAUSE_HOST;
+        h->hole = span_of(b, p, (size_t)(l.next - p));
+        h->login = span_of(b, l.value, l.value_len);
+    }
+    return parse_crlf(p, end, MINIPROXY_CAUSE_FIELD);
+}
+
+/* The Host line becomes the beginning of the target, which begins behind the method; there is room in front for an
+ * address, where Host is missing. host NULL: what the line names. */
+static void make_absolute(struct miniproxy_buffer *b, const void *host, size_t host_len, unsigned port)
+{
+    static const char scheme[] = "http://";
+    const struct plan *pl = plan_of(b);
+    unsigned char *target = b->u.data + pl->target.at, *line = b->u.data + pl->head.hole.at;
+    unsigned char *w, *begin;
+    size_t line_len = pl->head.hole.len, method_len = pl->method.len + 1u, port_len = 0;
+    char colon_port[11] = ":";
+    if (port != 80) port_len = 1 + decimal(port, colon_port + 1);
+    if (line_len > 0) { /* rotate: the line first */
+        reverse(target, line);
+        reverse(line, line + line_len);
+        reverse(target, line + line_len);
+    }
+    w = target + line_len - port_len - host_len;
+    begin = w - (sizeof scheme - 1) - method_len;
+    /* Neither may be overwritten before it has moved; an address stands elsewhere. */
+    if (host == NULL) memmove(w, target + (pl->head.login.at - pl->head.hole.at), host_len);
+    memmove(begin, target - method_len, method_len);
+    if (host != NULL) memcpy(w, host, host_len);
+    memcpy(w + host_len, colon_port, port_len);
+    memcpy(begin + method_len, scheme, sizeof scheme - 1);
+    b->in = b->scan = u16((size_t)(begin - b->u.data));
+}
+
+/* NONE: the head is one that asks a proxy. */
+static enum miniproxy_cause address_origin(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    const struct head *h = head_of(b);
+    struct miniproxy_addr to = {.family = 0};
+    char text[MINIPROXY_ADDR_TEXT + 1] = "[";
+    struct authority a;
+    size_t len;
+    if (h->minor > 0 && h->hole.len == 0) return MINIPROXY_CAUSE_HOST;
+    if (p->config.port->meant == NULL ||
+        p->config.port->meant(p->config.port_data, &s->client, &to) != MINIPROXY_OK || to.port == 0)
+        return MINIPROXY_CAUSE_ORIGIN_FORM;
+    s->flags |= IS_DIVERTED;
+    if (h->login.len > 0) { /* but for its port: that of the connection is known */
+        if (!parse_authority(&a, b->u.data + h->login.at, h->login.len)) return MINIPROXY_CAUSE_HOST;
+        len = a.literal && a.addr.family == 6 ? a.host_len + 2 : a.host_len; /* with its brackets */
+        make_absolute(b, NULL, len, to.port);
+        return MINIPROXY_CAUSE_NONE;
+    }
+    len = miniproxy_addr_format(&to, text + 1);
+    text[1 + len] = ']';
+    if (to.family == 4) make_absolute(b, text + 1, len, to.port);
+    else make_absolute(b, text, len + 2, to.port);
+    return MINIPROXY_CAUSE_NONE;
+}
+
+/* As read_head. */
+static enum miniproxy_cause read_any_head(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    struct plan *pl = plan_of(b);
+    bool goes_on = b->scan > b->in && pl->form == DIVERTED;
+    enum miniproxy_cause cause;
+    if (!goes_on) {
+        cause = read_head(p, s, b);
+        if (cause != MORE || pl->form != DIVERTED) return cause;
+    } else if (is_still_part(b, pl->head.end)) {
+        return MORE;
+    }
+    cause = find_host(b);
+    if (cause == MINIPROXY_CAUSE_NONE) cause = address_origin(p, s, b);
+    if (cause == MORE) return MORE;
+    if (cause != MINIPROXY_CAUSE_NONE) {
+        note_line(p, s, b, false);
+        return cause;
+    }
+    cause = read_head(p, s, b);
+    pl->head.seen |= HAS_HOST;
+    return cause;
+}
+
+#else
+
+static enum miniproxy_cause read_any_head(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    return read_head(p, s, b);
+}
+
+#endif
 
 /* The head is complete: what kind of exchange it asks for. */
 static enum miniproxy_cause understand(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
@@ -4975,6 +5383,7 @@ static const struct miniproxy_user *proven_user(const struct miniproxy *p, struc
 static enum miniproxy_cause identify(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b,
                                      struct plan *pl)
 {
+    if (MINIPROXY_WITH_SOCKS5 && s->user != NULL) return MINIPROXY_CAUSE_NONE; /* logged in before the request */
     s->policy = p->config.policy;
     if ((pl->head.seen & LOOPS) != 0) return MINIPROXY_CAUSE_LOOP;
     if (s->policy == NULL || s->policy->user_count == 0) return MINIPROXY_CAUSE_NONE;
@@ -5013,7 +5422,6 @@ static enum miniproxy_cause judge(const struct miniproxy *p, struct miniproxy_se
     }
 }
 
-static bool over_client_limit(struct miniproxy *p, const struct miniproxy_session *s);
 static bool make_room(struct miniproxy *p);
 
 /* A session that was taken in to be refused may find that there is room by now. */
@@ -5086,6 +5494,13 @@ static enum next decide_for(struct miniproxy *p, struct miniproxy_session *s, en
     return set_out(p, s);
 }
 
+static void start_login(struct miniproxy *p, struct miniproxy_session *s)
+{
+    queue_login(p, s);
+    enter(p, s, STATE_LOGIN);
+    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_LOGIN);
+}
+
 OUTLINED static enum next decide_request(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b = s->up.buffer;
@@ -5093,12 +5508,179 @@ OUTLINED static enum next decide_request(struct miniproxy *p, struct miniproxy_s
     if (cause == MINIPROXY_CAUSE_NONE && (s->flags & IS_RESERVED) != 0) cause = find_place(p, s);
     if (cause == MINIPROXY_CAUSE_NONE) cause = identify(p, s, b, plan_of(b));
     if (!MINIPROXY_WITH_PBKDF2 || cause != MORE) return decide_for(p, s, cause);
-    queue_login(p, s);
-    enter(p, s, STATE_LOGIN);
-    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_LOGIN);
+    start_login(p, s);
     arm(p, s, MINIPROXY_TIMER_WHOLE, MINIPROXY_TIMEOUT_TOTAL);
     return NEXT_WAIT;
 }
+
+/* ---- HEAD of a SOCKS5 client (RFC 1928): methods, perhaps a login, and a request that is taken for a CONNECT ---- */
+
+#if MINIPROXY_WITH_SOCKS5
+
+static bool has_users(const struct miniproxy_policy *policy)
+{
+    return MINIPROXY_WITH_AUTH && policy != NULL && policy->user_count > 0;
+}
+
+/* The methods that the client knows: 5, count, one each. Who can log in has to, if there is anybody to be known. */
+static enum miniproxy_cause read_methods(const struct miniproxy *p, struct miniproxy_session *s,
+                                         struct miniproxy_buffer *b)
+{
+    const unsigned char *m = b->u.data + b->in;
+    size_t have = (size_t)(b->in_end - b->in), count;
+    bool users = has_users(p->config.policy);
+    if (have < 2 || have < 2u + m[1]) return MORE;
+    count = m[1];
+    b->in = u16(b->in + 2u + count);
+    if (users && memchr(m + 2, 2, count) != NULL) s->interim = SOCKS_WANTS_LOGIN;
+    else if (memchr(m + 2, 0, count) != NULL) s->interim = SOCKS_NO_LOGIN;
+    else return users ? MINIPROXY_CAUSE_LOGIN_MISSING : MINIPROXY_CAUSE_SCHEME;
+    return MINIPROXY_CAUSE_NONE;
+}
+
+/* A login, checked as any other. MORE: it is not complete, or, in another state, that takes longer. */
+static enum miniproxy_cause read_login(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    const unsigned char *m = b->u.data + b->in;
+    size_t have = (size_t)(b->in_end - b->in), len;
+    struct plan *pl = plan_of(b);
+    enum miniproxy_cause cause;
+    if (have > 0 && m[0] != 1) return MINIPROXY_CAUSE_REQUEST_LINE;
+    if (have < 3 || have < 3u + m[1] || have < 3u + m[1] + m[2 + m[1]]) return MORE;
+    len = 3u + m[1] + m[2 + m[1]];
+    b->in = u16(b->in + len);
+    if ((s->flags & IS_RESERVED) != 0) {
+        cause = find_place(p, s);
+        if (cause != MINIPROXY_CAUSE_NONE) return cause;
+        arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_HEAD);
+    }
+    memset(pl, 0, offsetof(struct plan, at));
+    pl->head.login = span_of(b, m, len);
+    s->policy = p->config.policy;
+    cause = MINIPROXY_CAUSE_NONE;
+    if (has_users(s->policy)) cause = log_in(p, s->policy, &s->client_addr, b, &pl->head.login, &s->user);
+    if (cause == MINIPROXY_CAUSE_NONE) s->interim = SOCKS_LOGGED_IN;
+    if (cause == MORE) start_login(p, s);
+    return cause;
+}
+
+/* A login that took long has a result. */
+static enum next socks_logged_in(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    if (cause != MINIPROXY_CAUSE_NONE) return refuse(p, s, cause);
+    s->interim = SOCKS_LOGGED_IN;
+    enter(p, s, STATE_HEAD);
+    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_HEAD);
+    return NEXT_STATE;
+}
+
+/* "CONNECT host:port" instead of the request that ends at `end`, of which host[0..len) may be part. */
+static enum miniproxy_cause translate(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b,
+                                      unsigned char *end, const void *host, size_t len)
+{
+    static const char method[] = "CONNECT ";
+    char digits[10];
+    size_t digit_count = decimal((unsigned)end[-2] << 8 | end[-1], digits);
+    unsigned char *line = end - (sizeof method - 1) - len - 1 - digit_count, *target = line + sizeof method - 1;
+    struct plan *pl = plan_of(b);
+    enum miniproxy_cause cause;
+    memmove(target, host, len);
+    put(line, method);
+    target[len] = ':';
+    memcpy(target + len + 1, digits, digit_count);
+    for (size_t i = 0; i < len; i++)
+        if (target[i] <= 0x20 || target[i] >= 0x7f) return MINIPROXY_CAUSE_REQUEST_LINE; /* as in a request line */
+    memset(pl, 0, offsetof(struct plan, at));
+    pl->head.seen = FROM_CLIENT | HAS_HOST;
+    pl->head.minor = 1;
+    pl->head.fields = pl->head.end = u16((size_t)(end - b->u.data));
+    pl->method = span_of(b, line, sizeof method - 2);
+    pl->target = span_of(b, target, (size_t)(end - target));
+    pl->method_bit = MINIPROXY_CONNECT;
+    cause = parse_target(pl, b, target, pl->target.len);
+    note_line(p, s, b, cause == MINIPROXY_CAUSE_NONE);
+    return cause;
+}
+
+/* A request: 5, command, 0, type of the address, address, port. */
+static enum miniproxy_cause read_socks_request(struct miniproxy *p, struct miniproxy_session *s,
+                                               struct miniproxy_buffer *b)
+{
+    enum { IP4 = 1, NAME = 3, IP6 = 4, BEFORE = 4, BEHIND = 2 };
+    unsigned char *m = b->u.data + b->in, *end;
+    size_t have = (size_t)(b->in_end - b->in), len;
+    struct miniproxy_addr a = {.family = 6};
+    char text[MINIPROXY_ADDR_TEXT + 1] = "[";
+    if (have > 0 && m[0] != 5) return MINIPROXY_CAUSE_REQUEST_LINE;
+    if (have < BEFORE + 1) return MORE;
+    if (m[2] != 0) return MINIPROXY_CAUSE_REQUEST_LINE;
+    if (m[1] != 1) return MINIPROXY_CAUSE_SCHEME; /* BIND, UDP ASSOCIATE */
+    if (m[3] == NAME) len = 1u + m[BEFORE];
+    else if (m[3] == IP4) len = 4;
+    else if (m[3] == IP6 && MINIPROXY_WITH_IPV6) len = MINIPROXY_IP_LEN;
+    else return MINIPROXY_CAUSE_TARGET;
+    if (have < BEFORE + len + BEHIND) return MORE;
+    m += BEFORE;
+    end = m + len + BEHIND;
+    if (m[-1] == NAME) return translate(p, s, b, end, m + 1, len - 1);
+    memcpy(a.ip, m, len);
+    if (m[-1] == IP4) a.family = 4;
+    len = miniproxy_addr_format(&a, text + 1);
+    if (a.family == 4) return translate(p, s, b, end, text + 1, len);
+    text[1 + len] = ']';
+    return translate(p, s, b, end, text, len + 2);
+}
+
+static enum miniproxy_cause read_socks(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    if (s->interim == SOCKS_METHODS) return read_methods(p, s, b);
+    return s->interim == SOCKS_LOGIN ? read_login(p, s, b) : read_socks_request(p, s, b);
+}
+
+OUTLINED static enum next on_socks(struct miniproxy *p, struct miniproxy_session *s)
+{
+    static const struct {
+        unsigned char text[2];
+        uint8_t then;
+    } said[] = {{{5, 0}, SOCKS_REQUEST}, {{5, 2}, SOCKS_LOGIN}, {{1, 0}, SOCKS_REQUEST}};
+    struct miniproxy_buffer *b = s->up.buffer;
+    enum miniproxy_cause cause;
+    int n;
+    for (;;) {
+        if (s->interim >= SOCKS_NO_LOGIN) {
+            n = tell(p, s, said[s->interim - SOCKS_NO_LOGIN].text, 2);
+            if (n == MINIPROXY_AGAIN) return NEXT_WAIT;
+            if (n != MINIPROXY_OK) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
+            s->interim = said[s->interim - SOCKS_NO_LOGIN].then;
+        }
+        cause = read_socks(p, s, b);
+        if (s->state == STATE_LOGIN) return NEXT_WAIT;
+        if (cause == MINIPROXY_CAUSE_NONE && s->interim == SOCKS_REQUEST) return NEXT_DECISION;
+        if (cause == MINIPROXY_CAUSE_NONE) continue;
+        if (cause == MORE && b->in_end - b->in >= MINIPROXY_HEAD_MAX) cause = MINIPROXY_CAUSE_LINE_SIZE;
+        if (cause != MORE) return refuse(p, s, cause);
+        n = fill(p, s, &s->up);
+        if (n == MINIPROXY_AGAIN) return NEXT_WAIT;
+        if (n == MINIPROXY_EOF) return refuse(p, s, MINIPROXY_CAUSE_HEAD_CUT);
+        if (n < 0) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
+    }
+}
+
+#else
+
+static enum next socks_logged_in(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    (void)p, (void)s, (void)cause;
+    return NEXT_WAIT;
+}
+
+static enum next on_socks(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return NEXT_WAIT;
+}
+
+#endif
 
 /* ---- LOGIN ---- */
 
@@ -5109,6 +5691,7 @@ static enum next on_login(struct miniproxy *p, struct miniproxy_session *s)
     if (cause == MORE) return NEXT_WAIT;
     leave_login(p, s);
     if (cause == MINIPROXY_CAUSE_NONE) s->user = user;
+    if (is_socks(s)) return socks_logged_in(p, s, cause);
     return decide_for(p, s, cause);
 }
 
@@ -5131,7 +5714,7 @@ OUTLINED static enum next on_head(struct miniproxy *p, struct miniproxy_session 
     int n;
     for (;;) {
         if (b->u.data[b->in] == '\r' && !skip_blank_lines(s, b)) return refuse(p, s, MINIPROXY_CAUSE_REQUEST_LINE);
-        if (has_received(b)) cause = read_head(p, s, b);
+        if (has_received(b)) cause = read_any_head(p, s, b);
         if (cause == MINIPROXY_CAUSE_NONE) break;
         if (cause == MORE && b->in_end >= MINIPROXY_BUFFER_SIZE - 2)
             cause = plan_of(b)->head.fields == 0 ? MINIPROXY_CAUSE_LINE_SIZE : MINIPROXY_CAUSE_HEAD_SIZE;
@@ -5765,7 +6348,7 @@ static enum next repeat_by_hop(struct miniproxy *p, struct miniproxy_session *s)
 /* ---- SOCKS: a parent that speaks SOCKS5 (RFC 1928, RFC 1929) is told where to connect. What is sent and what comes
  * stands in the buffer of the response, one after the other; never more is read than what is being said. ---- */
 
-enum { SOCKS_BEGIN, SOCKS_METHOD, SOCKS_LOGIN, SOCKS_REPLY }; /* what is waited for */
+enum { PARENT_BEGINS, PARENT_METHOD, PARENT_LOGIN, PARENT_REPLY }; /* what is waited for */
 
 /* The authority in a head that has been rewritten: Host is its first field. */
 static const unsigned char *written_host(struct miniproxy_buffer *b, struct authority *a)
@@ -5844,8 +6427,8 @@ static enum miniproxy_cause socks_cause(struct miniproxy_session *s, unsigned re
 /* Octets that have to be there before the answer can be looked at. */
 static size_t socks_needs(const struct miniproxy_session *s, const unsigned char *answer, size_t there)
 {
-    if (s->socks == SOCKS_BEGIN) return 0;
-    if (s->socks != SOCKS_REPLY || there < 2 || answer[1] != 0) return 2;
+    if (s->socks == PARENT_BEGINS) return 0;
+    if (s->socks != PARENT_REPLY || there < 2 || answer[1] != 0) return 2;
     if (there < 5) return 5;
     return answer[3] == 1 ? 10 : answer[3] == 4 ? 22 : answer[3] == 3 ? 7u + answer[4] : 5;
 }
@@ -5856,33 +6439,33 @@ static enum miniproxy_cause socks_answer(struct miniproxy *p, struct miniproxy_s
     const char *login = hop_of(s)->login;
     unsigned char *w = b->u.data, *answer = b->u.data;
     switch (s->socks) {
-    case SOCKS_BEGIN:
+    case PARENT_BEGINS:
         w = put_bytes(w, login != NULL ? "\5\2\0\2" : "\5\1\0", login != NULL ? 4 : 3);
-        s->socks = SOCKS_METHOD;
+        s->socks = PARENT_METHOD;
         break;
-    case SOCKS_METHOD:
+    case PARENT_METHOD:
         if (answer[0] != 5) return MINIPROXY_CAUSE_HOP_INVALID;
         if (answer[1] == 2 && login != NULL) {
             w = put_socks_login(w, login);
-            s->socks = SOCKS_LOGIN;
+            s->socks = PARENT_LOGIN;
             break;
         }
         if (answer[1] == 0xff) return MINIPROXY_CAUSE_HOP_LOGIN;
         if (answer[1] != 0) return MINIPROXY_CAUSE_HOP_INVALID;
         w = put_socks_request(w, s);
-        s->socks = SOCKS_REPLY;
+        s->socks = PARENT_REPLY;
         break;
-    case SOCKS_LOGIN:
+    case PARENT_LOGIN:
         if (answer[1] != 0) return MINIPROXY_CAUSE_HOP_LOGIN;
         w = put_socks_request(w, s);
-        s->socks = SOCKS_REPLY;
+        s->socks = PARENT_REPLY;
         break;
     default:
         if (answer[0] != 5) return MINIPROXY_CAUSE_HOP_INVALID;
         if (answer[1] != 0) return socks_cause(s, answer[1]);
         return b->in_end == 5 ? MINIPROXY_CAUSE_HOP_INVALID : MINIPROXY_CAUSE_NONE;
     }
-    if (s->socks == SOCKS_REPLY) arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_CONNECT);
+    if (s->socks == PARENT_REPLY) arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_CONNECT);
     b->in_end = 0;
     b->out = 0;
     b->out_end = u16((size_t)(w - b->u.data));
@@ -5908,7 +6491,7 @@ static int socks_move(struct miniproxy *p, struct miniproxy_session *s, struct m
     return n > 0 ? MINIPROXY_OK : n;
 }
 
-OUTLINED static enum next on_socks(struct miniproxy *p, struct miniproxy_session *s)
+OUTLINED static enum next on_socks_parent(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b;
     enum miniproxy_cause cause;
@@ -6045,7 +6628,7 @@ static enum next repeat_by_hop(struct miniproxy *p, struct miniproxy_session *s)
     return NEXT_WAIT;
 }
 
-static enum next on_socks(struct miniproxy *p, struct miniproxy_session *s)
+static enum next on_socks_parent(struct miniproxy *p, struct miniproxy_session *s)
 {
     (void)p, (void)s;
     return NEXT_WAIT;
@@ -6091,10 +6674,45 @@ static enum next start_tunnel(struct miniproxy *p, struct miniproxy_session *s)
 
 static const char upgrade_fields[] = "Connection: upgrade\r\nUpgrade: websocket\r\n";
 
+/* Fields that the proxy adds to a request on its own, as text. */
+enum {
+    FIELDS_ADDED = MINIPROXY_WITH_FORWARDED ? sizeof "X-Forwarded-For: \r\n" + MINIPROXY_ADDR_TEXT + sizeof upgrade_fields
+                                            : 1
+};
+
 static bool is_upgrade(const struct miniproxy_session *s)
 {
     return MINIPROXY_WITH_UPGRADE && (s->flags & IS_UPGRADE) != 0;
 }
+
+#if MINIPROXY_WITH_FORWARDED
+
+/* Fields that the proxy adds on its own, and who asks: a line more is an element more of a list that came along (RFC 9110
+ * section 5.3). In Forwarded an IPv6 address stands in brackets, and so in quotes (RFC 7239 section 6). */
+static const char *add_forwarded(const struct miniproxy *p, const struct miniproxy_session *s, const char *last,
+                                 char fields[FIELDS_ADDED])
+{
+    bool brackets = p->config.forwarded == MINIPROXY_FORWARDED && s->client_addr.family == 6;
+    unsigned char *w = (unsigned char *)fields;
+    char address[MINIPROXY_ADDR_TEXT];
+    if (p->config.forwarded == MINIPROXY_FORWARDED_NOT) return last;
+    miniproxy_addr_format(&s->client_addr, address);
+    w = put(w, p->config.forwarded == MINIPROXY_FORWARDED ? "Forwarded: for=" : "X-Forwarded-For: ");
+    w = put(put_all(w, brackets ? "\"[" : "", address, brackets ? "]\"\r\n" : "\r\n"), last);
+    *w = '\0';
+    return fields;
+}
+
+#else
+
+static const char *add_forwarded(const struct miniproxy *p, const struct miniproxy_session *s, const char *last,
+                                 char fields[FIELDS_ADDED])
+{
+    (void)p, (void)s, (void)fields;
+    return last;
+}
+
+#endif
 
 #if MINIPROXY_WITH_ROUTES
 
@@ -6102,6 +6720,8 @@ static bool is_upgrade(const struct miniproxy_session *s)
 static bool rewrite(struct miniproxy *p, struct miniproxy_session *s, const char *last)
 {
     const struct miniproxy_hop *hop = hop_of(s);
+    char fields[FIELDS_ADDED];
+    last = add_forwarded(p, s, last, fields);
     s->login_at = 0;
     if (hop == NULL || !is_proxy(hop)) {
         rewrite_request(s->up.buffer, p->config.name, last);
@@ -6170,7 +6790,8 @@ static enum miniproxy_cause look_at_hop(struct miniproxy *p, struct miniproxy_se
 
 static bool rewrite(struct miniproxy *p, struct miniproxy_session *s, const char *last)
 {
-    rewrite_request(s->up.buffer, p->config.name, last);
+    char fields[FIELDS_ADDED];
+    rewrite_request(s->up.buffer, p->config.name, add_forwarded(p, s, last, fields));
     return true;
 }
 
@@ -6498,17 +7119,20 @@ static enum tunnelled tunnel(struct miniproxy *p, struct miniproxy_session *s, s
     return TUNNEL_ENDED;
 }
 
-/* Say 200 to CONNECT. No Content-Length or Transfer-Encoding (RFC 9110 section 9.3.6). */
+/* Say 200 to CONNECT. No Content-Length or Transfer-Encoding (RFC 9110 section 9.3.6). SOCKS5 wants an address of the
+ * proxy's own, which nobody needs. */
 static bool greet(struct miniproxy *p, struct miniproxy_session *s)
 {
     static const char greeting[] = "HTTP/1.1 200 Connection established\r\n\r\n";
+    static const char of_socks[10] = {5, 0, 0, 1};
+    size_t len = is_socks(s) ? sizeof of_socks : sizeof greeting - 1;
     struct miniproxy_buffer *b;
     if (!borrow(p, s, &s->down)) return false;
     b = s->down.buffer;
     b->out = 0;
-    b->out_end = sizeof greeting - 1;
+    b->out_end = u16(len);
     if (!has_received(b)) b->in = b->in_end = b->out_end; /* else it stands where the head of a parent's answer stood */
-    memcpy(b->u.data, greeting, sizeof greeting - 1);
+    memcpy(b->u.data, is_socks(s) ? of_socks : greeting, len);
     s->flags = (s->flags & ~(uint32_t)GREETING_DUE) | HAS_ANSWERED;
     return true;
 }
@@ -6591,7 +7215,7 @@ static enum next step(struct miniproxy *p, struct miniproxy_session *s)
     switch (s->state) {
     case STATE_IDLE: return on_idle(p, s);
     case STATE_HEAD:
-        next = on_head(p, s);
+        next = is_socks(s) ? on_socks(p, s) : on_head(p, s);
         return next == NEXT_DECISION ? decide_request(p, s) : next;
     case STATE_LOGIN:
         if (gone) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
@@ -6605,7 +7229,7 @@ static enum next step(struct miniproxy *p, struct miniproxy_session *s)
         return on_connect(p, s);
     case STATE_SOCKS:
         if (gone) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
-        return MINIPROXY_WITH_ROUTES ? on_socks(p, s) : NEXT_WAIT;
+        return MINIPROXY_WITH_ROUTES ? on_socks_parent(p, s) : NEXT_WAIT;
     case STATE_AWAIT:
     case STATE_RELAY: return MINIPROXY_WITH_FORWARDING ? on_exchange(p, s) : NEXT_WAIT;
     case STATE_TUNNEL: return on_tunnel(p, s);
@@ -6852,10 +7476,11 @@ static bool welcome(struct miniproxy *p, struct miniproxy_session *s)
     if (++p->counters.active > p->counters.active_peak) p->counters.active_peak = p->counters.active;
     s->flags = 0;
     s->client.ready |= MINIPROXY_RD | MINIPROXY_WR;
+    if (is_balanced(p, s)) s->flags |= HEADER_DUE; /* its client is still to be told */
     join_peers(p, s);
     enter(p, s, STATE_IDLE);
     run_soon(p, s, 0);
-    if (room && !over_client_limit(p, s)) {
+    if (room && (is_balanced(p, s) || !over_client_limit(p, s))) {
         arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_HEAD);
         return true;
     }

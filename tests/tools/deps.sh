@@ -17,6 +17,8 @@ git git
 openssl openssl
 ip iproute2
 /usr/sbin/nginx nginx-light
+/usr/sbin/haproxy haproxy
+/usr/sbin/nft nftables
 arm-none-eabi-gcc gcc-arm-none-eabi
 riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf
 /usr/lib/arm-none-eabi/newlib/nano.specs libnewlib-arm-none-eabi
