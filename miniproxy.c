@@ -6697,8 +6697,8 @@ static const char *add_forwarded(const struct miniproxy *p, const struct minipro
     char address[MINIPROXY_ADDR_TEXT];
     if (p->config.forwarded == MINIPROXY_FORWARDED_NOT) return last;
     miniproxy_addr_format(&s->client_addr, address);
-    w = put(w, p->config.forwarded == MINIPROXY_FORWARDED ? "Forwarded: for=" : "X-Forwarded-For: ");
-    w = put(put_all(w, brackets ? "\"[" : "", address, brackets ? "]\"\r\n" : "\r\n"), last);
+    w = put(put(w, last), p->config.forwarded == MINIPROXY_FORWARDED ? "Forwarded: for=" : "X-Forwarded-For: ");
+    w = put_all(w, brackets ? "\"[" : "", address, brackets ? "]\"\r\n" : "\r\n");
     *w = '\0';
     return fields;
 }
