@@ -146,7 +146,7 @@ static bool is_used_user(const struct miniproxy_policy *policy, unsigned users)
 static bool hides_some(const struct lint *l)
 {
     for (unsigned i = 0; i < l->c->policy.route_count; i++)
-        if (route_hides_address(l->c->policy.routes + i)) return true;
+        if (route_hides_address(&l->c->policy, l->c->policy.routes + i)) return true;
     return false;
 }
 
@@ -821,7 +821,7 @@ static void check_resolving(struct lint *l, unsigned route)
     space_open(l->space, box, DIM_ADDRESS);
     space_cut(l->space, box, PROPERTY_HOST, is_other_atom, &literal);
     for (unsigned i = route + 1; i < p->route_count; i++) {
-        if (!route_hides_address(p->routes + i)) continue;
+        if (!route_hides_address(p, p->routes + i)) continue;
         in[0] = box;
         in[1] = space_route(l->space, 0, i);
         for (unsigned k = 0; k < route; k++) l->boxes[k] = space_route(l->space, 0, k);

@@ -54,6 +54,8 @@ static const char *const host_texts[] = {"a.example",   "x.a.example", "b.a.exam
                                          "x.b.example", "c.example",   "y.c.example", "z.example",     "www.test",
                                          "localhost",   "x.localhost"};
 
+enum { LOCALHOST = 10 /* in host_texts */ };
+
 static const struct miniproxy_range ranges1[] = {{80, 90}, {443, 443}}, ranges2[] = {{1, 65535}},
                                     ranges3[] = {{85, 500}};
 static const struct miniproxy_ranges ranges[] = {{ranges1, 2}, {ranges2, 1}, {ranges3, 1}};
@@ -264,8 +266,10 @@ static bool fill_request(struct request *r, unsigned n, unsigned properties)
     if ((properties & USER) != 0) n /= USERS + 1;
     address = (properties & TO) != 0 ? n % COUNT(addresses) : n % 2 == 0 ? 5 : 2; /* a public and a special one */
     n /= (properties & TO) != 0 ? COUNT(addresses) : 2;
-    host = (properties & HOST) != 0 ? n % (COUNT(host_texts) + 1) : 0;
-    if ((properties & HOST) != 0) n /= COUNT(host_texts) + 1;
+    /* that a target is a literal, or localhost, matters to routes */
+    host = n % ((properties & HOST) != 0 ? COUNT(host_texts) + 1 : 3);
+    n /= (properties & HOST) != 0 ? COUNT(host_texts) + 1 : 3;
+    if ((properties & HOST) == 0 && host > 0) host = host == 1 ? COUNT(host_texts) : LOCALHOST;
     type = (properties & TYPE) != 0 ? n % COUNT(types) : 0;
     miniproxy_addr_parse(&r->client, client, strlen(client));
     miniproxy_addr_parse(&r->address, addresses[address], strlen(addresses[address]));
@@ -288,7 +292,7 @@ static bool make_requests(unsigned properties)
 {
     unsigned all = choices(properties, CLIENT, COUNT(addresses)) * choices(properties, USER, USERS + 1) *
                    ((properties & METHOD) != 0 ? COUNT(methods) : 2) * ((properties & PORT) != 0 ? COUNT(ports) : 2) *
-                   choices(properties, HOST, COUNT(host_texts) + 1) * ((properties & TO) != 0 ? COUNT(addresses) : 2) *
+                   ((properties & HOST) != 0 ? COUNT(host_texts) + 1 : 3) * ((properties & TO) != 0 ? COUNT(addresses) : 2) *
                    choices(properties, PATH, COUNT(paths)) * choices(properties, AGENT, COUNT(agents)) *
                    choices(properties, TYPE, COUNT(types)) * choices(properties, TIME, COUNT(times));
     if (all > REQUESTS_MAX) return false;
