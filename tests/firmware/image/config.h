@@ -79,6 +79,12 @@ _Noreturn void cpu_panic(const char *why);
 /* lwIP diverts nothing */
 #define MINIPROXY_WITH_INTERCEPTION 0
 
+/* the small board has no room for it */
+#if IMAGE_TINY
+#define MINIPROXY_WITH_ROUTES 0
+#define MINIPROXY_WITH_LIMITS 0
+#endif
+
 #include "examples/desktop/config.h"
 
 #endif
