@@ -277,6 +277,7 @@ bench: build/miniproxy build/tls/miniproxy build/bench/load
 	@$(PYTHON) tests/bench/instructions.py
 	@$(PYTHON) tests/bench/bench.py
 	@$(PYTHON) tests/bench/tls.py
+	@$(PYTHON) tests/bench/limits.py
 
 tunnels: build/miniproxy build/bench/load
 	@$(PYTHON) tests/bench/bench.py tunnels

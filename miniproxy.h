@@ -802,7 +802,7 @@ size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_
 #define MINIPROXY_CAUSES_OF_ROUTES(X)                                                                                                                         \
     X(HOPS_DOWN,             503, destination_unavailable,            "no_parent",               "None of the servers that lead to this host can be reached. Try again soon.") \
     X(HOP_LOGIN,             502, proxy_configuration_error,          "parent_login",            "The next proxy does not accept this proxy's login: its operator has to mend that.") \
-    X(HOP_REFUSED,           502, http_protocol_error,                "parent_refused",          "The next proxy refused to connect to this host.")           \
+    X(HOP_REFUSED,           502, destination_unavailable,            "parent_refused",          "The next proxy refused to connect to this host.")           \
     X(HOP_INVALID,           502, http_protocol_error,                "parent_invalid",          "The next proxy does not speak the protocol that it should.")
 #else
 #define MINIPROXY_CAUSES_OF_ROUTES(X)
