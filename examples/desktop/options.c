@@ -484,7 +484,8 @@ static const struct option options[] = {
 
     {NULL, NULL, NULL, "What it tells"},
     {"log", "FILE", set_log, "access log, - is standard output (default -)"},
-    {"log-format", "FORMAT", set_log_format, "clf: Common Log Format, then cause, source, total ms, address, rule;"
+    {"log-format", "FORMAT", set_log_format, "clf: Common Log Format, then cause, source, total ms, address, rule,"
+                                             "\nand via=HOST:PORT of a parent if one was used;"
                                              "\njson: an object a line with all there is to know (default clf)"},
     {"log-query", "yes|no", set_log_query, "log the query of targets (default yes)"},
     {"name", "NAME", set_name, "pseudonym in Via and Proxy-Status, unique to this proxy: loops are"

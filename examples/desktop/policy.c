@@ -224,7 +224,7 @@ static void describe_parents(const struct options *o, FILE *out)
         fprintf(out,
                 i > 0                    ? ", or %s"
                 : o->policy_file != NULL ? "  all that no route leads goes via %s"
-                                         : "  via %s",
+                                         : "  all goes via %s",
                 text);
     }
     if (o->parent_count > 0) fputc('\n', out);

@@ -143,11 +143,26 @@ static bool is_used_user(const struct miniproxy_policy *policy, unsigned users)
     return false;
 }
 
-static bool hides_some(const struct lint *l)
+static bool is_hidden_atom(const void *data, unsigned atom)
 {
-    for (unsigned i = 0; i < l->c->policy.route_count; i++)
-        if (route_hides_address(&l->c->policy, l->c->policy.routes + i)) return true;
-    return false;
+    return space_is_hidden(data, 0, atom);
+}
+
+static bool is_visible_atom(const void *data, unsigned atom)
+{
+    return !space_is_hidden(data, 0, atom);
+}
+
+/* Would the rule match requests if it asked for no address, but only some of which no address is known? */
+static bool asks_for_hidden(const struct lint *l, const struct miniproxy_rule *r)
+{
+    uint64_t *box = space_copy(l->space, space_matches(l->space, 0, (unsigned)(r - l->c->policy.rules)));
+    const uint64_t *in[1] = {box};
+    if (box == NULL || r->to == NULL) return false;
+    space_open(l->space, box, DIM_ADDRESS);
+    if (space_find(l->space, in, 1, NULL, 0, NULL, NULL) != FOUND) return false;
+    space_cut(l->space, box, PROPERTY_ADDRESS, is_visible_atom, l->space);
+    return space_find(l->space, in, 1, NULL, 0, NULL, NULL) == FOUND_NONE;
 }
 
 /* Why no request can match the rule, whatever stands before it. */
@@ -167,8 +182,7 @@ static const char *own_contradiction(const struct lint *l, const struct miniprox
         return "the proxy does not see the types in a tunnel";
     if (also != NULL && also->types != NULL && (methods & ~(unsigned)MINIPROXY_CONNECT) == MINIPROXY_HEAD)
         return "responses to HEAD have no content, so that their type is not looked at";
-    if (r->to != NULL && r->hosts != NULL && hides_some(l))
-        return "routes leave all these names to parents, so that their addresses are not known";
+    if (asks_for_hidden(l, r)) return "routes leave all these names to parents, so that their addresses are not known";
     if (r->verdict == MINIPROXY_ALLOW && r->to != NULL && !r->special_purpose)
         return "the addresses it names are private or of another special purpose, and it does not open these";
     if (also != NULL && also->paths != NULL) return "no request can have such a path";
@@ -876,11 +890,6 @@ static void check_logins(struct lint *l)
 }
 
 /* ---- Rules about addresses that parents resolve */
-
-static bool is_hidden_atom(const void *data, unsigned atom)
-{
-    return space_is_hidden(data, 0, atom);
-}
 
 /* Does a DENY that names networks let pass what it would deny, for nobody here knows the address? */
 static void check_bypassed(struct lint *l, unsigned group)
