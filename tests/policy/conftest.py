@@ -74,7 +74,7 @@ class Policies:
         assert done.returncode == 0, done.stderr.decode()
         answers = []
         for line in done.stdout.decode().splitlines():
-            verdict, _, place = line.partition(" ")
+            verdict, _, place = line.partition("\t")[0].partition(" ")
             answers.append((verdict, int(place.rsplit(":", 1)[1]) if place else None))
         assert len(answers) == len(requests)
         return answers

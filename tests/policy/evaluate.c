@@ -5,7 +5,8 @@
  *   CLIENT USER METHOD HOST ADDRESS PORT PATH AGENT TYPE MINUTE, separated by tabs
  *
  * USER, PATH and AGENT may be "-" for none; HOST "-" for a target that is ADDRESS itself. Prints the verdict that the core
- * comes to when it knows everything, and the place of the rule: "allowed FILE:LINE". On the way it asks as the core does,
+ * comes to when it knows everything, and the place of the rule: "allowed FILE:LINE"; of a policy with routes, behind a
+ * tab, that of the route which such a request takes when its address is known, or "-". On the way it asks as the core does,
  * first without the address, then without the type: what is certain then must stay so.
  */
 #include "examples/desktop/policy.h"
@@ -52,6 +53,18 @@ static void check_early(enum miniproxy_verdict early, enum miniproxy_verdict lat
     if (early == MINIPROXY_NEEDS_USER && !denied) fail("asks for a user too early", line);
 }
 
+/* Without its address the same route is found, or none for certain. */
+static void print_route(const struct compiled *c, const struct miniproxy_question *known, const char *line)
+{
+    struct miniproxy_question q = *known;
+    int route = miniproxy_find_route(&c->policy, &q), early;
+    q.address = NULL;
+    early = miniproxy_find_route(&c->policy, &q);
+    if (early != -2 && early != route) fail("another route without address", line);
+    if (route < 0) printf("\t-");
+    else printf("\t%s:%u", c->route_origins[route].place.file, c->route_origins[route].place.line);
+}
+
 static void evaluate(const struct compiled *c, char *line, const char *whole)
 {
     char *column[COLUMNS];
@@ -87,6 +100,8 @@ static void evaluate(const struct compiled *c, char *line, const char *whole)
     if (!q.literal) check_early(unresolved, unanswered == MINIPROXY_NEEDS_TYPE ? verdict : unanswered, whole);
     printf("%s", verdict == MINIPROXY_ALLOWED ? "allowed" : verdict == MINIPROXY_NEEDS_USER ? "login" : "denied");
     if (rule >= 0) printf(" %s:%u", c->origins[rule].place.file, c->origins[rule].place.line);
+    q.type = NULL;
+    if (c->policy.route_count > 0) print_route(c, &q, whole);
     putchar('\n');
 }
 

@@ -228,7 +228,7 @@ class Writer:
     """Text, and the same in Python's values. Sets are named or written into the rule, by chance."""
 
     def __init__(self, rng):
-        self.rng, self.lines, self.rules, self.sets = rng, [], [], {}
+        self.rng, self.lines, self.rules, self.routes, self.sets = rng, [], [], [], {}
         self.users = [f"user{i}" for i in range(rng.choice((0, 1, 3, 6)))]
         self.passwords = {user for user in self.users if rng.random() < 0.8}
         for user in self.users:
@@ -316,11 +316,25 @@ class Writer:
         self.lines.append(" ".join(["allow" if allow else "deny", *words]))
         self.rules.append(Rule(allow, meaning, either, len(self.lines)))
 
+    def route(self):
+        rng = self.rng
+        wanted = [c for c in ("from", "to", "hosts", "users") if rng.random() < 0.3]
+        if not self.users and "users" in wanted:
+            wanted.remove("users")
+        words, meaning = [], {}
+        for clause in wanted:
+            text, meaning[clause] = self.values(clause)
+            words.append(f"{clause} {text}")
+        words.append(rng.choice(("directly", "via one", "via two, one in turn", "via one resolve", "via group")))
+        rng.shuffle(words)
+        self.lines.append(" ".join(["route", *words]))
+        self.routes.append(Rule(False, meaning, False, len(self.lines)))
+
     def requests(self, count):
         """Half of the values are near those of the rules."""
         rng, out = self.rng, []
-        known_nets = [n for r in self.rules for c in ("from", "to") for n in r.get(c) or ()]
-        known_names = [n for r in self.rules for n in r.get("hosts") or ()]
+        known_nets = [n for r in self.rules + self.routes for c in ("from", "to") for n in r.get(c) or ()]
+        known_names = [n for r in self.rules + self.routes for n in r.get("hosts") or ()]
         known_ports = [p for r in self.rules for span in r.get("ports") or () for p in span]
         known_minutes = [(day * 1440 + m) % 10080 for r in self.rules for days, a, b in r.get("times") or ()
                          for day in days for m in (a, b)]
@@ -381,6 +395,10 @@ def one_policy(evaluate, directory, seed, count):
     writer = Writer(rng)
     for _ in range(rng.choice((1, 3, 6, 12))):
         writer.rule()
+    if rng.random() < 0.5:
+        writer.lines += ["parent one = http://a.example", "parent two = socks5://b.example", "origins group = c.example"]
+        for _ in range(rng.choice((1, 3, 6))):
+            writer.route()
     path = os.path.join(directory, "random.policy")
     with open(path, "w", encoding="utf-8") as f:
         f.write("\n".join(writer.lines) + "\n")
@@ -395,6 +413,8 @@ def one_policy(evaluate, directory, seed, count):
     for request, line, answer in zip(requests, lines, answers):
         verdict, at = decide(writer.rules, request, writer.passwords)
         expected = verdict if at is None else f"{verdict} {path}:{at}"
+        if writer.routes:
+            expected += "\t" + next((f"{path}:{route.line}" for route in writer.routes if route.fits(request)), "-")
         if answer != expected:
             raise SystemExit(f"seed {seed}: {line!r}\nis {answer!r}, not {expected!r}\n" + "\n".join(
                 f"{i + 1}: {text}" for i, text in enumerate(writer.lines)))
