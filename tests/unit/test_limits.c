@@ -260,19 +260,25 @@ static bool answered(const struct end *client, const char *status)
     return strncmp(client->begins + 9, status, 3) == 0;
 }
 
-/* Nobody holds a bucket any more, and nothing is left of those who waited. */
+/* Nobody holds a bucket any more, nothing is left of those who waited, and what is not free can be found. */
 static void assert_quiet(void)
 {
     struct miniproxy_limits *l = &world.proxy.limits;
-    unsigned quiet = 0, spare = 0;
+    unsigned quiet = 0, spare = 0, found = 0;
     miniproxy_stop(&world.proxy);
     assert_int_equal(l->waiting, 0);
     for (uint16_t n = l->quiet.head; n != 0; n = l->buckets[n - 1].u.quiet.newer) {
-        assert_int_equal(l->buckets[n - 1].holders, 0);
+        const struct miniproxy_bucket *b = &l->buckets[n - 1];
+        assert_int_equal(b->holders, 0);
+        for (unsigned way = WAY_DOWN; way <= WAY_UP; way++)
+            assert_true(b->tokens[way] <= tokens_for(burst_of(b->limit, way)));
         quiet++;
     }
     for (uint16_t n = l->free; n != 0; n = l->buckets[n - 1].next) spare++;
     assert_int_equal(quiet + spare, l->used);
+    for (unsigned i = 0; i < MINIPROXY_LIMIT_BUCKETS; i++)
+        for (uint16_t n = l->chains[i]; n != 0; n = l->buckets[n - 1].next) found++;
+    assert_int_equal(found, quiet);
 }
 
 static const struct miniproxy_bucket *only_bucket(void)
@@ -558,6 +564,25 @@ static void not_lost(const void *data)
     miniproxy_stop(&world.proxy);
     assert_int_equal(b->who[1], 10u << 24 | 1);
     assert_in_range(b->tokens[WAY_DOWN], (100000 - (int)world.down) * 1000, (100000 - (int)world.down) * 1000 + 10010);
+    refill(&world.proxy, b + 1);
+    assert_int_equal(b[1].tokens[WAY_DOWN], (100 + 10010 - (int)world.down) * 1000);
+    assert_quiet();
+}
+
+/* Nor does a bucket that is full again become fuller by it. */
+static void not_won(const void *data)
+{
+    static const struct miniproxy_limit limits[] = {{.share = MINIPROXY_EACH_CLIENT, .down_per_s = 1000000},
+                                                    {.share = MINIPROXY_ALL_TOGETHER, .down_per_s = 10}};
+    struct miniproxy_policy policy = policy_of(limits, 2);
+    (void)data;
+    start(&policy, (struct miniproxy_config){0});
+    world.answer = LONG;
+    world.body = ENDLESS;
+    come(1, GET "\r\n", 0);
+    run(10020);
+    refill(&world.proxy, &world.proxy.limits.buckets[0]);
+    assert_int_equal(world.proxy.limits.buckets[0].tokens[WAY_DOWN], 100000 * 1000);
     assert_quiet();
 }
 
@@ -574,10 +599,14 @@ static void quiet_again(const void *data)
     for (unsigned i = 0; i < 3; i++) go_away(&world.clients[i]);
     run(70);
     assert_int_equal(world.proxy.counters.active, 0);
-    world.down = 0;
-    come(1, GET "\r\n", 0);
-    run(10000);
-    assert_in_range(world.down, 10000, 10070);
+    for (unsigned i = 0; i < 3; i++) {
+        struct end *client = come(i, GET "\r\n", 0);
+        world.down = 0;
+        run(10000);
+        assert_in_range(world.down, 10000, 10100);
+        go_away(client);
+        run(70);
+    }
     assert_int_equal(world.proxy.limits.used, 3);
     assert_quiet();
 }
@@ -970,6 +999,7 @@ int main(void)
         {"a turn without a reader is left to the next one", turn_is_left, "", false},
         {"who wants little does not overtake who wants much", no_overtaking, NULL, false},
         {"what was paid to one of two buckets is not lost", not_lost, NULL, false},
+        {"nor does a bucket that is full become fuller by it", not_won, NULL, false},
         {"a bucket that was quiet", quiet_again, NULL, false},
         {"more requests than a limit allows get 429, until they are allowed again [S14]", request_rate, NULL, false},
         {"more transactions than a limit allows get 503, until one ends", at_once, NULL, false},
