@@ -45,6 +45,9 @@
  * direction; a session with more to do then queues again, behind those that were just woken, so that small exchanges
  * overtake bulk.
  *
+ * Limits. Where octets come in, a direction first pays for them to the token buckets that its transaction holds; with too
+ * few tokens it stands in a bucket's queue and is visited when its turn has come.
+ *
  * Full house. A connection is always taken in, into a place of its own. When there is no room the longest idle session
  * goes; when nobody idles the newcomer is there to be refused, in one of MINIPROXY_RESERVED places.
  *
@@ -7155,8 +7158,8 @@ OUTLINED static enum next on_tunnel(struct miniproxy *p, struct miniproxy_sessio
 
 /* ==== 10  Scheduler ================================================================================ */
 
-/* Keep the deadlines of an exchange: one for each direction, after whom it waits for. Progress starts them again. Nobody
- * is to blame for a direction that a limit holds back. */
+/* Keep the deadlines of an exchange: one for each direction, after whom it waits for. Progress starts them again. No peer
+ * is to blame while a limit holds a direction back. */
 static void watch_exchange(struct miniproxy *p, struct miniproxy_session *s)
 {
     enum miniproxy_timeout kind;
