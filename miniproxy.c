@@ -4349,15 +4349,42 @@ static bool is_socks(const struct miniproxy_session *s)
 }
 
 #if MINIPROXY_WITH_SOCKS5
+
+/* How far a SOCKS5 client is, in `interim`. */
+enum {
+    SOCKS_REQUEST,    /* its request is next (RFC 1928 section 4) */
+    SOCKS_METHODS,    /* the methods that it knows are next (section 3) */
+    SOCKS_LOGIN,      /* its name and password are next (RFC 1929) */
+    SOCKS_NO_LOGIN,   /* from here on it is told something: that it need not log in, */
+    SOCKS_WANTS_LOGIN, /* that it has to, */
+    SOCKS_LOGGED_IN   /* that it has */
+};
+
+/* Nothing stays of a password that is not looked at, or has not come completely. */
+static void forget_socks_login(struct miniproxy_session *s)
+{
+    struct miniproxy_buffer *b = s->up.buffer;
+    if (s->state != STATE_HEAD || s->interim != SOCKS_LOGIN || b == NULL) return;
+    for (volatile unsigned char *p = b->u.data + b->in; p < b->u.data + MINIPROXY_BUFFER_SIZE; p++) *p = 0;
+}
+
 static void describe_socks(const struct miniproxy_session *s, struct miniproxy_event *e)
 {
     e->socks = is_socks(s);
 }
+
 #else
+
+static void forget_socks_login(struct miniproxy_session *s)
+{
+    (void)s;
+}
+
 static void describe_socks(const struct miniproxy_session *s, struct miniproxy_event *e)
 {
     (void)s, (void)e;
 }
+
 #endif
 
 /* Who, what, and how it went so far. */
@@ -4460,6 +4487,7 @@ static void forget_reserved(struct miniproxy *p, struct miniproxy_session *s)
 static enum next end_session(struct miniproxy *p, struct miniproxy_session *s, bool hard)
 {
     leave_login(p, s);
+    if (is_socks(s)) forget_socks_login(s);
     report(p, s);
     close_servers(p, s, hard);
     if (!is_check(s)) close_conn(p, &s->client, hard);
@@ -4519,6 +4547,7 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
     if ((s->flags & IS_DIVERTED) != 0 && cause == MINIPROXY_CAUSE_LOGIN_MISSING)
         cause = MINIPROXY_CAUSE_POLICY; /* nobody asks whom he takes for the origin to log in with a proxy */
     leave_login(p, s);
+    if (is_socks(s)) forget_socks_login(s);
     open_transaction(p, s);
     if (s->state == STATE_HEAD && b != NULL && b->in_end - b->in >= 5 && memcmp(b->u.data + b->in, "HEAD ", 5) == 0)
         s->flags |= IS_HEAD; /* whatever else may be wrong with it */
@@ -4591,16 +4620,6 @@ static enum next refuse_bare(struct miniproxy *p, struct miniproxy_session *s, e
 }
 
 #if MINIPROXY_WITH_SOCKS5
-
-/* How far a SOCKS5 client is, in `interim`. */
-enum {
-    SOCKS_REQUEST,    /* its request is next (RFC 1928 section 4) */
-    SOCKS_METHODS,    /* the methods that it knows are next (section 3) */
-    SOCKS_LOGIN,      /* its name and password are next (RFC 1929) */
-    SOCKS_NO_LOGIN,   /* from here on it is told something: that it need not log in, */
-    SOCKS_WANTS_LOGIN, /* that it has to, */
-    SOCKS_LOGGED_IN   /* that it has */
-};
 
 /* Reply code (RFC 1928 section 6). */
 static unsigned char socks_code(enum miniproxy_cause cause)
@@ -5551,7 +5570,6 @@ static enum miniproxy_cause read_login(struct miniproxy *p, struct miniproxy_ses
     if (have > 0 && m[0] != 1) return MINIPROXY_CAUSE_REQUEST_LINE;
     if (have < 3 || have < 3u + m[1] || have < 3u + m[1] + m[2 + m[1]]) return MORE;
     len = 3u + m[1] + m[2 + m[1]];
-    b->in = u16(b->in + len);
     if ((s->flags & IS_RESERVED) != 0) {
         cause = find_place(p, s);
         if (cause != MINIPROXY_CAUSE_NONE) return cause;
@@ -5562,8 +5580,10 @@ static enum miniproxy_cause read_login(struct miniproxy *p, struct miniproxy_ses
     s->policy = p->config.policy;
     cause = MINIPROXY_CAUSE_NONE;
     if (has_users(s->policy)) cause = log_in(p, s->policy, &s->client_addr, b, &pl->head.login, &s->user);
+    if (cause != MINIPROXY_CAUSE_NONE && cause != MORE) return cause;
+    b->in = u16(b->in + len);
     if (cause == MINIPROXY_CAUSE_NONE) s->interim = SOCKS_LOGGED_IN;
-    if (cause == MORE) start_login(p, s);
+    else start_login(p, s);
     return cause;
 }
 

@@ -29,6 +29,8 @@ NOT_APPLICABLE = {
     "test_destinations.py::test_missing_names_are_remembered_briefly": (HOST, ONE_ANSWER),
     "test_refusals.py::test_failing_name_server": (HOST, ONE_ANSWER),
     "test_policy.py::test_hits[3]": (HOST, ONE_STACK),
+    "test_doors.py::test_diverted_*": (HOST, "lwIP diverts nothing, and knows of nothing that was"),
+    "test_doors.py::test_who_was_not_diverted": (BOARD, "lwIP diverts nothing, and knows of nothing that was"),
     # ---- Over TLS
     "test_real_peers.py::test_wget": (OVER_TLS, "wget knows no proxy that speaks TLS"),
     "test_socks.py::test_curl[*": (OVER_TLS, "curl knows no SOCKS server that speaks TLS"),
@@ -56,6 +58,8 @@ NOT_APPLICABLE = {
     "test_login.py::test_wrong_credentials[x:yyyyyyyy*": (TINY, SMALL_HEADS),
     "test_login.py::test_broken_credentials[Basic AAAAAAAA*": (TINY, SMALL_HEADS),
     "test_operation.py::test_targets_are_logged_whole[30000]": (TINY, SMALL_HEADS),
+    "test_doors.py::test_forwarded[*Forwarded*": (TINY, "its heads have no room for that"),
+    "test_doors.py::test_forwarded_needs_a_field[*": (TINY, "its heads have no room for that"),
     "test_framing.py::test_length_overflow[9999*": (("lm3s-sockets",), "a head of 1.1 KB does not fit its buffers"),
 }
 
