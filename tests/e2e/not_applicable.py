@@ -16,6 +16,7 @@ ONE_ADDRESS = "lwIP's resolver tells one address of a family, however many a nam
 ONE_STACK = "a process has one stack, and one instance on it"
 ONE_ANSWER = "lwIP's resolver does not tell why a name has no address, and does not remember it"
 SMALL_HEADS = "with 64 KB of RAM heads end at about 1 KB; test_limits.py has that limit"
+NO_ROUTES = "with 64 KB of RAM it is built without routes"
 HTTPS = "a build with TLS goes to https:// targets: test_tls.py"
 SLOW = "an emulated processor is given passwords of few rounds; how logins queue is tested with the core and on the PC"
 
@@ -44,6 +45,11 @@ NOT_APPLICABLE = {
     "test_swap.py::*": (BOARD, "an image has no file system to read policies from"),
     "test_login.py::test_credentials_are_nowhere_to_be_read": (
         BOARD, "the command line of the firmware is that of the emulator, which cannot blot it out"),
+    "test_operation.py::test_logins_of_parents_are_nowhere_to_be_read": (
+        BOARD, "the command line of the firmware is that of the emulator, which cannot blot it out"),
+    "test_operation.py::test_transactions_by_parents_are_told": (TINY, NO_ROUTES),
+    "test_operation.py::test_parents_in_the_common_log_format": (TINY, NO_ROUTES),
+    "test_operation.py::test_a_reload_remembers_which_parents_are_down[*": (TINY, NO_ROUTES),
     "test_login.py::test_rounds_if_nothing_is_said": (BOARD, SLOW),
     "test_login.py::test_verified_logins_are_not_computed_again": (BOARD, SLOW),
     "test_login.py::test_others_are_served_while_logins_are_computed": (BOARD, SLOW),

@@ -74,6 +74,7 @@ class Proxy:
         self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, preexec_fn=limit, env=environment)
         self.lines, self.clients, self.log_records, self.tls_log, self.log_read = [], [], [], [], 0
+        self.hop_log = []
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         self.host, self.port = self._banner()
@@ -138,13 +139,23 @@ class Proxy:
             end = data.rfind(b"\n") + 1
             self.log_read += end
             for record in map(json.loads, data[:end].split(b"\n")[:-1]):
-                (self.tls_log if record["by"] == "tls" else self.log_records).append(record)
+                kinds = {"tls": self.tls_log, "parent": self.hop_log, "member": self.hop_log}
+                kinds.get(record["by"], self.log_records).append(record)
         return self.log_records
 
     def tls_records(self):
         """What TLS has told beside transactions."""
         self.records()
         return self.tls_log
+
+    def hop_records(self, count=1, patience=peers.PATIENCE):
+        """At least so many changes of parents or members of groups."""
+        deadline = time.monotonic() + patience
+        while self.records() is not None and len(self.hop_log) < count:
+            if time.monotonic() > deadline:
+                raise peers.Late(f"{len(self.hop_log)} of {count} changes came: {self.hop_log}")
+            time.sleep(0.005)
+        return self.hop_log
 
     def events(self, client, count=1, patience=peers.PATIENCE):
         """At least `count` records of one client's connection, oldest first."""
