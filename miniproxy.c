@@ -5395,7 +5395,8 @@ static void run_checks(struct miniproxy *p)
 /* Until the next check; MINIPROXY_FOREVER: there is none, or one has to end before. */
 static uint32_t next_check(const struct miniproxy *p)
 {
-    if (p->draining || !p->checks_wait || p->checks == MINIPROXY_CHECKS) return MINIPROXY_FOREVER;
+    if (p->config.policy == NULL || p->draining || !p->checks_wait || p->checks == MINIPROXY_CHECKS)
+        return MINIPROXY_FOREVER;
     return time_left(p->now_ms, p->check_due_ms);
 }
 

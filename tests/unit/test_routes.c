@@ -974,6 +974,33 @@ static void many_checks(const void *data)
     for (unsigned i = 2; i < HOSTS; i++) assert_int_equal(net.hosts[i].connects, 1);
 }
 
+/* A check is under way when there is nothing more to check. */
+static void checks_left(const void *how)
+{
+    static const struct miniproxy_hop hops[] = {{.host = "one", .port = 3128, .check = "http://a/", .check_s = 5}};
+    (void)how;
+    start(hops, 1, NULL, 0);
+    host(0, "one", ANSWERS, NULL);
+    net.pending = false;
+    pass(0);
+    assert_int_equal(net.hosts[0].heads, 1);
+    assert_non_null(net.links[0].conn);
+    if (how != NULL) {
+        miniproxy_drain(&net.proxy);
+        pass(0);
+        assert_null(net.links[0].conn);
+        assert_int_equal(net.health[0].failed, 0);
+    } else {
+        assert_true(miniproxy_set_policy(&net.proxy, NULL));
+        pass(5000);
+        assert_null(net.links[0].conn);
+        assert_int_equal(net.health[0].failed, 1);
+    }
+    pass(100000);
+    assert_int_equal(net.hosts[0].heads, 1);
+    assert_int_equal(net.proxy.counters.buffers, 0);
+}
+
 int main(void)
 {
     static const enum behaviour refuses = REFUSES, is_silent = IS_SILENT, ends = ENDS;
@@ -1014,6 +1041,7 @@ int main(void)
         TEST("checks by requests [G05]", requests_checked, NULL),
         TEST("the same octet by octet [G05]", requests_checked, "crumbs"),
         TEST("more to check than can be at once [G05]", many_checks, NULL),
+        TEST("checks under way when there is no policy any more", checks_left, NULL),
     };
     return unit_run("routes", tests, sizeof tests / sizeof tests[0]);
 }
