@@ -6352,8 +6352,11 @@ bool miniproxy_init(struct miniproxy *p, const struct miniproxy_config *config)
 static void begin_drain(struct miniproxy *p)
 {
     p->draining = DRAINS;
-    for (unsigned i = 0; i < p->slots_used; i++)
-        if (is_quiet(p, &p->sessions[i])) end_session(p, &p->sessions[i], false);
+    for (unsigned i = 0; i < p->slots_used; i++) {
+        struct miniproxy_session *s = &p->sessions[i];
+        if (is_quiet(p, s)) end_session(p, s, false);
+        else if (s->state != STATE_FREE && is_check(s)) cut(p, s, MINIPROXY_CAUSE_STOPPED); /* nobody wants to know */
+    }
 }
 
 uint32_t miniproxy_poll(struct miniproxy *p, uint32_t now_ms)

@@ -1042,6 +1042,7 @@ int main(void)
         TEST("the same octet by octet [G05]", requests_checked, "crumbs"),
         TEST("more to check than can be at once [G05]", many_checks, NULL),
         TEST("checks under way when there is no policy any more", checks_left, NULL),
+        TEST("checks under way when all is drained", checks_left, "drain"),
     };
     return unit_run("routes", tests, sizeof tests / sizeof tests[0]);
 }
