@@ -4716,8 +4716,10 @@ static enum next decide_remotely(struct miniproxy *p, struct miniproxy_session *
     s->rule = (int16_t)rule;
     if (verdict == MINIPROXY_NEEDS_USER) return refuse(p, s, MINIPROXY_CAUSE_LOGIN_MISSING);
     if (verdict == MINIPROXY_DENIED) {
-        bool port = port_is_denied(p, s, s->up.buffer, q->address);
-        enum miniproxy_cause cause = port ? MINIPROXY_CAUSE_CONNECT_PORT : MINIPROXY_CAUSE_POLICY;
+        enum miniproxy_cause cause = MINIPROXY_CAUSE_POLICY;
+        q->port = 0; /* would another one do? */
+        if (q->method == MINIPROXY_CONNECT && miniproxy_decide(s->policy, q, NULL) != MINIPROXY_DENIED)
+            cause = MINIPROXY_CAUSE_CONNECT_PORT;
         return refuse(p, s, denial(p, s, s->up.buffer, q->address, cause));
     }
     if (MINIPROXY_WITH_CONDITIONS) keep_type_rules(s, q);

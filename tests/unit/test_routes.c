@@ -780,6 +780,8 @@ static void remote_names(const void *data)
 {
     static const struct miniproxy_rule rules[] = {{.verdict = MINIPROXY_DENY, .to = &test_net},
                                                   {.verdict = MINIPROXY_ALLOW}};
+    static const struct miniproxy_rule by_network[] = {{.verdict = MINIPROXY_ALLOW, .to = &test_net, .special_purpose = 1},
+                                                       {.verdict = MINIPROXY_DENY}};
     static const struct miniproxy_route careful[] = {{.count = 1, .resolve = true}};
     (void)data;
     start(one, 1, NULL, 0);
@@ -796,6 +798,10 @@ static void remote_names(const void *data)
     assert_int_equal(net.event.cause, MINIPROXY_CAUSE_CONNECT_PORT);
     assert_status(anew("GET http://8.8.8.8/ HTTP/1.1\r\nHost: 8.8.8.8\r\n\r\n"), "200");
     assert_true(begins(net.hosts[0].got, "GET http"));
+    policy.rules = by_network;
+    assert_status(anew("CONNECT www.example:443 HTTP/1.1\r\nHost: x\r\n\r\n"), "403");
+    assert_int_equal(net.event.cause, MINIPROXY_CAUSE_POLICY); /* no other port would do */
+    policy.rules = rules;
     policy.routes = careful;
     assert_status(anew(GET), "403");
     assert_int_equal(net.event.cause, MINIPROXY_CAUSE_ADDRESS);
