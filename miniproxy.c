@@ -5123,6 +5123,7 @@ static enum next leave_by_hop(struct miniproxy *p, struct miniproxy_session *s)
 {
     give_back(p, &s->down);
     s->policy->health[s->hop - 1].used++;
+    if (s->policy != p->config.policy) s->origin_len = 0; /* whose hops others are: see forget_hops */
     if ((s->flags & IS_WRITTEN) == 0) return start_exchange(p, s);
     if (!renew_login(s)) return refuse(p, s, MINIPROXY_CAUSE_HEAD_SIZE);
     enter(p, s, STATE_AWAIT);

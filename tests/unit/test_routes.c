@@ -50,6 +50,8 @@ static struct {
     struct miniproxy_event event;
     char event_hop[64];
     unsigned events, resolved;
+    struct miniproxy_conn *asks; /* for a name, and is to wait if names are slow */
+    bool slow_names;
     uint32_t now_ms;
     unsigned turned;         /* hops that went down or up */
     struct miniproxy_health health[HOSTS];
@@ -95,7 +97,9 @@ static int net_accept(void *port, struct miniproxy_conn *c, struct miniproxy_add
 
 static int net_resolve(void *port, struct miniproxy_conn *c, const char *host, struct miniproxy_addr *out, int max)
 {
-    (void)port, (void)c, (void)max;
+    (void)port, (void)max;
+    net.asks = c;
+    if (net.slow_names) return MINIPROXY_AGAIN;
     net.resolved++;
     memset(out, 0, sizeof *out);
     out->family = 4;
@@ -856,6 +860,35 @@ static void new_policy(const void *data)
     assert_string_equal(net.event_hop, "one");
 }
 
+/* The way of a request is found while another policy comes into force: nobody goes on by its connection. */
+static void new_policy_meanwhile(const void *data)
+{
+    static const struct miniproxy_route careful[] = {{.count = 1, .resolve = true}}, simple[] = {{.count = 1}};
+    static struct miniproxy_policy next;
+    (void)data;
+    start(one, 1, careful, 1);
+    policy.rules = allow_special;
+    host(0, "one", ANSWERS, OK200);
+    host(1, "www.example", ANSWERS, OK200);
+    host(2, "two", ANSWERS, OK200);
+    net.slow_names = true;
+    say(GET);
+    assert_int_equal(net.said_len, 0);
+    next = policy;
+    next.routes = simple;
+    next.hops = two + 1;
+    assert_true(miniproxy_set_policy(&net.proxy, &next));
+    net.slow_names = false;
+    miniproxy_wake(net.asks, MINIPROXY_WR);
+    pass(0);
+    assert_status(net.said, "200");
+    assert_string_equal(net.event_hop, "one");
+    assert_status(say(GET), "200");
+    assert_string_equal(net.event_hop, "two");
+    assert_int_equal(net.hosts[0].heads, 1);
+    assert_int_equal(net.hosts[2].heads, 1);
+}
+
 static void unsound(const void *data)
 {
     static const struct miniproxy_hop hops[] = {
@@ -1042,6 +1075,7 @@ int main(void)
         TEST("names that a parent resolves, and the policy", remote_names, NULL),
         TEST("ways by address", ways_by_address, NULL),
         TEST("another policy, other ways", new_policy, NULL),
+        TEST("another policy while a way is found", new_policy_meanwhile, NULL),
         TEST("tables that make no sense are refused", unsound, NULL),
         TEST("checks by connections [G05]", connections_checked, NULL),
         TEST("checks by requests [G05]", requests_checked, NULL),
