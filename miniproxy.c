@@ -3552,7 +3552,8 @@ static void end_check(struct miniproxy *p, struct miniproxy_session *s)
     p->check_due_ms = p->now_ms;
     p->checks_wait = true;
     p->checks--;
-    if (cause == MINIPROXY_CAUSE_STOPPED) return;
+    if (cause == MINIPROXY_CAUSE_STOPPED || cause == MINIPROXY_CAUSE_RESOURCES || cause == MINIPROXY_CAUSE_BUFFERS_FULL)
+        return; /* which says nothing of the hop */
     if (cause == MINIPROXY_CAUSE_NONE) note_hop_success(p, s->policy, s->hop - 1u, true);
     else note_hop_failure(p, s->policy, s->hop - 1u, cause);
 }

@@ -14,7 +14,7 @@
 
 /* ---- A net in memory: hosts that do as they are told, and one client */
 
-enum behaviour { ANSWERS, REFUSES, IS_SILENT, ENDS, SPEAKS_SOCKS };
+enum behaviour { ANSWERS, REFUSES, LACKS, IS_SILENT, ENDS, SPEAKS_SOCKS };
 
 struct host {
     const char *name; /* resolves to 198.51.100.(index + 1) */
@@ -120,6 +120,7 @@ static int net_connect(void *port, struct miniproxy_conn *c, const struct minipr
     if (h->does == IS_SILENT) return MINIPROXY_AGAIN;
     h->connects++;
     if (h->does == REFUSES) return MINIPROXY_EREFUSED;
+    if (h->does == LACKS) return MINIPROXY_ERESOURCES;
     new_link(c, h);
     return MINIPROXY_OK;
 }
@@ -952,6 +953,9 @@ static void connections_checked(const void *data)
     assert_status(anew(GET), "200");
     assert_string_equal(net.event_hop, "two");
     assert_int_equal(a->connects, 0);
+    a->does = LACKS; /* of something on this side: nobody is to blame */
+    pass(10000);
+    assert_int_equal(net.health[0].failed, 2);
     a->does = ANSWERS;
     pass(29999);
     assert_int_equal(net.health[0].down, 1);
