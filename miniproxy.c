@@ -4208,7 +4208,8 @@ static void end_check(struct miniproxy *p, struct miniproxy_session *s)
     p->check_due_ms = p->now_ms;
     p->checks_wait = true;
     p->checks--;
-    if (cause == MINIPROXY_CAUSE_STOPPED) return;
+    if (cause == MINIPROXY_CAUSE_STOPPED || cause == MINIPROXY_CAUSE_RESOURCES || cause == MINIPROXY_CAUSE_BUFFERS_FULL)
+        return; /* which says nothing of the hop */
     if (cause == MINIPROXY_CAUSE_NONE) note_hop_success(p, s->policy, s->hop - 1u, true);
     else note_hop_failure(p, s->policy, s->hop - 1u, cause);
 }
@@ -5932,8 +5933,10 @@ static enum next decide_remotely(struct miniproxy *p, struct miniproxy_session *
     s->rule = (int16_t)rule;
     if (verdict == MINIPROXY_NEEDS_USER) return refuse(p, s, MINIPROXY_CAUSE_LOGIN_MISSING);
     if (verdict == MINIPROXY_DENIED) {
-        bool port = port_is_denied(p, s, s->up.buffer, q->address);
-        enum miniproxy_cause cause = port ? MINIPROXY_CAUSE_CONNECT_PORT : MINIPROXY_CAUSE_POLICY;
+        enum miniproxy_cause cause = MINIPROXY_CAUSE_POLICY;
+        q->port = 0; /* would another one do? */
+        if (q->method == MINIPROXY_CONNECT && miniproxy_decide(s->policy, q, NULL) != MINIPROXY_DENIED)
+            cause = MINIPROXY_CAUSE_CONNECT_PORT;
         return refuse(p, s, denial(p, s, s->up.buffer, q->address, cause));
     }
     if (MINIPROXY_WITH_CONDITIONS) keep_type_rules(s, q);
@@ -6337,6 +6340,7 @@ static enum next leave_by_hop(struct miniproxy *p, struct miniproxy_session *s)
 {
     give_back(p, &s->down);
     s->policy->health[s->hop - 1].used++;
+    if (s->policy != p->config.policy) s->origin_len = 0; /* whose hops others are: see forget_hops */
     if ((s->flags & IS_WRITTEN) == 0) return start_exchange(p, s);
     if (!renew_login(s)) return refuse(p, s, MINIPROXY_CAUSE_HEAD_SIZE);
     enter(p, s, STATE_AWAIT);
@@ -6611,7 +6615,8 @@ static void run_checks(struct miniproxy *p)
 /* Until the next check; MINIPROXY_FOREVER: there is none, or one has to end before. */
 static uint32_t next_check(const struct miniproxy *p)
 {
-    if (p->draining || !p->checks_wait || p->checks == MINIPROXY_CHECKS) return MINIPROXY_FOREVER;
+    if (p->config.policy == NULL || p->draining || !p->checks_wait || p->checks == MINIPROXY_CHECKS)
+        return MINIPROXY_FOREVER;
     return time_left(p->now_ms, p->check_due_ms);
 }
 
@@ -7617,8 +7622,11 @@ bool miniproxy_init(struct miniproxy *p, const struct miniproxy_config *config)
 static void begin_drain(struct miniproxy *p)
 {
     p->draining = DRAINS;
-    for (unsigned i = 0; i < p->slots_used; i++)
-        if (is_quiet(p, &p->sessions[i])) end_session(p, &p->sessions[i], false);
+    for (unsigned i = 0; i < p->slots_used; i++) {
+        struct miniproxy_session *s = &p->sessions[i];
+        if (is_quiet(p, s)) end_session(p, s, false);
+        else if (s->state != STATE_FREE && is_check(s)) cut(p, s, MINIPROXY_CAUSE_STOPPED); /* nobody wants to know */
+    }
 }
 
 uint32_t miniproxy_poll(struct miniproxy *p, uint32_t now_ms)
