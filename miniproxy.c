@@ -1963,6 +1963,11 @@ static bool are_sound_types(const struct miniproxy_policy *policy)
 static enum covers covers_address(const struct miniproxy_rule *r, const struct miniproxy_question *q)
 {
     bool special_too = r->verdict == MINIPROXY_DENY || r->special_purpose;
+#if MINIPROXY_WITH_ROUTES
+    static const char *const local_names[] = {"localhost", ".localhost"};
+    static const struct miniproxy_hosts local = {.names = local_names, .count = 2};
+    if (q->remote) return r->to == NULL && (special_too || !hosts_match(&local, q->host)) ? COVERS : COVERS_NOT;
+#endif
     if (q->address == NULL) return r->to == NULL && special_too ? COVERS : COVERS_PERHAPS;
     if (r->to != NULL && !nets_match(r->to, q->address)) return COVERS_NOT;
     return special_too || !miniproxy_addr_is_special(q->address) ? COVERS : COVERS_NOT;
@@ -2026,6 +2031,23 @@ enum miniproxy_verdict miniproxy_decide(const struct miniproxy_policy *policy, c
     if (rule != NULL) *rule = at;
     return verdict;
 }
+
+#if MINIPROXY_WITH_ROUTES
+int miniproxy_find_route(const struct miniproxy_policy *policy, const struct miniproxy_question *q)
+{
+    const unsigned groups = q->user != NULL ? q->user->groups | MINIPROXY_AUTHENTICATED : 0;
+    for (int i = 0; policy != NULL && i < policy->route_count; i++) {
+        const struct miniproxy_route *r = policy->routes + i;
+        if (r->clients != NULL && !nets_match(r->clients, q->client)) continue;
+        if (r->users != 0 && (r->users & groups) == 0) continue;
+        if (r->hosts != NULL && (q->literal || !hosts_match(r->hosts, q->host))) continue;
+        if (r->to == NULL) return i;
+        if (q->address == NULL && !q->remote) return -2;
+        if (q->address != NULL && nets_match(r->to, q->address)) return i;
+    }
+    return -1;
+}
+#endif
 
 static bool is_sound_nets(const struct miniproxy_nets *nets)
 {
