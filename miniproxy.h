@@ -772,6 +772,8 @@ size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_
 #if MINIPROXY_WITH_TLS
 #define MINIPROXY_ERROR_TYPES_OF_TLS(X) \
     X(tls_certificate_error) X(tls_alert_received) X(tls_protocol_error) X(proxy_configuration_error)
+#elif MINIPROXY_WITH_ROUTES
+#define MINIPROXY_ERROR_TYPES_OF_TLS(X) X(proxy_configuration_error)
 #else
 #define MINIPROXY_ERROR_TYPES_OF_TLS(X)
 #endif
