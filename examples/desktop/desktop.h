@@ -131,6 +131,32 @@ void address_text(const struct miniproxy_addr *a, char out[TEXT_MAX]);
 size_t nets_tidy4(struct miniproxy_net4 *nets, size_t count);
 size_t nets_tidy6(struct miniproxy_net6 *nets, size_t count);
 
+/* Bring a host name into the core's notation, in place. NULL, or what was expected. */
+const char *tidy_host(char *name);
+
+/* ---- parents.c */
+
+#if MINIPROXY_WITH_ROUTES
+
+enum {
+    PARENTS_MAX = MINIPROXY_ROUTE_HOPS, /* of --parent */
+    CHECK_S_DEFAULT = 10,               /* of --check */
+    HOP_TEXT_MAX = 264                  /* "host:port" */
+};
+
+/* A hop from "http://NAME:PASSWORD@HOST:PORT", https://… or socks5://…, or from "HOST:PORT" of an origin. `room` gets its
+ * texts, at most the octets of `text` and 8 more. NULL, or what was expected. */
+const char *parent_parse(struct miniproxy_hop *hop, const char *text, char *room);
+const char *origin_parse(struct miniproxy_hop *hop, const char *text, char *room);
+/* What is wrong with the URL of a check, or NULL. */
+const char *check_problem(const char *url);
+
+void hop_text(const struct miniproxy_hop *hop, char out[HOP_TEXT_MAX]);
+/* The same server, spoken to in the same way. */
+bool same_hop(const struct miniproxy_hop *a, const struct miniproxy_hop *b);
+
+#endif
+
 /* ---- policy.c */
 
 /* One version of the policy. It is shared by the workers and freed by the last one that lets go of it. */
