@@ -9,6 +9,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define TEXT_OF(value) #value
+#define NUMBER(macro) TEXT_OF(macro)
 #define HEX_DIGITS "0123456789abcdefABCDEF"
 
 static bool read_port(const char *text, size_t len, uint16_t *port)
@@ -76,8 +78,9 @@ static const char *read_login(const char *text, size_t len, bool socks, char *ro
     if (colon == text || (socks && *password == '\0'))
         return socks ? "expected a login with a name and a password, for SOCKS5 knows no empty ones"
                      : "expected a name before the colon of the login";
-    return out - room > MINIPROXY_CREDENTIALS_MAX ? "expected a shorter login: MINIPROXY_CREDENTIALS_MAX of this build is less"
-                                                  : NULL;
+    return out - room > MINIPROXY_CREDENTIALS_MAX
+               ? "expected a login of at most " NUMBER(MINIPROXY_CREDENTIALS_MAX) " octets, its colon included"
+               : NULL;
 }
 
 static const struct {
