@@ -81,6 +81,18 @@
 #define MINIPROXY_WITH_HOST_BLOBS 1
 #endif
 
+#ifndef MINIPROXY_WITH_ROUTES
+#define MINIPROXY_WITH_ROUTES 1
+#endif
+
+#ifndef MINIPROXY_CHECKS
+#define MINIPROXY_CHECKS 4
+#endif
+
+#ifndef MINIPROXY_WITH_LIMITS
+#define MINIPROXY_WITH_LIMITS 1
+#endif
+
 /* For builds with MINIPROXY_WITH_TLS. An instance a thread; memory of a TLS connection that never was is never touched;
  * all roots that a system trusts. */
 #ifndef MINIPROXY_TLS_THREAD

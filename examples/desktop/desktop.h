@@ -70,6 +70,29 @@ int users_hash_command(int argc, char **argv);
 
 bool random_bytes(void *out, size_t len);
 
+/* ---- parents.c */
+
+#if MINIPROXY_WITH_ROUTES
+
+enum {
+    PARENTS_MAX = MINIPROXY_ROUTE_HOPS, /* of --parent */
+    CHECK_S_DEFAULT = 10,               /* of --check */
+    HOP_TEXT_MAX = 264                  /* "host:port" */
+};
+
+/* A hop from "http://NAME:PASSWORD@HOST:PORT", https://… or socks5://…, or from "HOST:PORT" of an origin. `room` gets its
+ * texts, at most the octets of `text` and 8 more. NULL, or what was expected. */
+const char *parent_parse(struct miniproxy_hop *hop, const char *text, char *room);
+const char *origin_parse(struct miniproxy_hop *hop, const char *text, char *room);
+/* What is wrong with the URL of a check, or NULL. */
+const char *check_problem(const char *url);
+
+void hop_text(const struct miniproxy_hop *hop, char out[HOP_TEXT_MAX]);
+/* The same server, spoken to in the same way. */
+bool same_hop(const struct miniproxy_hop *a, const struct miniproxy_hop *b);
+
+#endif
+
 /* ---- options.c */
 
 struct net_list {
@@ -98,6 +121,12 @@ struct options {
     struct port_range ports[PORTS_MAX];
     unsigned port_count;
     const char *policy_file; /* in place of all options about who may go where, or NULL */
+#if MINIPROXY_WITH_ROUTES
+    struct miniproxy_hop parents[PARENTS_MAX]; /* their texts stay as long as the program */
+    unsigned parent_count;
+    const char *check; /* as in struct miniproxy_hop, for all of them */
+    uint16_t check_s;
+#endif
     uint32_t timeout_ms[MINIPROXY_TIMEOUT_COUNT];
     uint32_t drain_ms;
     uint64_t body_max;
@@ -131,6 +160,9 @@ void address_text(const struct miniproxy_addr *a, char out[TEXT_MAX]);
 size_t nets_tidy4(struct miniproxy_net4 *nets, size_t count);
 size_t nets_tidy6(struct miniproxy_net6 *nets, size_t count);
 
+/* Bring a host name into the core's notation, in place. NULL, or what was expected. */
+const char *tidy_host(char *name);
+
 /* ---- policy.c */
 
 /* One version of the policy. It is shared by the workers and freed by the last one that lets go of it. */
@@ -139,6 +171,10 @@ struct tables {
     struct compiled *compiled; /* of --policy, or NULL */
     struct miniproxy_rule rules[2 * (PORTS_MAX + 1)];
     struct users users;
+#if MINIPROXY_WITH_ROUTES
+    struct miniproxy_route *routes; /* those of --policy and that of --parent; NULL: the former alone */
+    struct miniproxy_hop *hops;
+#endif
     atomic_uint holders;
 };
 
@@ -171,6 +207,10 @@ void log_reopen(struct log *log);
 /* line: room for the line, LOG_LINE_MAX octets. */
 void log_event(struct log *log, char *line, const struct miniproxy_event *e);
 
+#if MINIPROXY_WITH_ROUTES
+/* A hop went down or came up, in the form of log_event. */
+void log_hop(struct log *log, char *line, const struct miniproxy_hop *hop, const struct miniproxy_health *health);
+#endif
 
 /* What went wrong with TLS where no transaction tells of it, in the form of log_event. */
 struct log_tls {
@@ -230,8 +270,11 @@ int tls_cert_command(int argc, char **argv);
 
 struct held {
     struct tables *tables;
-    struct miniproxy_policy policy; /* that of the tables, with this worker's own hits */
+    struct miniproxy_policy policy; /* that of the tables, with this worker's own hits and health */
     struct held *next;
+#if MINIPROXY_WITH_ROUTES
+    struct miniproxy_health *health;
+#endif
     uint32_t hits[];
 };
 
@@ -259,6 +302,9 @@ struct worker {
     uint8_t secret[MINIPROXY_SECRET_LEN]; /* of the logins it remembers */
     struct miniproxy_counters snapshot; /* valid once report_asked is false again, as is: */
     uint32_t *hits;                     /* of the newest tables, or NULL */
+#if MINIPROXY_WITH_ROUTES
+    struct miniproxy_health *health; /* the same */
+#endif
     const struct tables *hits_of;
     atomic_bool report_asked, ended;
     _Atomic(struct tables *) mail; /* new tables to be taken up, or NULL */

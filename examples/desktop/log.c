@@ -102,6 +102,22 @@ static void put_json(struct text *t, const char *s, size_t len)
 
 /* ---- What is logged */
 
+#if MINIPROXY_WITH_ROUTES
+/* False: no hop was used. */
+static bool hop_of(const struct miniproxy_event *e, char out[HOP_TEXT_MAX])
+{
+    if (e->hop != NULL) hop_text(e->hop, out);
+    return e->hop != NULL;
+}
+#else
+enum { HOP_TEXT_MAX = 1 };
+static bool hop_of(const struct miniproxy_event *e, char out[HOP_TEXT_MAX])
+{
+    (void)e, (void)out;
+    return false;
+}
+#endif
+
 /* A target in three parts: before and behind userinfo, which is not logged, for it may be a password. */
 struct target {
     const char *before, *behind;
@@ -134,7 +150,7 @@ static const char *source_word(const struct miniproxy_event *e)
 
 static void put_clf_line(struct text *t, const struct miniproxy_event *e, const struct target *target, time_t now)
 {
-    char address[TEXT_MAX] = "-", client[MINIPROXY_ADDR_TEXT], date[64] = "";
+    char via[HOP_TEXT_MAX], address[TEXT_MAX] = "-", client[MINIPROXY_ADDR_TEXT], date[64] = "";
     struct tm tm;
     miniproxy_addr_format(e->client, client);
     if (e->address->family != 0) address_text(e->address, address);
@@ -153,9 +169,14 @@ static void put_clf_line(struct text *t, const struct miniproxy_event *e, const 
     } else {
         put_word(t, "-");
     }
-    put_format(t, "\" %03u %llu %s %s %lu %s %d\n", e->status, (unsigned long long)e->bytes_down,
+    put_format(t, "\" %03u %llu %s %s %lu %s %d", e->status, (unsigned long long)e->bytes_down,
                miniproxy_cause_token((enum miniproxy_cause)e->cause), source_word(e), (unsigned long)e->total_ms,
                address, e->rule);
+    if (hop_of(e, via)) {
+        put_word(t, " via=");
+        put_word(t, via);
+    }
+    put_word(t, "\n");
 }
 
 /* "key":"value", or null where there is none. */
@@ -188,7 +209,7 @@ static void put_json_request(struct text *t, const struct miniproxy_event *e, co
 static void put_json_line(struct text *t, const struct miniproxy_event *e, const struct target *target,
                           const struct timespec *now)
 {
-    char address[TEXT_MAX] = "", client[MINIPROXY_ADDR_TEXT], date[64] = "";
+    char via[HOP_TEXT_MAX], address[TEXT_MAX] = "", client[MINIPROXY_ADDR_TEXT], date[64] = "";
     enum miniproxy_cause cause = (enum miniproxy_cause)e->cause;
     struct tm tm;
     miniproxy_addr_format(e->client, client);
@@ -207,6 +228,7 @@ static void put_json_line(struct text *t, const struct miniproxy_event *e, const
     put_format(t, ",\"dns_ms\":%lu,\"connect_ms\":%lu,\"first_byte_ms\":%lu,\"total_ms\":%lu", (unsigned long)e->dns_ms,
                (unsigned long)e->connect_ms, (unsigned long)e->first_byte_ms, (unsigned long)e->total_ms);
     put_pair(t, "address", address);
+    if (hop_of(e, via)) put_pair(t, "via", via);
     if (e->rule < 0) put_word(t, ",\"rule\":null");
     else put_format(t, ",\"rule\":%d", e->rule);
     put_format(t, ",\"reused\":%s,\"session\":%u}\n", e->reused ? "true" : "false", e->session);
@@ -245,6 +267,40 @@ static void put_json_tls(struct text *t, const struct log_tls *e, const struct t
     put_pair(t, "error", e->error);
     put_word(t, "}\n");
 }
+
+/* ---- What hops tell, in the same way */
+
+#if MINIPROXY_WITH_ROUTES
+
+struct hop_words {
+    char hop[HOP_TEXT_MAX];
+    const char *kind, *state, *cause;
+};
+
+static void put_clf_hop(struct text *t, const struct hop_words *h, time_t now)
+{
+    char date[64] = "";
+    struct tm tm;
+    if (localtime_r(&now, &tm) != NULL) strftime(date, sizeof date, "%d/%b/%Y:%H:%M:%S %z", &tm);
+    put_format(t, "- - - [%s] \"-\" 000 0 %s %s 0 - -1 state=%s via=", date, h->cause, h->kind, h->state);
+    put_word(t, h->hop);
+    put_word(t, "\n");
+}
+
+static void put_json_hop(struct text *t, const struct hop_words *h, const struct timespec *now)
+{
+    char date[64] = "";
+    struct tm tm;
+    if (gmtime_r(&now->tv_sec, &tm) != NULL) strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &tm);
+    put_format(t, "{\"time\":\"%s.%03dZ\"", date, (int)(now->tv_nsec / 1000000));
+    put_pair(t, "by", h->kind);
+    put_pair(t, "cause", strcmp(h->cause, "-") == 0 ? NULL : h->cause);
+    put_pair(t, "via", h->hop);
+    put_pair(t, "state", h->state);
+    put_word(t, "}\n");
+}
+
+#endif
 
 /* ---- The file */
 
@@ -321,3 +377,19 @@ void log_tls(struct log *log, char *line, const struct log_tls *e)
     else put_clf_tls(&t, e, now.tv_sec);
     write_line(log, line, (size_t)(t.at - line));
 }
+
+#if MINIPROXY_WITH_ROUTES
+void log_hop(struct log *log, char *line, const struct miniproxy_hop *hop, const struct miniproxy_health *health)
+{
+    struct text t = {line + 1, line + LOG_LINE_MAX};
+    struct timespec now;
+    struct hop_words h = {.kind = hop->kind == MINIPROXY_HOP_ORIGIN ? "member" : "parent",
+                          .state = health->down != 0 ? "down" : "up",
+                          .cause = health->down != 0 ? miniproxy_cause_token((enum miniproxy_cause)health->cause) : "-"};
+    hop_text(hop, h.hop);
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (log->json) put_json_hop(&t, &h, &now);
+    else put_clf_hop(&t, &h, now.tv_sec);
+    write_line(log, line, (size_t)(t.at - line));
+}
+#endif

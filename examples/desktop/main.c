@@ -103,9 +103,55 @@ static void print_hits(FILE *out)
 }
 #endif
 
+#if MINIPROXY_WITH_ROUTES
+
+/* How a hop does in all workers, and where else it stands in the tables. */
+static void print_parent(const struct tables *t, unsigned hop, FILE *out)
+{
+    const struct miniproxy_hop *h = &t->policy.hops[hop];
+    uint64_t used = 0, failed = 0;
+    unsigned up = 0, down = 0;
+    char text[HOP_TEXT_MAX];
+    for (unsigned i = 0; i < program.options.workers; i++) {
+        const struct worker *w = program.workers[i];
+        for (unsigned k = hop; w->health != NULL && w->hits_of == t && k < t->policy.hop_count; k++) {
+            const struct miniproxy_health *health = &w->health[k];
+            if (!same_hop(h, &t->policy.hops[k])) continue;
+            used += health->used;
+            failed += health->failed;
+            if (health->down != 0) down++;
+            else up++;
+        }
+    }
+    hop_text(h, text);
+    fprintf(out, "miniproxy: %s=%s state=%s used=%llu failed=%llu\n",
+            h->kind == MINIPROXY_HOP_ORIGIN ? "member" : "parent", text,
+            down == 0 ? "up" : up == 0 ? "down" : "down_for_some", (unsigned long long)used, (unsigned long long)failed);
+}
+
+static void print_parents(FILE *out)
+{
+    const struct tables *t = program.tables;
+    for (unsigned i = 0; i < t->policy.hop_count; i++) {
+        unsigned before = 0;
+        while (before < i && !same_hop(&t->policy.hops[before], &t->policy.hops[i])) before++;
+        if (before == i) print_parent(t, i, out);
+    }
+}
+
+#else
+
+static void print_parents(FILE *out)
+{
+    (void)out;
+}
+
+#endif
+
 static void print_report(FILE *out)
 {
     print_hits(out);
+    print_parents(out);
     print_counters(out);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Networks as the core wants them: no bits behind the prefix, ascending, disjoint.
+ * Networks as the core wants them: no bits behind the prefix, ascending, disjoint. Host names, too.
  */
 #include "desktop.h"
 
@@ -54,4 +54,31 @@ size_t nets_tidy6(struct miniproxy_net6 *nets, size_t count)
     for (size_t i = 0; i < count; i++)
         if (kept == 0 || !is_within(nets[i].ip, nets[kept - 1].ip, nets[kept - 1].bits)) nets[kept++] = nets[i];
     return kept;
+}
+
+const char *tidy_host(char *name)
+{
+    char *p = name[0] == '.' ? name + 1 : name;
+    size_t len = strlen(p), label = 0;
+    bool digits = true;
+    if (strncmp(name, "*.", 2) == 0) return "\".example.com\" for that name and all below it, without *";
+    if (len > 0 && p[len - 1] == '.') p[--len] = '\0';
+    if (len == 0 || len > 253) return "a host name of 1 to 253 octets";
+    for (size_t i = 0; i <= len; i++) {
+        unsigned char c = (unsigned char)p[i];
+        if (c == '.' || c == '\0') {
+            if (label == 0 || label > 63) return "labels of 1 to 63 octets between the dots of a host name";
+            if (c == '\0') break;
+            label = 0;
+            digits = true;
+            continue;
+        }
+        if (c >= 0x80) return "a host name in ASCII: an internationalized label is written as its A-label, xn--…";
+        if (c >= 'A' && c <= 'Z') p[i] = (char)(c += 'a' - 'A');
+        if ((c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_')
+            return "a host name of letters, digits, -, _ and dots";
+        digits = digits && c >= '0' && c <= '9';
+        label++;
+    }
+    return digits ? "a host name: addresses stand behind to, or are meant by literals" : NULL;
 }

@@ -4,6 +4,7 @@
  */
 #include "desktop.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define TEXT_OF(value) #value
@@ -340,6 +341,42 @@ static const char *set_realm(struct options *o, char *value)
     return NULL;
 }
 
+#if MINIPROXY_WITH_ROUTES
+
+/* The login is blotted out in the list of processes. */
+static const char *set_parent(struct options *o, char *value)
+{
+    struct miniproxy_hop *hop = &o->parents[o->parent_count];
+    char *room = malloc(strlen(value) + 8), *login = strstr(value, "://"), *at = strrchr(value, '@');
+    const char *problem = room == NULL ? "expected more memory" : NULL;
+    if (o->parent_count == PARENTS_MAX) problem = "expected at most " NUMBER(MINIPROXY_ROUTE_HOPS) " parents";
+    if (problem == NULL) problem = parent_parse(hop, value, room);
+    if (at != NULL) {
+        login = login != NULL && login < at ? login + 3 : value;
+        memset(login, '*', (size_t)(at - login));
+    }
+    if (problem == NULL) o->parent_count++;
+    else free(room);
+    return problem;
+}
+
+/* URL, SECONDS or URL,SECONDS. */
+static const char *set_check(struct options *o, char *value)
+{
+    char *comma = strrchr(value, ','), *seconds = comma != NULL ? comma + 1 : value;
+    o->check_s = CHECK_S_DEFAULT;
+    if (strspn(seconds, DIGITS) == strlen(seconds)) {
+        if (!parse_u16(seconds, strlen(seconds), &o->check_s) || o->check_s == 0)
+            return "expected seconds from 1 to 65535 from one check to the next";
+        if (comma == NULL) return NULL;
+        *comma = '\0';
+    }
+    o->check = value;
+    return check_problem(value);
+}
+
+#endif
+
 /* ---- The table */
 
 struct option {
@@ -383,6 +420,14 @@ static const struct option options[] = {
     {"allow-private", "[=NET,...]", set_allow_private, "also loopback, private, link-local and other special-purpose"
                                                        "\naddresses; with networks: only those of them"},
 
+#if MINIPROXY_WITH_ROUTES
+    {NULL, NULL, NULL, "Through which other proxies (with --policy: what none of its routes leads)"},
+    {"parent", "URL", set_parent, "http://[NAME:PASSWORD@]HOST[:PORT], https://... or socks5://...; what is odd in a"
+                                  "\nlogin is percent-encoded. Repeat for more, which are tried in this order"},
+    {"check", "URL,SECONDS", set_check, "ask through each parent for this URL, http://..., or (SECONDS alone) connect,"
+                                          "\nso often, and leave out those that fail (default: requests tell)"},
+
+#endif
     {NULL, NULL, NULL, "Limits"},
     {"timeout", "NAME=SECONDS", set_timeout, "one of the timeouts below. Repeat for more"},
     {"body-max", "BYTES", set_body_max, "largest request body (default 0: no limit)"},
@@ -416,6 +461,14 @@ static void print_option(const struct option *option)
     }
 }
 
+#if MINIPROXY_WITH_ROUTES
+#define PARENT_EXAMPLE                                                                                              \
+    "  Through the company's proxy, so that programs here need not know its password:\n"                             \
+    "      miniproxy --parent http://anna:secret@proxy.example:3128\n"
+#else
+#define PARENT_EXAMPLE ""
+#endif
+
 static void print_help(void)
 {
     printf("miniproxy " MINIPROXY_VERSION ", an HTTP/1.1 forward proxy\n\n"
@@ -446,6 +499,7 @@ static void print_help(void)
            "      miniproxy cert --name proxy.example proxy\n"
            "      miniproxy --tls-listen 192.168.1.1:3129 --tls-cert proxy.pem --tls-key proxy.key --users users.txt\n"
            "      curl -x https://proxy.example:3129 --proxy-cacert proxy.pem -U anna http://example.com/\n"
+           PARENT_EXAMPLE
            "  Tunnels to SSH too, closed after an hour of silence:\n"
            "      miniproxy --connect-ports 22,443 --timeout tunnel=3600\n"
            "  For many clients, with a log for a program:\n"
@@ -468,6 +522,14 @@ static const struct option *find_option(const char *name, size_t len)
         if (known != NULL && strlen(known) == len && strncmp(known, name, len) == 0) return &options[i];
     }
     return NULL;
+}
+
+static bool is_secret(const struct option *option)
+{
+#if MINIPROXY_WITH_ROUTES
+    if (option->set == set_parent) return true;
+#endif
+    return option->set == set_user;
 }
 
 /* Consume the option at argv[*i]. */
@@ -498,7 +560,7 @@ static int parse_one(struct options *o, int argc, char **argv, int *i)
         }
         value = argv[*i];
     }
-    snprintf(shown, sizeof shown, "%s", value != NULL && option->set != set_user ? value : "");
+    snprintf(shown, sizeof shown, "%s", value != NULL && !is_secret(option) ? value : "");
     problem = option->set(o, value);
     if (problem == NULL) return -1;
     say("%s%s%s: %s", argument, shown[0] != '\0' ? " " : "", shown, problem);
@@ -581,6 +643,27 @@ static int check_tls(const struct options *o)
     return -1;
 }
 
+#if MINIPROXY_WITH_ROUTES
+static int check_parents(struct options *o)
+{
+    if (o->check_s != 0 && o->parent_count == 0) {
+        say("--check: expected --parent with it");
+        return EXIT_USAGE;
+    }
+    for (unsigned i = 0; i < o->parent_count; i++) {
+        o->parents[i].check = o->check;
+        o->parents[i].check_s = o->check_s;
+    }
+    return -1;
+}
+#else
+static int check_parents(struct options *o)
+{
+    (void)o;
+    return -1;
+}
+#endif
+
 static bool set_defaults(struct options *o)
 {
     uint8_t random[4];
@@ -607,6 +690,7 @@ int options_parse(struct options *o, int argc, char **argv)
     for (int i = 1; i < argc && status < 0; i++) status = parse_one(o, argc, argv, &i);
     if (status < 0) status = check_policy_alone(o);
     if (status < 0) status = check_tls(o);
+    if (status < 0) status = check_parents(o);
     if (status >= 0) return status;
     if (!set_defaults(o)) return EXIT_FAILED;
     return check_exposure(o);

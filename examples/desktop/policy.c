@@ -87,6 +87,50 @@ static bool fill(struct tables *t, const struct options *o)
     return true;
 }
 
+#if MINIPROXY_WITH_ROUTES
+
+/* The parents of the command line are the last route. */
+static bool add_parents(struct tables *t, const struct options *o)
+{
+    struct miniproxy_policy *p = &t->policy;
+    if (o->parent_count == 0) return true;
+    t->routes = calloc(p->route_count + 1u, sizeof *t->routes);
+    t->hops = calloc(p->hop_count + o->parent_count, sizeof *t->hops);
+    if (t->routes == NULL || t->hops == NULL) {
+        say("no memory for the policy");
+        return false;
+    }
+    if (p->route_count > 0) memcpy(t->routes, p->routes, p->route_count * sizeof *t->routes);
+    if (p->hop_count > 0) memcpy(t->hops, p->hops, p->hop_count * sizeof *t->hops);
+    t->routes[p->route_count++] = (struct miniproxy_route){.first = p->hop_count, .count = (uint8_t)o->parent_count};
+    memcpy(t->hops + p->hop_count, o->parents, o->parent_count * sizeof *t->hops);
+    p->hop_count = (uint16_t)(p->hop_count + o->parent_count);
+    p->routes = t->routes;
+    p->hops = t->hops;
+    return true;
+}
+
+static void free_routes(struct tables *t)
+{
+    free(t->routes);
+    free(t->hops);
+}
+
+#else
+
+static bool add_parents(struct tables *t, const struct options *o)
+{
+    (void)t, (void)o;
+    return true;
+}
+
+static void free_routes(struct tables *t)
+{
+    (void)t;
+}
+
+#endif
+
 struct tables *tables_build(const struct options *o)
 {
     struct tables *t = calloc(1, sizeof *t);
@@ -95,7 +139,7 @@ struct tables *tables_build(const struct options *o)
         return NULL;
     }
     atomic_init(&t->holders, 1);
-    if (!fill(t, o)) {
+    if (!fill(t, o) || !add_parents(t, o)) {
         tables_release(t);
         return NULL;
     }
@@ -112,6 +156,7 @@ void tables_release(struct tables *t)
     if (atomic_fetch_sub(&t->holders, 1) > 1) return;
     if (t->compiled != NULL) policy_free(t->compiled);
     users_free(&t->users);
+    free_routes(t);
     free(t);
 }
 
@@ -122,11 +167,10 @@ static void describe_port(const struct miniproxy_rule *r, FILE *out)
     else fprintf(out, "ports %u-%u", r->port[0], r->port[1]);
 }
 
-/* The beginning of a rule that is too long for a line. */
-static void print_rule(const struct compiled *c, unsigned i, FILE *out)
+/* The beginning of one that is too long for a line. */
+static void print_origin(const struct rule_origin *origin, FILE *out)
 {
     enum { SHOWN_MAX = 160 };
-    const struct rule_origin *origin = &c->origins[i];
     size_t len = strlen(origin->text), shown = len;
     if (len > SHOWN_MAX)
         for (shown = SHOWN_MAX; shown > 0 && ((unsigned char)origin->text[shown] & 0xc0) == 0x80; shown--) {
@@ -135,35 +179,71 @@ static void print_rule(const struct compiled *c, unsigned i, FILE *out)
             shown < len ? " …" : "");
 }
 
+enum { SHOWN_MAX = 50 };
+
+#if MINIPROXY_WITH_ROUTES
+#define ROUTES_OF(policy) ((policy).route_count)
+#else
+#define ROUTES_OF(policy) 0u
+#endif
+#if MINIPROXY_WITH_LIMITS
+#define LIMITS_OF(policy) ((policy).limit_count)
+#else
+#define LIMITS_OF(policy) 0u
+#endif
+
+/* Routes, limits. */
+static void describe_some(const char *what, const struct rule_origin *origins, unsigned count, FILE *out)
+{
+    for (unsigned i = 0; i < count && i < SHOWN_MAX; i++) {
+        fprintf(out, "  %s %u: ", what, i);
+        print_origin(&origins[i], out);
+    }
+    if (count > SHOWN_MAX) fprintf(out, "  and %u more %ss\n", count - SHOWN_MAX, what);
+}
+
 static void describe_text(const struct compiled *c, FILE *out)
 {
-    enum { SHOWN_MAX = 50 };
     const unsigned count = c->policy.rule_count;
     for (unsigned i = 0; i < count && i < SHOWN_MAX; i++) {
         fprintf(out, "  rule %u: ", i);
-        print_rule(c, i, out);
+        print_origin(&c->origins[i], out);
     }
     if (count > SHOWN_MAX) fprintf(out, "  and %u more rules\n", count - SHOWN_MAX);
     fputs("  everything else is refused\n", out);
+    describe_some("route", c->route_origins, ROUTES_OF(c->policy), out);
+    describe_some("limit", c->limit_origins, LIMITS_OF(c->policy), out);
 }
+
+#if MINIPROXY_WITH_ROUTES
+static void describe_parents(const struct options *o, FILE *out)
+{
+    for (unsigned i = 0; i < o->parent_count; i++) {
+        char text[HOP_TEXT_MAX];
+        hop_text(&o->parents[i], text);
+        fprintf(out, i > 0 ? ", or %s" : o->policy_file != NULL ? "  all that no route leads goes via %s" : "  via %s", text);
+    }
+    if (o->parent_count > 0) fputc('\n', out);
+}
+#else
+static void describe_parents(const struct options *o, FILE *out)
+{
+    (void)o, (void)out;
+}
+#endif
 
 void tables_print_hits(const struct tables *t, const uint64_t *hits, FILE *out)
 {
     const unsigned count = t->policy.rule_count;
     for (unsigned i = 0; i < count; i++) {
         fprintf(out, "miniproxy: hits rule=%u count=%llu ", i, (unsigned long long)hits[i]);
-        print_rule(t->compiled, i, out);
+        print_origin(&t->compiled->origins[i], out);
     }
     fprintf(out, "miniproxy: hits rule=none count=%llu\n", (unsigned long long)hits[count]);
 }
 
-/* The rules with the numbers that the log names. */
-void tables_describe(const struct tables *t, const struct options *o, FILE *out)
+static void describe_options(const struct tables *t, const struct options *o, FILE *out)
 {
-    if (t->compiled != NULL) {
-        describe_text(t->compiled, out);
-        return;
-    }
     for (unsigned i = 0; i < t->policy.rule_count; i++) {
         const struct miniproxy_rule *r = &t->rules[i];
         fprintf(out, "  rule %u: ", i);
@@ -183,4 +263,12 @@ void tables_describe(const struct tables *t, const struct options *o, FILE *out)
     if (!o->allow_private && o->private_nets.text == NULL)
         fputs("; --allow-private opens private and other special-purpose addresses", out);
     fputc('\n', out);
+}
+
+/* The rules with the numbers that the log names. */
+void tables_describe(const struct tables *t, const struct options *o, FILE *out)
+{
+    if (t->compiled != NULL) describe_text(t->compiled, out);
+    else describe_options(t, o, out);
+    describe_parents(o, out);
 }

@@ -2,12 +2,12 @@
  *
  * A policy in text, and what it becomes: the core's tables, with the names and places that people know them by.
  *
- *   policy_text.c     reads statements                policy_values.c   reads their values
- *   policy_lists.c    reads lists of host names       policy_tables.c   makes tables of all that
- *   hostset.c         makes blobs of host names       policy_c.c        writes the tables as C
+ *   policy_text.c     reads statements                policy_ways.c     those of parents, routes and limits
+ *   policy_values.c   reads their values              policy_lists.c    reads lists of host names
+ *   policy_tables.c   makes tables of all that        policy_c.c        writes the tables as C
+ *   hostset.c         makes blobs of host names       policy_space.c    all requests of two policies
  *   policy_explain.c  one request, rule by rule       policy_audit.c    lint, diff
- *   policy_words.c    both in words                   policy_space.c    all requests of two policies
- *   policy_command.c  `miniproxy policy …`
+ *   policy_words.c    both in words                   policy_command.c  `miniproxy policy …`
  */
 #ifndef DESKTOP_POLICY_H
 #define DESKTOP_POLICY_H
@@ -30,7 +30,7 @@ struct place {
  * others too is two sets of the same name. */
 struct set_name {
     const void *set;  /* NULL: no rule uses a set of this name, neither by itself nor in another set */
-    const char *kind; /* "net", "hosts", …, "group": the word that its statement begins with */
+    const char *kind; /* "net", "hosts", …, "group", "parent", "origins": the word that its statement begins with */
     const char *name;
     struct place place;
 };
@@ -48,6 +48,13 @@ struct rule_origin {
     const char *text; /* the rule as written, on one line */
 };
 
+/* A hop of the tables and the parent or group of origins that it is of. One can stand there more than once: the hops of
+ * each route are neighbours. */
+struct hop_origin {
+    const char *name;
+    struct place place;
+};
+
 /* What a file of host names had beside them. */
 struct host_list_note {
     struct host_list_note *next;
@@ -62,6 +69,8 @@ struct compiled {
     struct miniproxy_policy policy;
     const char *file; /* as named to policy_read */
     struct rule_origin *origins; /* policy.rule_count of them */
+    struct rule_origin *route_origins, *limit_origins;
+    struct hop_origin *hop_origins;
     struct set_name *sets;
     size_t set_count;
     struct host_names *hosts;

@@ -5,6 +5,7 @@
  * That a rule never matches, or changes nothing, is said only where it is proven over all requests; what a finding
  * shows as an example has been tried with the core.
  */
+#include "desktop.h"
 #include "policy_words.h"
 
 #include <stdlib.h>
@@ -142,6 +143,13 @@ static bool is_used_user(const struct miniproxy_policy *policy, unsigned users)
     return false;
 }
 
+static bool hides_some(const struct lint *l)
+{
+    for (unsigned i = 0; i < l->c->policy.route_count; i++)
+        if (route_hides_address(l->c->policy.routes + i)) return true;
+    return false;
+}
+
 /* Why no request can match the rule, whatever stands before it. */
 static const char *own_contradiction(const struct lint *l, const struct miniproxy_rule *r)
 {
@@ -159,6 +167,8 @@ static const char *own_contradiction(const struct lint *l, const struct miniprox
         return "the proxy does not see the types in a tunnel";
     if (also != NULL && also->types != NULL && (methods & ~(unsigned)MINIPROXY_CONNECT) == MINIPROXY_HEAD)
         return "responses to HEAD have no content, so that their type is not looked at";
+    if (r->to != NULL && r->hosts != NULL && hides_some(l))
+        return "routes leave all these names to parents, so that their addresses are not known";
     if (r->verdict == MINIPROXY_ALLOW && r->to != NULL && !r->special_purpose)
         return "the addresses it names are private or of another special purpose, and it does not open these";
     if (also != NULL && also->paths != NULL) return "no request can have such a path";
@@ -700,8 +710,14 @@ static unsigned list_users(const struct lint *l, struct phrase *p,
 
 static bool is_in_no_rule(const struct lint *l, const struct miniproxy_user *user)
 {
-    for (unsigned i = 0; i < l->c->policy.rule_count; i++)
-        if ((rule_of(l, i)->users & (user->groups | MINIPROXY_AUTHENTICATED)) != 0) return false;
+    const struct miniproxy_policy *p = &l->c->policy;
+    const unsigned groups = user->groups | MINIPROXY_AUTHENTICATED;
+    for (unsigned i = 0; i < p->rule_count; i++)
+        if ((rule_of(l, i)->users & groups) != 0) return false;
+    for (unsigned i = 0; i < p->route_count; i++)
+        if ((p->routes[i].users & groups) != 0) return false;
+    for (unsigned i = 0; i < p->limit_count; i++)
+        if ((limit_as_rule(p->limits + i).users & groups) != 0) return false;
     return true;
 }
 
@@ -757,8 +773,175 @@ static void check_sets(struct lint *l)
     for (size_t i = 0; i < l->c->set_count; i++) {
         const struct set_name *s = &l->c->sets[i];
         if (s->set == NULL && s->name != NULL)
-            FIND(l, WARNING, &s->place, "%s %s is used by no rule. Use it, or take it out.", s->kind, s->name);
+            FIND(l, WARNING, &s->place, "%s %s is used by no %s. Use it, or take it out.", s->kind, s->name,
+                 strcmp(s->kind, "parent") == 0 || strcmp(s->kind, "origins") == 0 ? "route" : "rule");
     }
+}
+
+/* ---- Routes */
+
+/* A finding about a route or a limit. */
+#define FIND_WAY(l, severity, what, number, origin, format, ...)                                                    \
+    do {                                                                                                            \
+        FIND(l, severity, &(origin)->place, what " %u: " format, number, __VA_ARGS__);                              \
+        tell((l)->out, "    | ", 6, "%s", (origin)->text);                                                          \
+    } while (0)
+
+static void check_dead_route(struct lint *l, unsigned route)
+{
+    const uint64_t *in[1] = {space_route(l->space, 0, route)};
+    const struct rule_origin *origin = &l->c->route_origins[route];
+    struct phrase p = {.len = 0};
+    unsigned needed = 0;
+    for (unsigned i = 0; i < route; i++) l->boxes[i] = space_route(l->space, 0, i);
+    if (space_find(l->space, in, 1, l->boxes, route, l->used, NULL) != FOUND_NONE) return;
+    for (unsigned i = 0; i < route; i++) {
+        if (!l->used[i]) continue;
+        if (needed++ < SHOWN_MAX) phrase_add(&p, needed > 1 ? ", route %u (line %u)" : "route %u (line %u)", i,
+                                             l->c->route_origins[i].place.line);
+    }
+    if (needed == 0)
+        FIND_WAY(l, ERROR, "route", route, origin, "never matches: %s. Correct it, or take it out.",
+                 "its own conditions exclude each other, or nobody is in its groups");
+    else
+        FIND_WAY(l, ERROR, "route", route, origin,
+                 "never matches: %s before it match%s all that it does. Move it up, or take it out.", p.text,
+                 needed > 1 ? "" : "es");
+}
+
+/* A route that asks for an address has every name resolved to know it, also those that a parent was to resolve. */
+static void check_resolving(struct lint *l, unsigned route)
+{
+    const struct miniproxy_policy *p = &l->c->policy;
+    const uint64_t *in[2];
+    uint64_t *box;
+    if (p->routes[route].to == NULL) return;
+    box = space_copy(l->space, space_route(l->space, 0, route));
+    if (box == NULL) return;
+    space_open(l->space, box, DIM_ADDRESS);
+    space_cut(l->space, box, PROPERTY_HOST, is_other_atom, &literal);
+    for (unsigned i = route + 1; i < p->route_count; i++) {
+        if (!route_hides_address(p->routes + i)) continue;
+        in[0] = box;
+        in[1] = space_route(l->space, 0, i);
+        for (unsigned k = 0; k < route; k++) l->boxes[k] = space_route(l->space, 0, k);
+        if (space_find(l->space, in, 2, l->boxes, route, NULL, NULL) != FOUND) continue;
+        FIND_WAY(l, NOTE, "route", route, &l->c->route_origins[route],
+                 "asks for networks: names that it could be for are all resolved here, also those that route %u "
+                 "(%s:%u) then leads to a parent. Name the hosts, if that is not wanted.",
+                 i, l->c->route_origins[i].place.file, l->c->route_origins[i].place.line);
+        return;
+    }
+}
+
+static bool is_loopback_host(const char *host)
+{
+    struct miniproxy_addr a;
+    static const uint8_t loopback6[16] = {[15] = 1};
+    if (!miniproxy_addr_parse(&a, host, strlen(host))) return name_is_local(host);
+    return a.family == 4 ? a.ip[0] == 127 : memcmp(a.ip, loopback6, sizeof loopback6) == 0;
+}
+
+static void check_logins(struct lint *l)
+{
+    const struct miniproxy_policy *p = &l->c->policy;
+    for (unsigned i = 0; i < p->hop_count; i++) {
+        const struct hop_origin *origin = &l->c->hop_origins[i];
+        unsigned before = 0;
+        while (before < i && l->c->hop_origins[before].name != origin->name) before++;
+        if (before < i || p->hops[i].login == NULL || p->hops[i].secure || is_loopback_host(p->hops[i].host)) continue;
+        FIND(l, WARNING, &origin->place,
+             "parent %s: its login crosses the network in clear: whoever is on the way has it. %s", origin->name,
+             p->hops[i].kind == MINIPROXY_HOP_PROXY ? "Use https://, if the parent speaks TLS."
+                                                    : "Keep that way within a network that you trust.");
+    }
+}
+
+/* ---- Rules about addresses that parents resolve */
+
+static bool is_hidden_atom(const void *data, unsigned atom)
+{
+    return space_is_hidden(data, 0, atom);
+}
+
+/* Does a DENY that names networks let pass what it would deny, for nobody here knows the address? */
+static void check_bypassed(struct lint *l, unsigned group)
+{
+    const struct miniproxy_rule *r = rule_of(l, l->groups[group].first);
+    struct phrase p = {.len = 0};
+    struct witness w;
+    const struct rule_origin *origin;
+    uint64_t *box;
+    unsigned by;
+    int route;
+    if (allows(l, group) || r->to == NULL || r->literal) return;
+    box = space_copy(l->space, space_matches(l->space, 0, l->groups[group].first));
+    if (box == NULL) return;
+    space_open(l->space, box, DIM_ADDRESS);
+    space_cut(l->space, box, PROPERTY_ADDRESS, is_hidden_atom, l->space);
+    if (!finds_allowed(l, box, -1, l->groups[group].last + 1, &by, &w)) return;
+    w.question.user = w.users[0];
+    route = miniproxy_find_route(&l->c->policy, &w.question);
+    if (route < 0) return;
+    origin = &l->c->route_origins[route];
+    phrase_rule(&p, l->c, (int)by);
+    FIND_RULE(l, WARNING, group,
+              "does not see addresses of names that route %d (%s:%u) leads: whoever they are led to resolves them, "
+              "and %s allows them. Write \"resolve\" there if this rule is to hold for them.",
+              route, origin->place.file, origin->place.line, p.text);
+    show_text(l, group);
+    tell(l->out, "    see | ", 6, "%s", origin->text);
+    show_example(l, &w);
+}
+
+/* ---- Limits */
+
+enum { LIMITS_MAX = 24 /* compared each with two others */ };
+
+/* Is there a request for which this limit holds and less than MINIPROXY_LIMITS_EACH before it? */
+static enum found find_limited(struct lint *l, unsigned limit)
+{
+    const uint64_t *in[1] = {space_limit(l->space, 0, limit)};
+    const uint64_t *both[LIMITS_MAX * LIMITS_MAX];
+    unsigned n = 0;
+    for (unsigned i = 0; i < limit; i++)
+        for (unsigned k = 0; k < i; k++) {
+            uint64_t *box = space_copy(l->space, space_limit(l->space, 0, i));
+            if (box == NULL) return FOUND_TOO_MUCH;
+            space_meet(l->space, box, space_limit(l->space, 0, k));
+            if (!space_is_empty(l->space, box)) both[n++] = box;
+        }
+    return space_find(l->space, in, 1, both, n, NULL, NULL);
+}
+
+static void check_limits(struct lint *l)
+{
+    const struct miniproxy_policy *p = &l->c->policy;
+    for (unsigned i = 0; i < p->limit_count && i < LIMITS_MAX; i++) {
+        const uint64_t *in[1] = {space_limit(l->space, 0, i)};
+        const struct rule_origin *origin = &l->c->limit_origins[i];
+        if (space_find(l->space, in, 1, NULL, 0, NULL, NULL) == FOUND_NONE)
+            FIND_WAY(l, ERROR, "limit", i, origin, "never holds: %s. Correct it, or take it out.",
+                     p->user_count == 0 ? "the policy has no users" : "nobody is in its groups");
+        else if (find_limited(l, i) == FOUND_NONE)
+            FIND_WAY(l, ERROR, "limit", i, origin,
+                     "never holds: for all that it is for, %d others before it hold already. Move it up, or take it out.",
+                     MINIPROXY_LIMITS_EACH);
+    }
+    if (p->limit_count > LIMITS_MAX)
+        FIND(l, NOTE, NULL, "more than %d limits: whether the others ever hold was not looked at.", LIMITS_MAX);
+}
+
+_Static_assert(MINIPROXY_LIMITS_EACH == 2, "find_limited counts to two");
+
+static void check_ways(struct lint *l)
+{
+    const unsigned count = l->c->policy.route_count;
+    for (unsigned i = 0; i < count && count <= RULES_MAX; i++) {
+        check_dead_route(l, i);
+        check_resolving(l, i);
+    }
+    check_limits(l);
 }
 
 /* ---- All of it */
@@ -770,10 +953,11 @@ static bool same_place(const struct place *a, const struct place *b)
 
 static bool make_groups(struct lint *l)
 {
-    unsigned count = l->c->policy.rule_count;
+    const struct miniproxy_policy *p = &l->c->policy;
+    unsigned count = p->rule_count, room = 2u * count + p->route_count + 4u;
     l->groups = calloc(count + 1u, sizeof *l->groups);
-    l->boxes = calloc(2u * count + 4u, sizeof *l->boxes);
-    l->used = calloc(2u * count + 4u, sizeof *l->used);
+    l->boxes = calloc(room, sizeof *l->boxes);
+    l->used = calloc(room, sizeof *l->used);
     if (l->groups == NULL || l->boxes == NULL || l->used == NULL) return false;
     for (unsigned i = 0; i < count; i++) {
         if (i > 0 && same_place(&l->c->origins[i].place, &l->c->origins[i - 1].place))
@@ -804,6 +988,7 @@ static void check_rules(struct lint *l)
         check_tunnels(l, g);
         check_names(l, g);
         check_rebinding(l, g);
+        check_bypassed(l, g);
         check_spoofable(l, g);
         if (l->group_count <= RULES_MAX) check_among_others(l, g);
     }
@@ -820,8 +1005,9 @@ unsigned policy_lint(const struct compiled *c, FILE *out)
     if (l.space == NULL)
         FIND(&l, WARNING, NULL, "rules were not looked at: %s.", problem != NULL ? problem : "not enough memory");
     else if (!make_groups(&l)) FIND(&l, WARNING, NULL, "rules were not looked at: %s.", "not enough memory");
-    else check_rules(&l);
+    else check_rules(&l), check_ways(&l);
     if (c->policy.rule_count == 0) FIND(&l, WARNING, NULL, "%s", "no rules: everything is denied.");
+    check_logins(&l);
     check_users(&l);
     check_sets(&l);
     if (l.counts[ERROR] + l.counts[WARNING] + l.counts[NOTE] > 0) fputc('\n', out);
@@ -959,6 +1145,127 @@ static void compare_users(struct diff *d)
     }
 }
 
+/* ---- Ways that change */
+
+static bool same_way(const struct diff *d, int a, int b)
+{
+    const struct miniproxy_policy *p = &d->policies[0]->policy, *q = &d->policies[1]->policy;
+    static const struct miniproxy_route direct;
+    const struct miniproxy_route *x = a >= 0 ? p->routes + a : &direct, *y = b >= 0 ? q->routes + b : &direct;
+    if (x->count != y->count || (x->count > 0 && x->resolve != y->resolve) || (x->count > 1 && x->order != y->order))
+        return false;
+    for (unsigned i = 0; i < x->count; i++)
+        if (!same_hop(p->hops + x->first + i, q->hops + y->first + i)) return false;
+    return true;
+}
+
+/* A request that is allowed now, and takes route a before and b now. -1: no route. */
+static enum found find_led(struct diff *d, int a, int b, const uint64_t **out, struct witness *w)
+{
+    const int routes[2] = {a, b};
+    const struct miniproxy_policy *now = &d->policies[1]->policy;
+    const uint64_t *in[3];
+    unsigned in_count = 0, out_count = 0;
+    enum found result = FOUND_NONE;
+    for (unsigned p = 0; p < 2; p++) {
+        const int before = routes[p] >= 0 ? routes[p] : d->policies[p]->policy.route_count;
+        if (routes[p] >= 0) in[in_count++] = space_route(d->space, p, (unsigned)routes[p]);
+        for (int i = 0; i < before; i++) out[out_count++] = space_route(d->space, p, (unsigned)i);
+    }
+    for (unsigned k = 0; k < now->rule_count && result != FOUND; k++) {
+        if (now->rules[k].verdict == MINIPROXY_ALLOW) {
+            enum found found;
+            in[in_count] = space_matches(d->space, 1, k);
+            found = space_find(d->space, in, in_count + 1, out, out_count, NULL, w);
+            if (found != FOUND_NONE) result = found;
+        }
+        out[out_count++] = space_matches(d->space, 1, k);
+    }
+    return result;
+}
+
+static void show_led(struct diff *d, unsigned policy, int route)
+{
+    struct phrase p = {.len = 0};
+    phrase_way(&p, d->policies[policy], route);
+    phrase_add(&p, ", ");
+    if (route < 0) phrase_add(&p, "by no route");
+    else phrase_origin(&p, "route", route, d->policies[policy]->route_origins + route);
+    tell(d->out, policy == 0 ? "    before: " : "    now:    ", 12, "%s", p.text);
+}
+
+/* False: no memory. */
+static bool compare_ways(struct diff *d)
+{
+    const struct miniproxy_policy *p = &d->policies[0]->policy, *q = &d->policies[1]->policy;
+    const uint64_t **out = malloc(((size_t)p->route_count + q->route_count + q->rule_count + 1) * sizeof *out);
+    for (int a = -1; out != NULL && a < p->route_count; a++)
+        for (int b = -1; b < q->route_count; b++) {
+            struct phrase command = {.len = 0}, first = {.len = 0};
+            struct witness w;
+            enum found found = same_way(d, a, b) ? FOUND_NONE : find_led(d, a, b, out, &w);
+            if (found == FOUND_NONE) continue;
+            phrase_add(&first, "%u. ", ++d->count);
+            tell(d->out, first.text, 4, found == FOUND ? "goes another way:"
+                                                       : "goes another way, perhaps: too many cases to find a request:");
+            show_led(d, 0, a);
+            show_led(d, 1, b);
+            if (found != FOUND) continue;
+            phrase_command(&command, d->policies[1], d->space, &w);
+            fprintf(d->out, "    try: %s\n", command.text);
+        }
+    free(out);
+    return out != NULL;
+}
+
+static bool same_nets(const struct miniproxy_nets *a, const struct miniproxy_nets *b)
+{
+    if (a == NULL || b == NULL) return a == b;
+    return a->v4_count == b->v4_count && a->v6_count == b->v6_count &&
+           (a->v4_count == 0 || memcmp(a->v4, b->v4, a->v4_count * sizeof *a->v4) == 0) &&
+           (a->v6_count == 0 || memcmp(a->v6, b->v6, a->v6_count * sizeof *a->v6) == 0);
+}
+
+/* The same people: those whom both policies have. */
+static bool same_people(const struct diff *d, unsigned a, unsigned b)
+{
+    const struct miniproxy_policy *p = &d->policies[0]->policy;
+    if ((a == 0) != (b == 0)) return false;
+    for (unsigned i = 0; i < p->user_count && a != 0; i++) {
+        const struct miniproxy_user *now = find_user(d->policies[1], p->users[i].name);
+        bool was = ((p->users[i].groups | MINIPROXY_AUTHENTICATED) & a) != 0;
+        bool is = now == NULL ? was : ((now->groups | MINIPROXY_AUTHENTICATED) & b) != 0;
+        if (was != is) return false;
+    }
+    return true;
+}
+
+static bool same_limit(const struct diff *d, const struct miniproxy_limit *a, const struct miniproxy_limit *b)
+{
+    return same_nets(a->clients, b->clients) && same_people(d, a->users, b->users) && a->share == b->share &&
+           a->at_once == b->at_once && a->requests_a_minute == b->requests_a_minute &&
+           a->request_burst == b->request_burst && a->down_per_s == b->down_per_s && a->up_per_s == b->up_per_s &&
+           a->burst == b->burst;
+}
+
+/* Limits that only one of the policies has. Their order matters only beyond the first two, and is not looked at. */
+static void compare_limits(struct diff *d)
+{
+    for (unsigned side = 0; side < 2; side++) {
+        const struct miniproxy_policy *one = &d->policies[side]->policy, *other = &d->policies[1 - side]->policy;
+        for (unsigned i = 0; i < one->limit_count; i++) {
+            struct phrase p = {.len = 0};
+            bool known = false;
+            for (unsigned k = 0; k < other->limit_count; k++)
+                known |= side == 0 ? same_limit(d, one->limits + i, other->limits + k)
+                                   : same_limit(d, other->limits + k, one->limits + i);
+            if (known) continue;
+            phrase_origin(&p, "limit", (int)i, d->policies[side]->limit_origins + i);
+            tell(d->out, "", 4, "%u. %s %s", ++d->count, p.text, side == 0 ? "is gone" : "is new");
+        }
+    }
+}
+
 unsigned policy_diff(const struct compiled *before, const struct compiled *after, FILE *out)
 {
     struct diff d = {.policies = {before, after}, .out = out};
@@ -968,6 +1275,8 @@ unsigned policy_diff(const struct compiled *before, const struct compiled *after
     d.space = space_new(d.policies, 2, &problem);
     ok = d.space != NULL && space_compare(d.space, keep_difference, &d) && !d.no_memory;
     if (ok) show_differences(&d);
+    if (ok) ok = compare_ways(&d);
+    if (ok) compare_limits(&d);
     else fprintf(out, "not decided: %s\n", d.space == NULL && problem != NULL ? problem : "not enough memory");
     if (ok && d.count == 0) fprintf(out, "No decision changes.\n");
     space_free(d.space);

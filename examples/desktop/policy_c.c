@@ -45,6 +45,17 @@ static void add_set(struct writer *w, enum table table, const void *set)
     sets->list[sets->count++] = set;
 }
 
+static void find_sets_of_ways(struct writer *w)
+{
+    for (unsigned i = 0; i < w->c->policy.route_count; i++) {
+        const struct miniproxy_route *r = &w->c->policy.routes[i];
+        add_set(w, NETS, r->clients);
+        add_set(w, NETS, r->to);
+        add_set(w, HOSTS, r->hosts);
+    }
+    for (unsigned i = 0; i < w->c->policy.limit_count; i++) add_set(w, NETS, w->c->policy.limits[i].clients);
+}
+
 static void find_sets(struct writer *w)
 {
     for (unsigned i = 0; i < w->c->policy.rule_count; i++) {
@@ -60,6 +71,7 @@ static void find_sets(struct writer *w)
         add_set(w, TEXTS, r->also->types);
         add_set(w, TIMES, r->also->times);
     }
+    find_sets_of_ways(w);
 }
 
 static void free_sets(struct writer *w)
@@ -375,6 +387,100 @@ static void write_users(const struct writer *w)
     fputs("};\n\n", w->out);
 }
 
+/* ---- Routes and limits */
+
+static void write_hops(const struct writer *w)
+{
+    static const char *const kinds[] = {"PROXY", "SOCKS5", "ORIGIN"};
+    const struct miniproxy_policy *p = &w->c->policy;
+    if (p->hop_count == 0) return;
+    fprintf(w->out, "static const struct miniproxy_hop %s_hops[] = {\n", w->name);
+    for (unsigned i = 0; i < p->hop_count; i++) {
+        const struct miniproxy_hop *h = &p->hops[i];
+        const struct hop_origin *origin = &w->c->hop_origins[i];
+        fprintf(w->out, "    // hop %u: %s:%u: %s\n    {.host = ", i, origin->place.file, origin->place.line, origin->name);
+        write_string(w->out, h->host);
+        if (h->login != NULL) fputs(", .login = ", w->out), write_string(w->out, h->login);
+        if (h->check != NULL) fputs(", .check = ", w->out), write_string(w->out, h->check);
+        fprintf(w->out, ", .port = %u", h->port);
+        if (h->check_s != 0) fprintf(w->out, ", .check_s = %u", h->check_s);
+        fprintf(w->out, ", .kind = MINIPROXY_HOP_%s", kinds[h->kind]);
+        if (h->secure) fputs(", .secure = 1", w->out);
+        if (h->rise != 0) fprintf(w->out, ", .rise = %u", h->rise);
+        if (h->fall != 0) fprintf(w->out, ", .fall = %u", h->fall);
+        fputs("},\n", w->out);
+    }
+    fprintf(w->out, "};\nstatic struct miniproxy_health %s_health[%u]; // in RAM\n\n", w->name, p->hop_count);
+}
+
+static void write_origin(const struct writer *w, const char *what, unsigned i, const struct rule_origin *origin)
+{
+    fprintf(w->out, "    // %s %u: %s:%u: ", what, i, origin->place.file, origin->place.line);
+    write_comment(w->out, origin->text);
+}
+
+/* One member of a route or a limit; the first has no comma in front. */
+static void write_number(const struct writer *w, const char **before, const char *member, unsigned long value)
+{
+    if (value == 0) return;
+    fprintf(w->out, "%s.%s = %lu", *before, member, value);
+    *before = ", ";
+}
+
+static void write_who(const struct writer *w, const char **before, const struct miniproxy_nets *clients, unsigned users)
+{
+    if (clients != NULL) {
+        fputs(*before, w->out);
+        write_pointer(w, ".clients = ", NETS, clients);
+        *before = ", ";
+    }
+    if (users != 0) fprintf(w->out, "%s.users = 0x%04x", *before, users), *before = ", ";
+}
+
+static void write_routes(const struct writer *w)
+{
+    const struct miniproxy_policy *p = &w->c->policy;
+    if (p->route_count == 0) return;
+    fprintf(w->out, "static const struct miniproxy_route %s_routes[] = {\n", w->name);
+    for (unsigned i = 0; i < p->route_count; i++) {
+        const struct miniproxy_route *r = &p->routes[i];
+        const char *before = ", ";
+        write_origin(w, "route", i, &w->c->route_origins[i]);
+        fprintf(w->out, "    {.count = %u", r->count);
+        write_number(w, &before, "first", r->first);
+        write_who(w, &before, r->clients, r->users);
+        write_pointer(w, ", .to = ", NETS, r->to);
+        write_pointer(w, ", .hosts = ", HOSTS, r->hosts);
+        if (r->order == MINIPROXY_IN_TURN) fputs(", .order = MINIPROXY_IN_TURN", w->out);
+        if (r->resolve) fputs(", .resolve = true", w->out);
+        fputs("},\n", w->out);
+    }
+    fputs("};\n\n", w->out);
+}
+
+static void write_limits(const struct writer *w)
+{
+    static const char *const shares[] = {"EACH_CLIENT", "EACH_USER", "ALL_TOGETHER"};
+    const struct miniproxy_policy *p = &w->c->policy;
+    if (p->limit_count == 0) return;
+    fprintf(w->out, "static const struct miniproxy_limit %s_limits[] = {\n", w->name);
+    for (unsigned i = 0; i < p->limit_count; i++) {
+        const struct miniproxy_limit *l = &p->limits[i];
+        const char *before = ", ";
+        write_origin(w, "limit", i, &w->c->limit_origins[i]);
+        fprintf(w->out, "    {.share = MINIPROXY_%s", shares[l->share]);
+        write_who(w, &before, l->clients, l->users);
+        write_number(w, &before, "at_once", l->at_once);
+        write_number(w, &before, "requests_a_minute", l->requests_a_minute);
+        write_number(w, &before, "request_burst", l->request_burst);
+        write_number(w, &before, "down_per_s", l->down_per_s);
+        write_number(w, &before, "up_per_s", l->up_per_s);
+        write_number(w, &before, "burst", l->burst);
+        fputs("},\n", w->out);
+    }
+    fputs("};\n\n", w->out);
+}
+
 /* ---- What the build must be able to do */
 
 static void write_need(const struct writer *w, bool needed, const char *option, const char *why)
@@ -398,6 +504,27 @@ static void write_rooms(const struct writer *w)
         write_room(w, e);
         fprintf(w->out, " < %lu: the blob of this policy does not fit\"\n#endif\n", (unsigned long)e->len);
     }
+}
+
+/* Of routes and limits. */
+static void write_needs_of_ways(const struct writer *w)
+{
+    const struct miniproxy_policy *p = &w->c->policy;
+    bool secure = false;
+    size_t login = 0;
+    for (unsigned i = 0; i < p->hop_count; i++) {
+        const size_t len = p->hops[i].login != NULL ? strlen(p->hops[i].login) : 0;
+        secure |= p->hops[i].secure;
+        if (len > login) login = len;
+    }
+    write_need(w, p->route_count > 0, "MINIPROXY_WITH_ROUTES", "has routes");
+    write_need(w, p->limit_count > 0, "MINIPROXY_WITH_LIMITS", "has limits");
+    write_need(w, secure, "MINIPROXY_WITH_TLS", "has parents that are spoken to by TLS");
+    if (login > 0)
+        fprintf(w->out,
+                "#if MINIPROXY_CREDENTIALS_MAX < %zu\n#error \"MINIPROXY_CREDENTIALS_MAX < %zu: the login for a parent of "
+                "this policy is longer; raise it in your config header\"\n#endif\n",
+                login, login);
 }
 
 static void write_needs(const struct writer *w)
@@ -430,6 +557,7 @@ static void write_needs(const struct writer *w)
                 "#error \"MINIPROXY_CREDENTIALS_MAX < %zu: users of this policy could never log in; raise it in "
                 "your config header\"\n#endif\n",
                 credentials, credentials);
+    write_needs_of_ways(w);
     write_rooms(w);
     fputc('\n', w->out);
 }
@@ -446,6 +574,13 @@ static void write_policy(const struct writer *w, bool hits)
     fprintf(w->out, "    .rule_count = %u,\n", p->rule_count);
     if (p->user_count > 0) fprintf(w->out, "    .users = %s_users,\n", w->name);
     fprintf(w->out, "    .user_count = %u,\n", p->user_count);
+    if (p->route_count > 0)
+        fprintf(w->out, "    .routes = %s_routes,\n    .route_count = %u,\n", w->name, p->route_count);
+    if (p->hop_count > 0)
+        fprintf(w->out, "    .hops = %s_hops,\n    .health = %s_health,\n    .hop_count = %u,\n", w->name, w->name,
+                p->hop_count);
+    if (p->limit_count > 0)
+        fprintf(w->out, "    .limits = %s_limits,\n    .limit_count = %u,\n", w->name, p->limit_count);
     if (hits) fprintf(w->out, "#if MINIPROXY_WITH_HITS\n    .hits = %s_hits,\n#endif\n", w->name);
     fputs("};\n", w->out);
 }
@@ -464,6 +599,9 @@ bool policy_write_c(const struct compiled *c, const char *name, bool hits, const
         write_sets(&w);
         write_rules(&w);
         write_users(&w);
+        write_hops(&w);
+        write_routes(&w);
+        write_limits(&w);
         write_policy(&w, hits);
     }
     ok = !w.failed && fflush(out) == 0 && !ferror(out);
@@ -481,7 +619,13 @@ enum {
     SIZE_LIST = 8, /* of ranges, texts, times */
     SIZE_ALSO = 20,
     SIZE_USER = 20,
-    SIZE_POLICY = 12
+    SIZE_POLICY = 12,
+    SIZE_ROUTE = 20,
+    SIZE_HOP = 20,
+    SIZE_HEALTH = 20, /* in RAM */
+    SIZE_ROUTES = 16, /* of the policy */
+    SIZE_LIMIT = 28,
+    SIZE_LIMITS = 8
 };
 
 static size_t size_of_strings(const char *const *list, unsigned count)
@@ -522,6 +666,18 @@ static size_t size_of_users(const struct miniproxy_policy *p)
     return size;
 }
 
+static size_t size_of_hops(const struct miniproxy_policy *p)
+{
+    size_t size = 0;
+    for (unsigned i = 0; i < p->hop_count; i++) {
+        const struct miniproxy_hop *h = &p->hops[i];
+        size += SIZE_HOP + strlen(h->host) + 1;
+        if (h->login != NULL) size += strlen(h->login) + 1;
+        if (h->check != NULL) size += strlen(h->check) + 1;
+    }
+    return size;
+}
+
 static size_t print_size(FILE *out, const char *what, size_t count, size_t size)
 {
     if (count > 0) fprintf(out, "  %-10s %7zu %9zu bytes\n", what, count, size);
@@ -542,6 +698,13 @@ size_t policy_print_size(const struct compiled *c, FILE *out)
         sum += print_size(out, words[table], w.sets[table].count, size);
     }
     sum += print_size(out, "users", p->user_count, size_of_users(p));
+    if (p->route_count > 0) sum += SIZE_ROUTES;
+    sum += print_size(out, "routes", p->route_count, (size_t)p->route_count * SIZE_ROUTE);
+    sum += print_size(out, "hops", p->hop_count, size_of_hops(p));
+    if (p->limit_count > 0) sum += SIZE_LIMITS;
+    sum += print_size(out, "limits", p->limit_count, (size_t)p->limit_count * SIZE_LIMIT);
+    if (p->hop_count > 0)
+        fprintf(out, "  %-10s %7u %9zu bytes, of RAM\n", "health", p->hop_count, (size_t)p->hop_count * SIZE_HEALTH);
     free_sets(&w);
     return sum;
 }

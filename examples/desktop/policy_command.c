@@ -74,6 +74,25 @@ static const char language[] =
     "  them: `to any` and `to 0.0.0.0/0` do not. CONNECT without `ports` goes to port 443 only; `ports any` opens\n"
     "  all. While the time is unknown, deny with times matches, allow does not.\n";
 
+static const char language_of_ways[] =
+    "\n"
+    "Ways: the first route that matches leads the request; if none does, it goes to its host directly\n"
+    "  parent  office  = http://NAME:PASSWORD@proxy.example:3128      or https://..., socks5://...; what is odd in a\n"
+    "                               login is percent-encoded; without a port 3128, 443, 1080; in quotes if it has =\n"
+    "  origins shop    = 10.0.0.1:8080, [fd00::1]:8080                servers that are each as good as the other\n"
+    "                               Behind both may stand: check every 10s (a connection opens), or check\n"
+    "                               \"http://shop.example/health\" every 10s (by HEAD); rise N: so many good checks\n"
+    "                               in a row make it up; fall N: so many failures in a row make it down (both 2)\n"
+    "  route hosts intranet directly                                  clauses as in rules: from, users, hosts, to\n"
+    "  route from lab users staff via office, backup                  the first of them that is up\n"
+    "  route hosts shop.example via shop in turn                      each connection by the next\n"
+    "  What is asked for by name is resolved by the parent: rules do not see addresses then, and rules that name\n"
+    "  networks do not match. `resolve` at the end of a route lets rules see the address that the name has here.\n"
+    "\n"
+    "Limits: all that match hold, the first two of them\n"
+    "  limit each client from guests down 1 Mbit/s up 500 kbit/s burst 64 kB requests 120/min burst 20 requests at once 8\n"
+    "  limit each user users staff down 2 MB/s                        or all together; bit/s, B/s with k, M, G, Ki, Mi\n";
+
 enum { REPEATED_MAX = 8 };
 
 /* The words of a command, and its options. */
@@ -151,8 +170,11 @@ static int check(int argc, char **argv)
     if (c == NULL) return STATUS_WRONG;
     for (size_t i = 0; i < c->host_count; i++) names += c->hosts[i].count;
     print_notes(c);
-    printf("%s: %u rules, %u in the tables; %u users; %zu host names\n", a.words[0], c->written_rules,
+    printf("%s: %u rules, %u in the tables; %u users; %zu host names", a.words[0], c->written_rules,
            c->policy.rule_count, c->policy.user_count, names);
+    if (c->policy.route_count > 0) printf("; %u routes", c->policy.route_count);
+    if (c->policy.limit_count > 0) printf("; %u limits", c->policy.limit_count);
+    putchar('\n');
     sum = policy_print_size(c, stdout);
     printf("  %-10s %7s %9zu bytes of flash on a 32-bit target\n", "all", "", sum);
     policy_free(c);
@@ -361,6 +383,7 @@ int policy_command(int argc, char **argv)
     if (argc > 0 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "help") == 0)) {
         fputs(usage, stdout);
         fputs(language, stdout);
+        fputs(language_of_ways, stdout);
         return STATUS_FINE;
     }
     return wrong_usage("check, compile, explain, lint or diff", argc > 0 ? argv[0] : NULL);

@@ -22,6 +22,7 @@ struct trial {
     unsigned address, type, time; /* atoms */
     struct miniproxy_question q;
     struct answer answer;
+    int route;    /* -1: none */
     bool decided; /* by a rule that was shown */
 };
 
@@ -197,6 +198,19 @@ static bool read_time(struct explanation *e)
     return expected(e, "a time as \"mon 14:30\", or - for a clock that is not set", text);
 }
 
+/* A name that its route leaves to a parent is not resolved; an address that was given for it means nothing. */
+static void find_way(struct explanation *e)
+{
+    struct miniproxy_question q = e->q;
+    int route;
+    if (q.literal) return;
+    q.address = NULL;
+    route = miniproxy_find_route(&e->c->policy, &q);
+    if (route < 0 || !route_hides_address(e->c->policy.routes + route)) return;
+    e->q.remote = true;
+    e->q.address = NULL;
+}
+
 static bool read_request(struct explanation *e)
 {
     const struct request_text *text = e->text;
@@ -219,7 +233,8 @@ static bool read_request(struct explanation *e)
     } else {
         e->open_type = text->type == NULL;
     }
-    e->open_address = e->q.address == NULL;
+    find_way(e);
+    e->open_address = e->q.address == NULL && !e->q.remote;
     e->open_time = text->time == NULL;
     return true;
 }
@@ -278,7 +293,7 @@ static struct answer answer_of(const struct compiled *c, const struct miniproxy_
         a.cause = denial(c, &q, a.cause);
         return a;
     }
-    if (verdict != MINIPROXY_NEEDS_USER && !q.literal) {
+    if (verdict != MINIPROXY_NEEDS_USER && !q.literal && !q.remote) {
         q.address = all->address;
         verdict = miniproxy_decide(&c->policy, &q, &a.rule);
         if (verdict == MINIPROXY_DENIED) a.cause = denial(c, &q, MINIPROXY_CAUSE_ADDRESS);
@@ -318,6 +333,7 @@ static bool make_trials(struct explanation *e)
         if (e->open_type) t->q.type_len = t->q.type != NULL ? strlen(t->q.type) : 0;
         if (e->open_time) t->q.minute_of_week = space_value(e->space, PROPERTY_TIME, t->time)->number;
         t->answer = answer_of(e->c, &t->q);
+        t->route = miniproxy_find_route(&e->c->policy, &t->q);
     }
     return true;
 }
@@ -622,8 +638,68 @@ static void show_request(struct explanation *e)
                e->q.path != NULL ? "http://" : "", e->brackets ? "[" : "", e->host, e->brackets ? "]" : "");
     if (e->q.path == NULL || e->q.port != 80) phrase_add(&p, ":%u", e->q.port);
     if (e->q.path != NULL) phrase_add(&p, "%s", e->q.path);
-    if (e->text->address != NULL) phrase_add(&p, ", which resolves to %s", e->text->address);
+    if (e->text->address != NULL && !e->q.remote) phrase_add(&p, ", which resolves to %s", e->text->address);
     tell(e->out, "", 2, "%s", p.text);
+}
+
+/* ---- The way, and limits */
+
+/* Why a route does not match, or when it does. */
+static void show_route(struct explanation *e, int route, bool matched, bool open)
+{
+    const struct rule_origin *origin = &e->c->route_origins[route];
+    const struct miniproxy_rule rule = route_as_rule(e->c->policy.routes + route);
+    struct phrase first = {.len = 0}, p = {.len = 0}, way = {.len = 0};
+    phrase_add(&first, "  route %d, %s:%u: ", route, origin->place.file, origin->place.line);
+    tell(e->out, first.text, 9, "%s", origin->text);
+    if (matched) {
+        phrase_way(&way, e->c, route);
+        if (open) phrase_add(&p, " if the name resolves to an address in "), phrase_nets(&p, e->c, rule.to);
+        tell(e->out, "      ", 6, "matches%s: %s.", p.text, way.text);
+        return;
+    }
+    for (size_t i = 0; i < e->count && p.len == 0; i++) phrase_mismatch(&p, e->c, &rule, &e->trials[i].q);
+    tell(e->out, "      ", 6, "does not match: %s.", p.text);
+}
+
+/* How many trials are still without a route behind this one. */
+static size_t walk_route(struct explanation *e, int route, size_t open)
+{
+    size_t matched = 0;
+    for (size_t i = 0; i < e->count; i++) matched += e->trials[i].route == route;
+    show_route(e, route, matched > 0, matched < open);
+    return open - matched;
+}
+
+static void show_way(struct explanation *e)
+{
+    const int count = e->c->policy.route_count;
+    size_t open = e->count;
+    if (count == 0) return;
+    fputc('\n', e->out);
+    for (int route = 0; route < count && open > 0; route++)
+        if (route < RULES_SHOWN || e->trials[0].route == route) open = walk_route(e, route, open);
+        else if (route == RULES_SHOWN) fprintf(e->out, "  ... and from here on only the route that matches:\n");
+    if (open > 0) fprintf(e->out, "  %s, it goes directly.\n", open < e->count ? "Otherwise" : "No route matches");
+    if (e->q.remote)
+        tell(e->out, "  ", 2, "%s is not resolved here: whoever it is led to gets its name, and no rule sees its address.",
+             e->host);
+}
+
+static void show_limits(struct explanation *e)
+{
+    const struct miniproxy_policy *policy = &e->c->policy;
+    unsigned matched = 0;
+    for (int i = 0; i < policy->limit_count; i++) {
+        const struct miniproxy_rule rule = limit_as_rule(policy->limits + i);
+        struct phrase p = {.len = 0};
+        if (phrase_mismatch(&p, e->c, &rule, &e->q)) continue;
+        if (matched == 0) fputc('\n', e->out);
+        phrase_origin(&p, "limit", i, e->c->limit_origins + i);
+        tell(e->out, "  ", 6, matched < MINIPROXY_LIMITS_EACH ? "%s holds." : "%s does not hold: there are enough before it.",
+             p.text);
+        matched++;
+    }
 }
 
 /* Allowed is what is so in every case with a public address, if there is a choice: what names usually have. */
@@ -631,7 +707,8 @@ static bool is_allowed(const struct explanation *e)
 {
     bool any_public = false, allowed = true, allowed_public = true;
     for (size_t i = 0; i < e->count; i++) {
-        bool is_public = !miniproxy_addr_is_special(e->trials[i].q.address), ok = e->trials[i].answer.cause == 0;
+        const struct miniproxy_addr *a = e->trials[i].q.address;
+        bool is_public = a != NULL && !miniproxy_addr_is_special(a), ok = e->trials[i].answer.cause == 0;
         any_public |= is_public;
         allowed &= ok;
         if (is_public) allowed_public &= ok;
@@ -656,6 +733,8 @@ bool policy_explain(const struct compiled *c, const struct request_text *request
         show_request(&e);
         walk_rules(&e);
         show_outcome(&e);
+        show_way(&e);
+        show_limits(&e);
         *allowed = is_allowed(&e);
     } else {
         fprintf(out, "expected fewer cases: give --address, --type or --time\n");

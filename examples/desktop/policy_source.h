@@ -42,7 +42,8 @@ enum {
     NESTING_MAX = 64, /* sets within sets */
     ERRORS_MAX = 20,  /* shown of one policy */
     NAME_BUCKETS = 1024,
-    RULES_MAX = 32767 /* what an event can name */
+    RULES_MAX = 32767, /* what an event can name */
+    WAYS_MAX = 1000,   /* parents and groups of origins; routes; limits */
 };
 
 /* What sets are of. */
@@ -144,14 +145,45 @@ struct written_rule {
     struct clause clauses[SLOT_COUNT];
 };
 
+/* A parent, or a group of origins. */
+struct written_hops {
+    struct written_hops *next;
+    const char *name;
+    struct place place;
+    bool origins, used;
+    struct miniproxy_hop *hops; /* NULL: said what is wrong with them */
+    unsigned count;
+};
+
+struct written_route {
+    struct written_route *next;
+    struct place place;
+    const char *text;
+    struct clause clauses[SLOT_COUNT];
+    bool directly, in_turn, resolve;
+    struct value *via; /* names */
+};
+
+struct written_limit {
+    struct written_limit *next;
+    struct place place;
+    const char *text;
+    struct clause clauses[SLOT_COUNT];
+    struct miniproxy_limit limit;
+};
+
 struct source {
+    const char *file; /* the first one */
     struct arena *arena;
     FILE *errors;
     unsigned error_count;
     struct named *sets, **sets_end, *sets_by_hash[NAME_BUCKETS];
     struct person *users, **users_end, *users_by_hash[NAME_BUCKETS];
     struct written_rule *rules, **rules_end;
-    unsigned user_count, rule_count;
+    struct written_hops *hops, **hops_end;
+    struct written_route *routes, **routes_end;
+    struct written_limit *limits, **limits_end;
+    unsigned user_count, rule_count, hops_count, route_count, limit_count;
     unsigned nesting; /* of sets, while their names are looked up */
     struct host_list_note *notes, **notes_end;
 };
@@ -167,6 +199,9 @@ void complain(struct source *s, struct place place, const char *found, const cha
 char *read_whole(struct source *s, const char *file, struct place place, size_t *len);
 /* `file` as seen from the file that `place` is in. */
 const char *path_beside(struct source *s, const char *file, struct place place);
+
+/* The one with this name, or NULL. */
+struct written_hops *find_hops(const struct source *s, const char *name);
 
 /* ---- policy_values.c */
 
@@ -187,11 +222,33 @@ struct value *parse_values(struct source *s, enum kind kind, struct words *w);
 const char *token_shown(struct source *s, const struct token *t);
 bool is_word(const struct token *t, const char *word);
 bool is_set_name(const char *text);
+/* The number that the whole of text[0..len) is, at most max. */
+bool number(const char *text, size_t len, unsigned max, unsigned *value);
 /* Of `word` the nearest of the words of a list that ends with NULL, or NULL. */
 const char *nearest(const char *word, const char *const *list);
-/* Bring a host name into the core's notation, in place. NULL, or what was expected. */
-const char *tidy_host(char *name);
 void add_builtin_sets(struct source *s);
+
+/* ---- policy_ways.c */
+
+/* The statements `parent`, `origins`, `route` and `limit`, from behind these words on. */
+void parent_statement(struct source *s, struct words *w);
+void origins_statement(struct source *s, struct words *w);
+void route_statement(struct source *s, struct words *w);
+void limit_statement(struct source *s, struct words *w);
+/* What the names behind `via` mean. */
+void resolve_ways(struct source *s);
+
+/* ---- policy_text.c, for policy_ways.c */
+
+const struct token *here(const struct words *w);
+bool take(struct words *w, const char *word);
+void expected(struct source *s, const struct words *w, const char *what);
+bool at_end(struct source *s, const struct words *w, const char *what);
+const char *text_of(struct source *s, const struct words *w, size_t from, size_t to);
+bool is_reserved(const char *name);
+/* The clause that begins here, SLOT_COUNT: none does. */
+enum slot slot_here(const struct words *w);
+bool take_clause(struct source *s, struct words *w, struct clause *clauses, enum slot slot, const char *of);
 
 /* ---- policy_lists.c */
 

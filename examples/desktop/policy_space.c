@@ -33,14 +33,26 @@ struct rule_boxes {
     uint64_t *matches, *asks;
 };
 
+/* Of two policies, one may see the address of a name and the other leave it to a parent. So atoms of PROPERTY_ADDRESS come
+ * in variants: all as they are, and all once more for each way in which policies do not see them. `mask` has a bit for
+ * each policy that does not; `local`: the name is one of this machine. */
+struct variant {
+    unsigned mask;
+    bool local;
+};
+enum { VARIANTS_MAX = 7 };
+
 struct space {
     const struct compiled *policies[2];
     unsigned policy_count;
     struct cut cuts[PROPERTIES];
     unsigned first_word[DIMENSIONS + 1];
     struct rule_boxes *boxes[2];
-    const uint64_t *all[3]; /* requests that exist, in parts: their union is not a box */
-    unsigned all_count;
+    struct rule_boxes *routes[2], *limits[2];
+    struct variant variants[VARIANTS_MAX];
+    unsigned variant_count;
+    const uint64_t **all; /* requests that exist, in parts: their union is not a box */
+    unsigned all_count, all_room;
     unsigned port_condition, special_condition;
     uint64_t *stack;
     size_t stack_room; /* boxes */
@@ -298,6 +310,60 @@ static void add_text(struct space *s, enum property kind, const char *text, unsi
 }
 
 static const uint64_t no_signature[CONDITIONS_MAX / 64 + 1];
+
+/* ---- Routes and limits, as rules with the conditions that they have */
+
+bool route_hides_address(const struct miniproxy_route *r)
+{
+    return r->count > 0 && !r->resolve;
+}
+
+struct miniproxy_rule route_as_rule(const struct miniproxy_route *r)
+{
+    return (struct miniproxy_rule){
+        .verdict = MINIPROXY_DENY, .users = r->users, .clients = r->clients, .to = r->to, .hosts = r->hosts};
+}
+
+struct miniproxy_rule limit_as_rule(const struct miniproxy_limit *l)
+{
+    const unsigned users = l->users == 0 && l->share == MINIPROXY_EACH_USER ? MINIPROXY_AUTHENTICATED : l->users;
+    return (struct miniproxy_rule){.verdict = MINIPROXY_DENY, .users = users & 0xffffu, .clients = l->clients};
+}
+
+bool name_is_local(const char *host)
+{
+    const struct miniproxy_rule rule = {.verdict = MINIPROXY_ALLOW};
+    struct miniproxy_question q;
+    begin_question(&q);
+    q.host = host;
+    q.address = NULL;
+    q.remote = true;
+    return !core_matches(&rule, &q);
+}
+
+/* Whether a policy can leave names to parents. */
+static bool hides_addresses(const struct miniproxy_policy *policy)
+{
+    for (unsigned i = 0; i < policy->route_count; i++)
+        if (route_hides_address(policy->routes + i)) return true;
+    return false;
+}
+
+static void add_ways(struct space *s, enum property kind, const struct miniproxy_policy *policy)
+{
+    static const char *const local_names[] = {"localhost", ".localhost"};
+    static const struct miniproxy_hosts local = {.names = local_names, .count = 2};
+    struct miniproxy_rule rule = {.hosts = &local};
+    if (kind == PROPERTY_HOST && hides_addresses(policy)) add_condition(s, kind, &rule);
+    for (unsigned i = 0; i < policy->route_count; i++) {
+        rule = route_as_rule(policy->routes + i);
+        add_condition(s, kind, &rule);
+    }
+    for (unsigned i = 0; i < policy->limit_count; i++) {
+        rule = limit_as_rule(policy->limits + i);
+        add_condition(s, kind, &rule);
+    }
+}
 
 /* ---- Addresses: between two boundaries nothing changes */
 
@@ -639,6 +705,18 @@ static void cut_users(struct space *s)
     }
 }
 
+static void find_variants(struct space *s)
+{
+    unsigned hiding = 0;
+    s->variant_count = 1;
+    for (unsigned p = 0; p < s->policy_count; p++)
+        if (hides_addresses(&s->policies[p]->policy)) hiding |= 1u << p;
+    for (unsigned mask = 1; mask <= hiding; mask++) {
+        if ((mask & ~hiding) != 0) continue;
+        for (int local = 0; local < 2; local++) s->variants[s->variant_count++] = (struct variant){mask, local != 0};
+    }
+}
+
 static void cut_all(struct space *s)
 {
     static const struct miniproxy_rule to_special = {.to = &miniproxy_special_purpose};
@@ -648,6 +726,7 @@ static void cut_all(struct space *s)
         for (unsigned p = 0; p < s->policy_count; p++)
             for (unsigned i = 0; i < s->policies[p]->policy.rule_count; i++)
                 add_condition(s, (enum property)kind, s->policies[p]->policy.rules + i);
+        for (unsigned p = 0; p < s->policy_count; p++) add_ways(s, (enum property)kind, &s->policies[p]->policy);
         if (kind == PROPERTY_ADDRESS) add_condition(s, PROPERTY_ADDRESS, &to_special);
         if (kind == PROPERTY_PORT) add_condition(s, PROPERTY_PORT, &connect);
         cut->words = cut->condition_count / 64 + 1;
@@ -665,6 +744,7 @@ static void cut_all(struct space *s)
     cut_types(s);
     cut_times(s);
     s->cuts[PROPERTY_METHOD].count = METHODS;
+    find_variants(s);
 }
 
 unsigned space_atoms(const struct space *s, enum property kind)
@@ -672,9 +752,25 @@ unsigned space_atoms(const struct space *s, enum property kind)
     return s->cuts[kind].count;
 }
 
+/* Of an atom of addresses, the one that is not a variant; any other as it is. */
+static unsigned plain_atom(const struct space *s, enum property kind, unsigned atom)
+{
+    return kind == PROPERTY_ADDRESS ? atom % s->cuts[kind].count : atom;
+}
+
+static const struct variant *variant_of(const struct space *s, unsigned address_atom)
+{
+    return s->variants + address_atom / s->cuts[PROPERTY_ADDRESS].count;
+}
+
+bool space_is_hidden(const struct space *s, unsigned policy, unsigned address_atom)
+{
+    return (variant_of(s, address_atom)->mask >> policy & 1) != 0;
+}
+
 const struct value *space_value(const struct space *s, enum property kind, unsigned atom)
 {
-    return s->cuts[kind].values + atom;
+    return s->cuts[kind].values + plain_atom(s, kind, atom);
 }
 
 unsigned space_atom_of(const struct space *s, enum property property, const struct value *v)
@@ -691,6 +787,7 @@ unsigned space_atom_of(const struct space *s, enum property property, const stru
 
 bool space_is_special(const struct space *s, unsigned address_atom)
 {
+    if (variant_of(s, address_atom)->mask != 0) return variant_of(s, address_atom)->local;
     return signature_has(&s->cuts[PROPERTY_ADDRESS], address_atom, s->special_condition);
 }
 
@@ -712,7 +809,7 @@ static unsigned second_count(const struct space *s, unsigned d)
 
 static unsigned size_of(const struct space *s, unsigned d)
 {
-    return s->cuts[dimensions[d].first].count * second_count(s, d);
+    return s->cuts[dimensions[d].first].count * (d == DIM_ADDRESS ? s->variant_count : second_count(s, d));
 }
 
 static unsigned box_words(const struct space *s)
@@ -757,6 +854,11 @@ uint64_t *space_copy(struct space *s, const uint64_t *box)
     uint64_t *copy = get(s, box_words(s) * sizeof *copy);
     if (copy != NULL) memcpy(copy, box, box_words(s) * sizeof *copy);
     return copy;
+}
+
+void space_meet(const struct space *s, uint64_t *box, const uint64_t *with)
+{
+    for (unsigned i = 0; i < box_words(s); i++) box[i] &= with[i];
 }
 
 static void cut_pairs(const struct space *s, uint64_t *box, unsigned d,
@@ -849,6 +951,10 @@ static bool keep_address(const void *data, unsigned address, unsigned unused)
 {
     const struct rule_view *v = data;
     (void)unused;
+    if (space_is_hidden(v->s, v->policy, address))
+        return v->r->to == NULL && (v->r->verdict == MINIPROXY_DENY || v->r->special_purpose ||
+                                    !variant_of(v->s, address)->local);
+    address = plain_atom(v->s, PROPERTY_ADDRESS, address);
     if (v->r->verdict == MINIPROXY_ALLOW && !v->r->special_purpose && space_is_special(v->s, address)) return false;
     return covers(v, PROPERTY_ADDRESS, address);
 }
@@ -896,16 +1002,30 @@ static void make_boxes(struct space *s, struct rule_boxes *boxes, const struct r
     if (boxes->asks != NULL) cut_pairs(s, boxes->asks, DIM_WHO, keep_asked, v);
 }
 
+static void make_boxes_of(struct space *s, struct rule_boxes *boxes, unsigned policy, const struct miniproxy_rule *r)
+{
+    struct rule_view v = {.s = s, .r = r, .policy = policy};
+    if (s->no_memory) return;
+    for (int kind = 0; kind < PROPERTIES; kind++) v.condition[kind] = find_condition(s, (enum property)kind, r);
+    make_boxes(s, boxes, &v);
+}
+
 static void make_all_boxes(struct space *s)
 {
     for (unsigned p = 0; p < s->policy_count; p++) {
         const struct miniproxy_policy *policy = &s->policies[p]->policy;
+        struct miniproxy_rule rule;
         s->boxes[p] = get(s, (policy->rule_count + 1u) * sizeof *s->boxes[p]);
-        for (unsigned i = 0; i < policy->rule_count && !s->no_memory; i++) {
-            struct rule_view v = {.s = s, .r = policy->rules + i, .policy = p};
-            for (int kind = 0; kind < PROPERTIES; kind++)
-                v.condition[kind] = find_condition(s, (enum property)kind, v.r);
-            make_boxes(s, &s->boxes[p][i], &v);
+        s->routes[p] = get(s, (policy->route_count + 1u) * sizeof *s->routes[p]);
+        s->limits[p] = get(s, (policy->limit_count + 1u) * sizeof *s->limits[p]);
+        for (unsigned i = 0; i < policy->rule_count; i++) make_boxes_of(s, &s->boxes[p][i], p, policy->rules + i);
+        for (unsigned i = 0; i < policy->route_count; i++) {
+            rule = route_as_rule(policy->routes + i);
+            make_boxes_of(s, &s->routes[p][i], p, &rule);
+        }
+        for (unsigned i = 0; i < policy->limit_count; i++) {
+            rule = limit_as_rule(policy->limits + i);
+            make_boxes_of(s, &s->limits[p][i], p, &rule);
         }
     }
 }
@@ -925,24 +1045,142 @@ static bool is_head(const void *data, unsigned method)
     return (1u << method == MINIPROXY_HEAD) == (data != NULL);
 }
 
+/* ---- Requests that exist */
+
+static void add_existing(struct space *s, const uint64_t *box)
+{
+    if (s->all_count == s->all_room) {
+        unsigned room = 2 * s->all_room + 8;
+        const uint64_t **list = get(s, room * sizeof *list);
+        if (list == NULL) return;
+        if (s->all_count > 0) memcpy(list, s->all, s->all_count * sizeof *list);
+        s->all = list;
+        s->all_room = room;
+    }
+    s->all[s->all_count++] = box;
+}
+
 /* Responses to HEAD have no content, tunnels have neither a path. */
-static void make_existing(struct space *s)
+static void add_by_method(struct space *s, const uint64_t *part)
 {
     static const unsigned nothing = TYPE_NOTHING, first = 0;
-    uint64_t *box;
-    s->all[s->all_count++] = box = space_all(s);
-    if (box == NULL || (s->cuts[PROPERTY_TYPE].count == 1 && s->cuts[PROPERTY_PATH].count == 1)) return;
-    space_cut(s, box, PROPERTY_METHOD, is_connect, NULL);
-    space_cut(s, box, PROPERTY_METHOD, is_head, NULL);
-    s->all[s->all_count++] = box = space_all(s);
-    if (box == NULL) return;
-    space_cut(s, box, PROPERTY_METHOD, is_connect, s);
-    space_cut(s, box, PROPERTY_TYPE, is_atom, &nothing);
-    space_cut(s, box, PROPERTY_PATH, is_atom, &first);
-    s->all[s->all_count++] = box = space_all(s);
-    if (box == NULL) return;
-    space_cut(s, box, PROPERTY_METHOD, is_head, s);
-    space_cut(s, box, PROPERTY_TYPE, is_atom, &nothing);
+    const bool all_alike = s->cuts[PROPERTY_TYPE].count == 1 && s->cuts[PROPERTY_PATH].count == 1;
+    uint64_t *most = space_copy(s, part), *tunnels = space_copy(s, part), *heads = space_copy(s, part);
+    if (most == NULL || tunnels == NULL || heads == NULL) return;
+    add_existing(s, most);
+    if (all_alike) return;
+    space_cut(s, most, PROPERTY_METHOD, is_connect, NULL);
+    space_cut(s, most, PROPERTY_METHOD, is_head, NULL);
+    space_cut(s, tunnels, PROPERTY_METHOD, is_connect, s);
+    space_cut(s, tunnels, PROPERTY_TYPE, is_atom, &nothing);
+    space_cut(s, tunnels, PROPERTY_PATH, is_atom, &first);
+    add_existing(s, tunnels);
+    space_cut(s, heads, PROPERTY_METHOD, is_head, s);
+    space_cut(s, heads, PROPERTY_TYPE, is_atom, &nothing);
+    add_existing(s, heads);
+}
+
+/* Hosts that no route of any policy tells apart. */
+struct host_class {
+    uint64_t *hidden[2]; /* who asks for them so that a policy does not see their address: bits of DIM_WHO */
+    unsigned host;       /* one of them */
+};
+
+static bool route_covers_host(const struct space *s, unsigned policy, unsigned route, unsigned host)
+{
+    return has_bit(s, s->routes[policy][route].matches, DIM_HOST, host);
+}
+
+/* The first route whose other conditions match says it: by asking for an address it has the name resolved here. */
+static void find_hidden(const struct space *s, unsigned policy, unsigned host, uint64_t *hidden, uint64_t *left)
+{
+    const struct miniproxy_policy *p = &s->policies[policy]->policy;
+    const unsigned first = s->first_word[DIM_WHO], words = s->first_word[DIM_WHO + 1] - first;
+    memset(left, 0xff, words * sizeof *left);
+    memset(hidden, 0, words * sizeof *hidden);
+    for (unsigned i = 0; i < p->route_count && host != HOST_LITERAL; i++) {
+        const uint64_t *who = s->routes[policy][i].matches + first;
+        const bool hides = route_hides_address(p->routes + i) && p->routes[i].to == NULL;
+        if (!route_covers_host(s, policy, i, host)) continue;
+        for (unsigned w = 0; w < words; w++) {
+            if (hides) hidden[w] |= left[w] & who[w];
+            left[w] &= ~who[w];
+        }
+    }
+}
+
+static bool is_of_class(const struct space *s, const struct host_class *c, unsigned host)
+{
+    if ((c->host == HOST_LITERAL) != (host == HOST_LITERAL)) return false;
+    for (unsigned p = 0; p < s->policy_count; p++)
+        for (unsigned i = 0; i < s->policies[p]->policy.route_count; i++)
+            if (route_covers_host(s, p, i, c->host) != route_covers_host(s, p, i, host)) return false;
+    return true;
+}
+
+/* Cut a box down to those who hide addresses from the policies of a mask, and from no others. */
+static void cut_who(const struct space *s, uint64_t *box, const struct host_class *c, unsigned mask)
+{
+    const unsigned first = s->first_word[DIM_WHO], words = s->first_word[DIM_WHO + 1] - first;
+    for (unsigned p = 0; p < s->policy_count; p++)
+        for (unsigned w = 0; w < words; w++)
+            box[first + w] &= (mask >> p & 1) != 0 ? c->hidden[p][w] : ~c->hidden[p][w];
+}
+
+/* Addresses of a variant: all of them; if no policy sees any, one stands for all. */
+static void cut_to_variant(const struct space *s, uint64_t *box, unsigned variant)
+{
+    const unsigned count = s->cuts[PROPERTY_ADDRESS].count, none = (1u << s->policy_count) - 1;
+    for (unsigned atom = 0; atom < count * s->variant_count; atom++)
+        if (atom / count != variant || (s->variants[variant].mask == none && atom % count != 0))
+            clear_bit(s, box, DIM_ADDRESS, atom);
+}
+
+static void add_class(struct space *s, const struct host_class *c, const uint64_t *hosts)
+{
+    const unsigned first = s->first_word[DIM_HOST], words = s->first_word[DIM_HOST + 1] - first;
+    for (unsigned variant = 0; variant < s->variant_count; variant++) {
+        uint64_t *box = space_all(s);
+        if (box == NULL) return;
+        memcpy(box + first, hosts, words * sizeof *hosts);
+        for (unsigned host = 1; host < s->cuts[PROPERTY_HOST].count && variant > 0; host++)
+            if (name_is_local(s->cuts[PROPERTY_HOST].values[host].text) != s->variants[variant].local)
+                clear_bit(s, box, DIM_HOST, host);
+        cut_who(s, box, c, s->variants[variant].mask);
+        cut_to_variant(s, box, variant);
+        if (!space_is_empty(s, box)) add_by_method(s, box);
+    }
+}
+
+/* Where routes leave names to parents, the address of a request is there or not, depending on who asks for what. */
+static void make_existing(struct space *s)
+{
+    const unsigned hosts = s->cuts[PROPERTY_HOST].count, words = s->first_word[DIM_WHO + 1] - s->first_word[DIM_WHO];
+    bool *done = get(s, hosts * sizeof *done);
+    uint64_t *left = get(s, words * sizeof *left);
+    uint64_t *box = space_all(s);
+    if (done == NULL || left == NULL || box == NULL) return;
+    if (s->variant_count == 1) {
+        add_by_method(s, box);
+        return;
+    }
+    for (unsigned i = 1; i <= hosts && !s->no_memory; i++) { /* names make better examples than literals */
+        unsigned host = i < hosts ? i : HOST_LITERAL;
+        struct host_class c = {.host = host};
+        uint64_t *of_class = get(s, ((hosts + 63) / 64) * sizeof *of_class);
+        if (done[host] || of_class == NULL) continue;
+        for (unsigned p = 0; p < s->policy_count; p++) {
+            c.hidden[p] = get(s, words * sizeof *c.hidden[p]);
+            if (c.hidden[p] == NULL) return;
+            find_hidden(s, p, host, c.hidden[p], left);
+        }
+        for (unsigned other = host; other < hosts; other++) {
+            if (done[other] || !is_of_class(s, &c, other)) continue;
+            done[other] = true;
+            of_class[other / 64] |= (uint64_t)1 << other % 64;
+        }
+        add_class(s, &c, of_class);
+    }
 }
 
 struct space *space_new(const struct compiled *const *policies, unsigned count, const char **problem)
@@ -984,6 +1222,16 @@ void space_free(struct space *s)
 const uint64_t *space_matches(const struct space *s, unsigned policy, unsigned rule)
 {
     return s->boxes[policy][rule].matches;
+}
+
+const uint64_t *space_route(const struct space *s, unsigned policy, unsigned route)
+{
+    return s->routes[policy][route].matches;
+}
+
+const uint64_t *space_limit(const struct space *s, unsigned policy, unsigned limit)
+{
+    return s->limits[policy][limit].matches;
 }
 
 const uint64_t *space_asks(const struct space *s, unsigned policy, unsigned rule)
@@ -1034,7 +1282,7 @@ static bool meets(const struct space *s, const uint64_t *a, const uint64_t *b)
 /* Cut `to` down to what is in `box` too. False: nothing. */
 static bool intersect(const struct space *s, uint64_t *to, const uint64_t *box)
 {
-    for (unsigned i = 0; i < box_words(s); i++) to[i] &= box[i];
+    space_meet(s, to, box);
     return !space_is_empty(s, to);
 }
 
@@ -1102,7 +1350,7 @@ static void choose_atoms(const struct space *s, const uint64_t *box, unsigned d,
     for (unsigned bit = 0; bit < size_of(s, d); bit++) {
         unsigned a = bit / seconds, b = bit % seconds, rank = 0;
         if (!has_bit(s, box, d, bit)) continue;
-        rank += first == PROPERTY_METHOD ? 10 * a : s->cuts[first].values[a].rank;
+        rank += first == PROPERTY_METHOD ? 10 * a : space_value(s, first, a)->rank;
         if (second != PROPERTIES) rank += s->cuts[second].values[b].rank;
         if (first == PROPERTY_METHOD && 1u << a != MINIPROXY_CONNECT && s->cuts[second].values[b].number == 443)
             rank += 2;
@@ -1132,6 +1380,10 @@ static void fill_witness(const struct space *s, struct witness *w)
         q->literal = true;
     }
     if (q->method == MINIPROXY_CONNECT) q->path = NULL, q->path_len = 0;
+    if (variant_of(s, w->atom[PROPERTY_ADDRESS])->mask == (1u << s->policy_count) - 1) {
+        q->address = NULL;
+        q->remote = true;
+    }
     w->user = user->text;
     for (unsigned p = 0; p < s->policy_count; p++)
         w->users[p] = user->user[p] < 0 ? NULL : s->policies[p]->policy.users + user->user[p];
@@ -1175,6 +1427,8 @@ enum miniproxy_verdict space_verdict(const struct space *s, unsigned policy, con
     q.address = &w->address;
     if (q.literal) q.host = w->literal;
     q.user = w->users[policy];
+    q.remote = !q.literal && space_is_hidden(s, policy, w->atom[PROPERTY_ADDRESS]);
+    if (q.remote) q.address = NULL;
     verdict = miniproxy_decide(&s->policies[policy]->policy, &q, rule);
     return verdict == MINIPROXY_NEEDS_TYPE ? MINIPROXY_ALLOWED : verdict;
 }

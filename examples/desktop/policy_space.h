@@ -12,6 +12,9 @@
 
 #include "policy.h"
 
+#if !MINIPROXY_WITH_ROUTES || !MINIPROXY_WITH_LIMITS
+#error "policies are audited with all there is: MINIPROXY_WITH_ROUTES and _LIMITS must be 1"
+#endif
 #if !MINIPROXY_WITH_CONDITIONS || !MINIPROXY_WITH_AUTH || !MINIPROXY_WITH_IPV6
 #error "policies are audited with all there is: MINIPROXY_WITH_CONDITIONS, _AUTH and _IPV6 must be 1"
 #endif
@@ -36,6 +39,14 @@ enum dimension { DIM_WHO, DIM_WHAT, DIM_HOST, DIM_ADDRESS, DIM_PATH, DIM_AGENT, 
 /* Does this condition of a rule, taken alone, match? True if the rule has none. The core is asked. Not for users,
  * methods and literals. */
 bool rule_covers(const struct miniproxy_rule *r, enum property property, const struct miniproxy_question *q);
+
+/* Does a name that this route leads stay unresolved? Its address is not asked of the rules then. */
+bool route_hides_address(const struct miniproxy_route *r);
+/* Is this a name that an ALLOW does not cover then, for it means whoever resolves it? */
+bool name_is_local(const char *host);
+/* What a route or a limit matches, as a rule: a DENY with the same conditions. */
+struct miniproxy_rule route_as_rule(const struct miniproxy_route *r);
+struct miniproxy_rule limit_as_rule(const struct miniproxy_limit *l);
 
 /* Atoms that are the same in every space. */
 enum {
@@ -80,11 +91,16 @@ const struct value *space_value(const struct space *s, enum property kind, unsig
 /* Boxes belong to the space. What a rule matches; requests without a login that it would allow to some user. */
 const uint64_t *space_matches(const struct space *s, unsigned policy, unsigned rule);
 const uint64_t *space_asks(const struct space *s, unsigned policy, unsigned rule);
+/* What a route, or a limit, matches, those before it left aside. */
+const uint64_t *space_route(const struct space *s, unsigned policy, unsigned route);
+const uint64_t *space_limit(const struct space *s, unsigned policy, unsigned limit);
 /* A copy to be cut down, and the atoms of a property that it is cut down to: those for which `keep` is true. */
 uint64_t *space_copy(struct space *s, const uint64_t *box);
 uint64_t *space_all(struct space *s);
 void space_cut(const struct space *s, uint64_t *box, enum property kind, bool (*keep)(const void *data, unsigned atom),
                const void *data);
+/* Cut a box down to what another has too. */
+void space_meet(const struct space *s, uint64_t *box, const uint64_t *with);
 /* The same box, but open to all atoms of a dimension. */
 void space_open(const struct space *s, uint64_t *box, enum dimension dimension);
 bool space_has_requester(const struct space *s, const uint64_t *box, unsigned client, unsigned user);
@@ -92,6 +108,8 @@ bool space_is_empty(const struct space *s, const uint64_t *box);
 bool space_contains(const struct space *s, const uint64_t *outer, const uint64_t *inner);
 /* The atom that a value lies in; of PROPERTY_HOST, its text is no literal. Not for users and methods. */
 unsigned space_atom_of(const struct space *s, enum property property, const struct value *v);
+/* Is this the address of a name that a policy does not get to see, for a parent resolves it? */
+bool space_is_hidden(const struct space *s, unsigned policy, unsigned address_atom);
 bool space_is_special(const struct space *s, unsigned address_atom);
 
 /* A request in all boxes of `in`, and in none of `out`. used (may be NULL): out_count of them; those that were needed

@@ -625,8 +625,106 @@ static void make_rule(struct builder *b, const struct written_rule *written)
     add_rule(b, written, r);
 }
 
+/* ---- Routes and limits */
+
+static const struct miniproxy_nets *make_clause_nets(struct builder *b, const struct clause *clause)
+{
+    const struct flat *flat = clause->values != NULL ? flatten(b, clause) : NULL;
+    return flat == NULL || flat->any ? NULL : make_nets(b, clause, flat, PART_ALL);
+}
+
+/* The hops of a route, as the text names them. Returns how many. */
+static unsigned list_hops(const struct source *s, const struct written_route *route,
+                          struct miniproxy_hop hops[MINIPROXY_ROUTE_HOPS], struct hop_origin origins[MINIPROXY_ROUTE_HOPS])
+{
+    unsigned count = 0;
+    for (const struct value *v = route->via; v != NULL; v = v->next) {
+        const struct written_hops *h = find_hops(s, v->name);
+        for (unsigned i = 0; i < h->count; i++, count++) {
+            hops[count] = h->hops[i];
+            origins[count] = (struct hop_origin){h->name, h->place};
+        }
+    }
+    return count;
+}
+
+/* How many of these hops the table has from `at` on, up to its end. */
+static unsigned same_hops(const struct compiled *c, unsigned at, const struct miniproxy_hop *hops, unsigned count)
+{
+    unsigned same = 0;
+    while (same < count && at + same < c->policy.hop_count && c->policy.hops[at + same].host == hops[same].host) same++;
+    return same;
+}
+
+/* Where a route's hops stand: a parent that is in two routes is checked once only if the table has them as neighbours
+ * already, or ends with the first of them. */
+static unsigned place_hops(struct compiled *c, struct miniproxy_hop *table, const struct miniproxy_hop *hops,
+                           const struct hop_origin *origins, unsigned count)
+{
+    unsigned at = 0, same;
+    while ((same = same_hops(c, at, hops, count)) < count && at + same < c->policy.hop_count) at++;
+    for (unsigned i = same; i < count; i++) {
+        table[at + i] = hops[i];
+        c->hop_origins[at + i] = origins[i];
+    }
+    if (at + count > c->policy.hop_count) c->policy.hop_count = (uint16_t)(at + count);
+    return at;
+}
+
+static void make_routes(struct builder *b)
+{
+    const struct source *s = b->s;
+    struct compiled *c = b->c;
+    const size_t most = (size_t)s->route_count * MINIPROXY_ROUTE_HOPS + 1;
+    struct miniproxy_route *routes = arena_take(b->arena, (s->route_count + 1) * sizeof *routes), *at = routes;
+    struct miniproxy_hop *table = arena_take(b->arena, most * sizeof *table), hops[MINIPROXY_ROUTE_HOPS];
+    struct hop_origin origins[MINIPROXY_ROUTE_HOPS];
+    c->hop_origins = arena_take(b->arena, most * sizeof *c->hop_origins);
+    c->route_origins = arena_take(b->arena, (s->route_count + 1) * sizeof *c->route_origins);
+    c->policy.hops = table;
+    for (const struct written_route *w = s->routes; w != NULL; w = w->next, at++) {
+        const struct clause *users = &w->clauses[SLOT_USERS], *names = &w->clauses[SLOT_HOSTS];
+        at->clients = make_clause_nets(b, &w->clauses[SLOT_FROM]);
+        at->to = make_clause_nets(b, &w->clauses[SLOT_TO]);
+        if (names->values != NULL) at->hosts = make_hosts(b, names);
+        if (users->values != NULL) at->users = (uint16_t)make_users(b, users);
+        at->count = (uint8_t)list_hops(s, w, hops, origins);
+        at->order = w->in_turn ? MINIPROXY_IN_TURN : MINIPROXY_IN_ORDER;
+        at->resolve = w->resolve;
+        c->route_origins[at - routes] = (struct rule_origin){w->place, w->text};
+    }
+    c->policy.routes = routes;
+    c->policy.route_count = (uint16_t)s->route_count;
+    for (unsigned count = MINIPROXY_ROUTE_HOPS; count > 0; count--) { /* the short ones may be parts of the long ones */
+        at = routes;
+        for (const struct written_route *w = s->routes; w != NULL; w = w->next, at++) {
+            if (at->count != count) continue;
+            list_hops(s, w, hops, origins);
+            at->first = (uint16_t)place_hops(c, table, hops, origins, count);
+        }
+    }
+    c->policy.health = arena_take(b->arena, (c->policy.hop_count + 1u) * sizeof *c->policy.health);
+}
+
+static void make_limits(struct builder *b)
+{
+    const struct source *s = b->s;
+    struct miniproxy_limit *limits = arena_take(b->arena, (s->limit_count + 1) * sizeof *limits), *at = limits;
+    b->c->limit_origins = arena_take(b->arena, (s->limit_count + 1) * sizeof *b->c->limit_origins);
+    for (const struct written_limit *w = s->limits; w != NULL; w = w->next, at++) {
+        *at = w->limit;
+        at->clients = make_clause_nets(b, &w->clauses[SLOT_FROM]);
+        if (w->clauses[SLOT_USERS].values != NULL) at->users = (uint16_t)make_users(b, &w->clauses[SLOT_USERS]);
+        b->c->limit_origins[at - limits] = (struct rule_origin){w->place, w->text};
+    }
+    b->c->policy.limits = limits;
+    b->c->policy.limit_count = (uint16_t)s->limit_count;
+}
+
 static void note_unused(struct builder *b)
 {
+    for (const struct written_hops *h = b->s->hops; h != NULL; h = h->next)
+        if (!h->used) add_set_name(b, NULL, h->origins ? "origins" : "parent", h->name, h->place);
     for (const struct named *set = b->s->sets; set != NULL; set = set->next)
         if (!set->used && !set->builtin) add_set_name(b, NULL, kind_words[set->kind], set->name, set->place);
 }
@@ -641,6 +739,10 @@ struct compiled *make_tables(struct source *s)
     b->arena = c->arena = s->arena;
     for (const struct written_rule *rule = s->rules; rule != NULL && s->error_count <= ERRORS_MAX; rule = rule->next)
         make_rule(b, rule);
+    if (s->error_count <= ERRORS_MAX) {
+        make_routes(b);
+        make_limits(b);
+    }
     make_user_table(b);
     note_unused(b);
     c->policy.rules = b->rules;
@@ -651,7 +753,7 @@ struct compiled *make_tables(struct source *s)
     if (s->error_count > 0) return NULL;
     wrong = miniproxy_check_policy(&c->policy);
     if (wrong < 0) return c;
-    complain(s, wrong < c->policy.rule_count ? c->origins[wrong].place : s->users->place, NULL,
+    complain(s, wrong < c->policy.rule_count ? c->origins[wrong].place : (struct place){s->file, 1, 1}, NULL,
              "expected tables that the proxy accepts: a fault of this program");
     return NULL;
 }

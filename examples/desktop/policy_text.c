@@ -294,24 +294,24 @@ static bool next_statement(struct source *s, struct file *f, struct words *w, bo
 
 /* ---- Statements */
 
-static const struct token *here(const struct words *w)
+const struct token *here(const struct words *w)
 {
     return &w->list[w->at];
 }
 
-static bool take(struct words *w, const char *word)
+bool take(struct words *w, const char *word)
 {
     if (!is_word(here(w), word)) return false;
     w->at++;
     return true;
 }
 
-static void expected(struct source *s, const struct words *w, const char *what)
+void expected(struct source *s, const struct words *w, const char *what)
 {
     complain(s, here(w)->place, token_shown(s, here(w)), "expected %s", what);
 }
 
-static bool at_end(struct source *s, const struct words *w, const char *what)
+bool at_end(struct source *s, const struct words *w, const char *what)
 {
     if (here(w)->type == TOKEN_END) return true;
     expected(s, w, what);
@@ -319,7 +319,7 @@ static bool at_end(struct source *s, const struct words *w, const char *what)
 }
 
 /* The statement as one line, from a token on. */
-static const char *text_of(struct source *s, const struct words *w, size_t from, size_t to)
+const char *text_of(struct source *s, const struct words *w, size_t from, size_t to)
 {
     size_t len = 0;
     char *text, *p;
@@ -381,7 +381,15 @@ static void add_user(struct source *s, struct person *user)
 static const char *const reserved[] = {"any",   "or",     "from",    "to",       "users", "with",  "file",
                                        "exact", "hashed", "checked", "literals", "hosts", "ports", "methods",
                                        "paths", "types",  "agents",  "times",    "other", "daily", "mon",
-                                       "tue",   "wed",    "thu",     "fri",      "sat",   "sun",   NULL};
+                                       "tue",   "wed",    "thu",     "fri",      "sat",   "sun",   "via",
+                                       "directly", "resolve", "in",   "check",    NULL};
+
+bool is_reserved(const char *name)
+{
+    for (const char *const *word = reserved; *word != NULL; word++)
+        if (strcmp(*word, name) == 0) return true;
+    return false;
+}
 
 /* Whether a name may be given here; of users and groups, which share their names, too. */
 static bool is_free_name(struct source *s, enum kind kind, const struct token *t)
@@ -405,8 +413,7 @@ static void set_statement(struct source *s, enum kind kind, struct words *w)
         expected(s, w, "a name for the set: a lower-case letter, then letters, digits, - or _, at most 64");
         return;
     }
-    for (const char *const *word = reserved; *word != NULL; word++) {
-        if (strcmp(*word, name->text) != 0) continue;
+    if (is_reserved(name->text)) {
         expected(s, w, "a name for the set that is no word of the language");
         return;
     }
@@ -514,21 +521,20 @@ static const struct {
     [SLOT_TIMES] = {"times", KIND_TIMES},
 };
 
-/* The clause that begins here, SLOT_COUNT: none does. */
-static enum slot slot_here(const struct words *w)
+enum slot slot_here(const struct words *w)
 {
     unsigned i = 0;
     while (i < SLOT_COUNT && !is_word(here(w), slots[i].word)) i++;
     return (enum slot)i;
 }
 
-static bool take_clause(struct source *s, struct words *w, struct written_rule *rule, enum slot slot)
+bool take_clause(struct source *s, struct words *w, struct clause *clauses, enum slot slot, const char *of)
 {
-    struct clause *clause = &rule->clauses[slot];
+    struct clause *clause = &clauses[slot];
     const size_t from = w->at + 1;
     if (clause->values != NULL) {
-        complain(s, here(w)->place, NULL, "expected \"%s\" only once in a rule: separate its values by commas",
-                 slots[slot].word);
+        complain(s, here(w)->place, NULL, "expected \"%s\" only once in a %s: separate its values by commas",
+                 slots[slot].word, of);
         return false;
     }
     clause->place = here(w)->place;
@@ -586,7 +592,7 @@ static void rule_statement(struct source *s, bool allow, struct words *w)
             clause_expected(s, w, last);
             return;
         } else {
-            if (!take_clause(s, w, rule, slot)) return;
+            if (!take_clause(s, w, rule->clauses, slot, "rule")) return;
             last = slot;
         }
     }
@@ -610,8 +616,16 @@ static void include_statement(struct source *s, const struct file *f, struct wor
 
 static void statement(struct source *s, const struct file *f, struct words *w)
 {
-    static const char *const words[] = {"allow",   "deny",  "include", "user",   "net",   "hosts", "ports",
-                                        "methods", "paths", "types",   "agents", "times", "group", NULL};
+    static const struct {
+        const char *word;
+        void (*read)(struct source *s, struct words *w);
+    } others[] = {{"user", user_statement},
+                  {"parent", parent_statement},
+                  {"origins", origins_statement},
+                  {"route", route_statement},
+                  {"limit", limit_statement}};
+    static const char *const words[] = {"allow", "deny",   "include", "user",  "net",    "hosts",   "ports", "methods", "paths",
+                                        "types", "agents", "times",   "group", "parent", "origins", "route", "limit",   NULL};
     const char *meant;
     if (take(w, "allow")) {
         rule_statement(s, true, w);
@@ -619,11 +633,14 @@ static void statement(struct source *s, const struct file *f, struct words *w)
         rule_statement(s, false, w);
     } else if (take(w, "include")) {
         include_statement(s, f, w);
-    } else if (take(w, "user")) {
-        user_statement(s, w);
     } else if (take(w, "users")) {
         set_statement(s, KIND_GROUP, w);
     } else {
+        for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+            if (!take(w, others[i].word)) continue;
+            others[i].read(s, w);
+            return;
+        }
         for (unsigned kind = 0; kind < KIND_COUNT; kind++) {
             if (!take(w, kind_words[kind])) continue;
             set_statement(s, (enum kind)kind, w);
@@ -632,8 +649,8 @@ static void statement(struct source *s, const struct file *f, struct words *w)
         meant = here(w)->type == TOKEN_WORD ? nearest(here(w)->text, words) : NULL;
         complain(s, here(w)->place, token_shown(s, here(w)), meant != NULL ? "expected \"%s\"" : "expected %s",
                  meant != NULL ? meant
-                               : "allow, deny, net, hosts, ports, methods, paths, types, agents, times, user, group "
-                                 "or include");
+                               : "allow, deny, net, hosts, ports, methods, paths, types, agents, times, user, "
+                                 "group, parent, origins, route, limit or include");
     }
 }
 
@@ -747,11 +764,20 @@ static void resolve_set(struct source *s, struct named *set)
     s->nesting--;
 }
 
+static void resolve_clauses(struct source *s, struct clause *clauses)
+{
+    for (unsigned slot = 0; slot < SLOT_COUNT; slot++) resolve(s, slots[slot].kind, clauses[slot].values);
+}
+
 static void resolve_all(struct source *s)
 {
     for (struct named *set = s->sets; set != NULL; set = set->next) resolve_set(s, set);
-    for (struct written_rule *rule = s->rules; rule != NULL; rule = rule->next)
-        for (unsigned slot = 0; slot < SLOT_COUNT; slot++) resolve(s, slots[slot].kind, rule->clauses[slot].values);
+    for (struct written_rule *rule = s->rules; rule != NULL; rule = rule->next) resolve_clauses(s, rule->clauses);
+    for (struct written_route *route = s->routes; route != NULL; route = route->next)
+        resolve_clauses(s, route->clauses);
+    for (struct written_limit *limit = s->limits; limit != NULL; limit = limit->next)
+        resolve_clauses(s, limit->clauses);
+    resolve_ways(s);
 }
 
 /* ---- The whole */
@@ -760,9 +786,13 @@ static struct compiled *read_policy(struct source *s, const char *file)
 {
     const char *name = arena_text(s->arena, file, strlen(file));
     struct compiled *c;
+    s->file = name;
     s->sets_end = &s->sets;
     s->users_end = &s->users;
     s->rules_end = &s->rules;
+    s->hops_end = &s->hops;
+    s->routes_end = &s->routes;
+    s->limits_end = &s->limits;
     s->notes_end = &s->notes;
     add_builtin_sets(s);
     read_file(s, name, (struct place){name, 1, 1}, NULL);

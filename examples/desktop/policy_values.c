@@ -79,8 +79,7 @@ const char *nearest(const char *word, const char *const *list)
 
 /* ---- Numbers */
 
-/* The number that the whole of text[0..len) is, at most max. */
-static bool number(const char *text, size_t len, unsigned max, unsigned *value)
+bool number(const char *text, size_t len, unsigned max, unsigned *value)
 {
     unsigned v = 0;
     if (len == 0) return false;
@@ -149,33 +148,6 @@ static bool parse_net(struct source *s, const struct token *t, struct value *v)
 }
 
 /* ---- Host names */
-
-const char *tidy_host(char *name)
-{
-    char *p = name[0] == '.' ? name + 1 : name;
-    size_t len = strlen(p), label = 0;
-    bool digits = true;
-    if (strncmp(name, "*.", 2) == 0) return "\".example.com\" for that name and all below it, without *";
-    if (len > 0 && p[len - 1] == '.') p[--len] = '\0';
-    if (len == 0 || len > 253) return "a host name of 1 to 253 octets";
-    for (size_t i = 0; i <= len; i++) {
-        unsigned char c = (unsigned char)p[i];
-        if (c == '.' || c == '\0') {
-            if (label == 0 || label > 63) return "labels of 1 to 63 octets between the dots of a host name";
-            if (c == '\0') break;
-            label = 0;
-            digits = true;
-            continue;
-        }
-        if (c >= 0x80) return "a host name in ASCII: an internationalized label is written as its A-label, xn--…";
-        if (c >= 'A' && c <= 'Z') p[i] = (char)(c += 'a' - 'A');
-        if ((c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_')
-            return "a host name of letters, digits, -, _ and dots";
-        digits = digits && c >= '0' && c <= '9';
-        label++;
-    }
-    return digits ? "a host name: addresses stand behind to, or are meant by literals" : NULL;
-}
 
 /* file "NAME" [with subdomains] [exact | hashed [checked against "NAME"]], from behind `file` on. */
 static bool parse_file(struct source *s, struct words *w, struct value *v)

@@ -2,6 +2,7 @@
  *
  * What the audit says, in words.
  */
+#include "desktop.h"
 #include "policy_words.h"
 
 #include <stdarg.h>
@@ -63,6 +64,42 @@ void phrase_rule_text(struct phrase *p, const struct compiled *c, int rule)
     else
         phrase_add(p, "rule %d (%s:%u: %s)", rule, c->origins[rule].place.file, c->origins[rule].place.line,
                    c->origins[rule].text);
+}
+
+static void phrase_hop(struct phrase *p, const struct miniproxy_hop *hop)
+{
+    char text[HOP_TEXT_MAX];
+    hop_text(hop, text);
+    phrase_add(p, "%s%s",
+               hop->kind == MINIPROXY_HOP_ORIGIN   ? ""
+               : hop->kind == MINIPROXY_HOP_SOCKS5 ? "socks5://"
+               : hop->secure                       ? "https://"
+                                                   : "http://",
+               text);
+}
+
+void phrase_way(struct phrase *p, const struct compiled *c, int route)
+{
+    const struct miniproxy_route *r = route >= 0 ? &c->policy.routes[route] : NULL;
+    const char *between = r != NULL && r->order == MINIPROXY_IN_TURN ? " and " : ", then ";
+    if (r == NULL || r->count == 0) {
+        phrase_add(p, "directly");
+        return;
+    }
+    for (unsigned i = 0; i < r->count; i++) {
+        const struct hop_origin *origin = &c->hop_origins[r->first + i];
+        const bool same = i > 0 && origin[-1].name == origin->name;
+        if (!same) phrase_add(p, "%s%s (", i == 0 ? "via " : between, origin->name);
+        else phrase_add(p, "%s", between);
+        phrase_hop(p, &c->policy.hops[r->first + i]);
+        if (i + 1 == r->count || origin[1].name != origin->name) phrase_add(p, ")");
+    }
+    if (r->order == MINIPROXY_IN_TURN) phrase_add(p, ", in turn");
+}
+
+void phrase_origin(struct phrase *p, const char *what, int number, const struct rule_origin *origin)
+{
+    phrase_add(p, "%s %d (%s:%u: %s)", what, number, origin->place.file, origin->place.line, origin->text);
 }
 
 /* A set written within a rule has its text for a name. */
@@ -267,9 +304,11 @@ static void add_url(struct phrase *p, const struct miniproxy_question *q)
 
 void phrase_command(struct phrase *p, const struct compiled *c, const struct space *s, const struct witness *w)
 {
-    const struct miniproxy_question *q = &w->question;
+    struct miniproxy_question asked = w->question;
+    const struct miniproxy_question *q = &asked;
     char text[MINIPROXY_ADDR_TEXT];
     struct phrase minute = {.len = 0};
+    if (asked.literal) asked.host = w->literal; /* of this copy */
     phrase_add(p, "miniproxy policy explain");
     add_word(p, c->file);
     miniproxy_addr_format(&w->client, text);
@@ -278,7 +317,7 @@ void phrase_command(struct phrase *p, const struct compiled *c, const struct spa
     add_word(p, method_name(q->method));
     add_url(p, q);
     miniproxy_addr_format(&w->address, text);
-    if (!q->literal) phrase_add(p, " --address %s", text);
+    if (!q->literal && q->address != NULL) phrase_add(p, " --address %s", text);
     if (q->agent != NULL) {
         phrase_add(p, " --agent");
         add_word(p, q->agent);
@@ -370,6 +409,15 @@ static bool misses_address(struct phrase *p, const struct compiled *c, const str
                            const struct miniproxy_question *q)
 {
     char text[MINIPROXY_ADDR_TEXT];
+    if (q->remote && r->to != NULL) {
+        phrase_add(p, "%s is not resolved here, so that its address could be in ", q->host);
+        phrase_nets(p, c, r->to);
+        return true;
+    }
+    if (q->remote && r->verdict == MINIPROXY_ALLOW && !r->special_purpose && name_is_local(q->host)) {
+        phrase_add(p, "%s is whoever resolves it, and this rule does not open that", q->host);
+        return true;
+    }
     if (q->address == NULL) return false;
     miniproxy_addr_format(q->address, text);
     if (!rule_covers(r, PROPERTY_ADDRESS, q)) {

@@ -23,6 +23,11 @@ void tell(FILE *out, const char *first, unsigned indent, const char *format, ...
 void phrase_rule(struct phrase *p, const struct compiled *c, int rule);
 void phrase_rule_text(struct phrase *p, const struct compiled *c, int rule);
 
+/* "via office (http://10.0.0.1:3128), then backup (socks5://10.0.0.2:1080)"; "directly", also for -1: no route. */
+void phrase_way(struct phrase *p, const struct compiled *c, int route);
+/* "route 1 (site.policy:50: route via office)" */
+void phrase_origin(struct phrase *p, const char *what, int number, const struct rule_origin *origin);
+
 /* "office (192.168.10.0/24)", or what the set has in it if it has no name. */
 void phrase_nets(struct phrase *p, const struct compiled *c, const struct miniproxy_nets *nets);
 void phrase_hosts(struct phrase *p, const struct compiled *c, const struct miniproxy_hosts *hosts);

@@ -62,6 +62,59 @@ static int minute_of_week(void *app)
 
 /* ---- Tables */
 
+#if MINIPROXY_WITH_ROUTES
+
+/* The health of hops that are in force already, so that a reload does not forget which are down. */
+static void keep_health(struct held *held, const struct held *old)
+{
+    for (unsigned i = 0; i < held->policy.hop_count; i++)
+        for (unsigned j = 0; j < old->policy.hop_count; j++) {
+            struct miniproxy_health *to = &held->health[i];
+            const struct miniproxy_health *from = &old->health[j];
+            if (!same_hop(&held->policy.hops[i], &old->policy.hops[j])) continue;
+            *to = (struct miniproxy_health){.due_ms = from->due_ms, .used = from->used, .failed = from->failed,
+                                            .down = from->down, .streak = from->streak, .waits = from->waits,
+                                            .cause = from->cause};
+            break;
+        }
+}
+
+static bool hold_health(struct held *held, const struct held *old)
+{
+    held->health = calloc(held->policy.hop_count + 1u, sizeof *held->health);
+    if (held->health == NULL) return false;
+    held->policy.health = held->health;
+    if (old != NULL) keep_health(held, old);
+    return true;
+}
+
+static void free_held(struct held *held)
+{
+    free(held->health);
+    free(held);
+}
+
+static void on_hop(void *app, const struct miniproxy_policy *policy, unsigned hop)
+{
+    struct worker *w = app;
+    log_hop(&w->shared->log, w->line, &policy->hops[hop], &policy->health[hop]);
+}
+
+#else
+
+static bool hold_health(struct held *held, const struct held *old)
+{
+    (void)held, (void)old;
+    return true;
+}
+
+static void free_held(struct held *held)
+{
+    free(held);
+}
+
+#endif
+
 static bool hold(struct worker *w, struct tables *tables)
 {
     struct held *held = calloc(1, sizeof *held + (tables->policy.rule_count + 1u) * sizeof held->hits[0]);
@@ -71,6 +124,10 @@ static bool hold(struct worker *w, struct tables *tables)
 #if MINIPROXY_WITH_HITS
     held->policy.hits = held->hits;
 #endif
+    if (!hold_health(held, w->held)) {
+        free_held(held);
+        return false;
+    }
     held->next = w->held;
     w->held = held;
     tables_hold(tables);
@@ -88,7 +145,7 @@ static void release_unused(struct worker *w)
         }
         *at = held->next;
         tables_release(held->tables);
-        free(held);
+        free_held(held);
     }
 }
 
@@ -125,11 +182,28 @@ static void report_hits(struct worker *w)
 }
 #endif
 
+#if MINIPROXY_WITH_ROUTES
+static void report_health(struct worker *w)
+{
+    const struct held *held = w->held;
+    free(w->health);
+    w->health = calloc(held->policy.hop_count + 1u, sizeof *w->health);
+    w->hits_of = held->tables;
+    if (w->health != NULL) memcpy(w->health, held->health, held->policy.hop_count * sizeof *w->health);
+}
+#else
+static void report_health(struct worker *w)
+{
+    (void)w;
+}
+#endif
+
 static void report(struct worker *w)
 {
     if (!atomic_load(&w->report_asked)) return;
     w->snapshot = *miniproxy_counters(&w->proxy);
     report_hits(w);
+    report_health(w);
     atomic_store(&w->report_asked, false);
     pthread_kill(w->shared->main, SIGUSR2);
 }
@@ -200,6 +274,9 @@ static bool init_proxy(struct worker *w)
         .realm = o->realm,
         .event = on_event,
         .begin = on_begin,
+#if MINIPROXY_WITH_ROUTES
+        .hop = on_hop,
+#endif
         .unix_time = unix_time,
 #if MINIPROXY_WITH_CONDITIONS
         .minute_of_week = minute_of_week,
@@ -263,8 +340,11 @@ void worker_free(struct worker *w)
         struct held *held = w->held;
         w->held = held->next;
         tables_release(held->tables);
-        free(held);
+        free_held(held);
     }
     free(w->hits);
+#if MINIPROXY_WITH_ROUTES
+    free(w->health);
+#endif
     munmap(w, sizeof *w);
 }

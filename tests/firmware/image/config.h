@@ -75,6 +75,12 @@ _Noreturn void cpu_panic(const char *why);
 #define MINIPROXY_WITH_CONDITIONS 0
 #define MINIPROXY_WITH_HITS 0
 
+/* the small board has no room for it */
+#if IMAGE_TINY
+#define MINIPROXY_WITH_ROUTES 0
+#define MINIPROXY_WITH_LIMITS 0
+#endif
+
 #include "examples/desktop/config.h"
 
 #endif
