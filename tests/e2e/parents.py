@@ -29,7 +29,8 @@ class Parent:
         self.login, self.parent, self.port = login, parent, peers.unused_port()
         self.authority = f"127.0.0.1:{self.port}"
         self.url = f"{self.scheme}://{login + '@' if login else ''}{self.authority}"
-        self.directory = os.path.join(str(directory), f"{self.program.rsplit('/', 1)[-1]}-{self.port}")
+        self.program_name = os.path.basename(self.program)
+        self.directory = os.path.join(str(directory), f"{self.program_name}-{self.port}")
         os.mkdir(self.directory)
         self.process = None
         self.revive()

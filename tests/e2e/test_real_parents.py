@@ -14,7 +14,7 @@ import pytest
 
 import secure
 import world
-from comings_and_goings import Traffic
+from comings_and_goings import Play, Traffic, contents, echo, policy
 from parents import KINDS
 from peers import answer, request, response, unused_port
 from proxy import OPEN, refused
@@ -296,3 +296,46 @@ def test_ssh_through_a_chain(chain, front, ssh_server, tmp_path, kinds):
     run("git", "clone", "-q", f"ssh://root@127.0.0.1{work}", str(copy), env=env)
     assert digest(copy / "big") == digest(work / "big")
     assert {(r["method"], r["status"]) for r in proxy.records()} == {("CONNECT", 200)}
+
+
+# ---- Parents that die and come back
+
+
+def write(path, text):
+    with open(str(path) + ".new", "w", encoding="utf-8") as f:
+        f.write(text)
+    os.replace(str(path) + ".new", path)
+
+
+@pytest.fixture
+def traffic(origin):
+    """traffic(front) begins it; it ends with the test."""
+    running = []
+
+    def run_one(proxy):
+        running.append(Traffic(proxy, origin(contents), origin(echo)))
+        return running[-1]
+
+    yield run_one
+    for one in running:
+        one.end()
+
+
+@pytest.mark.req("S07", "K11", "P07", "G05")
+@pytest.mark.parametrize("checks", [False, True], ids=["passive", "checks"])
+@pytest.mark.parametrize("in_turn", [False, True], ids=["in-order", "in-turn"])
+def test_parents_come_and_go_under_load(parent, start, traffic, tmp_path, in_turn, checks):
+    """Whatever died when: no request that may be repeated fails, before it was noticed or after. Only what had begun to
+    come through a parent that was killed is cut."""
+    servers = [parent(kind) for kind in ("tinyproxy", "squid", "miniproxy")]
+    write(tmp_path / "ways", policy(servers, in_turn, checks))
+    proxy = start("--name", "tester", "--policy", str(tmp_path / "ways"))
+    load = traffic(proxy)
+    Play(proxy, servers, load, in_turn, checks).run()
+    load.end()
+    assert not load.errors, load.errors
+    assert not load.failed, load.failed
+    assert all(used > 0 for _, used, _ in proxy.hops().values()), proxy.hops()
+    gets = [r for r in proxy.records() if r["method"] == "GET"]
+    assert {r["status"] for r in gets} == {200}
+    assert {r["via"] for r in gets} == {server.authority for server in servers}
