@@ -6,8 +6,7 @@ import http.client
 import os
 import signal
 import subprocess
-import threading
-import urllib.error
+import time
 import urllib.request
 
 import pytest
@@ -339,3 +338,54 @@ def test_parents_come_and_go_under_load(parent, start, traffic, tmp_path, in_tur
     gets = [r for r in proxy.records() if r["method"] == "GET"]
     assert {r["status"] for r in gets} == {200}
     assert {r["via"] for r in gets} == {server.authority for server in servers}
+
+
+@pytest.mark.req("S07", "B14", "K11")
+def test_all_parents_down(parent, front, origin):
+    servers, o = [parent(kind) for kind in ("tinyproxy", "squid", "socks5")], origin()
+    proxy = front(*servers)
+    assert proxy.client().ask("GET", o.url + "/").status == 200
+    for server in servers:
+        server.kill()
+    for method, target in (("GET", o.url + "/"), ("POST", o.url + "/"), ("CONNECT", o.authority)):
+        client = proxy.client()
+        client.send(request(method, target))
+        message = refused(proxy, client, "no_parent", method=method, closes=None)
+        assert message.status == 503 and int(message.get("Retry-After")) > 0
+    for server in servers:
+        proxy.hop_state(server.authority, "down")
+    assert {state for state, _, _ in proxy.hops().values()} == {"down"}
+    servers[1].revive()
+    while (status := proxy.client().ask("GET", o.url + "/").status) != 200:  # until the time has come to try again
+        assert status == 503
+        time.sleep(0.1)
+    assert proxy.hop_state(servers[1].authority, "up")["cause"] is None
+    assert proxy.hops()[servers[1].authority][0] == "up" and len(o.requests) == 2
+
+
+@pytest.mark.req("G06", "P07")
+def test_another_list_of_parents_under_load(parent, start, traffic, tmp_path):
+    """SIGHUP: nothing is lost, tunnels included, and what is known of a parent is not forgotten."""
+    servers = [parent(kind) for kind in ("tinyproxy", "squid", "miniproxy")]
+    lists = [servers[:2], servers[1:], servers[::-1], servers[:1]]
+    write(tmp_path / "ways", policy(lists[-1]))
+    proxy = start("--name", "tester", "--policy", str(tmp_path / "ways"))
+    load = traffic(proxy)
+    load.goes_on()
+    for i in range(40):
+        after = len(proxy.lines)
+        write(tmp_path / "ways", policy(lists[i % len(lists)], in_turn=i % 3 == 0))
+        proxy.process.send_signal(signal.SIGHUP)
+        proxy.line("reloaded", after=after)
+        load.goes_on(1)
+    servers[1].kill()  # which the list in force has not
+    write(tmp_path / "ways", policy(lists[1]))
+    proxy.process.send_signal(signal.SIGHUP)
+    proxy.hop_state(servers[1].authority, "down")
+    write(tmp_path / "ways", policy(lists[2]))
+    proxy.process.send_signal(signal.SIGHUP)
+    load.goes_on()
+    assert proxy.hops()[servers[1].authority][0] == "down"
+    load.end()
+    assert not load.errors and not load.failed and not load.cut, (load.errors, load.failed, load.cut)
+    assert {r["via"] for r in proxy.records()} == {server.authority for server in servers}
