@@ -27,6 +27,9 @@
  * needs no looking at (tunnels, bodies with a known end) and its buffer is empty, a port that has `relay` passes it on
  * without any.
  *
+ * SOCKS5. Its client is answered step by step in HEAD (LOGIN goes back there); what it asks for becomes the plan of a
+ * CONNECT, and all that follows is that of one, but for what is said to the client.
+ *
  * Decisions. A head is parsed line by line as it arrives, each octet once; lines to be forwarded move up to each
  * other meanwhile. What is learnt (`struct plan`: fields, host, addresses) stands in that free room in front of the
  * head until the origin is connected and the head is rewritten over it. So a session record holds no text but the line
@@ -71,6 +74,7 @@ CHECK(MINIPROXY_THROTTLE_CLIENTS, 1, 1000);
 CHECK(MINIPROXY_THROTTLE_FAILURES, 1, 200);
 CHECK(MINIPROXY_PBKDF2_SLICE, 1, 10000);
 CHECK(MINIPROXY_LOGIN_CACHE, 1, 65000);
+CHECK(MINIPROXY_LIMIT_BUCKETS, 1, 65000);
 _Static_assert(MINIPROXY_WITH_AUTH || !MINIPROXY_WITH_PBKDF2, "MINIPROXY_WITH_PBKDF2 needs MINIPROXY_WITH_AUTH");
 CHECK(MINIPROXY_CHECKS, 1, 100);
 _Static_assert(MINIPROXY_WITH_FORWARDING || !MINIPROXY_WITH_ROUTES,
@@ -90,6 +94,8 @@ _Static_assert(
     sizeof(struct miniproxy) <= MINIPROXY_RAM_BUDGET,
     "struct miniproxy is larger than MINIPROXY_RAM_BUDGET: lower MINIPROXY_SESSIONS, _BUFFERS or _BUFFER_SIZE");
 #endif
+_Static_assert(!MINIPROXY_WITH_SOCKS5 || MINIPROXY_HEAD_MAX >= 262,
+               "MINIPROXY_BUFFER_SIZE is too small for a SOCKS5 request with the longest name");
 _Static_assert(sizeof(unsigned) >= 4, "struct miniproxy_rule needs 32-bit bit-fields");
 
 enum {
@@ -765,7 +771,7 @@ static bool parse_authority(struct authority *a, const unsigned char *p, size_t 
 }
 
 /* A request between its head and its connection. Stands in front of the head in its buffer. */
-enum { IPV6_LITERAL = 1, LITERAL = 2, SERVER_WIDE = 4, SECURE = 8 };
+enum { IPV6_LITERAL = 1, LITERAL = 2, SERVER_WIDE = 4, SECURE = 8, DIVERTED = 16 };
 
 struct plan {
     struct head head;
@@ -782,7 +788,7 @@ struct plan {
     uint8_t since[MINIPROXY_ATTEMPTS]; /* tick at its start */
     struct miniproxy_addr at[MINIPROXY_ADDRESSES];
 };
-_Static_assert(sizeof(struct plan) + CHUNK_ROOM <= MINIPROXY_HEADROOM,
+_Static_assert(sizeof(struct plan) + CHUNK_ROOM + MINIPROXY_HEADROOM_OF_DOORS <= MINIPROXY_HEADROOM,
                "MINIPROXY_HEADROOM is too small for struct plan");
 
 static struct plan *plan_of(const struct miniproxy_buffer *b)
@@ -2160,8 +2166,9 @@ static bool is_group(const struct miniproxy_hop *hop)
 /* A login for SOCKS5 has a name and a password of 1..255 octets (RFC 1929 section 2). */
 static bool is_sound_login(const struct miniproxy_hop *hop)
 {
-    const char *colon = hop->login != NULL ? strchr(hop->login, ':') : NULL;
+    const char *colon;
     if (hop->login == NULL) return true;
+    colon = memchr(hop->login, ':', strlen(hop->login));
     if (colon == NULL || is_group(hop) || strlen(hop->login) > MINIPROXY_CREDENTIALS_MAX) return false;
     return is_proxy(hop) || (colon > hop->login && colon[1] != '\0');
 }
@@ -2219,13 +2226,32 @@ static bool are_sound_routes(const struct miniproxy_policy *policy)
 
 #endif
 
+#if MINIPROXY_WITH_LIMITS
+
+static bool are_sound_limits(const struct miniproxy_policy *policy)
+{
+    for (unsigned i = 0; i < policy->limit_count; i++)
+        if (!is_sound_nets(policy->limits[i].clients) || policy->limits[i].share > MINIPROXY_ALL_TOGETHER) return false;
+    return true;
+}
+
+#else
+
+static bool are_sound_limits(const struct miniproxy_policy *policy)
+{
+    (void)policy;
+    return true;
+}
+
+#endif
+
 int miniproxy_check_policy(const struct miniproxy_policy *policy)
 {
     const struct miniproxy_rule *r = policy->rules;
     for (int i = 0; i < policy->rule_count; i++, r++)
         if (!is_sound_nets(r->clients) || !is_sound_nets(r->to) || (r->hosts != NULL && !is_sound_blob(r->hosts)))
             return i;
-    return are_sound_types(policy) && are_sound_routes(policy) ? -1 : 0;
+    return are_sound_types(policy) && are_sound_routes(policy) && are_sound_limits(policy) ? -1 : 0;
 }
 
 #if MINIPROXY_WITH_AUTH
@@ -2288,12 +2314,53 @@ struct credentials {
     unsigned char *name, *password, *end;
 };
 
+#if MINIPROXY_WITH_SOCKS5
+
+/* Those in a SOCKS5 login (RFC 1929), complete: version, length, name, length, password. A colon takes the place of the
+ * second length. The version is no octet of a field's value. */
+static bool is_socks_login(const unsigned char *value, size_t len)
+{
+    return len > 0 && *value == 1;
+}
+
+static bool read_socks_login(struct credentials *c, unsigned char *value, size_t len)
+{
+    unsigned char *name = value + 2, *colon = name + value[1], *end = value + len, *p;
+    *colon = ':';
+    for (p = name; p < end && *p >= 0x20 && *p != 0x7f; p++) {}
+    if (p < end || end - name > MINIPROXY_CREDENTIALS_MAX || memchr(name, ':', (size_t)(end - name)) != colon) {
+        wipe(value, len);
+        return false;
+    }
+    c->name = name;
+    c->password = colon + 1;
+    c->end = end;
+    return true;
+}
+
+#else
+
+static bool is_socks_login(const unsigned char *value, size_t len)
+{
+    (void)value, (void)len;
+    return false;
+}
+
+static bool read_socks_login(struct credentials *c, unsigned char *value, size_t len)
+{
+    (void)c, (void)value, (void)len;
+    return false;
+}
+
+#endif
+
 /* The credentials in a Proxy-Authorization value (RFC 7617 section 2), decoded in place: nothing else is left of the
  * text. False: there are none, and nothing is left at all. */
 static bool read_credentials(struct credentials *c, unsigned char *value, size_t len)
 {
     unsigned char *name = value + 5, *end = value + len, *p;
     unsigned char *colon = NULL;
+    if (is_socks_login(value, len)) return read_socks_login(c, value, len);
     if (len < 6 || !is_word(value, 5, "basic") || *name != ' ') return false;
     while (name < end && *name == ' ') name++;
     len = decode_base64(name, (size_t)(end - name));
@@ -2705,12 +2772,13 @@ static size_t reply_body(enum miniproxy_cause cause, size_t at, unsigned char *o
     return done;
 }
 
-/* Everything before the body. */
+/* Everything before the body. rate_s: seconds until a next request is allowed, if too many have made it a 429. */
 OUTLINED static unsigned char *put_reply_head(unsigned char *w, const struct miniproxy_config *config, unsigned status,
-                                              enum miniproxy_cause cause, bool keeps)
+                                              enum miniproxy_cause cause, bool keeps, unsigned rate_s)
 {
     unsigned retry_s = status == 503 ? MINIPROXY_RETRY_AFTER_S : 0;
     if (status == 429) retry_s = (config->timeout_ms[MINIPROXY_TIMEOUT_THROTTLE] + 999) / 1000;
+    if (MINIPROXY_WITH_LIMITS && status == 429 && rate_s != 0) retry_s = rate_s;
     w = put_all(put_number(put(w, "HTTP/1.1 "), status), " ", status_phrase(status), "\r\n");
     if (cause != MINIPROXY_CAUSE_NONE) {
         w = put(w, "Content-Type: " MINIPROXY_BODY_TYPE "\r\nCache-Control: no-store\r\nProxy-Status: ");
@@ -2757,8 +2825,10 @@ enum {
     HAS_SERVER = 1 << 2,    /* server[server_at] is connected */
     IS_SECURE = MINIPROXY_WITH_TLS << 25, /* server[] speak TLS, if the port knows of any */
     IS_CHECK = MINIPROXY_WITH_ROUTES << 26, /* a health check: there is no client */
-    OF_CONNECTION = IS_RESERVED | IS_GRANTED | HAS_SERVER | IS_SECURE | IS_CHECK,
-    ASKS_TUNNEL = MINIPROXY_WITH_ROUTES << 27, /* its CONNECT was sent to a parent */
+    ASKS_TUNNEL = MINIPROXY_WITH_ROUTES << 30, /* its CONNECT was sent to a parent */
+    IS_DIVERTED = MINIPROXY_WITH_INTERCEPTION << 27, /* it was meant for an origin, whose client knows of no proxy */
+    HEADER_DUE = MINIPROXY_WITH_PROXY_PROTOCOL << 29, /* of the PROXY protocol */
+    OF_CONNECTION = IS_RESERVED | IS_GRANTED | HAS_SERVER | IS_SECURE | IS_CHECK | HEADER_DUE,
     IS_OPEN = 1 << 3,       /* a transaction is under way: an event is due */
     LINE_READ = 1 << 4,     /* its request line is valid and stands in line[] */
     IS_HTTP10 = 1 << 5,
@@ -2780,7 +2850,8 @@ enum {
     IS_BARE = 1 << 21,      /* its refusal is bare_reply */
     HAS_WAITED = 1 << 22,   /* for a buffer */
     ALLOWS_TYPES = 1 << 23, /* content is allowed if no rule has to say something about its type */
-    IN_LOGIN = 1 << 24      /* stands in the queue of logins */
+    IN_LOGIN = 1 << 24,     /* stands in the queue of logins */
+    IS_SOCKS = 1 << 28      /* the client speaks SOCKS5 */
 };
 
 enum { CHECK_NEVER, CHECK_WAITS, CHECK_RUNS }; /* miniproxy_health.phase */
@@ -3046,6 +3117,582 @@ static bool run_logins(struct miniproxy *p)
 {
     (void)p;
     return false;
+}
+
+#endif
+
+/* ---- limits ----
+ *
+ * A transaction holds a bucket for each limit that holds for it. A direction pays for octets before it takes them, to
+ * one bucket after the other. Where a bucket has too little, or others wait already, it stands in the queue of that
+ * bucket; the first one is served as soon as the bucket has the octets of TURN_MS for it. What was paid for and has not
+ * come is paid back at once. A head is only paid for when the policy has allowed its request: that can make a debt.
+ *
+ * Buckets are found by hash. A heap knows which of those that somebody waits for is due first.
+ */
+
+#if MINIPROXY_WITH_LIMITS
+
+enum { WAY_DOWN, WAY_UP };
+
+enum {
+    OCTET = 1000,    /* tokens: one octet a second is one token a millisecond */
+    REQUEST = 60000, /* the same for a request a minute */
+    TURN_MS = 50
+};
+
+static unsigned way_of(const struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
+{
+    return pipe == &s->up ? WAY_UP : WAY_DOWN;
+}
+
+static struct miniproxy_bucket *bucket_at(struct miniproxy *p, unsigned number)
+{
+    return &p->limits.buckets[number - 1];
+}
+
+static uint16_t number_of_bucket(const struct miniproxy *p, const struct miniproxy_bucket *b)
+{
+    return u16((size_t)(b - p->limits.buckets) + 1);
+}
+
+static uint32_t rate_of(const struct miniproxy_limit *l, unsigned way)
+{
+    return way == WAY_DOWN ? l->down_per_s : l->up_per_s;
+}
+
+static uint32_t burst_of(const struct miniproxy_limit *l, unsigned way)
+{
+    uint32_t rate = rate_of(l, way);
+    if (l->burst != 0) return l->burst;
+    return rate < 10 ? 1 : rate / 10;
+}
+
+static uint32_t request_burst_of(const struct miniproxy_limit *l)
+{
+    if (l->request_burst != 0) return l->request_burst;
+    return l->requests_a_minute < 10 ? 1 : l->requests_a_minute / 10u;
+}
+
+/* What a direction waits for that wants `octets`. More than one octet, or each would be a visit of its own. */
+static uint32_t need_of(const struct miniproxy_limit *l, unsigned way, uint32_t octets)
+{
+    uint32_t turn = rate_of(l, way) / (1000 / TURN_MS), burst = burst_of(l, way);
+    if (turn > burst) turn = burst;
+    if (turn > octets) turn = octets;
+    return turn == 0 ? 1 : turn;
+}
+
+static int64_t tokens_for(uint32_t octets)
+{
+    return (int64_t)((uint64_t)octets * OCTET);
+}
+
+static void refill(const struct miniproxy *p, struct miniproxy_bucket *b)
+{
+    const struct miniproxy_limit *l = b->limit;
+    uint32_t elapsed_ms = p->now_ms - b->since_ms, most = request_burst_of(l) * REQUEST;
+    uint64_t gain = (uint64_t)l->requests_a_minute * elapsed_ms;
+    if (elapsed_ms == 0) return;
+    b->since_ms = p->now_ms;
+    b->requests = gain < most - b->requests ? b->requests + (uint32_t)gain : most;
+    for (unsigned way = WAY_DOWN; way <= WAY_UP; way++) {
+        int64_t full = tokens_for(burst_of(l, way));
+        gain = (uint64_t)rate_of(l, way) * elapsed_ms;
+        b->tokens[way] = gain < (uint64_t)(full - b->tokens[way]) ? b->tokens[way] + (int64_t)gain : full;
+    }
+}
+
+/* ---- which bucket is due first ---- */
+
+static void put_into_heap(struct miniproxy *p, unsigned at, uint16_t number)
+{
+    p->limits.heap[at] = number;
+    bucket_at(p, number)->place = u16(at + 1);
+}
+
+static bool is_due_before(struct miniproxy *p, unsigned a, unsigned b)
+{
+    return (int32_t)(bucket_at(p, a)->due_ms - bucket_at(p, b)->due_ms) < 0;
+}
+
+/* The bucket at this place of the heap may be in the wrong one. */
+static void sift(struct miniproxy *p, unsigned at)
+{
+    const uint16_t *heap = p->limits.heap;
+    uint16_t number = heap[at];
+    unsigned child;
+    for (; at > 0 && is_due_before(p, number, heap[(at - 1) / 2]); at = (at - 1) / 2)
+        put_into_heap(p, at, heap[(at - 1) / 2]);
+    for (; (child = 2 * at + 1) < p->limits.waiting; at = child) {
+        if (child + 1 < p->limits.waiting && is_due_before(p, heap[child + 1], heap[child])) child++;
+        if (!is_due_before(p, heap[child], number)) break;
+        put_into_heap(p, at, heap[child]);
+    }
+    put_into_heap(p, at, number);
+}
+
+static void wait_no_more(struct miniproxy *p, struct miniproxy_bucket *b)
+{
+    unsigned at = b->place - 1u;
+    uint16_t last;
+    if (b->place == 0) return;
+    b->place = 0;
+    last = p->limits.heap[--p->limits.waiting];
+    if (at == p->limits.waiting) return;
+    p->limits.heap[at] = last;
+    sift(p, at);
+}
+
+/* Milliseconds until there is enough for the first in a queue. */
+static uint32_t wait_of(struct miniproxy *p, const struct miniproxy_bucket *b, unsigned way)
+{
+    uint16_t number = b->u.queue[way].head;
+    uint32_t rate = rate_of(b->limit, way), missing;
+    int64_t tokens;
+    if (number == 0) return MINIPROXY_FOREVER;
+    tokens = tokens_for(need_of(b->limit, way, p->sessions[number - 1].turn[way].octets)) - b->tokens[way];
+    if (tokens <= 0) return 0;
+    missing = tokens < INT32_MAX ? (uint32_t)tokens : INT32_MAX; /* then it is looked at again before it is enough */
+    return missing / rate + (missing % rate != 0);
+}
+
+/* A queue of this bucket, or what it has, is not what it was. */
+static void reckon(struct miniproxy *p, struct miniproxy_bucket *b)
+{
+    uint32_t down_ms, up_ms;
+    refill(p, b);
+    down_ms = wait_of(p, b, WAY_DOWN);
+    up_ms = wait_of(p, b, WAY_UP);
+    if (up_ms < down_ms) down_ms = up_ms;
+    if (down_ms == MINIPROXY_FOREVER) {
+        wait_no_more(p, b);
+        return;
+    }
+    b->due_ms = p->now_ms + down_ms;
+    if (b->place == 0) {
+        p->limits.heap[p->limits.waiting++] = number_of_bucket(p, b);
+        b->place = p->limits.waiting;
+    }
+    sift(p, b->place - 1u);
+}
+
+static uint32_t limits_left(struct miniproxy *p)
+{
+    if (p->limits.waiting == 0) return MINIPROXY_FOREVER;
+    return time_left(p->now_ms, bucket_at(p, p->limits.heap[0])->due_ms);
+}
+
+/* ---- to pay and to wait ---- */
+
+static void stand_in(struct miniproxy *p, struct miniproxy_session *s, unsigned way, unsigned i)
+{
+    struct miniproxy_bucket *b = bucket_at(p, s->buckets[i]);
+    struct miniproxy_list *q = &b->u.queue[way];
+    struct miniproxy_turn *t = &s->turn[way];
+    t->stage = (uint8_t)(i + 1);
+    t->prev = q->tail;
+    t->next = 0;
+    q->tail = number_of(p, s);
+    if (t->prev != 0) {
+        p->sessions[t->prev - 1].turn[way].next = q->tail;
+    } else {
+        q->head = q->tail;
+        reckon(p, b);
+    }
+}
+
+static void step_out(struct miniproxy *p, struct miniproxy_session *s, unsigned way)
+{
+    struct miniproxy_turn *t = &s->turn[way];
+    struct miniproxy_list *q = &bucket_at(p, s->buckets[t->stage - 1])->u.queue[way];
+    if (t->prev != 0) p->sessions[t->prev - 1].turn[way].next = t->next;
+    else q->head = t->next;
+    if (t->next != 0) p->sessions[t->next - 1].turn[way].prev = t->prev;
+    else q->tail = t->prev;
+    t->stage = 0;
+}
+
+static void take_tokens(struct miniproxy_bucket *b, unsigned way, uint32_t octets)
+{
+    if (rate_of(b->limit, way) != 0) b->tokens[way] -= tokens_for(octets);
+}
+
+/* Give octets back to the first of a session's buckets. */
+static void refund(struct miniproxy *p, struct miniproxy_session *s, unsigned way, unsigned count, uint32_t octets)
+{
+    for (unsigned i = 0; i < count && s->buckets[i] != 0 && octets > 0; i++) {
+        struct miniproxy_bucket *b = bucket_at(p, s->buckets[i]);
+        int64_t full = tokens_for(burst_of(b->limit, way));
+        if (rate_of(b->limit, way) == 0) continue;
+        b->tokens[way] += tokens_for(octets);
+        if (b->tokens[way] > full) b->tokens[way] = full;
+        if (b->u.queue[way].head != 0) reckon(p, b);
+    }
+}
+
+/* Pay for what a direction wants, or for less, from one of its buckets on. False: it has to wait. */
+static bool pay(struct miniproxy *p, struct miniproxy_session *s, unsigned way, unsigned first)
+{
+    struct miniproxy_turn *t = &s->turn[way];
+    for (unsigned i = first; i < MINIPROXY_LIMITS_EACH && s->buckets[i] != 0; i++) {
+        struct miniproxy_bucket *b = bucket_at(p, s->buckets[i]);
+        if (rate_of(b->limit, way) == 0) continue;
+        refill(p, b);
+        if (b->u.queue[way].head != 0 || b->tokens[way] < tokens_for(need_of(b->limit, way, t->octets))) {
+            stand_in(p, s, way, i);
+            return false;
+        }
+        if (b->tokens[way] < tokens_for(t->octets)) {
+            uint16_t less = u16((uint32_t)b->tokens[way] / OCTET);
+            refund(p, s, way, i, (uint32_t)(t->octets - less));
+            t->octets = less;
+        }
+        take_tokens(b, way, t->octets);
+    }
+    return true;
+}
+
+/* How many of up to *most octets a direction may take now. False: none, it is visited again when it may. */
+static bool may_take(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe, size_t *most)
+{
+    unsigned way = way_of(s, pipe);
+    struct miniproxy_turn *t = &s->turn[way];
+    if (s->buckets[0] == 0) return true;
+    if (t->stage != 0) return false;
+    if (t->octets == 0) {
+        t->octets = u16(*most);
+        if (!pay(p, s, way, 0)) return false;
+    }
+    if (*most > t->octets) *most = t->octets;
+    return true;
+}
+
+/* So many have come, or it was an error. */
+static void taken(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe, int n)
+{
+    unsigned way = way_of(s, pipe);
+    struct miniproxy_turn *t = &s->turn[way];
+    refund(p, s, way, MINIPROXY_LIMITS_EACH, t->octets - (n > 0 ? (unsigned)n : 0));
+    t->octets = 0;
+}
+
+/* Octets turn out to be those of another request. */
+static void pay_back(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe,
+                     unsigned octets)
+{
+    refund(p, s, way_of(s, pipe), MINIPROXY_LIMITS_EACH, octets);
+}
+
+/* After a visit: it had its turn and did not need it. While it waits for a buffer it will. */
+static void drop_allowance(struct miniproxy *p, struct miniproxy_session *s)
+{
+    if (s->wait_lane != 0) return;
+    if (s->turn[WAY_DOWN].stage == 0 && s->turn[WAY_DOWN].octets != 0) taken(p, s, &s->down, 0);
+    if (s->turn[WAY_UP].stage == 0 && s->turn[WAY_UP].octets != 0) taken(p, s, &s->up, 0);
+}
+
+/* Does a direction wait for its turn? */
+static bool is_rationed(const struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
+{
+    return s->turn[way_of(s, pipe)].stage != 0;
+}
+
+/* Those who wait for a bucket, as far as it reaches. */
+static void serve(struct miniproxy *p, struct miniproxy_bucket *b, unsigned way)
+{
+    uint16_t number;
+    while ((number = b->u.queue[way].head) != 0) {
+        struct miniproxy_session *s = &p->sessions[number - 1];
+        struct miniproxy_turn *t = &s->turn[way];
+        unsigned i = t->stage - 1u;
+        uint16_t need = u16(need_of(b->limit, way, t->octets));
+        if (b->tokens[way] < tokens_for(need)) return;
+        step_out(p, s, way);
+        refund(p, s, way, i, (uint32_t)(t->octets - need));
+        t->octets = need;
+        take_tokens(b, way, need);
+        if (pay(p, s, way, i + 1)) run_soon(p, s, 0);
+    }
+}
+
+static void run_limits(struct miniproxy *p)
+{
+    while (limits_left(p) == 0) {
+        struct miniproxy_bucket *b = bucket_at(p, p->limits.heap[0]);
+        refill(p, b);
+        serve(p, b, WAY_DOWN);
+        serve(p, b, WAY_UP);
+        reckon(p, b);
+    }
+}
+
+/* ---- whose bucket ---- */
+
+/* IPv4 addresses stand where IPv6 has no networks of clients. */
+static void name_owner(const struct miniproxy_limit *l, const struct miniproxy_session *s, uint32_t who[2])
+{
+    const uint8_t *ip4 = plain_ip4(&s->client_addr);
+    who[0] = who[1] = 0;
+    if (l->share == MINIPROXY_EACH_USER) {
+        who[1] = (uint32_t)(s->user - s->policy->users);
+    } else if (l->share == MINIPROXY_EACH_CLIENT && ip4 != NULL) {
+        who[1] = ip4_number(ip4);
+    } else if (l->share == MINIPROXY_EACH_CLIENT && MINIPROXY_WITH_IPV6) {
+        who[0] = ip4_number(s->client_addr.ip);
+        who[1] = ip4_number(s->client_addr.ip + (MINIPROXY_WITH_IPV6 ? 4 : 0));
+    }
+}
+
+static uint16_t *chain_of(struct miniproxy *p, const struct miniproxy_limit *l, const uint32_t who[2])
+{
+    uint32_t hash = (uint32_t)((uintptr_t)l / sizeof *l);
+    hash = ((hash * 31 + who[0]) * 0x85EBCA6Bu + who[1]) * 0x9E3779B1u;
+    return &p->limits.chains[(uint64_t)hash * MINIPROXY_LIMIT_BUCKETS >> 32];
+}
+
+static void join_chain(struct miniproxy *p, struct miniproxy_bucket *b)
+{
+    uint16_t *chain = chain_of(p, b->limit, b->who);
+    b->next = *chain;
+    *chain = number_of_bucket(p, b);
+}
+
+static void leave_chain(struct miniproxy *p, struct miniproxy_bucket *b)
+{
+    uint16_t *at = chain_of(p, b->limit, b->who), number = number_of_bucket(p, b);
+    while (*at != number) at = &bucket_at(p, *at)->next;
+    *at = b->next;
+}
+
+static struct miniproxy_bucket *find_bucket(struct miniproxy *p, const struct miniproxy_limit *l, const uint32_t who[2])
+{
+    struct miniproxy_bucket *b;
+    for (uint16_t number = *chain_of(p, l, who); number != 0; number = b->next) {
+        b = bucket_at(p, number);
+        if (b->limit == l && b->who[0] == who[0] && b->who[1] == who[1]) return b;
+    }
+    return NULL;
+}
+
+static void join_quiet(struct miniproxy *p, struct miniproxy_bucket *b)
+{
+    struct miniproxy_list *q = &p->limits.quiet;
+    uint16_t number = number_of_bucket(p, b);
+    b->u.quiet.older = q->tail;
+    b->u.quiet.newer = 0;
+    if (q->tail != 0) bucket_at(p, q->tail)->u.quiet.newer = number;
+    else q->head = number;
+    q->tail = number;
+}
+
+static void leave_quiet(struct miniproxy *p, struct miniproxy_bucket *b)
+{
+    struct miniproxy_list *q = &p->limits.quiet;
+    uint16_t older = b->u.quiet.older, newer = b->u.quiet.newer;
+    if (older != 0) bucket_at(p, older)->u.quiet.newer = newer;
+    else q->head = newer;
+    if (newer != 0) bucket_at(p, newer)->u.quiet.older = older;
+    else q->tail = older;
+    memset(&b->u, 0, sizeof b->u); /* nobody waits for it */
+}
+
+static void free_bucket(struct miniproxy *p, struct miniproxy_bucket *b)
+{
+    b->limit = NULL;
+    b->next = p->limits.free;
+    p->limits.free = number_of_bucket(p, b);
+}
+
+/* A record for a new bucket, or NULL. */
+static struct miniproxy_bucket *take_record(struct miniproxy *p)
+{
+    struct miniproxy_bucket *b;
+    if (p->limits.free != 0) {
+        b = bucket_at(p, p->limits.free);
+        p->limits.free = b->next;
+        return b;
+    }
+    if (p->limits.used < MINIPROXY_LIMIT_BUCKETS) return &p->limits.buckets[p->limits.used++];
+    if (p->limits.quiet.head == 0) return NULL;
+    b = bucket_at(p, p->limits.quiet.head);
+    leave_quiet(p, b);
+    leave_chain(p, b);
+    return b;
+}
+
+/* A full bucket. A request that was decided by a policy that has gone meanwhile gets one that nobody finds. */
+static struct miniproxy_bucket *new_bucket(struct miniproxy *p, const struct miniproxy_session *s,
+                                           const struct miniproxy_limit *l, const uint32_t who[2])
+{
+    struct miniproxy_bucket *b = take_record(p);
+    if (b == NULL) return NULL;
+    memset(b, 0, sizeof *b);
+    b->limit = l;
+    b->who[0] = who[0];
+    b->who[1] = who[1];
+    b->tokens[WAY_DOWN] = tokens_for(burst_of(l, WAY_DOWN));
+    b->tokens[WAY_UP] = tokens_for(burst_of(l, WAY_UP));
+    b->requests = request_burst_of(l) * REQUEST;
+    b->since_ms = p->now_ms;
+    b->is_old = s->policy != p->config.policy;
+    if (!b->is_old) join_chain(p, b);
+    return b;
+}
+
+/* Hold the session's bucket of a limit; NULL: there is no room for it. */
+static struct miniproxy_bucket *hold(struct miniproxy *p, const struct miniproxy_session *s,
+                                     const struct miniproxy_limit *l)
+{
+    struct miniproxy_bucket *b;
+    uint32_t who[2];
+    name_owner(l, s, who);
+    b = find_bucket(p, l, who);
+    if (b == NULL) b = new_bucket(p, s, l, who);
+    else if (b->holders == 0) leave_quiet(p, b);
+    if (b != NULL) b->holders++;
+    return b;
+}
+
+static void drop_hold(struct miniproxy *p, struct miniproxy_bucket *b)
+{
+    if (--b->holders != 0) return;
+    if (b->is_old) free_bucket(p, b);
+    else join_quiet(p, b);
+}
+
+/* The session's transaction is over, or is not going to be. */
+static void let_go(struct miniproxy *p, struct miniproxy_session *s)
+{
+    for (unsigned way = WAY_DOWN; way <= WAY_UP; way++) {
+        struct miniproxy_turn *t = &s->turn[way];
+        unsigned stage = t->stage;
+        if (stage != 0) {
+            step_out(p, s, way);
+            reckon(p, bucket_at(p, s->buckets[stage - 1]));
+        }
+        refund(p, s, way, stage != 0 ? stage - 1 : MINIPROXY_LIMITS_EACH, t->octets);
+        t->octets = 0;
+    }
+    for (unsigned i = 0; i < MINIPROXY_LIMITS_EACH && s->buckets[i] != 0; i++) {
+        drop_hold(p, bucket_at(p, s->buckets[i]));
+        s->buckets[i] = 0;
+    }
+}
+
+static bool limit_holds(const struct miniproxy_limit *l, const struct miniproxy_session *s)
+{
+    unsigned groups = s->user != NULL ? s->user->groups | MINIPROXY_AUTHENTICATED : 0;
+    if (l->clients != NULL && !nets_match(l->clients, &s->client_addr)) return false;
+    if (l->share == MINIPROXY_EACH_USER && s->user == NULL) return false;
+    return l->users == 0 || (l->users & groups) != 0;
+}
+
+/* May one more transaction begin, that holds the bucket already? */
+static enum miniproxy_cause may_begin(const struct miniproxy *p, struct miniproxy_session *s,
+                                      struct miniproxy_bucket *b)
+{
+    const struct miniproxy_limit *l = b->limit;
+    if (l->at_once != 0 && b->holders > l->at_once) return MINIPROXY_CAUSE_AT_ONCE;
+    refill(p, b);
+    if (l->requests_a_minute == 0 || b->requests >= REQUEST) return MINIPROXY_CAUSE_NONE;
+    s->interim = (uint8_t)((REQUEST - b->requests + 1000u * l->requests_a_minute - 1) / (1000u * l->requests_a_minute));
+    return MINIPROXY_CAUSE_REQUEST_RATE;
+}
+
+/* The policy has allowed the session's request: may it begin? It pays for what has come of it. */
+OUTLINED static enum miniproxy_cause hold_limits(struct miniproxy *p, struct miniproxy_session *s)
+{
+    const struct miniproxy_policy *policy = s->policy;
+    enum miniproxy_cause cause = MINIPROXY_CAUSE_NONE;
+    unsigned count = 0;
+    for (unsigned i = 0; policy != NULL && i < policy->limit_count && count < MINIPROXY_LIMITS_EACH; i++) {
+        struct miniproxy_bucket *b;
+        if (!limit_holds(policy->limits + i, s)) continue;
+        b = hold(p, s, policy->limits + i);
+        if (b != NULL) s->buckets[count++] = number_of_bucket(p, b);
+        cause = b != NULL ? may_begin(p, s, b) : MINIPROXY_CAUSE_SESSIONS_FULL;
+        if (cause == MINIPROXY_CAUSE_NONE) continue;
+        let_go(p, s);
+        return cause;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        struct miniproxy_bucket *b = bucket_at(p, s->buckets[i]);
+        if (b->limit->requests_a_minute != 0) b->requests -= REQUEST;
+        take_tokens(b, WAY_UP, (uint32_t)s->bytes_up);
+    }
+    return MINIPROXY_CAUSE_NONE;
+}
+
+/* Another policy: new requests match none of these. */
+static void retire_buckets(struct miniproxy *p)
+{
+    for (unsigned number = 1; number <= p->limits.used; number++) {
+        struct miniproxy_bucket *b = bucket_at(p, number);
+        if (b->limit == NULL || b->is_old) continue;
+        leave_chain(p, b);
+        b->is_old = true;
+        if (b->holders != 0) continue;
+        leave_quiet(p, b);
+        free_bucket(p, b);
+    }
+}
+
+#else
+
+static bool may_take(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe, size_t *most)
+{
+    (void)p, (void)s, (void)pipe, (void)most;
+    return true;
+}
+
+static void taken(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe, int n)
+{
+    (void)p, (void)s, (void)pipe, (void)n;
+}
+
+static void pay_back(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_pipe *pipe,
+                     unsigned octets)
+{
+    (void)p, (void)s, (void)pipe, (void)octets;
+}
+
+static void drop_allowance(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+}
+
+static bool is_rationed(const struct miniproxy_session *s, const struct miniproxy_pipe *pipe)
+{
+    (void)s, (void)pipe;
+    return false;
+}
+
+static uint32_t limits_left(struct miniproxy *p)
+{
+    (void)p;
+    return MINIPROXY_FOREVER;
+}
+
+static void run_limits(struct miniproxy *p)
+{
+    (void)p;
+}
+
+static void let_go(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+}
+
+static enum miniproxy_cause hold_limits(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return MINIPROXY_CAUSE_NONE;
+}
+
+static void retire_buckets(struct miniproxy *p)
+{
+    (void)p;
 }
 
 #endif
@@ -3339,15 +3986,19 @@ static int fill(struct miniproxy *p, struct miniproxy_session *s, struct minipro
 {
     struct miniproxy_conn *from = source_of(s, pipe);
     struct miniproxy_buffer *b;
-    size_t room;
+    size_t room, most = MINIPROXY_BUFFER_SIZE;
     int n;
-    if ((from->ready & MINIPROXY_RD) == 0 || !borrow(p, s, pipe)) return MINIPROXY_AGAIN;
+    if ((from->ready & MINIPROXY_RD) == 0 || (MINIPROXY_WITH_LIMITS && !may_take(p, s, pipe, &most)) ||
+        !borrow(p, s, pipe))
+        return MINIPROXY_AGAIN;
     b = pipe->buffer;
     settle(b, base_of(pipe));
     room = (size_t)(MINIPROXY_BUFFER_SIZE - 2 - b->in_end);
     if (is_framed(pipe, SOURCE_LENGTH) && room > pipe->left) room = (size_t)pipe->left;
+    if (MINIPROXY_WITH_LIMITS && room > most) room = most;
     MINIPROXY_ASSERT(room > 0);
     n = p->config.port->recv(p->config.port_data, from, b->u.data + b->in_end, room);
+    if (MINIPROXY_WITH_LIMITS) taken(p, s, pipe, n);
     if (n == MINIPROXY_AGAIN) from->ready &= (uint8_t)~MINIPROXY_RD;
     if (n <= 0) return n;
     b->in_end = u16(b->in_end + (size_t)n);
@@ -3416,7 +4067,9 @@ static enum pumped relay(struct miniproxy *p, struct miniproxy_session *s, struc
     int n;
     if ((from->ready & MINIPROXY_RD) == 0 || (to->ready & MINIPROXY_WR) == 0) return PUMP_ON;
     if (is_framed(pipe, SOURCE_LENGTH) && max > pipe->left) max = (size_t)pipe->left;
+    if (MINIPROXY_WITH_LIMITS && !may_take(p, s, pipe, &max)) return PUMP_ON;
     n = p->config.port->relay(p->config.port_data, from, to, max);
+    if (MINIPROXY_WITH_LIMITS) taken(p, s, pipe, n);
     if (n == MINIPROXY_AGAIN) {
         MINIPROXY_ASSERT((from->ready & MINIPROXY_RD) == 0 || (to->ready & MINIPROXY_WR) == 0);
         return PUMP_ON;
@@ -3451,7 +4104,7 @@ static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct
     }
     if (result == PUMP_ON && (pipe->flags & PIPE_COMPLETE) != 0) return PUMP_DONE;
     if (result == PUMP_ON && (source_of(s, pipe)->ready & MINIPROXY_RD) != 0 && s->wait_lane == 0 &&
-        !is_held_up(p, s, pipe))
+        !(MINIPROXY_WITH_LIMITS && is_rationed(s, pipe)) && !is_held_up(p, s, pipe))
         p->more = true;
     if (!has_received(pipe->buffer)) give_back(p, pipe);
     return result;
@@ -3609,7 +4262,8 @@ static void enter(struct miniproxy *p, struct miniproxy_session *s, enum state s
         [STATE_FREE] = TO(IDLE),
         [STATE_IDLE] = TO(HEAD) | TO(REPLY) | TO(FREE),
         [STATE_HEAD] = TO(LOGIN) | TO(RESOLVE) | TO(CONNECT) | TO(AWAIT) | TO(REPLY) | TO(FREE),
-        [STATE_LOGIN] = TO(RESOLVE) | TO(CONNECT) | TO(AWAIT) | TO(REPLY) | TO(FREE),
+        [STATE_LOGIN] = TO(RESOLVE) | TO(CONNECT) | TO(AWAIT) | TO(REPLY) | TO(FREE) |
+                        (MINIPROXY_WITH_SOCKS5 ? TO(HEAD) : 0),
         [STATE_RESOLVE] = TO(CONNECT) | TO(REPLY) | TO(FREE) | BY_HOP(TO(RESOLVE) | TO(AWAIT)),
         [STATE_CONNECT] = TO(AWAIT) | TO(TUNNEL) | TO(REPLY) | TO(FREE) | BY_HOP(TO(RESOLVE) | TO(SOCKS)),
         [STATE_SOCKS] = TO(AWAIT) | TO(TUNNEL) | TO(REPLY) | TO(FREE) | TO(RESOLVE),
@@ -3686,6 +4340,23 @@ static void leave_peers(struct miniproxy *p, struct miniproxy_session *s)
     if (s->peer_next != 0) p->sessions[s->peer_next - 1].peer_prev = s->peer_prev;
 }
 
+static bool is_socks(const struct miniproxy_session *s)
+{
+    return MINIPROXY_WITH_SOCKS5 && (s->flags & IS_SOCKS) != 0;
+}
+
+#if MINIPROXY_WITH_SOCKS5
+static void describe_socks(const struct miniproxy_session *s, struct miniproxy_event *e)
+{
+    e->socks = is_socks(s);
+}
+#else
+static void describe_socks(const struct miniproxy_session *s, struct miniproxy_event *e)
+{
+    (void)s, (void)e;
+}
+#endif
+
 /* Who, what, and how it went so far. */
 static void describe(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_event *e)
 {
@@ -3715,6 +4386,7 @@ static void describe(const struct miniproxy *p, const struct miniproxy_session *
     e->connect_ms = s->connect_ms;
     e->first_byte_ms = s->first_byte_ms;
     e->total_ms = p->now_ms - s->start_ms;
+    describe_socks(s, e);
 }
 
 #if MINIPROXY_WITH_CAUSE_COUNTERS
@@ -3762,6 +4434,7 @@ OUTLINED static void report(struct miniproxy *p, struct miniproxy_session *s)
         describe(p, s, &event);
         p->config.event(p->config.app, &event);
     }
+    if (MINIPROXY_WITH_LIMITS) let_go(p, s);
     s->policy = NULL;
     s->user = NULL;
 }
@@ -3840,6 +4513,8 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
 {
     struct miniproxy_buffer *b = s->up.buffer;
     if ((s->flags & HAS_ANSWERED) != 0 || is_check(s)) return cut(p, s, cause);
+    if ((s->flags & IS_DIVERTED) != 0 && cause == MINIPROXY_CAUSE_LOGIN_MISSING)
+        cause = MINIPROXY_CAUSE_POLICY; /* nobody asks whom he takes for the origin to log in with a proxy */
     leave_login(p, s);
     open_transaction(p, s);
     if (s->state == STATE_HEAD && b != NULL && b->in_end - b->in >= 5 && memcmp(b->u.data + b->in, "HEAD ", 5) == 0)
@@ -3882,7 +4557,10 @@ static enum next next_request(struct miniproxy *p, struct miniproxy_session *s)
 {
     bool keeps = (s->flags & KEEPS_CLIENT) != 0 && !p->draining;
     struct miniproxy_buffer *up = s->up.buffer;
-    if (has_received(up)) s->bytes_up -= (unsigned)(up->in_end - up->in); /* they belong to the next request */
+    if (has_received(up)) { /* they belong to the next request */
+        s->bytes_up -= (unsigned)(up->in_end - up->in);
+        if (MINIPROXY_WITH_LIMITS) pay_back(p, s, &s->up, (unsigned)(up->in_end - up->in));
+    }
     report(p, s);
     give_back(p, &s->down);
     if (!keeps) {
@@ -3909,12 +4587,81 @@ static enum next refuse_bare(struct miniproxy *p, struct miniproxy_session *s, e
     return NEXT_STATE;
 }
 
+#if MINIPROXY_WITH_SOCKS5
+
+/* How far a SOCKS5 client is, in `interim`. */
+enum {
+    SOCKS_REQUEST,    /* its request is next (RFC 1928 section 4) */
+    SOCKS_METHODS,    /* the methods that it knows are next (section 3) */
+    SOCKS_LOGIN,      /* its name and password are next (RFC 1929) */
+    SOCKS_NO_LOGIN,   /* from here on it is told something: that it need not log in, */
+    SOCKS_WANTS_LOGIN, /* that it has to, */
+    SOCKS_LOGGED_IN   /* that it has */
+};
+
+/* Reply code (RFC 1928 section 6). */
+static unsigned char socks_code(enum miniproxy_cause cause)
+{
+    if (cause == MINIPROXY_CAUSE_LOGIN_MISSING) return 2; /* not allowed by the ruleset */
+    if (cause == MINIPROXY_CAUSE_SCHEME) return 7;        /* command not supported */
+    if (cause == MINIPROXY_CAUSE_TARGET) return 8;        /* address type not supported */
+    switch (causes[cause].type) {
+    case TYPE_http_request_denied:
+    case TYPE_destination_ip_prohibited: return 2;
+    case TYPE_destination_ip_unroutable: return 3; /* network unreachable */
+    case TYPE_dns_error: return 4;                 /* host unreachable */
+    case TYPE_connection_refused: return 5;
+    case TYPE_dns_timeout:
+    case TYPE_connection_timeout:
+    case TYPE_http_response_timeout: return 6; /* TTL expired, of which no stack can tell */
+    default: return 1;
+    }
+}
+
+/* Say something short, in one turn or several. OK when all of it has been sent, AGAIN or an error. */
+static int tell(struct miniproxy *p, struct miniproxy_session *s, const unsigned char *text, size_t len)
+{
+    while (s->reply_at < len) {
+        int n;
+        if ((s->client.ready & MINIPROXY_WR) == 0) return MINIPROXY_AGAIN;
+        n = send_out(p, s, &s->client, text + s->reply_at, len - s->reply_at);
+        if (n <= 0) return n;
+        s->reply_at = u16(s->reply_at + (size_t)n);
+    }
+    s->reply_at = 0;
+    return MINIPROXY_OK;
+}
+
+/* The refusal that such a client understands where it is. */
+static enum next reply_socks(struct miniproxy *p, struct miniproxy_session *s)
+{
+    static const unsigned char no_method[] = {5, 0xff}, no_login[] = {1, 1};
+    const unsigned char answer[10] = {5, socks_code((enum miniproxy_cause)s->cause), 0, 1};
+    int result = MINIPROXY_OK; /* part of something else may have been said: nothing can follow */
+    if (s->interim == SOCKS_METHODS) result = tell(p, s, no_method, sizeof no_method);
+    if (s->interim == SOCKS_LOGIN) result = tell(p, s, no_login, sizeof no_login);
+    if (s->interim == SOCKS_REQUEST) result = tell(p, s, answer, sizeof answer);
+    if (result == MINIPROXY_AGAIN) return NEXT_WAIT;
+    return result == MINIPROXY_OK ? next_request(p, s) : end_session(p, s, true);
+}
+
+#else
+
+static enum next reply_socks(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return NEXT_WAIT;
+}
+
+#endif
+
 static enum next reply_bare(struct miniproxy *p, struct miniproxy_session *s)
 {
     const char *const parts[] = {bare_reply, p->config.name, "; error=",
                                  miniproxy_cause_type((enum miniproxy_cause)s->cause), "\r\n\r\n"};
     const char *text;
     int n;
+    if (is_socks(s)) return reply_socks(p, s);
     for (;;) {
         size_t at = s->reply_at;
         text = text_at(parts, sizeof parts / sizeof parts[0], &at);
@@ -3932,7 +4679,7 @@ OUTLINED static enum next on_reply(struct miniproxy *p, struct miniproxy_session
     enum miniproxy_cause cause = (enum miniproxy_cause)s->cause;
     struct miniproxy_buffer *b;
     unsigned char *w, *end;
-    if ((s->flags & IS_BARE) != 0) return reply_bare(p, s);
+    if ((s->flags & IS_BARE) != 0 || is_socks(s)) return reply_bare(p, s);
     if (!borrow(p, s, &s->down)) return NEXT_WAIT;
     b = s->down.buffer;
     end = b->u.data + MINIPROXY_BUFFER_SIZE;
@@ -3944,7 +4691,8 @@ OUTLINED static enum next on_reply(struct miniproxy *p, struct miniproxy_session
         }
         w = b->u.data;
         if (s->reply_at == 0) {
-            w = put_reply_head(w, &p->config, s->status, cause, (s->flags & KEEPS_CLIENT) != 0);
+            w = put_reply_head(w, &p->config, s->status, cause, (s->flags & KEEPS_CLIENT) != 0,
+                               MINIPROXY_WITH_LIMITS ? s->interim : 0);
             s->reply_at = 1;
         }
         if ((s->flags & IS_HEAD) == 0) {
@@ -4032,6 +4780,8 @@ static enum next refuse_plain(struct miniproxy *p, struct miniproxy_session *s)
 
 #endif
 
+static bool over_client_limit(struct miniproxy *p, const struct miniproxy_session *s);
+
 /* Look for the first octets of a request. */
 static int fill_idle(struct miniproxy *p, struct miniproxy_session *s)
 {
@@ -4039,10 +4789,146 @@ static int fill_idle(struct miniproxy *p, struct miniproxy_session *s)
     return fill(p, s, &s->up);
 }
 
+#if MINIPROXY_WITH_PROXY_PROTOCOL
+
+/* ---- IDLE behind a balancer: whom it speaks for, by the PROXY protocol (HAProxy's proxy-protocol.txt, versions 1 and
+ * 2). Octets of the header, 0: more are needed, -1: it is none. *client is left alone where it does not say. ---- */
+
+enum { V1_MAX = 107, V2_SIGNATURE = 12, V2_FIXED = 16 };
+
+/* "PROXY TCP4 192.0.2.1 198.51.100.1 56324 443", without its CRLF. */
+static bool read_v1(const unsigned char *p, const unsigned char *end, struct miniproxy_addr *client)
+{
+    struct miniproxy_addr from = {.family = 0}, to = from;
+    uint64_t port = 0;
+    unsigned n = 0;
+    for (const unsigned char *stop; p <= end; p = stop + 1, n++) {
+        size_t len;
+        for (stop = p; stop < end && *stop != ' '; stop++) {}
+        len = (size_t)(stop - p);
+        if (n == 1 && len == 7 && memcmp(p, "UNKNOWN", 7) == 0) return true;
+        if (n == 1 && len == 4 && memcmp(p, "TCP", 3) == 0) from.family = to.family = (uint8_t)(p[3] - '0');
+        if (n == 2 && (!miniproxy_addr_parse(&from, (const char *)p, len) || from.family != to.family)) return false;
+        if (n == 3 && (!miniproxy_addr_parse(&to, (const char *)p, len) || from.family != to.family)) return false;
+        if (n >= 4 && (len > 5 || !parse_number(p, len, &port) || port > UINT16_MAX)) return false;
+        if (n == 4) from.port = (uint16_t)port;
+    }
+    if (n != 6) return false;
+    *client = from;
+    return true;
+}
+
+/* Behind the signature: version and command, family and protocol, length; then addresses, ports, and what is skipped. */
+static int read_v2(const unsigned char *m, size_t have, struct miniproxy_addr *client)
+{
+    unsigned command = m[12], family = m[13], len = (unsigned)m[14] << 8 | m[15];
+    unsigned ip_len = family == 0x11 ? 4 : family == 0x21 && MINIPROXY_WITH_IPV6 ? MINIPROXY_IP_LEN : 0;
+    if ((command != 0x20 && command != 0x21) || len > MINIPROXY_HEAD_MAX - V2_FIXED) return -1;
+    if (have < V2_FIXED + len) return 0;
+    if (command == 0x21 && family != 0) { /* not LOCAL, not AF_UNSPEC */
+        if (ip_len == 0 || len < 2 * ip_len + 4) return -1;
+        memset(client, 0, sizeof *client);
+        memcpy(client->ip, m + V2_FIXED, ip_len);
+        client->family = ip_len == 4 ? 4 : 6;
+        client->port = (uint16_t)(m[V2_FIXED + 2 * ip_len] << 8 | m[V2_FIXED + 2 * ip_len + 1]);
+    }
+    return (int)(V2_FIXED + len);
+}
+
+static int read_header(const unsigned char *m, size_t have, struct miniproxy_addr *client)
+{
+    static const unsigned char v1[] = "PROXY ", v2[] = "\r\n\r\n\0\r\nQUIT\n";
+    const unsigned char *end;
+    if (memcmp(m, v2, have < V2_SIGNATURE ? have : V2_SIGNATURE) == 0)
+        return have < V2_FIXED ? 0 : read_v2(m, have, client);
+    if (memcmp(m, v1, have < sizeof v1 - 1 ? have : sizeof v1 - 1) != 0) return -1;
+    end = memchr(m, '\n', have < V1_MAX ? have : V1_MAX);
+    if (end == NULL) return have < V1_MAX ? 0 : -1;
+    return end[-1] == '\r' && read_v1(m, end - 1, client) ? (int)(end + 1 - m) : -1;
+}
+
+static bool is_balanced(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    return s->client.listener < 8 && (p->config.proxy_protocol >> s->client.listener & 1u) != 0;
+}
+
+/* It is the client's connection from now on, and one of those that the client may have. */
+static enum next take_header(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_addr *client)
+{
+    s->flags &= ~(uint32_t)HEADER_DUE;
+    leave_peers(p, s);
+    s->client_addr = *client;
+    join_peers(p, s);
+    if (!has_received(s->up.buffer)) give_back(p, &s->up);
+    if ((s->flags & IS_RESERVED) == 0 && over_client_limit(p, s))
+        return refuse_bare(p, s, MINIPROXY_CAUSE_CLIENT_LIMIT);
+    return has_received(s->up.buffer) ? NEXT_DECISION : NEXT_WAIT;
+}
+
+/* NEXT_DECISION: octets of the client follow. */
+OUTLINED static enum next on_header(struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct miniproxy_addr client = s->client_addr;
+    for (;;) {
+        struct miniproxy_buffer *b = s->up.buffer;
+        int n = 0;
+        if (has_received(b)) n = read_header(b->u.data + b->in, (size_t)(b->in_end - b->in), &client);
+        if (n < 0) {
+            open_transaction(p, s);
+            return cut(p, s, MINIPROXY_CAUSE_REQUEST_LINE);
+        }
+        if (n > 0) {
+            b->in = u16(b->in + (size_t)n);
+            return take_header(p, s, &client);
+        }
+        n = fill_idle(p, s);
+        if (n == MINIPROXY_AGAIN) {
+            if (s->wait_lane == 0 && !has_received(s->up.buffer)) give_back(p, &s->up);
+            return NEXT_WAIT;
+        }
+        if (n < 0) return end_session(p, s, n != MINIPROXY_EOF);
+    }
+}
+
+#else
+
+static bool is_balanced(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return false;
+}
+
+static enum next on_header(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return NEXT_DECISION;
+}
+
+#endif
+
+#if MINIPROXY_WITH_SOCKS5
+/* A connection whose first octet is the version of SOCKS5 speaks that. A kept one has spoken HTTP. */
+static void notice_socks(struct miniproxy_session *s)
+{
+    if (is_armed(s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_IDLE)) return;
+    if (s->up.buffer->u.data[s->up.buffer->in] != 5) return;
+    s->flags |= IS_SOCKS;
+    s->interim = SOCKS_METHODS;
+    s->reply_at = 0;
+}
+#else
+static void notice_socks(struct miniproxy_session *s)
+{
+    (void)s;
+}
+#endif
+
 OUTLINED static enum next on_idle(struct miniproxy *p, struct miniproxy_session *s)
 {
     bool waited;
     int n;
+    if (MINIPROXY_WITH_PROXY_PROTOCOL && (s->flags & HEADER_DUE) != 0 && on_header(p, s) != NEXT_DECISION)
+        return s->state == STATE_IDLE ? NEXT_WAIT : NEXT_STATE;
     if (has_kept_server(s) && (server_of(s)->ready & MINIPROXY_RD) != 0) server_is_quiet(p, s);
     if (has_received(s->up.buffer)) {
         settle(s->up.buffer, MINIPROXY_HEADROOM);
@@ -4058,6 +4944,7 @@ OUTLINED static enum next on_idle(struct miniproxy *p, struct miniproxy_session 
     if (n < 0) return end_session(p, s, n != MINIPROXY_EOF);
     waited = (s->flags & HAS_WAITED) != 0;
     open_transaction(p, s);
+    notice_socks(s);
     s->bytes_up = (unsigned)(s->up.buffer->in_end - s->up.buffer->in);
     enter(p, s, STATE_HEAD);
     /* The time of the head runs from accept on, but for a kept connection, and where the proxy itself made it wait. */
@@ -4152,6 +5039,19 @@ OUTLINED static void note_line(struct miniproxy *p, struct miniproxy_session *s,
     if (pl->method_bit == MINIPROXY_HEAD) s->flags |= IS_HEAD;
 }
 
+#if MINIPROXY_WITH_INTERCEPTION
+static bool is_intercepted(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    return s->client.listener < 8 && (p->config.intercepts >> s->client.listener & 1u) != 0;
+}
+#else
+static bool is_intercepted(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return false;
+}
+#endif
+
 /* Parse what is there of a head. NONE: it is complete; MORE, or what is wrong. */
 OUTLINED static enum miniproxy_cause read_head(struct miniproxy *p, struct miniproxy_session *s,
                                               struct miniproxy_buffer *b)
@@ -4166,6 +5066,10 @@ OUTLINED static enum miniproxy_cause read_head(struct miniproxy *p, struct minip
     if (pl->head.fields == 0) {
         cause = parse_request_line(pl, b);
         if (cause == MORE) return MORE;
+        if (cause == MINIPROXY_CAUSE_ORIGIN_FORM && is_intercepted(p, s)) {
+            pl->form = DIVERTED;
+            return MORE;
+        }
         if (cause == MINIPROXY_CAUSE_NONE && is_https(pl) && p->config.port->secure == NULL)
             cause = MINIPROXY_CAUSE_SCHEME;
         note_line(p, s, b, cause == MINIPROXY_CAUSE_NONE);
@@ -4173,6 +5077,119 @@ OUTLINED static enum miniproxy_cause read_head(struct miniproxy *p, struct minip
     }
     return parse_fields(&pl->head, b, p->config.name);
 }
+
+#if MINIPROXY_WITH_INTERCEPTION
+
+/* A head in origin-form that a router has diverted: it is read until its end only to find Host, turned into what a client
+ * would have sent that knows of the proxy, and then read as that. So the target is asked of the policy and resolved like
+ * any other, and nothing can be reached by a Host that lies. */
+
+/* Find the one Host line: h->hole, and its value in h->login. */
+static enum miniproxy_cause find_host(struct miniproxy_buffer *b)
+{
+    struct head *h = head_of(b);
+    unsigned char *p = b->u.data + h->end, *end = b->u.data + b->in_end;
+    enum miniproxy_cause cause;
+    struct line l;
+    for (;; p = l.next) {
+        h->end = u16((size_t)(p - b->u.data));
+        if (p == end || *p == '\r') break;
+        cause = parse_line(&l, p, end, false);
+        if (cause != MINIPROXY_CAUSE_NONE) return cause;
+        if (++h->count > MINIPROXY_FIELDS_MAX) return MINIPROXY_CAUSE_HEAD_SIZE;
+        if (l.id != F_HOST) continue;
+        if (h->hole.len > 0) return MINIPROXY_CAUSE_HOST;
+        h->hole = span_of(b, p, (size_t)(l.next - p));
+        h->login = span_of(b, l.value, l.value_len);
+    }
+    return parse_crlf(p, end, MINIPROXY_CAUSE_FIELD);
+}
+
+/* The Host line becomes the beginning of the target, which begins behind the method; there is room in front for an
+ * address, where Host is missing. host NULL: what the line names. */
+static void make_absolute(struct miniproxy_buffer *b, const void *host, size_t host_len, unsigned port)
+{
+    static const char scheme[] = "http://";
+    const struct plan *pl = plan_of(b);
+    unsigned char *target = b->u.data + pl->target.at, *line = b->u.data + pl->head.hole.at;
+    unsigned char *w, *begin;
+    size_t line_len = pl->head.hole.len, method_len = pl->method.len + 1u, port_len = 0;
+    char colon_port[11] = ":";
+    if (port != 80) port_len = 1 + decimal(port, colon_port + 1);
+    if (line_len > 0) { /* rotate: the line first */
+        reverse(target, line);
+        reverse(line, line + line_len);
+        reverse(target, line + line_len);
+    }
+    w = target + line_len - port_len - host_len;
+    begin = w - (sizeof scheme - 1) - method_len;
+    /* Neither may be overwritten before it has moved; an address stands elsewhere. */
+    if (host == NULL) memmove(w, target + (pl->head.login.at - pl->head.hole.at), host_len);
+    memmove(begin, target - method_len, method_len);
+    if (host != NULL) memcpy(w, host, host_len);
+    memcpy(w + host_len, colon_port, port_len);
+    memcpy(begin + method_len, scheme, sizeof scheme - 1);
+    b->in = b->scan = u16((size_t)(begin - b->u.data));
+}
+
+/* NONE: the head is one that asks a proxy. */
+static enum miniproxy_cause address_origin(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    const struct head *h = head_of(b);
+    struct miniproxy_addr to = {.family = 0};
+    char text[MINIPROXY_ADDR_TEXT + 1] = "[";
+    struct authority a;
+    size_t len;
+    if (h->minor > 0 && h->hole.len == 0) return MINIPROXY_CAUSE_HOST;
+    if (p->config.port->meant == NULL ||
+        p->config.port->meant(p->config.port_data, &s->client, &to) != MINIPROXY_OK || to.port == 0)
+        return MINIPROXY_CAUSE_ORIGIN_FORM;
+    s->flags |= IS_DIVERTED;
+    if (h->login.len > 0) { /* but for its port: that of the connection is known */
+        if (!parse_authority(&a, b->u.data + h->login.at, h->login.len)) return MINIPROXY_CAUSE_HOST;
+        len = a.literal && a.addr.family == 6 ? a.host_len + 2 : a.host_len; /* with its brackets */
+        make_absolute(b, NULL, len, to.port);
+        return MINIPROXY_CAUSE_NONE;
+    }
+    len = miniproxy_addr_format(&to, text + 1);
+    text[1 + len] = ']';
+    if (to.family == 4) make_absolute(b, text + 1, len, to.port);
+    else make_absolute(b, text, len + 2, to.port);
+    return MINIPROXY_CAUSE_NONE;
+}
+
+/* As read_head. */
+static enum miniproxy_cause read_any_head(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    struct plan *pl = plan_of(b);
+    bool goes_on = b->scan > b->in && pl->form == DIVERTED;
+    enum miniproxy_cause cause;
+    if (!goes_on) {
+        cause = read_head(p, s, b);
+        if (cause != MORE || pl->form != DIVERTED) return cause;
+    } else if (is_still_part(b, pl->head.end)) {
+        return MORE;
+    }
+    cause = find_host(b);
+    if (cause == MINIPROXY_CAUSE_NONE) cause = address_origin(p, s, b);
+    if (cause == MORE) return MORE;
+    if (cause != MINIPROXY_CAUSE_NONE) {
+        note_line(p, s, b, false);
+        return cause;
+    }
+    cause = read_head(p, s, b);
+    pl->head.seen |= HAS_HOST;
+    return cause;
+}
+
+#else
+
+static enum miniproxy_cause read_any_head(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    return read_head(p, s, b);
+}
+
+#endif
 
 /* The head is complete: what kind of exchange it asks for. */
 static enum miniproxy_cause understand(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
@@ -4366,6 +5383,7 @@ static const struct miniproxy_user *proven_user(const struct miniproxy *p, struc
 static enum miniproxy_cause identify(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b,
                                      struct plan *pl)
 {
+    if (MINIPROXY_WITH_SOCKS5 && s->user != NULL) return MINIPROXY_CAUSE_NONE; /* logged in before the request */
     s->policy = p->config.policy;
     if ((pl->head.seen & LOOPS) != 0) return MINIPROXY_CAUSE_LOOP;
     if (s->policy == NULL || s->policy->user_count == 0) return MINIPROXY_CAUSE_NONE;
@@ -4404,7 +5422,6 @@ static enum miniproxy_cause judge(const struct miniproxy *p, struct miniproxy_se
     }
 }
 
-static bool over_client_limit(struct miniproxy *p, const struct miniproxy_session *s);
 static bool make_room(struct miniproxy *p);
 
 /* A session that was taken in to be refused may find that there is room by now. */
@@ -4471,9 +5488,17 @@ static enum next set_out(struct miniproxy *p, struct miniproxy_session *s)
 static enum next decide_for(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
 {
     if (cause == MINIPROXY_CAUSE_NONE) cause = judge(p, s, s->up.buffer, plan_of(s->up.buffer));
+    if (MINIPROXY_WITH_LIMITS && cause == MINIPROXY_CAUSE_NONE) cause = hold_limits(p, s);
     if (cause != MINIPROXY_CAUSE_NONE) return refuse(p, s, cause);
     if (!MINIPROXY_WITH_PBKDF2 || s->state == STATE_HEAD) arm(p, s, MINIPROXY_TIMER_WHOLE, MINIPROXY_TIMEOUT_TOTAL);
     return set_out(p, s);
+}
+
+static void start_login(struct miniproxy *p, struct miniproxy_session *s)
+{
+    queue_login(p, s);
+    enter(p, s, STATE_LOGIN);
+    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_LOGIN);
 }
 
 OUTLINED static enum next decide_request(struct miniproxy *p, struct miniproxy_session *s)
@@ -4483,12 +5508,179 @@ OUTLINED static enum next decide_request(struct miniproxy *p, struct miniproxy_s
     if (cause == MINIPROXY_CAUSE_NONE && (s->flags & IS_RESERVED) != 0) cause = find_place(p, s);
     if (cause == MINIPROXY_CAUSE_NONE) cause = identify(p, s, b, plan_of(b));
     if (!MINIPROXY_WITH_PBKDF2 || cause != MORE) return decide_for(p, s, cause);
-    queue_login(p, s);
-    enter(p, s, STATE_LOGIN);
-    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_LOGIN);
+    start_login(p, s);
     arm(p, s, MINIPROXY_TIMER_WHOLE, MINIPROXY_TIMEOUT_TOTAL);
     return NEXT_WAIT;
 }
+
+/* ---- HEAD of a SOCKS5 client (RFC 1928): methods, perhaps a login, and a request that is taken for a CONNECT ---- */
+
+#if MINIPROXY_WITH_SOCKS5
+
+static bool has_users(const struct miniproxy_policy *policy)
+{
+    return MINIPROXY_WITH_AUTH && policy != NULL && policy->user_count > 0;
+}
+
+/* The methods that the client knows: 5, count, one each. Who can log in has to, if there is anybody to be known. */
+static enum miniproxy_cause read_methods(const struct miniproxy *p, struct miniproxy_session *s,
+                                         struct miniproxy_buffer *b)
+{
+    const unsigned char *m = b->u.data + b->in;
+    size_t have = (size_t)(b->in_end - b->in), count;
+    bool users = has_users(p->config.policy);
+    if (have < 2 || have < 2u + m[1]) return MORE;
+    count = m[1];
+    b->in = u16(b->in + 2u + count);
+    if (users && memchr(m + 2, 2, count) != NULL) s->interim = SOCKS_WANTS_LOGIN;
+    else if (memchr(m + 2, 0, count) != NULL) s->interim = SOCKS_NO_LOGIN;
+    else return users ? MINIPROXY_CAUSE_LOGIN_MISSING : MINIPROXY_CAUSE_SCHEME;
+    return MINIPROXY_CAUSE_NONE;
+}
+
+/* A login, checked as any other. MORE: it is not complete, or, in another state, that takes longer. */
+static enum miniproxy_cause read_login(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    const unsigned char *m = b->u.data + b->in;
+    size_t have = (size_t)(b->in_end - b->in), len;
+    struct plan *pl = plan_of(b);
+    enum miniproxy_cause cause;
+    if (have > 0 && m[0] != 1) return MINIPROXY_CAUSE_REQUEST_LINE;
+    if (have < 3 || have < 3u + m[1] || have < 3u + m[1] + m[2 + m[1]]) return MORE;
+    len = 3u + m[1] + m[2 + m[1]];
+    b->in = u16(b->in + len);
+    if ((s->flags & IS_RESERVED) != 0) {
+        cause = find_place(p, s);
+        if (cause != MINIPROXY_CAUSE_NONE) return cause;
+        arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_HEAD);
+    }
+    memset(pl, 0, offsetof(struct plan, at));
+    pl->head.login = span_of(b, m, len);
+    s->policy = p->config.policy;
+    cause = MINIPROXY_CAUSE_NONE;
+    if (has_users(s->policy)) cause = log_in(p, s->policy, &s->client_addr, b, &pl->head.login, &s->user);
+    if (cause == MINIPROXY_CAUSE_NONE) s->interim = SOCKS_LOGGED_IN;
+    if (cause == MORE) start_login(p, s);
+    return cause;
+}
+
+/* A login that took long has a result. */
+static enum next socks_logged_in(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    if (cause != MINIPROXY_CAUSE_NONE) return refuse(p, s, cause);
+    s->interim = SOCKS_LOGGED_IN;
+    enter(p, s, STATE_HEAD);
+    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_HEAD);
+    return NEXT_STATE;
+}
+
+/* "CONNECT host:port" instead of the request that ends at `end`, of which host[0..len) may be part. */
+static enum miniproxy_cause translate(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b,
+                                      unsigned char *end, const void *host, size_t len)
+{
+    static const char method[] = "CONNECT ";
+    char digits[10];
+    size_t digit_count = decimal((unsigned)end[-2] << 8 | end[-1], digits);
+    unsigned char *line = end - (sizeof method - 1) - len - 1 - digit_count, *target = line + sizeof method - 1;
+    struct plan *pl = plan_of(b);
+    enum miniproxy_cause cause;
+    memmove(target, host, len);
+    put(line, method);
+    target[len] = ':';
+    memcpy(target + len + 1, digits, digit_count);
+    for (size_t i = 0; i < len; i++)
+        if (target[i] <= 0x20 || target[i] >= 0x7f) return MINIPROXY_CAUSE_REQUEST_LINE; /* as in a request line */
+    memset(pl, 0, offsetof(struct plan, at));
+    pl->head.seen = FROM_CLIENT | HAS_HOST;
+    pl->head.minor = 1;
+    pl->head.fields = pl->head.end = u16((size_t)(end - b->u.data));
+    pl->method = span_of(b, line, sizeof method - 2);
+    pl->target = span_of(b, target, (size_t)(end - target));
+    pl->method_bit = MINIPROXY_CONNECT;
+    cause = parse_target(pl, b, target, pl->target.len);
+    note_line(p, s, b, cause == MINIPROXY_CAUSE_NONE);
+    return cause;
+}
+
+/* A request: 5, command, 0, type of the address, address, port. */
+static enum miniproxy_cause read_socks_request(struct miniproxy *p, struct miniproxy_session *s,
+                                               struct miniproxy_buffer *b)
+{
+    enum { IP4 = 1, NAME = 3, IP6 = 4, BEFORE = 4, BEHIND = 2 };
+    unsigned char *m = b->u.data + b->in, *end;
+    size_t have = (size_t)(b->in_end - b->in), len;
+    struct miniproxy_addr a = {.family = 6};
+    char text[MINIPROXY_ADDR_TEXT + 1] = "[";
+    if (have > 0 && m[0] != 5) return MINIPROXY_CAUSE_REQUEST_LINE;
+    if (have < BEFORE + 1) return MORE;
+    if (m[2] != 0) return MINIPROXY_CAUSE_REQUEST_LINE;
+    if (m[1] != 1) return MINIPROXY_CAUSE_SCHEME; /* BIND, UDP ASSOCIATE */
+    if (m[3] == NAME) len = 1u + m[BEFORE];
+    else if (m[3] == IP4) len = 4;
+    else if (m[3] == IP6 && MINIPROXY_WITH_IPV6) len = MINIPROXY_IP_LEN;
+    else return MINIPROXY_CAUSE_TARGET;
+    if (have < BEFORE + len + BEHIND) return MORE;
+    m += BEFORE;
+    end = m + len + BEHIND;
+    if (m[-1] == NAME) return translate(p, s, b, end, m + 1, len - 1);
+    memcpy(a.ip, m, len);
+    if (m[-1] == IP4) a.family = 4;
+    len = miniproxy_addr_format(&a, text + 1);
+    if (a.family == 4) return translate(p, s, b, end, text + 1, len);
+    text[1 + len] = ']';
+    return translate(p, s, b, end, text, len + 2);
+}
+
+static enum miniproxy_cause read_socks(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    if (s->interim == SOCKS_METHODS) return read_methods(p, s, b);
+    return s->interim == SOCKS_LOGIN ? read_login(p, s, b) : read_socks_request(p, s, b);
+}
+
+OUTLINED static enum next on_socks(struct miniproxy *p, struct miniproxy_session *s)
+{
+    static const struct {
+        unsigned char text[2];
+        uint8_t then;
+    } said[] = {{{5, 0}, SOCKS_REQUEST}, {{5, 2}, SOCKS_LOGIN}, {{1, 0}, SOCKS_REQUEST}};
+    struct miniproxy_buffer *b = s->up.buffer;
+    enum miniproxy_cause cause;
+    int n;
+    for (;;) {
+        if (s->interim >= SOCKS_NO_LOGIN) {
+            n = tell(p, s, said[s->interim - SOCKS_NO_LOGIN].text, 2);
+            if (n == MINIPROXY_AGAIN) return NEXT_WAIT;
+            if (n != MINIPROXY_OK) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
+            s->interim = said[s->interim - SOCKS_NO_LOGIN].then;
+        }
+        cause = read_socks(p, s, b);
+        if (s->state == STATE_LOGIN) return NEXT_WAIT;
+        if (cause == MINIPROXY_CAUSE_NONE && s->interim == SOCKS_REQUEST) return NEXT_DECISION;
+        if (cause == MINIPROXY_CAUSE_NONE) continue;
+        if (cause == MORE && b->in_end - b->in >= MINIPROXY_HEAD_MAX) cause = MINIPROXY_CAUSE_LINE_SIZE;
+        if (cause != MORE) return refuse(p, s, cause);
+        n = fill(p, s, &s->up);
+        if (n == MINIPROXY_AGAIN) return NEXT_WAIT;
+        if (n == MINIPROXY_EOF) return refuse(p, s, MINIPROXY_CAUSE_HEAD_CUT);
+        if (n < 0) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
+    }
+}
+
+#else
+
+static enum next socks_logged_in(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    (void)p, (void)s, (void)cause;
+    return NEXT_WAIT;
+}
+
+static enum next on_socks(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return NEXT_WAIT;
+}
+
+#endif
 
 /* ---- LOGIN ---- */
 
@@ -4499,6 +5691,7 @@ static enum next on_login(struct miniproxy *p, struct miniproxy_session *s)
     if (cause == MORE) return NEXT_WAIT;
     leave_login(p, s);
     if (cause == MINIPROXY_CAUSE_NONE) s->user = user;
+    if (is_socks(s)) return socks_logged_in(p, s, cause);
     return decide_for(p, s, cause);
 }
 
@@ -4521,7 +5714,7 @@ OUTLINED static enum next on_head(struct miniproxy *p, struct miniproxy_session 
     int n;
     for (;;) {
         if (b->u.data[b->in] == '\r' && !skip_blank_lines(s, b)) return refuse(p, s, MINIPROXY_CAUSE_REQUEST_LINE);
-        if (has_received(b)) cause = read_head(p, s, b);
+        if (has_received(b)) cause = read_any_head(p, s, b);
         if (cause == MINIPROXY_CAUSE_NONE) break;
         if (cause == MORE && b->in_end >= MINIPROXY_BUFFER_SIZE - 2)
             cause = plan_of(b)->head.fields == 0 ? MINIPROXY_CAUSE_LINE_SIZE : MINIPROXY_CAUSE_HEAD_SIZE;
@@ -4622,7 +5815,7 @@ static bool is_like_origin(const struct miniproxy_session *s)
 
 /* Where the addresses of the hop stand that is being connected: in front of the request's head, or, once that has been
  * rewritten for another hop before, in a buffer that nothing has come into yet. */
-static struct plan *way_of(const struct miniproxy_session *s)
+static struct plan *plan_of_way(const struct miniproxy_session *s)
 {
     bool written = (s->flags & IS_WRITTEN) != 0 && !is_like_origin(s);
     return plan_of(written ? s->down.buffer : s->up.buffer);
@@ -4800,7 +5993,7 @@ OUTLINED static enum next on_hop_resolve(struct miniproxy *p, struct miniproxy_s
     unsigned count = 1;
     enum miniproxy_cause cause;
     if ((s->flags & IS_WRITTEN) != 0 && !is_like_origin(s) && !borrow(p, s, &s->down)) return NEXT_WAIT;
-    pl = way_of(s);
+    pl = plan_of_way(s);
     if ((s->flags & RESOLVING) != 0 || !miniproxy_addr_parse(&pl->at[0], hop->host, strlen(hop->host))) {
         cause = resolve(p, s, hop->host, pl, &count);
         if (cause == MORE) return NEXT_WAIT;
@@ -4833,7 +6026,7 @@ static bool is_like_origin(const struct miniproxy_session *s)
     return true;
 }
 
-static struct plan *way_of(const struct miniproxy_session *s)
+static struct plan *plan_of_way(const struct miniproxy_session *s)
 {
     return plan_of(s->up.buffer);
 }
@@ -5028,7 +6221,7 @@ static bool try_address(struct miniproxy *p, struct miniproxy_session *s, struct
 
 OUTLINED static enum next on_connect(struct miniproxy *p, struct miniproxy_session *s)
 {
-    struct plan *pl = way_of(s);
+    struct plan *pl = plan_of_way(s);
     unsigned i;
     for (i = 0; i < MINIPROXY_ATTEMPTS; i++)
         if ((s->servers_open >> i & 1u) != 0 && s->server[i].ready != 0 && try_address(p, s, pl, i))
@@ -5155,7 +6348,7 @@ static enum next repeat_by_hop(struct miniproxy *p, struct miniproxy_session *s)
 /* ---- SOCKS: a parent that speaks SOCKS5 (RFC 1928, RFC 1929) is told where to connect. What is sent and what comes
  * stands in the buffer of the response, one after the other; never more is read than what is being said. ---- */
 
-enum { SOCKS_BEGIN, SOCKS_METHOD, SOCKS_LOGIN, SOCKS_REPLY }; /* what is waited for */
+enum { PARENT_BEGINS, PARENT_METHOD, PARENT_LOGIN, PARENT_REPLY }; /* what is waited for */
 
 /* The authority in a head that has been rewritten: Host is its first field. */
 static const unsigned char *written_host(struct miniproxy_buffer *b, struct authority *a)
@@ -5207,7 +6400,7 @@ static unsigned char *put_socks_request(unsigned char *w, struct miniproxy_sessi
 
 static unsigned char *put_socks_login(unsigned char *w, const char *login)
 {
-    const char *password = strchr(login, ':') + 1;
+    const char *password = (const char *)memchr(login, ':', strlen(login)) + 1;
     size_t len = (size_t)(password - 1 - login);
     *w++ = 1;
     *w++ = (unsigned char)len;
@@ -5234,8 +6427,8 @@ static enum miniproxy_cause socks_cause(struct miniproxy_session *s, unsigned re
 /* Octets that have to be there before the answer can be looked at. */
 static size_t socks_needs(const struct miniproxy_session *s, const unsigned char *answer, size_t there)
 {
-    if (s->socks == SOCKS_BEGIN) return 0;
-    if (s->socks != SOCKS_REPLY || there < 2 || answer[1] != 0) return 2;
+    if (s->socks == PARENT_BEGINS) return 0;
+    if (s->socks != PARENT_REPLY || there < 2 || answer[1] != 0) return 2;
     if (there < 5) return 5;
     return answer[3] == 1 ? 10 : answer[3] == 4 ? 22 : answer[3] == 3 ? 7u + answer[4] : 5;
 }
@@ -5246,33 +6439,33 @@ static enum miniproxy_cause socks_answer(struct miniproxy *p, struct miniproxy_s
     const char *login = hop_of(s)->login;
     unsigned char *w = b->u.data, *answer = b->u.data;
     switch (s->socks) {
-    case SOCKS_BEGIN:
+    case PARENT_BEGINS:
         w = put_bytes(w, login != NULL ? "\5\2\0\2" : "\5\1\0", login != NULL ? 4 : 3);
-        s->socks = SOCKS_METHOD;
+        s->socks = PARENT_METHOD;
         break;
-    case SOCKS_METHOD:
+    case PARENT_METHOD:
         if (answer[0] != 5) return MINIPROXY_CAUSE_HOP_INVALID;
         if (answer[1] == 2 && login != NULL) {
             w = put_socks_login(w, login);
-            s->socks = SOCKS_LOGIN;
+            s->socks = PARENT_LOGIN;
             break;
         }
         if (answer[1] == 0xff) return MINIPROXY_CAUSE_HOP_LOGIN;
         if (answer[1] != 0) return MINIPROXY_CAUSE_HOP_INVALID;
         w = put_socks_request(w, s);
-        s->socks = SOCKS_REPLY;
+        s->socks = PARENT_REPLY;
         break;
-    case SOCKS_LOGIN:
+    case PARENT_LOGIN:
         if (answer[1] != 0) return MINIPROXY_CAUSE_HOP_LOGIN;
         w = put_socks_request(w, s);
-        s->socks = SOCKS_REPLY;
+        s->socks = PARENT_REPLY;
         break;
     default:
         if (answer[0] != 5) return MINIPROXY_CAUSE_HOP_INVALID;
         if (answer[1] != 0) return socks_cause(s, answer[1]);
         return b->in_end == 5 ? MINIPROXY_CAUSE_HOP_INVALID : MINIPROXY_CAUSE_NONE;
     }
-    if (s->socks == SOCKS_REPLY) arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_CONNECT);
+    if (s->socks == PARENT_REPLY) arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_CONNECT);
     b->in_end = 0;
     b->out = 0;
     b->out_end = u16((size_t)(w - b->u.data));
@@ -5298,7 +6491,7 @@ static int socks_move(struct miniproxy *p, struct miniproxy_session *s, struct m
     return n > 0 ? MINIPROXY_OK : n;
 }
 
-OUTLINED static enum next on_socks(struct miniproxy *p, struct miniproxy_session *s)
+OUTLINED static enum next on_socks_parent(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b;
     enum miniproxy_cause cause;
@@ -5435,7 +6628,7 @@ static enum next repeat_by_hop(struct miniproxy *p, struct miniproxy_session *s)
     return NEXT_WAIT;
 }
 
-static enum next on_socks(struct miniproxy *p, struct miniproxy_session *s)
+static enum next on_socks_parent(struct miniproxy *p, struct miniproxy_session *s)
 {
     (void)p, (void)s;
     return NEXT_WAIT;
@@ -5481,10 +6674,45 @@ static enum next start_tunnel(struct miniproxy *p, struct miniproxy_session *s)
 
 static const char upgrade_fields[] = "Connection: upgrade\r\nUpgrade: websocket\r\n";
 
+/* Fields that the proxy adds to a request on its own, as text. */
+enum {
+    FIELDS_ADDED = MINIPROXY_WITH_FORWARDED ? sizeof "X-Forwarded-For: \r\n" + MINIPROXY_ADDR_TEXT + sizeof upgrade_fields
+                                            : 1
+};
+
 static bool is_upgrade(const struct miniproxy_session *s)
 {
     return MINIPROXY_WITH_UPGRADE && (s->flags & IS_UPGRADE) != 0;
 }
+
+#if MINIPROXY_WITH_FORWARDED
+
+/* Fields that the proxy adds on its own, and who asks: a line more is an element more of a list that came along (RFC 9110
+ * section 5.3). In Forwarded an IPv6 address stands in brackets, and so in quotes (RFC 7239 section 6). */
+static const char *add_forwarded(const struct miniproxy *p, const struct miniproxy_session *s, const char *last,
+                                 char fields[FIELDS_ADDED])
+{
+    bool brackets = p->config.forwarded == MINIPROXY_FORWARDED && s->client_addr.family == 6;
+    unsigned char *w = (unsigned char *)fields;
+    char address[MINIPROXY_ADDR_TEXT];
+    if (p->config.forwarded == MINIPROXY_FORWARDED_NOT) return last;
+    miniproxy_addr_format(&s->client_addr, address);
+    w = put(put(w, last), p->config.forwarded == MINIPROXY_FORWARDED ? "Forwarded: for=" : "X-Forwarded-For: ");
+    w = put_all(w, brackets ? "\"[" : "", address, brackets ? "]\"\r\n" : "\r\n");
+    *w = '\0';
+    return fields;
+}
+
+#else
+
+static const char *add_forwarded(const struct miniproxy *p, const struct miniproxy_session *s, const char *last,
+                                 char fields[FIELDS_ADDED])
+{
+    (void)p, (void)s, (void)fields;
+    return last;
+}
+
+#endif
 
 #if MINIPROXY_WITH_ROUTES
 
@@ -5492,6 +6720,8 @@ static bool is_upgrade(const struct miniproxy_session *s)
 static bool rewrite(struct miniproxy *p, struct miniproxy_session *s, const char *last)
 {
     const struct miniproxy_hop *hop = hop_of(s);
+    char fields[FIELDS_ADDED];
+    last = add_forwarded(p, s, last, fields);
     s->login_at = 0;
     if (hop == NULL || !is_proxy(hop)) {
         rewrite_request(s->up.buffer, p->config.name, last);
@@ -5560,7 +6790,8 @@ static enum miniproxy_cause look_at_hop(struct miniproxy *p, struct miniproxy_se
 
 static bool rewrite(struct miniproxy *p, struct miniproxy_session *s, const char *last)
 {
-    rewrite_request(s->up.buffer, p->config.name, last);
+    char fields[FIELDS_ADDED];
+    rewrite_request(s->up.buffer, p->config.name, add_forwarded(p, s, last, fields));
     return true;
 }
 
@@ -5888,17 +7119,20 @@ static enum tunnelled tunnel(struct miniproxy *p, struct miniproxy_session *s, s
     return TUNNEL_ENDED;
 }
 
-/* Say 200 to CONNECT. No Content-Length or Transfer-Encoding (RFC 9110 section 9.3.6). */
+/* Say 200 to CONNECT. No Content-Length or Transfer-Encoding (RFC 9110 section 9.3.6). SOCKS5 wants an address of the
+ * proxy's own, which nobody needs. */
 static bool greet(struct miniproxy *p, struct miniproxy_session *s)
 {
     static const char greeting[] = "HTTP/1.1 200 Connection established\r\n\r\n";
+    static const char of_socks[10] = {5, 0, 0, 1};
+    size_t len = is_socks(s) ? sizeof of_socks : sizeof greeting - 1;
     struct miniproxy_buffer *b;
     if (!borrow(p, s, &s->down)) return false;
     b = s->down.buffer;
     b->out = 0;
-    b->out_end = sizeof greeting - 1;
+    b->out_end = u16(len);
     if (!has_received(b)) b->in = b->in_end = b->out_end; /* else it stands where the head of a parent's answer stood */
-    memcpy(b->u.data, greeting, sizeof greeting - 1);
+    memcpy(b->u.data, is_socks(s) ? of_socks : greeting, len);
     s->flags = (s->flags & ~(uint32_t)GREETING_DUE) | HAS_ANSWERED;
     return true;
 }
@@ -5921,17 +7155,21 @@ OUTLINED static enum next on_tunnel(struct miniproxy *p, struct miniproxy_sessio
 
 /* ==== 10  Scheduler ================================================================================ */
 
-/* Keep the deadlines of an exchange: one for each direction, after whom it waits for. Progress starts them again. */
+/* Keep the deadlines of an exchange: one for each direction, after whom it waits for. Progress starts them again. Nobody
+ * is to blame for a direction that a limit holds back. */
 static void watch_exchange(struct miniproxy *p, struct miniproxy_session *s)
 {
     enum miniproxy_timeout kind;
-    if ((s->flags & UP_DONE) == 0 && s->wait_lane == 0) {
+    if (MINIPROXY_WITH_LIMITS && is_rationed(s, &s->up)) {
+        if (s->wait_lane == 0) disarm(p, s, MINIPROXY_TIMER_SIDE);
+    } else if ((s->flags & UP_DONE) == 0 && s->wait_lane == 0) {
         kind = is_held_up(p, s, &s->up) ? MINIPROXY_TIMEOUT_WRITE : MINIPROXY_TIMEOUT_BODY;
         if (p->moved_up || !is_armed(s, MINIPROXY_TIMER_SIDE, kind)) arm(p, s, MINIPROXY_TIMER_SIDE, kind);
     }
     if (is_held_up(p, s, &s->down)) kind = MINIPROXY_TIMEOUT_WRITE;
     else kind = s->state == STATE_RELAY ? MINIPROXY_TIMEOUT_RESPONSE : MINIPROXY_TIMEOUT_FIRST_BYTE;
-    if (kind == MINIPROXY_TIMEOUT_FIRST_BYTE && (s->flags & UP_DONE) == 0)
+    if ((MINIPROXY_WITH_LIMITS && is_rationed(s, &s->down)) ||
+        (kind == MINIPROXY_TIMEOUT_FIRST_BYTE && (s->flags & UP_DONE) == 0))
         disarm(p, s, MINIPROXY_TIMER_PHASE);
     else if (!is_armed(s, MINIPROXY_TIMER_PHASE, kind) || (p->moved_down && kind != MINIPROXY_TIMEOUT_FIRST_BYTE))
         arm(p, s, MINIPROXY_TIMER_PHASE, kind);
@@ -5945,7 +7183,9 @@ static void watch_tunnel(struct miniproxy *p, struct miniproxy_session *s)
     bool up_stalls = BUFFER_RESERVE > 0 && has_sendable(s->up.buffer);
     bool down_stalls = BUFFER_RESERVE > 0 && has_sendable(s->down.buffer);
     if (down_stalls) kind = MINIPROXY_TIMEOUT_WRITE;
-    if ((down_stalls ? p->moved_down : moved) || !is_armed(s, MINIPROXY_TIMER_PHASE, kind))
+    if (MINIPROXY_WITH_LIMITS && !down_stalls && (is_rationed(s, &s->up) || is_rationed(s, &s->down)))
+        disarm(p, s, MINIPROXY_TIMER_PHASE);
+    else if ((down_stalls ? p->moved_down : moved) || !is_armed(s, MINIPROXY_TIMER_PHASE, kind))
         arm(p, s, MINIPROXY_TIMER_PHASE, kind);
     if (s->wait_lane != 0) return;
     if (!up_stalls) disarm(p, s, MINIPROXY_TIMER_SIDE);
@@ -5975,7 +7215,7 @@ static enum next step(struct miniproxy *p, struct miniproxy_session *s)
     switch (s->state) {
     case STATE_IDLE: return on_idle(p, s);
     case STATE_HEAD:
-        next = on_head(p, s);
+        next = is_socks(s) ? on_socks(p, s) : on_head(p, s);
         return next == NEXT_DECISION ? decide_request(p, s) : next;
     case STATE_LOGIN:
         if (gone) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
@@ -5989,7 +7229,7 @@ static enum next step(struct miniproxy *p, struct miniproxy_session *s)
         return on_connect(p, s);
     case STATE_SOCKS:
         if (gone) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
-        return MINIPROXY_WITH_ROUTES ? on_socks(p, s) : NEXT_WAIT;
+        return MINIPROXY_WITH_ROUTES ? on_socks_parent(p, s) : NEXT_WAIT;
     case STATE_AWAIT:
     case STATE_RELAY: return MINIPROXY_WITH_FORWARDING ? on_exchange(p, s) : NEXT_WAIT;
     case STATE_TUNNEL: return on_tunnel(p, s);
@@ -6016,6 +7256,7 @@ static void visit(struct miniproxy *p, struct miniproxy_session *s)
         drop_grant(p, s);
         grant(p);
     }
+    if (MINIPROXY_WITH_LIMITS) drop_allowance(p, s);
     watch(p, s);
     if (p->more) run_soon(p, s, 1);
 }
@@ -6128,6 +7369,7 @@ static uint32_t next_deadline(struct miniproxy *p)
         left_ms = time_left(p->now_ms, timer_at(p, p->timers[kind].head)->due_ms);
         if (left_ms < wait_ms) wait_ms = left_ms;
     }
+    if (MINIPROXY_WITH_LIMITS && limits_left(p) < wait_ms) wait_ms = limits_left(p);
     return wait_ms;
 }
 
@@ -6234,10 +7476,11 @@ static bool welcome(struct miniproxy *p, struct miniproxy_session *s)
     if (++p->counters.active > p->counters.active_peak) p->counters.active_peak = p->counters.active;
     s->flags = 0;
     s->client.ready |= MINIPROXY_RD | MINIPROXY_WR;
+    if (is_balanced(p, s)) s->flags |= HEADER_DUE; /* its client is still to be told */
     join_peers(p, s);
     enter(p, s, STATE_IDLE);
     run_soon(p, s, 0);
-    if (room && !over_client_limit(p, s)) {
+    if (room && (is_balanced(p, s) || !over_client_limit(p, s))) {
         arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_HEAD);
         return true;
     }
@@ -6362,6 +7605,7 @@ uint32_t miniproxy_poll(struct miniproxy *p, uint32_t now_ms)
     if (p->draining == DRAIN_BEGINS) begin_drain(p);
     if (time_passed) run_timers(p); /* no timeout is 0: nothing that was armed meanwhile is due */
     run_checks(p);
+    if (MINIPROXY_WITH_LIMITS) run_limits(p);
     accept_some(p);
     run_lane(p, 0);
     run_lane(p, 1);
@@ -6374,6 +7618,7 @@ uint32_t miniproxy_poll(struct miniproxy *p, uint32_t now_ms)
 bool miniproxy_set_policy(struct miniproxy *p, const struct miniproxy_policy *policy)
 {
     if (policy != NULL && miniproxy_check_policy(policy) >= 0) return false;
+    if (MINIPROXY_WITH_LIMITS && policy != p->config.policy) retire_buckets(p);
     p->config.policy = policy;
     forget_hops(p);
     return true;

@@ -214,29 +214,32 @@
 #define MINIPROXY_WITH_LIMITS 0
 #endif
 
-/* Clients and users whose use is remembered at once, once for each limit that holds for them: 40 bytes each. Range
+/* Clients and users whose use is remembered at once, once for each limit that holds for them: 60 bytes each. Range
  * 1..65000. A new one takes the place of the one that was quiet for longest; if all have transactions under way, the
- * newcomer's is refused. */
+ * newcomer's is refused (sessions_full), which cannot be with twice MINIPROXY_SESSIONS. */
 #ifndef MINIPROXY_LIMIT_BUCKETS
 #define MINIPROXY_LIMIT_BUCKETS (2 * MINIPROXY_SESSIONS)
 #endif
 
-/* Clients may speak SOCKS5 on the same ports, told by their first octet (RFC 1928, CONNECT only; RFC 1929). */
+/* Clients may speak SOCKS5 on the same ports, told by their first octet (RFC 1928, CONNECT only; RFC 1929). What they
+ * ask for is decided, refused and logged as a CONNECT is. Who can log in has to, if the policy has users. About 1.6 KB.
+ */
 #ifndef MINIPROXY_WITH_SOCKS5
 #define MINIPROXY_WITH_SOCKS5 0
 #endif
 
-/* X-Forwarded-For or Forwarded in requests (struct miniproxy_config.forwarded). */
+/* X-Forwarded-For or Forwarded in requests (struct miniproxy_config.forwarded): 0.2 KB, and 68 octets of each buffer. */
 #ifndef MINIPROXY_WITH_FORWARDED
 #define MINIPROXY_WITH_FORWARDED 0
 #endif
 
-/* Listeners behind a balancer that tells the client's address first (struct miniproxy_config.proxy_protocol). */
+/* Listeners behind a balancer that tells the client's address first (struct miniproxy_config.proxy_protocol): 0.9 KB. */
 #ifndef MINIPROXY_WITH_PROXY_PROTOCOL
 #define MINIPROXY_WITH_PROXY_PROTOCOL 0
 #endif
 
-/* Listeners to which a router diverts connections that were meant for origins (struct miniproxy_config.intercepts). */
+/* Listeners to which a router diverts connections that were meant for origins (struct miniproxy_config.intercepts): 0.7
+ * KB, and 56 octets of each buffer. */
 #ifndef MINIPROXY_WITH_INTERCEPTION
 #define MINIPROXY_WITH_INTERCEPTION 0
 #endif
@@ -294,9 +297,13 @@
 
 /* Free bytes in front of a head that is being received. A rewritten head can grow by less (Via, Connection,
  * Transfer-Encoding, Upgrade, Date); until the origin is connected, what was learnt of the request and the origin's
- * addresses stand there. */
-#define MINIPROXY_HEADROOM \
-    (MINIPROXY_NAME_MAX + 24 > MINIPROXY_ADDRESSES * 20 ? MINIPROXY_NAME_MAX + 168 : MINIPROXY_ADDRESSES * 20 + 144)
+ * addresses stand there. Doors: requests by SOCKS5, and diverted ones, are shorter than what they are turned into; a
+ * client's address takes up to 66. */
+#define MINIPROXY_HEADROOM_OF_DOORS \
+    ((MINIPROXY_WITH_INTERCEPTION ? 56 : MINIPROXY_WITH_SOCKS5 ? 28 : 0) + (MINIPROXY_WITH_FORWARDED ? 68 : 0))
+#define MINIPROXY_HEADROOM                                                                                        \
+    (MINIPROXY_HEADROOM_OF_DOORS + (MINIPROXY_NAME_MAX + 24 > MINIPROXY_ADDRESSES * 20 ? MINIPROXY_NAME_MAX + 168 \
+                                                                                      : MINIPROXY_ADDRESSES * 20 + 144))
 #define MINIPROXY_HEAD_MAX (MINIPROXY_BUFFER_SIZE - MINIPROXY_HEADROOM - 2)
 
 /* Every deadline: X(NAME, name, default in ms, meaning). 0 switches total and tunnel_total off; no other may be 0.
@@ -458,7 +465,7 @@ struct miniproxy_port {
     size_t (*client_name)(void *port, struct miniproxy_conn *c, char *name, size_t size);
 #if MINIPROXY_WITH_INTERCEPTION
     /* Optional. The address and port that the client of an accepted connection meant, before a router diverted it. OK or
-     * an error. */
+     * an error: it was not diverted. */
     int (*meant)(void *port, struct miniproxy_conn *c, struct miniproxy_addr *to);
 #endif
 };
@@ -706,7 +713,7 @@ struct miniproxy_policy {
 };
 
 /* Are the networks, blobs and types of the rules as this file says, the blobs' checksums included? The first rule whose
- * are not (0 too if more than MINIPROXY_TYPE_RULES have types), -1: all are. Takes about 12 instructions a byte of a
+ * are not (0 too if more than MINIPROXY_TYPE_RULES have types, or a limit's networks or share are wrong), -1: all are. Takes about 12 instructions a byte of a
  * blob. miniproxy_init and miniproxy_set_policy ask it. Neither policy nor its arrays may be NULL where their count is
  * not 0. */
 int miniproxy_check_policy(const struct miniproxy_policy *policy);
@@ -929,7 +936,7 @@ struct miniproxy_event {
     const struct miniproxy_hop *hop;      /* that was used last; NULL: none, address is the origin's */
 #endif
 #if MINIPROXY_WITH_SOCKS5
-    bool socks;                           /* the client speaks SOCKS5 */
+    bool socks;                           /* the client speaks SOCKS5: method is CONNECT, status as if it spoke HTTP */
 #endif
     bool reused;                          /* on a kept upstream connection */
     uint64_t bytes_up, bytes_down;        /* octets received from the client and sent to it */
@@ -1008,10 +1015,15 @@ struct miniproxy_config {
     uint8_t forwarded;                      /* enum miniproxy_forwarded */
 #endif
 #if MINIPROXY_WITH_PROXY_PROTOCOL
-    uint8_t proxy_protocol;                 /* a bit for each listener, 0..7, whose connections begin with it */
+    /* A bit for each listener, 0..7, whose connections begin with a header of the PROXY protocol, version 1 or 2. It is
+     * believed: nobody but the balancer may reach them. What begins otherwise is closed. Not for listeners of TLS. */
+    uint8_t proxy_protocol;
 #endif
 #if MINIPROXY_WITH_INTERCEPTION
-    uint8_t intercepts;                     /* a bit for each listener, 0..7, to which connections are diverted */
+    /* A bit for each listener, 0..7, to which connections are diverted. A request in origin-form is there taken as one
+     * for http://HOST, with the host that its Host names and the port that its connection was meant for; without one, by
+     * HTTP/1.0, for the address that it was meant for. Host is resolved and allowed as in any other request. */
+    uint8_t intercepts;
 #endif
     /* WITH_CONDITIONS: local time in minutes since Monday 0:00, or -1 while it is unknown. NULL: unknown. */
     int (*minute_of_week)(void *app);
@@ -1088,6 +1100,15 @@ struct miniproxy_timer {
  * buffer; the next connection attempt), one for the whole. */
 enum { MINIPROXY_TIMER_PHASE, MINIPROXY_TIMER_SIDE, MINIPROXY_TIMER_WHOLE, MINIPROXY_TIMERS_EACH };
 
+#if MINIPROXY_WITH_LIMITS
+/* A direction that is limited. */
+struct miniproxy_turn {
+    uint16_t octets;     /* that it wants to take; those buckets that it is through with are paid for them */
+    uint16_t prev, next; /* slot + 1, within the queue of a bucket */
+    uint8_t stage;       /* which of the session's buckets it waits for + 1 */
+};
+#endif
+
 /* Small members that are used often come first: short offsets make short instructions. */
 struct miniproxy_session {
     uint32_t flags;
@@ -1123,6 +1144,10 @@ struct miniproxy_session {
     uint32_t start_ms, mark_ms; /* transaction, state began */
     uint32_t dns_ms, connect_ms, first_byte_ms;
     struct miniproxy_timer timer[MINIPROXY_TIMERS_EACH];
+#if MINIPROXY_WITH_LIMITS
+    uint16_t buckets[MINIPROXY_LIMITS_EACH]; /* that its transaction holds, + 1 each; 0: no further one */
+    struct miniproxy_turn turn[2];           /* down, up */
+#endif
     struct miniproxy_addr client_addr, server_addr;
     char line[MINIPROXY_LINE_KEEP]; /* "METHOD target" */
 };
@@ -1146,6 +1171,35 @@ struct miniproxy_login {
     uint32_t done, most;               /* rounds */
     uint8_t cause;                     /* the result; MINIPROXY_CAUSE_COUNT: none yet */
     bool is_begun;
+};
+#endif
+
+#if MINIPROXY_WITH_LIMITS
+/* What one client, one user or all have left of a limit. */
+struct miniproxy_bucket {
+    int64_t tokens[2];                   /* thousandths of an octet, down and up; less than 0 is a debt */
+    const struct miniproxy_limit *limit; /* NULL: the record is free */
+    uint32_t who[2];
+    uint32_t requests;                   /* 60,000ths of a request */
+    uint32_t since_ms;                   /* when all that was reckoned */
+    uint32_t due_ms;                     /* when there is enough for the first in a queue */
+    union {
+        struct miniproxy_list queue[2];           /* of sessions, down and up */
+        struct { uint16_t older, newer; } quiet;  /* neighbours of one that nobody holds */
+    } u;
+    uint16_t holders;                    /* transactions */
+    uint16_t next;                       /* number + 1: in its chain, or the next free one */
+    uint16_t place;                      /* in the heap + 1; 0: nobody waits */
+    bool is_old;                         /* of a policy that new requests are not decided by any more */
+};
+
+struct miniproxy_limits {
+    uint16_t used, free;                      /* high-water mark; free list, number + 1 */
+    struct miniproxy_list quiet;              /* those that nobody holds, the one that was quiet for longest first */
+    uint16_t waiting;                         /* in the heap: */
+    uint16_t heap[MINIPROXY_LIMIT_BUCKETS];   /* numbers + 1 by due_ms */
+    uint16_t chains[MINIPROXY_LIMIT_BUCKETS]; /* number + 1 of the first whose limit and owner have this hash */
+    struct miniproxy_bucket buckets[MINIPROXY_LIMIT_BUCKETS];
 };
 #endif
 
@@ -1177,6 +1231,9 @@ struct miniproxy {
     struct miniproxy_list logins; /* sessions whose passwords take long */
     struct miniproxy_login login;
     uint32_t known[MINIPROXY_LOGIN_CACHE][4]; /* logins that are remembered, the latest first; 0: unused */
+#endif
+#if MINIPROXY_WITH_LIMITS
+    struct miniproxy_limits limits;
 #endif
     struct miniproxy_session sessions[MINIPROXY_SLOTS];
     struct miniproxy_buffer buffers[MINIPROXY_BUFFERS];

@@ -55,7 +55,8 @@ bool miniproxy_lwip_sockets_init(struct miniproxy_lwip_sockets *sockets, struct 
  * asked for), or -1: no PCB is left, or the address is in use. */
 int miniproxy_lwip_sockets_listen(struct miniproxy_lwip_sockets *sockets, const struct miniproxy_addr *at);
 
-/* Sleep until there is something to do, at most wait_ms (what miniproxy_poll returned), and wake what became ready. */
+/* Sleep until there is something to do, at most wait_ms (what miniproxy_poll returned; 0: not at all), and wake
+ * what became ready. */
 void miniproxy_lwip_sockets_wait(struct miniproxy_lwip_sockets *sockets, uint32_t wait_ms);
 
 /* End a sleep, from any thread. Not from an interrupt handler. */

@@ -913,6 +913,31 @@ static void port_close(void *port, struct miniproxy_conn *c, bool hard)
     detach(posix, c);
 }
 
+#if MINIPROXY_WITH_INTERCEPTION
+
+/* What Linux remembers of a connection that its packet filter has diverted (iptables or nftables, REDIRECT or DNAT). */
+static int port_meant(void *port, struct miniproxy_conn *c, struct miniproxy_addr *to)
+{
+    (void)port;
+#ifdef __linux__
+    enum { ORIGINAL_DST = 80 }; /* SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST, of the kernel's own headers */
+    struct sockaddr_storage sa = {.ss_family = AF_UNSPEC};
+    socklen_t len = sizeof sa;
+
+    if (getsockopt(fd_of(c), IPPROTO_IP, ORIGINAL_DST, &sa, &len) != 0) {
+        len = sizeof sa;
+        if (getsockopt(fd_of(c), IPPROTO_IPV6, ORIGINAL_DST, &sa, &len) != 0) return error_of(errno);
+    }
+    *to = addr_of((const struct sockaddr *)&sa);
+    return to->family != 0 ? MINIPROXY_OK : MINIPROXY_EFAIL;
+#else
+    (void)c, (void)to;
+    return MINIPROXY_EFAIL;
+#endif
+}
+
+#endif
+
 const struct miniproxy_port miniproxy_posix_port = {
     .accept = port_accept,
     .resolve = port_resolve,
@@ -921,6 +946,9 @@ const struct miniproxy_port miniproxy_posix_port = {
     .send = port_send,
     .finish = port_finish,
     .close = port_close,
+#if MINIPROXY_WITH_INTERCEPTION
+    .meant = port_meant,
+#endif
 };
 
 /* ==== 5  API ======================================================================================= */

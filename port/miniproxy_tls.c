@@ -849,6 +849,15 @@ static int port_relay(void *port, struct miniproxy_conn *from, struct miniproxy_
     return tls->config.below->relay(tls->config.below_data, from, to, max);
 }
 
+#if MINIPROXY_WITH_INTERCEPTION
+static int port_meant(void *port, struct miniproxy_conn *c, struct miniproxy_addr *to)
+{
+    struct miniproxy_tls *tls = port;
+    if (tls->config.below->meant == NULL) return MINIPROXY_EFAIL;
+    return tls->config.below->meant(tls->config.below_data, c, to);
+}
+#endif
+
 const struct miniproxy_port miniproxy_tls_port = {
     .accept = port_accept,
     .resolve = port_resolve,
@@ -860,6 +869,9 @@ const struct miniproxy_port miniproxy_tls_port = {
     .relay = port_relay,
     .secure = port_secure,
     .client_name = port_client_name,
+#if MINIPROXY_WITH_INTERCEPTION
+    .meant = port_meant,
+#endif
 };
 
 /* What mbedTLS waited for has come: let the core call again, for reading and for writing, since it does not know which

@@ -110,6 +110,8 @@ struct options {
     struct miniproxy_addr listen[MINIPROXY_POSIX_LISTENERS];
     unsigned listen_count;
     uint32_t tls_listeners; /* bit i: listen[i] speaks TLS */
+    uint32_t balanced_listeners, intercepting_listeners; /* the same: begins with the PROXY protocol; is diverted to */
+    uint8_t forwarded; /* enum miniproxy_forwarded */
     const char *tls_cert, *tls_key, *tls_client_ca, *ca; /* files, or NULL */
     uint32_t tls_handshake_ms;
     struct users users;     /* of --user */

@@ -148,6 +148,15 @@ static const char *source_word(const struct miniproxy_event *e)
     return e->source == MINIPROXY_BY_PROXY ? "proxy" : e->source == MINIPROXY_BY_ORIGIN ? "origin" : "-";
 }
 
+static bool is_socks(const struct miniproxy_event *e)
+{
+#if MINIPROXY_WITH_SOCKS5
+    return e->socks;
+#else
+    return (void)e, false;
+#endif
+}
+
 static void put_clf_line(struct text *t, const struct miniproxy_event *e, const struct target *target, time_t now)
 {
     char via[HOP_TEXT_MAX], address[TEXT_MAX] = "-", client[MINIPROXY_ADDR_TEXT], date[64] = "";
@@ -165,7 +174,7 @@ static void put_clf_line(struct text *t, const struct miniproxy_event *e, const 
         put_word(t, " ");
         put_clf(t, target->before, target->before_len, false);
         put_clf(t, target->behind, target->behind_len, false);
-        put_word(t, " HTTP/1.1");
+        put_word(t, is_socks(e) ? " SOCKS5" : " HTTP/1.1");
     } else {
         put_word(t, "-");
     }
@@ -231,6 +240,7 @@ static void put_json_line(struct text *t, const struct miniproxy_event *e, const
     if (hop_of(e, via)) put_pair(t, "via", via);
     if (e->rule < 0) put_word(t, ",\"rule\":null");
     else put_format(t, ",\"rule\":%d", e->rule);
+    if (is_socks(e)) put_word(t, ",\"socks\":true");
     put_format(t, ",\"reused\":%s,\"session\":%u}\n", e->reused ? "true" : "false", e->session);
 }
 

@@ -153,11 +153,53 @@ static const char *set_listen(struct options *o, char *value)
     return add_listener(o, value);
 }
 
-static const char *set_tls_listen(struct options *o, char *value)
+/* … of a kind. */
+static const char *add_listener_to(struct options *o, char *value, uint32_t *listeners)
 {
     const char *problem = add_listener(o, value);
+    if (problem == NULL) *listeners |= 1u << (o->listen_count - 1);
+    return problem;
+}
+
+#if MINIPROXY_WITH_PROXY_PROTOCOL
+#define PROXY_PROTOCOL_MISSING NULL
+#else
+#define PROXY_PROTOCOL_MISSING "expected a build with MINIPROXY_WITH_PROXY_PROTOCOL"
+#endif
+static const char *set_proxy_protocol(struct options *o, char *value)
+{
+    const char *problem = add_listener_to(o, value, &o->balanced_listeners);
+    return problem != NULL ? problem : PROXY_PROTOCOL_MISSING;
+}
+
+#if MINIPROXY_WITH_INTERCEPTION
+#define INTERCEPTION_MISSING NULL
+#else
+#define INTERCEPTION_MISSING "expected a build with MINIPROXY_WITH_INTERCEPTION"
+#endif
+static const char *set_intercept(struct options *o, char *value)
+{
+    const char *problem = add_listener_to(o, value, &o->intercepting_listeners);
+    return problem != NULL ? problem : INTERCEPTION_MISSING;
+}
+
+static const char *set_forwarded(struct options *o, char *value)
+{
+#if MINIPROXY_WITH_FORWARDED
+    if (strcmp(value, "x-forwarded-for") == 0) o->forwarded = MINIPROXY_X_FORWARDED_FOR;
+    else if (strcmp(value, "forwarded") == 0) o->forwarded = MINIPROXY_FORWARDED;
+    else return "expected x-forwarded-for or forwarded";
+    return NULL;
+#else
+    (void)o, (void)value;
+    return "expected a build with MINIPROXY_WITH_FORWARDED";
+#endif
+}
+
+static const char *set_tls_listen(struct options *o, char *value)
+{
+    const char *problem = add_listener_to(o, value, &o->tls_listeners);
     if (problem != NULL) return problem;
-    o->tls_listeners |= 1u << (o->listen_count - 1);
     return TLS_MISSING;
 }
 
@@ -390,6 +432,10 @@ static const struct option options[] = {
     {NULL, NULL, NULL, "Where it listens"},
     {"listen", "ADDR:PORT", set_listen, "numeric address, IPv6 in brackets; port 0: any free one. Repeat for more"
                                         "\n(default 127.0.0.1:" NUMBER(DEFAULT_PORT) ")"},
+    {"proxy-protocol", "ADDR:PORT", set_proxy_protocol, "as --listen, behind a balancer that tells the client's address by"
+                                                        "\nthe PROXY protocol: only the balancer may reach it"},
+    {"intercept", "ADDR:PORT", set_intercept, "as --listen, for http connections that this machine's packet filter diverts"
+                                              "\nfrom their origins (REDIRECT); their clients cannot log in"},
     {"workers", "N", set_workers, "threads, each with its own listener and sessions (default 1)"},
 
     {NULL, NULL, NULL, "TLS, in a build that has it (make tls): clients' (curl -x https://...), and to https:// targets"},
@@ -419,6 +465,9 @@ static const struct option options[] = {
                                                  "\n(default " NUMBER(MINIPROXY_CONNECT_PORT) ")"},
     {"allow-private", "[=NET,...]", set_allow_private, "also loopback, private, link-local and other special-purpose"
                                                        "\naddresses; with networks: only those of them"},
+
+    {NULL, NULL, NULL, "What origins are told"},
+    {"forwarded", "FIELD", set_forwarded, "the client's address, in x-forwarded-for or forwarded (default: nothing)"},
 
 #if MINIPROXY_WITH_ROUTES
     {NULL, NULL, NULL, "Through which other proxies (with --policy: what none of its routes leads)"},
@@ -579,6 +628,8 @@ bool options_speak_tls(const struct options *o, unsigned listener)
 
 static const char *listen_option(const struct options *o, unsigned listener)
 {
+    if ((o->balanced_listeners >> listener & 1) != 0) return "--proxy-protocol";
+    if ((o->intercepting_listeners >> listener & 1) != 0) return "--intercept";
     return options_speak_tls(o, listener) ? "--tls-listen" : "--listen";
 }
 
@@ -590,8 +641,8 @@ bool options_allow_logins(const struct options *o)
         if (options_speak_tls(o, i) || (!is_wildcard(a) && miniproxy_addr_is_special(a))) continue;
         address_text(a, text);
         if (!o->insecure_auth) {
-            say("--listen %s: expected --insecure-auth with it: logins there cross a public network in the clear. "
-                "Better listen on a private address, or by --tls-listen", text);
+            say("%s %s: expected --insecure-auth with it: logins there cross a public network in the clear. "
+                "Better listen on a private address, or by --tls-listen", listen_option(o, i), text);
             return false;
         }
         say("warning: logins at %s can be read on their way", text);

@@ -11,6 +11,7 @@
 
 #define TEXT_OF(value) #value
 #define NUMBER(macro) TEXT_OF(macro)
+#define CHECK_OCTETS_MAX 1000
 #define HEX_DIGITS "0123456789abcdefABCDEF"
 
 static bool read_port(const char *text, size_t len, uint16_t *port)
@@ -138,6 +139,8 @@ const char *check_problem(const char *url)
     size_t len;
     if (strncmp(url, "https://", 8) == 0) return "expected a check by http://: checks do not speak TLS with origins";
     if (strncmp(url, "http://", 7) != 0) return "expected what a check asks for as \"http://host/path\"";
+    if (strlen(url) > CHECK_OCTETS_MAX)
+        return "expected a URL of at most " NUMBER(CHECK_OCTETS_MAX) " octets";
     len = strcspn(rest, "/?");
     if (len >= sizeof host || rest[len] != '/') return "expected what a check asks for as \"http://host/path\"";
     for (const char *p = rest; *p != '\0'; p++)

@@ -146,7 +146,7 @@ static bool is_used_user(const struct miniproxy_policy *policy, unsigned users)
 static bool hides_some(const struct lint *l)
 {
     for (unsigned i = 0; i < l->c->policy.route_count; i++)
-        if (route_hides_address(l->c->policy.routes + i)) return true;
+        if (route_hides_address(&l->c->policy, l->c->policy.routes + i)) return true;
     return false;
 }
 
@@ -787,18 +787,36 @@ static void check_sets(struct lint *l)
         tell((l)->out, "    | ", 6, "%s", (origin)->text);                                                          \
     } while (0)
 
-static void check_dead_route(struct lint *l, unsigned route)
+/* Do the routes before this one take all of a box? l->used tells which of them were needed. */
+static bool is_taken_before(struct lint *l, unsigned route, const uint64_t *box)
 {
-    const uint64_t *in[1] = {space_route(l->space, 0, route)};
-    const struct rule_origin *origin = &l->c->route_origins[route];
-    struct phrase p = {.len = 0};
-    unsigned needed = 0;
     for (unsigned i = 0; i < route; i++) l->boxes[i] = space_route(l->space, 0, i);
-    if (space_find(l->space, in, 1, l->boxes, route, l->used, NULL) != FOUND_NONE) return;
+    return space_find(l->space, &box, 1, l->boxes, route, l->used, NULL) == FOUND_NONE;
+}
+
+static unsigned phrase_needed(struct phrase *p, const struct lint *l, unsigned route)
+{
+    unsigned needed = 0;
     for (unsigned i = 0; i < route; i++) {
         if (!l->used[i]) continue;
-        if (needed++ < SHOWN_MAX) phrase_add(&p, needed > 1 ? ", route %u (line %u)" : "route %u (line %u)", i,
-                                             l->c->route_origins[i].place.line);
+        if (needed++ < SHOWN_MAX)
+            phrase_add(p, needed > 1 ? ", route %u (line %u)" : "route %u (line %u)", i,
+                       l->c->route_origins[i].place.line);
+    }
+    return needed;
+}
+
+static void check_dead_route(struct lint *l, unsigned route)
+{
+    const struct rule_origin *origin = &l->c->route_origins[route];
+    struct phrase p = {.len = 0};
+    unsigned needed;
+    uint64_t *box = space_copy(l->space, space_route(l->space, 0, route));
+    if (box == NULL || !is_taken_before(l, route, box)) return;
+    needed = phrase_needed(&p, l, route);
+    if (needed == 0) { /* names that others have left to a parent have no address that it could be about */
+        space_open(l->space, box, DIM_ADDRESS);
+        if (is_taken_before(l, route, box)) needed = phrase_needed(&p, l, route);
     }
     if (needed == 0)
         FIND_WAY(l, ERROR, "route", route, origin, "never matches: %s. Correct it, or take it out.",
@@ -821,7 +839,7 @@ static void check_resolving(struct lint *l, unsigned route)
     space_open(l->space, box, DIM_ADDRESS);
     space_cut(l->space, box, PROPERTY_HOST, is_other_atom, &literal);
     for (unsigned i = route + 1; i < p->route_count; i++) {
-        if (!route_hides_address(p->routes + i)) continue;
+        if (!route_hides_address(p, p->routes + i) || p->routes[i].to != NULL) continue;
         in[0] = box;
         in[1] = space_route(l->space, 0, i);
         for (unsigned k = 0; k < route; k++) l->boxes[k] = space_route(l->space, 0, k);

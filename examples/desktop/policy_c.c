@@ -506,16 +506,19 @@ static void write_rooms(const struct writer *w)
     }
 }
 
+enum { CHECK_HEAD = sizeof "HEAD  HTTP/1.0\r\n\r\n" }; /* is_sound_hop in miniproxy.c */
+
 /* Of routes and limits. */
 static void write_needs_of_ways(const struct writer *w)
 {
     const struct miniproxy_policy *p = &w->c->policy;
     bool secure = false;
-    size_t login = 0;
+    size_t login = 0, check = 0;
     for (unsigned i = 0; i < p->hop_count; i++) {
         const size_t len = p->hops[i].login != NULL ? strlen(p->hops[i].login) : 0;
         secure |= p->hops[i].secure;
         if (len > login) login = len;
+        if (p->hops[i].check != NULL && strlen(p->hops[i].check) > check) check = strlen(p->hops[i].check);
     }
     write_need(w, p->route_count > 0, "MINIPROXY_WITH_ROUTES", "has routes");
     write_need(w, p->limit_count > 0, "MINIPROXY_WITH_LIMITS", "has limits");
@@ -525,6 +528,11 @@ static void write_needs_of_ways(const struct writer *w)
                 "#if MINIPROXY_CREDENTIALS_MAX < %zu\n#error \"MINIPROXY_CREDENTIALS_MAX < %zu: the login for a parent of "
                 "this policy is longer; raise it in your config header\"\n#endif\n",
                 login, login);
+    if (check > 0)
+        fprintf(w->out,
+                "#if MINIPROXY_HEAD_MAX < %zu\n#error \"MINIPROXY_HEAD_MAX < %zu: a check of this policy is longer; raise "
+                "MINIPROXY_BUFFER_SIZE in your config header\"\n#endif\n",
+                check + CHECK_HEAD, check + CHECK_HEAD);
 }
 
 static void write_needs(const struct writer *w)

@@ -206,7 +206,7 @@ static void find_way(struct explanation *e)
     if (q.literal) return;
     q.address = NULL;
     route = miniproxy_find_route(&e->c->policy, &q);
-    if (route < 0 || !route_hides_address(e->c->policy.routes + route)) return;
+    if (route < 0 || !route_hides_address(&e->c->policy, e->c->policy.routes + route)) return;
     e->q.remote = true;
     e->q.address = NULL;
 }
@@ -280,10 +280,16 @@ static struct answer answer_of(const struct compiled *c, const struct miniproxy_
     q.type = NULL;
     q.type_len = 0;
     if (!q.literal) q.address = NULL;
+    q.remote = false;
     verdict = miniproxy_decide(&c->policy, &q, &a.rule);
+    if (verdict != MINIPROXY_DENIED && verdict != MINIPROXY_NEEDS_USER && all->remote) {
+        q.remote = true;
+        verdict = miniproxy_decide(&c->policy, &q, &a.rule);
+    }
     if (verdict == MINIPROXY_DENIED) {
         any_port = unresolved = q;
         any_port.port = 0;
+        any_port.remote = false;
         unresolved.address = NULL;
         a.cause = MINIPROXY_CAUSE_POLICY;
         if (q.literal && miniproxy_decide(&c->policy, &unresolved, NULL) != MINIPROXY_DENIED)
@@ -293,7 +299,7 @@ static struct answer answer_of(const struct compiled *c, const struct miniproxy_
         a.cause = denial(c, &q, a.cause);
         return a;
     }
-    if (verdict != MINIPROXY_NEEDS_USER && !q.literal && !q.remote) {
+    if (verdict != MINIPROXY_NEEDS_USER && !q.literal && !all->remote) {
         q.address = all->address;
         verdict = miniproxy_decide(&c->policy, &q, &a.rule);
         if (verdict == MINIPROXY_DENIED) a.cause = denial(c, &q, MINIPROXY_CAUSE_ADDRESS);

@@ -313,9 +313,9 @@ static const uint64_t no_signature[CONDITIONS_MAX / 64 + 1];
 
 /* ---- Routes and limits, as rules with the conditions that they have */
 
-bool route_hides_address(const struct miniproxy_route *r)
+bool route_hides_address(const struct miniproxy_policy *policy, const struct miniproxy_route *r)
 {
-    return r->count > 0 && !r->resolve;
+    return r->count > 0 && (!r->resolve || policy->hops[r->first].kind == MINIPROXY_HOP_ORIGIN);
 }
 
 struct miniproxy_rule route_as_rule(const struct miniproxy_route *r)
@@ -345,7 +345,7 @@ bool name_is_local(const char *host)
 static bool hides_addresses(const struct miniproxy_policy *policy)
 {
     for (unsigned i = 0; i < policy->route_count; i++)
-        if (route_hides_address(policy->routes + i)) return true;
+        if (route_hides_address(policy, policy->routes + i)) return true;
     return false;
 }
 
@@ -1100,7 +1100,7 @@ static void find_hidden(const struct space *s, unsigned policy, unsigned host, u
     memset(hidden, 0, words * sizeof *hidden);
     for (unsigned i = 0; i < p->route_count && host != HOST_LITERAL; i++) {
         const uint64_t *who = s->routes[policy][i].matches + first;
-        const bool hides = route_hides_address(p->routes + i) && p->routes[i].to == NULL;
+        const bool hides = route_hides_address(p, p->routes + i) && p->routes[i].to == NULL;
         if (!route_covers_host(s, policy, i, host)) continue;
         for (unsigned w = 0; w < words; w++) {
             if (hides) hidden[w] |= left[w] & who[w];

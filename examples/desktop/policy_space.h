@@ -41,7 +41,7 @@ enum dimension { DIM_WHO, DIM_WHAT, DIM_HOST, DIM_ADDRESS, DIM_PATH, DIM_AGENT, 
 bool rule_covers(const struct miniproxy_rule *r, enum property property, const struct miniproxy_question *q);
 
 /* Does a name that this route leads stay unresolved? Its address is not asked of the rules then. */
-bool route_hides_address(const struct miniproxy_route *r);
+bool route_hides_address(const struct miniproxy_policy *policy, const struct miniproxy_route *r);
 /* Is this a name that an ALLOW does not cover then, for it means whoever resolves it? */
 bool name_is_local(const char *host);
 /* What a route or a limit matches, as a rule: a DENY with the same conditions. */

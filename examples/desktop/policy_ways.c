@@ -297,6 +297,11 @@ static void resolve_route(struct source *s, const struct written_route *route)
                      h->origins ? "group of origins" : "parent");
             return;
         }
+        if (h->origins && route->resolve) {
+            complain(s, v->place, NULL,
+                     "expected no \"resolve\" with a group of origins: it stands for the name, which is never resolved");
+            return;
+        }
         count += h->count;
         if (count <= MINIPROXY_ROUTE_HOPS) continue;
         complain(s, v->place, NULL, "expected at most %d parents or origins in a route", MINIPROXY_ROUTE_HOPS);

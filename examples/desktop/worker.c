@@ -278,6 +278,15 @@ static bool init_proxy(struct worker *w)
         .hop = on_hop,
 #endif
         .unix_time = unix_time,
+#if MINIPROXY_WITH_FORWARDED
+        .forwarded = o->forwarded,
+#endif
+#if MINIPROXY_WITH_PROXY_PROTOCOL
+        .proxy_protocol = (uint8_t)o->balanced_listeners,
+#endif
+#if MINIPROXY_WITH_INTERCEPTION
+        .intercepts = (uint8_t)o->intercepting_listeners,
+#endif
 #if MINIPROXY_WITH_CONDITIONS
         .minute_of_week = minute_of_week,
 #endif

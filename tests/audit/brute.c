@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { ROUTES_MAX = 4, LIMITS_MAX = 4, HOPS = 3 };
 enum { RULES_MAX = 6, REQUESTS_MAX = 60000, USERS = 3, OUTCOMES = 3 * (RULES_MAX + 1) };
 
 static uint64_t state = 88172645463325252u;
@@ -50,7 +51,10 @@ static const struct miniproxy_hosts hosts[] = {{.names = names1, .count = 1},
                                                {.names = names3, .count = 2},
                                                {.names = names4, .count = 1}};
 static const char *const host_texts[] = {"a.example",   "x.a.example", "b.a.example", "x.b.a.example", "b.example",
-                                         "x.b.example", "c.example",   "y.c.example", "z.example",     "www.test"};
+                                         "x.b.example", "c.example",   "y.c.example", "z.example",     "www.test",
+                                         "localhost",   "x.localhost"};
+
+enum { LOCALHOST = 10 /* in host_texts */ };
 
 static const struct miniproxy_range ranges1[] = {{80, 90}, {443, 443}}, ranges2[] = {{1, 65535}},
                                     ranges3[] = {{85, 500}};
@@ -97,8 +101,17 @@ enum part {
     TIME = 512
 };
 
+static const struct miniproxy_hop hops[HOPS] = {{.host = "one.example", .port = 1},
+                                               {.host = "two.example", .port = 2},
+                                               {.host = "10.0.0.3", .port = 3, .kind = MINIPROXY_HOP_SOCKS5}};
+static struct hop_origin hop_origins[HOPS] = {
+    {"one", {"random", 1, 1}}, {"two", {"random", 2, 1}}, {"three", {"random", 3, 1}}};
+
 struct made {
     struct compiled compiled;
+    struct miniproxy_route routes[ROUTES_MAX];
+    struct miniproxy_limit limits[LIMITS_MAX];
+    struct rule_origin route_origins[ROUTES_MAX], limit_origins[LIMITS_MAX];
     struct miniproxy_rule rules[RULES_MAX];
     struct miniproxy_also also[RULES_MAX];
     struct miniproxy_user users[USERS];
@@ -134,6 +147,56 @@ static void make_rule(struct miniproxy_rule *r, struct miniproxy_also *also, uns
         r->also = also;
 }
 
+static uint16_t make_groups(unsigned properties)
+{
+    if (!has(properties, USER)) return 0;
+    return (uint16_t)(below(4) == 0 ? MINIPROXY_AUTHENTICATED : 1u << below(3));
+}
+
+static void make_route(struct miniproxy_route *r, unsigned properties)
+{
+    memset(r, 0, sizeof *r);
+    if (has(properties, CLIENT)) r->clients = ANY(nets);
+    if (has(properties, TO) && below(2) == 0) r->to = ANY(nets);
+    if (has(properties, HOST)) r->hosts = ANY(hosts);
+    r->users = make_groups(properties);
+    r->count = (uint8_t)below(3);
+    r->first = (uint16_t)below(HOPS - r->count);
+    r->order = below(2) == 0 ? MINIPROXY_IN_ORDER : MINIPROXY_IN_TURN;
+    r->resolve = below(3) == 0;
+}
+
+/* Half of the policies have none. */
+static void make_ways(struct made *m, unsigned properties, const struct made *like)
+{
+    struct miniproxy_policy *p = &m->compiled.policy;
+    if (like != NULL && below(2) == 0) {
+        memcpy(m->routes, like->routes, sizeof m->routes);
+        memcpy(m->limits, like->limits, sizeof m->limits);
+        p->route_count = like->compiled.policy.route_count;
+        p->limit_count = like->compiled.policy.limit_count;
+        if (p->route_count > 0) make_route(&m->routes[below(p->route_count)], properties);
+    } else if (below(2) == 0) {
+        p->route_count = (uint16_t)below(ROUTES_MAX + 1);
+        p->limit_count = (uint16_t)below(LIMITS_MAX + 1);
+        for (unsigned i = 0; i < p->route_count; i++) make_route(&m->routes[i], properties);
+        for (unsigned i = 0; i < p->limit_count; i++) {
+            struct miniproxy_limit *l = &m->limits[i];
+            *l = (struct miniproxy_limit){.users = make_groups(properties), .share = (uint8_t)below(3), .at_once = 1};
+            if (has(properties, CLIENT)) l->clients = ANY(nets);
+        }
+    }
+    p->routes = m->routes;
+    p->limits = m->limits;
+    p->hops = hops;
+    p->hop_count = HOPS;
+    m->compiled.hop_origins = hop_origins;
+    m->compiled.route_origins = m->route_origins;
+    m->compiled.limit_origins = m->limit_origins;
+    for (unsigned i = 0; i < ROUTES_MAX; i++) m->route_origins[i] = (struct rule_origin){{"random", i + 1, 2}, "a route"};
+    for (unsigned i = 0; i < LIMITS_MAX; i++) m->limit_origins[i] = (struct rule_origin){{"random", i + 1, 3}, "a limit"};
+}
+
 static void make_policy(struct made *m, unsigned properties, const struct made *like)
 {
     static const char *const names[USERS] = {"anna", "ben", "eva"};
@@ -160,6 +223,7 @@ static void make_policy(struct made *m, unsigned properties, const struct made *
     m->compiled.origins = m->origins;
     for (unsigned i = 0; i < RULES_MAX; i++) m->origins[i] = (struct rule_origin){{"random", i + 1, 1}, "a rule"};
     if ((properties & USER) != 0) m->compiled.policy.user_count = USERS;
+    make_ways(m, properties, like);
 }
 
 /* ---- Every request */
@@ -202,8 +266,10 @@ static bool fill_request(struct request *r, unsigned n, unsigned properties)
     if ((properties & USER) != 0) n /= USERS + 1;
     address = (properties & TO) != 0 ? n % COUNT(addresses) : n % 2 == 0 ? 5 : 2; /* a public and a special one */
     n /= (properties & TO) != 0 ? COUNT(addresses) : 2;
-    host = (properties & HOST) != 0 ? n % (COUNT(host_texts) + 1) : 0;
-    if ((properties & HOST) != 0) n /= COUNT(host_texts) + 1;
+    /* that a target is a literal, or localhost, matters to routes */
+    host = n % ((properties & HOST) != 0 ? COUNT(host_texts) + 1 : 3);
+    n /= (properties & HOST) != 0 ? COUNT(host_texts) + 1 : 3;
+    if ((properties & HOST) == 0 && host > 0) host = host == 1 ? COUNT(host_texts) : LOCALHOST;
     type = (properties & TYPE) != 0 ? n % COUNT(types) : 0;
     miniproxy_addr_parse(&r->client, client, strlen(client));
     miniproxy_addr_parse(&r->address, addresses[address], strlen(addresses[address]));
@@ -226,7 +292,7 @@ static bool make_requests(unsigned properties)
 {
     unsigned all = choices(properties, CLIENT, COUNT(addresses)) * choices(properties, USER, USERS + 1) *
                    ((properties & METHOD) != 0 ? COUNT(methods) : 2) * ((properties & PORT) != 0 ? COUNT(ports) : 2) *
-                   choices(properties, HOST, COUNT(host_texts) + 1) * ((properties & TO) != 0 ? COUNT(addresses) : 2) *
+                   ((properties & HOST) != 0 ? COUNT(host_texts) + 1 : 3) * ((properties & TO) != 0 ? COUNT(addresses) : 2) *
                    choices(properties, PATH, COUNT(paths)) * choices(properties, AGENT, COUNT(agents)) *
                    choices(properties, TYPE, COUNT(types)) * choices(properties, TIME, COUNT(times));
     if (all > REQUESTS_MAX) return false;
@@ -235,19 +301,36 @@ static bool make_requests(unsigned properties)
     return true;
 }
 
+/* The request as a policy gets to see it, and its route: a name that is left to a parent has no address. */
+static struct miniproxy_question seen_by(const struct made *m, const struct request *r, int *route)
+{
+    struct miniproxy_question q = r->q;
+    if (r->user >= 0) q.user = &m->users[r->user];
+    if (!q.literal) {
+        q.address = NULL;
+        *route = miniproxy_find_route(&m->compiled.policy, &q);
+        q.remote = *route >= 0 && m->routes[*route].count > 0 && !m->routes[*route].resolve;
+        if (q.remote) return q;
+        q.address = &r->address;
+    }
+    *route = miniproxy_find_route(&m->compiled.policy, &q);
+    return q;
+}
+
 /* The outcome by the core; the rule of one without content that depends on types is not known to it. */
 static struct outcome try_request(const struct made *m, const struct request *r)
 {
-    struct miniproxy_question q = r->q;
+    int route;
+    struct miniproxy_question q = seen_by(m, r, &route);
     struct outcome o = {.rule = -1};
-    if (r->user >= 0) q.user = &m->users[r->user];
     o.verdict = miniproxy_decide(&m->compiled.policy, &q, &o.rule);
     return o;
 }
 
 /* ---- Comparing */
 
-static unsigned long failures, policies_tried, requests_tried, differences_seen, dead_seen, explained;
+static unsigned long failures, policies_tried, requests_tried, differences_seen, dead_seen, explained, dead_ways_seen,
+    ways_seen;
 
 static void blame(const char *what, uint64_t seed, int rule)
 {
@@ -290,8 +373,8 @@ static void check_rules(struct space *s, const struct made *m, unsigned properti
 /* The first rule that matches, each taken alone; -1: none. */
 static int first_match(const struct made *m, const struct request *r)
 {
-    struct miniproxy_question q = r->q;
-    if (r->user >= 0) q.user = &m->users[r->user];
+    int route;
+    struct miniproxy_question q = seen_by(m, r, &route);
     for (int i = 0; i < m->compiled.policy.rule_count; i++) {
         struct miniproxy_policy one = {.rules = m->rules + i, .rule_count = 1};
         int rule = -1;
@@ -311,6 +394,44 @@ static FILE *begin_output(void)
     return fmemopen(output, sizeof output - 1, "w");
 }
 
+/* Whether lint says of one, "WHAT NUMBER: never", what the trial says. */
+static void check_said(const char *what, int number, bool ever, uint64_t seed)
+{
+    char said[64];
+    bool never;
+    snprintf(said, sizeof said, ": error: %s %d: never", what, number);
+    never = strstr(output, said) != NULL;
+    dead_ways_seen += never;
+    if (never == ever) blame(never ? "lint says never of a way" : "lint misses a way that is never taken", seed, number);
+}
+
+/* Routes that no request takes, limits that hold for none. */
+static void check_lint_of_ways(const struct made *m, uint64_t seed)
+{
+    const struct miniproxy_policy *p = &m->compiled.policy;
+    bool taken[ROUTES_MAX] = {false}, holds[LIMITS_MAX] = {false};
+    for (unsigned i = 0; i < request_count; i++) {
+        const struct request *r = &requests[i];
+        const unsigned groups = r->user >= 0 ? m->users[r->user].groups | MINIPROXY_AUTHENTICATED : 0;
+        unsigned before = 0;
+        int route;
+        seen_by(m, r, &route);
+        if (route >= 0) taken[route] = true;
+        for (unsigned k = 0; k < p->limit_count; k++) {
+            const struct miniproxy_limit *l = &m->limits[k];
+            const struct miniproxy_rule rule = {.clients = l->clients};
+            const struct miniproxy_policy one = {.rules = &rule, .rule_count = 1};
+            int at = -1;
+            miniproxy_decide(&one, &r->q, &at);
+            if (at < 0 || (l->users != 0 && (l->users & groups) == 0)) continue;
+            if (l->share == MINIPROXY_EACH_USER && groups == 0) continue;
+            if (before++ < MINIPROXY_LIMITS_EACH) holds[k] = true;
+        }
+    }
+    for (int i = 0; i < p->route_count; i++) check_said("route", i, taken[i], seed);
+    for (int i = 0; i < p->limit_count; i++) check_said("limit", i, holds[i], seed);
+}
+
 /* Rules that lint says never match are those that no request finds first. */
 static void check_lint(const struct made *m, uint64_t seed)
 {
@@ -327,6 +448,7 @@ static void check_lint(const struct made *m, uint64_t seed)
         for (line = output; (line = strstr(line, said)) != NULL; line++) never = true;
         if (never == found[i + 1]) blame(never ? "lint says never" : "lint misses a rule that never matches", seed, i);
     }
+    check_lint_of_ways(m, seed);
 }
 
 /* explain has the verdict of the core, and shows the rule that matches first. */
@@ -339,7 +461,7 @@ static void check_explain(const struct made *m, const struct request *r, uint64_
     bool allowed = false, brackets = q->literal && strchr(q->host, ':') != NULL;
     struct request_text text = {.client = client, .url = url, .method = "?", .time = time};
     static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW"};
-    int first = first_match(m, r);
+    int first = first_match(m, r), route;
     char said[64], *at;
     FILE *out = begin_output();
     for (unsigned i = 0; i < COUNT(names); i++)
@@ -362,6 +484,13 @@ static void check_explain(const struct made *m, const struct request *r, uint64_
     if (allowed != (o.verdict == MINIPROXY_ALLOWED || o.verdict == MINIPROXY_NEEDS_TYPE)) {
         blame("explain has another verdict", seed, o.rule);
         if (failures < 5) printf("%s", output);
+    }
+    seen_by(m, r, &route);
+    if (route >= 0) {
+        snprintf(said, sizeof said, "  route %d, random:%d: a route\n      matches:", route, route + 1);
+        if (strstr(output, said) == NULL) blame("explain does not show the route", seed, route);
+    } else if (m->compiled.policy.route_count > 0 && strstr(output, "No route matches, it goes directly") == NULL) {
+        blame("explain shows a route", seed, route);
     }
     snprintf(said, sizeof said, "  rule %d, random:", first);
     at = strstr(output, "      matches, and ");
@@ -425,6 +554,42 @@ static void check_differences(struct groups *g, unsigned properties)
     if (memcmp(verdicts[0], verdicts[1], sizeof verdicts[0]) != 0) blame("other verdicts differ", g->seed, -1);
 }
 
+static bool same_ways(const struct made *m, int a, const struct made *n, int b)
+{
+    static const struct miniproxy_route direct;
+    const struct miniproxy_route *x = a >= 0 ? &m->routes[a] : &direct, *y = b >= 0 ? &n->routes[b] : &direct;
+    if (x->count != y->count) return false;
+    if (x->count > 0 && (x->first != y->first || x->resolve != y->resolve)) return false;
+    return x->count < 2 || x->order == y->order;
+}
+
+/* diff tells each pair of ways that an allowed request takes before and now. */
+static void check_diff_of_ways(const struct made *m, const struct made *n, uint64_t seed)
+{
+    bool tried[ROUTES_MAX + 1][ROUTES_MAX + 1] = {{false}};
+    FILE *out = begin_output();
+    policy_diff(&m->compiled, &n->compiled, out);
+    fclose(out);
+    for (unsigned i = 0; i < request_count; i++) {
+        int a, b, first = first_match(n, &requests[i]);
+        if (first < 0 || n->rules[first].verdict == MINIPROXY_DENY) continue;
+        seen_by(m, &requests[i], &a);
+        seen_by(n, &requests[i], &b);
+        if (!same_ways(m, a, n, b)) tried[a + 1][b + 1] = true;
+    }
+    for (const char *p = output; (p = strstr(p, "goes another way:")) != NULL; p++) {
+        const char *before = strstr(p, "before:"), *now = strstr(p, "now:"), *end = strstr(p, "try:");
+        const char *x = strstr(before, ", route "), *y = strstr(now, ", route ");
+        int a = x != NULL && x < now ? atoi(x + 8) : -1, b = y != NULL && y < end ? atoi(y + 8) : -1;
+        ways_seen++;
+        if (!tried[a + 1][b + 1]) blame("diff tells a way that no request takes", seed, 10 * a + b);
+        tried[a + 1][b + 1] = false;
+    }
+    for (int a = -1; a < ROUTES_MAX; a++)
+        for (int b = -1; b < ROUTES_MAX; b++)
+            if (tried[a + 1][b + 1]) blame("diff misses another way", seed, 10 * a + b);
+}
+
 static void try_one(uint64_t seed)
 {
     static struct made a, b;
@@ -460,6 +625,7 @@ static void try_one(uint64_t seed)
     if (!space_compare(g.s, tell, &g)) blame("no memory", seed, -1);
     check_differences(&g, properties);
     space_free(g.s);
+    check_diff_of_ways(&a, &b, seed);
 }
 
 int main(int argc, char **argv)
@@ -470,9 +636,10 @@ int main(int argc, char **argv)
     requests = calloc(REQUESTS_MAX, sizeof *requests);
     if (requests == NULL || out == NULL) return 2;
     for (unsigned long i = 0; i < count; i++) try_one(first + i);
-    printf("%lu policies, %lu requests, %lu rules proven dead, %lu differences, %lu explained, %lu failures\n",
-           policies_tried, requests_tried, dead_seen, differences_seen, explained, failures);
+    printf("%lu policies, %lu requests, %lu rules and %lu ways proven dead, %lu differences, %lu of ways, %lu explained, "
+           "%lu failures\n",
+           policies_tried, requests_tried, dead_seen, dead_ways_seen, differences_seen, ways_seen, explained, failures);
     fprintf(out, "%s\taudit\twhat is proven of %lu random policies is what trying all their requests finds\t-\n",
-            failures == 0 && dead_seen > 0 && differences_seen > 0 ? "pass" : "fail", policies_tried);
+            failures == 0 && dead_seen > 0 && differences_seen > 0 && dead_ways_seen > 0 && ways_seen > 0 ? "pass" : "fail", policies_tried);
     return failures != 0;
 }

@@ -31,6 +31,7 @@ NOT_APPLICABLE = {
     "test_policy.py::test_hits[3]": (HOST, ONE_STACK),
     # ---- Over TLS
     "test_real_peers.py::test_wget": (OVER_TLS, "wget knows no proxy that speaks TLS"),
+    "test_socks.py::test_curl[*": (OVER_TLS, "curl knows no SOCKS server that speaks TLS"),
     "test_policy.py::test_logins_on_public_addresses": (
         OVER_TLS, "passwords are not in the clear there: test_tls.py::test_logins_by_tls_need_no_consent"),
     "test_target.py::test_other_schemes_are_never_sent_in_clear[https]": (OVER_TLS, HTTPS),

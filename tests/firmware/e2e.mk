@@ -55,7 +55,7 @@ $(IMAGE_OUT)/bin/$1.elf: $$(IMAGE_OBJECTS_$1) $$(IMAGE_LWIP_OBJECTS_$1) $(FIRMWA
 	@mkdir -p $$(@D)
 	@$(CROSS)gcc -mcpu=cortex-m3 -mthumb -nostartfiles -L$(FIRMWARE) -Wl,--gc-sections -Wl,-Map=$(IMAGE_OUT)/$1.map \
 	    -Wl,--defsym=STACK_SIZE=$(IMAGE_STACK_$2) -T $(IMAGE)/$2.ld $$(IMAGE_OBJECTS_$1) $$(IMAGE_LWIP_OBJECTS_$1) \
-	    -u _printf_float -Wl,--wrap=ethernet_receive,--wrap=ethernet_pending -o $$@
+	    -u _printf_float -Wl,--wrap=ethernet_receive,--wrap=ethernet_pending,--wrap=cpu_sleep -o $$@
 $(IMAGE_OUT)/bin/$1: $(IMAGE_OUT)/launcher $(IMAGE_OUT)/bin/$1.elf
 	@rm -f $$@ && cp $$< $$@
 -include $$(IMAGE_OBJECTS_$1:%.o=%.d)

@@ -87,6 +87,48 @@ static void compare_users(const struct miniproxy_user *a, const struct miniproxy
     if (a->password != NULL && strcmp(a->password, b->password) != 0) differ("password", i);
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static void compare_hops(const struct miniproxy_hop *a, const struct miniproxy_hop *b, unsigned i)
+{
+    if (!same_text(a->host, b->host) || !same_text(a->login, b->login) || !same_text(a->check, b->check))
+        differ("host, login, check of a hop", i);
+    if (a->port != b->port || a->check_s != b->check_s || a->kind != b->kind || a->secure != b->secure ||
+        a->rise != b->rise || a->fall != b->fall)
+        differ("numbers of a hop", i);
+}
+
+static void compare_routes(const struct miniproxy_route *a, const struct miniproxy_route *b, unsigned i)
+{
+    if (!same_nets(a->clients, b->clients) || !same_nets(a->to, b->to) || !same_hosts(a->hosts, b->hosts))
+        differ("sets of a route", i);
+    if (a->users != b->users || a->first != b->first || a->count != b->count || a->order != b->order ||
+        a->resolve != b->resolve)
+        differ("numbers of a route", i);
+}
+
+static void compare_limits(const struct miniproxy_limit *a, const struct miniproxy_limit *b, unsigned i)
+{
+    if (!same_nets(a->clients, b->clients) || a->users != b->users || a->share != b->share) differ("who of a limit", i);
+    if (a->at_once != b->at_once || a->requests_a_minute != b->requests_a_minute ||
+        a->request_burst != b->request_burst || a->down_per_s != b->down_per_s || a->up_per_s != b->up_per_s ||
+        a->burst != b->burst)
+        differ("numbers of a limit", i);
+}
+
+static void compare_ways(const struct miniproxy_policy *a, const struct miniproxy_policy *b)
+{
+    if (a->route_count != b->route_count || a->hop_count != b->hop_count || a->limit_count != b->limit_count)
+        differ("number of routes, hops or limits", 0);
+    for (unsigned i = 0; i < a->hop_count; i++) compare_hops(a->hops + i, b->hops + i, i);
+    for (unsigned i = 0; i < a->route_count; i++) compare_routes(a->routes + i, b->routes + i, i);
+    for (unsigned i = 0; i < a->limit_count; i++) compare_limits(a->limits + i, b->limits + i, i);
+    for (unsigned i = 0; i < b->hop_count; i++) b->health[i].used++; /* it can be written to, and is long enough */
+}
+
 /* ---- Requests */
 
 static uint32_t pick(uint32_t below)
@@ -174,9 +216,10 @@ int main(int argc, char **argv)
     if (a->rule_count != b->rule_count || a->user_count != b->user_count) differ("number of rules or users", 0);
     for (unsigned i = 0; i < a->rule_count; i++) compare_rules(a->rules + i, b->rules + i, i);
     for (unsigned i = 0; i < a->user_count; i++) compare_users(a->users + i, b->users + i, i);
+    compare_ways(a, b);
     if (a->rule_count > 0) compare_verdicts(a, b, (uint32_t)strtoul(argv[2], NULL, 10));
-    printf("%u rules and %u users are the same; hits: %s\n", a->rule_count, a->user_count,
-           b->hits != NULL ? "yes" : "no");
+    printf("%u rules, %u users, %u routes by %u hops and %u limits are the same; hits: %s\n", a->rule_count,
+           a->user_count, a->route_count, a->hop_count, a->limit_count, b->hits != NULL ? "yes" : "no");
     policy_free(c);
     return 0;
 }

@@ -32,7 +32,20 @@ allow users "j\u00fcrgen ??/ \\"x\\"" to private, any ports any
 deny literals paths "/\\\\"
 allow users "00:11:22:33:44:55"
 allow from office to 10.0.0.1 ports 22
+parent up = "http://a%%22b:%%5c%%3f%%3f%%2f@p.example:3129" check "http://a.example/??/\\"" every 9s rise 3 fall 4
+parent second = socks5://[fd00::1] check every 65535 s
+origins farm = 10.0.0.1:8080, x.example fall 255
+route from office users staff hosts some to private via second, up in turn resolve
+route hosts "one-word" via farm
+route via up
+route directly
+limit each client from office down 8 kbit/s up 1 GB/s burst 64 KiB requests 2/s burst 7 requests at once 65535
+limit each user users staff at once 1
+limit all together requests 1/min
 """ % ("ab" * 32, "cd" * 32)
+
+WHOLE = "6 rules, 5 users, 4 routes by 4 hops and 3 limits are the same; hits: "
+WAYS = ["-DMINIPROXY_WITH_ROUTES=1", "-DMINIPROXY_WITH_LIMITS=1"]
 
 
 def compiled(policies, text, *options):
@@ -57,17 +70,17 @@ def compare(policies, requests=20000):
 
 def test_everything_compiles_to_what_it_is(policies):
     compiled(policies, EVERYTHING, "--name", "compiled_policy")
-    assert compare(policies) == "6 rules and 5 users are the same; hits: no\n"
+    assert compare(policies) == WHOLE + "no\n"
 
 
 def test_hits(policies):
     compiled(policies, EVERYTHING, "--name", "compiled_policy", "--hits")
-    assert compare(policies) == "6 rules and 5 users are the same; hits: yes\n"
+    assert compare(policies) == WHOLE + "yes\n"
 
 
 def test_nothing_compiles_to_nothing(policies):
     compiled(policies, "# empty\n", "--name", "compiled_policy")
-    assert compare(policies) == "0 rules and 0 users are the same; hits: no\n"
+    assert compare(policies) == "0 rules, 0 users, 0 routes by 0 hops and 0 limits are the same; hits: no\n"
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -76,7 +89,7 @@ def test_random_policies_compile_to_what_they_are(policies, seed):
     for _ in range(25):
         writer.rule()
     compiled(policies, "\n".join(writer.lines) + "\n", "--name", "compiled_policy")
-    assert " rules and " in compare(policies, 100000)
+    assert " rules, " in compare(policies, 100000)
 
 
 def test_large_set_compiles(policies):
@@ -92,7 +105,7 @@ def test_no_compiler_has_anything_to_say(policies, cc):
                     ["-DMINIPROXY_WITH_CONDITIONS=1", "-DMINIPROXY_WITH_PBKDF2=1", "-DMINIPROXY_WITH_IPV6=0"]):
         if options == [CONFIG]:
             options.append("-DMINIPROXY_WITH_PBKDF2=1")
-        options.append("-DMINIPROXY_WITH_TLS=1")
+        options += ["-DMINIPROXY_WITH_TLS=1", *WAYS]
         built = subprocess.run([cc, *FLAGS, *options, "-I" + ROOT, "-c", os.path.join(policies.directory, "p.c"), "-o",
                                 os.path.join(policies.directory, "p.o")], capture_output=True, text=True, check=False)
         assert built.returncode == 0 and not built.stderr, built.stderr
@@ -103,6 +116,7 @@ def test_no_compiler_has_anything_to_say(policies, cc):
     ("user a = pbkdf2:9:0123456789abcdef:%s\n" % ("ab" * 32), "PBKDF2"),
     ("deny agents \"x\"\n", "CONDITIONS"), ("deny types a/b\n", "CONDITIONS"),
     ("deny times 08:00-09:00\n", "CONDITIONS"), ("user a = certificate\nallow users a\n", "TLS"),
+    ("route directly\n", "ROUTES"), ("limit each client at once 1\n", "LIMITS"),
 ])
 def test_builds_that_lack_something_are_told(policies, text, missing):
     compiled(policies, text)
@@ -113,6 +127,17 @@ def test_builds_that_lack_something_are_told(policies, text, missing):
                                capture_output=True, text=True, check=False)
         assert (built.returncode == 0) == (value == "1"), built.stderr
         assert (f"MINIPROXY_WITH_{missing} is 0" in built.stderr) == (value == "0")
+
+
+def test_logins_and_checks_that_do_not_fit_are_told(policies):
+    text = f"parent p = http://a:{'b' * 94}@c check \"http://d/{'e' * 600}\" every 1s\nroute via p\n"
+    compiled(policies, text)
+    for login, head, said in ((96, 1024, None), (95, 1024, "CREDENTIALS_MAX < 96"), (96, 700, "HEAD_MAX < ")):
+        built = subprocess.run(["gcc", *FLAGS, *WAYS, f"-DMINIPROXY_CREDENTIALS_MAX={login}",
+                                f"-DMINIPROXY_BUFFER_SIZE={head}", "-I" + ROOT, "-c",
+                                os.path.join(policies.directory, "p.c"), "-o", os.path.join(policies.directory, "p.o")],
+                               capture_output=True, text=True, check=False)
+        assert (built.returncode == 0) == (said is None) and (said or "") in built.stderr, built.stderr
 
 
 def test_credentials_that_do_not_fit_are_told(policies):
@@ -152,7 +177,7 @@ def test_size_is_that_of_the_object(policies):
     compiled(policies, EVERYTHING)
     obj = os.path.join(policies.directory, "p.o")
     subprocess.run(["arm-none-eabi-gcc", "-std=c11", "-mcpu=cortex-m3", "-mthumb", "-Os", "-I" + ROOT,
-                    "-DMINIPROXY_WITH_CONDITIONS=1", "-DMINIPROXY_WITH_PBKDF2=1", "-DMINIPROXY_WITH_TLS=1",
+                    "-DMINIPROXY_WITH_CONDITIONS=1", "-DMINIPROXY_WITH_PBKDF2=1", "-DMINIPROXY_WITH_TLS=1", *WAYS,
                     "-fno-merge-constants", "-c",
                     os.path.join(policies.directory, "p.c"), "-o", obj], check=True)
     done = subprocess.run(["arm-none-eabi-size", obj], capture_output=True, text=True, check=True)

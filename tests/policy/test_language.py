@@ -528,6 +528,10 @@ def test_damaged_files_are_read_or_refused(policies, seed):
     with open(os.path.join(ROOT, "examples", "policy", "site.policy"), encoding="utf-8") as f:
         site = f.read().replace('include "users.policy"', f"user operator = {PBKDF2}\nuser anna = {SHA256}\n"
                                 "user display = clear \"x\"\ngroup operators = operator\ngroup staff = anna, display")
+    site += ('parent up = "http://a%40b:c@p.example" check "http://q.example/" every 9s rise 2 fall 3\n'
+             "parent second = socks5://[fd00::1]:1081\norigins farm = 10.0.0.1:8080, x.example check every 1s\n"
+             "route from site hosts .vendor.example to private via up, second in turn resolve\nroute via farm\n"
+             "limit each client from site down 1.5 Mbit/s up 64 kB/s burst 64 KiB requests 9/min burst 7 requests\n")
     adblock = LISTS["mixed"][0] + LISTS["AdBlock"][0]
     read = refused = 0
     for _ in range(20):

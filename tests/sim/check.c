@@ -206,7 +206,8 @@ static bool excused(const struct exchange *ex, uint8_t cause)
 {
     uint32_t h = ex->happened | ex->client->happened;
     return listed(ex, cause) || excused_request(ex, cause, h) || excused_connect(ex, cause, h) ||
-           excused_origin(ex, cause, h) || excused_world(ex, cause, h) || secure_excuses(ex, cause);
+           excused_origin(ex, cause, h) || excused_world(ex, cause, h) || secure_excuses(ex, cause) ||
+           limits_excuse(ex, cause);
 }
 
 /* ---- Events ---- */
@@ -229,6 +230,7 @@ void on_begin(void *app, const struct miniproxy_event *e)
     trace("begin of request %u", ex->id);
     secure_check_begin(ex);
     cl->begins++;
+    ex->begun_ms = world.now_ms;
     /* Each may become a failed one long before its event, or be broken off. */
     if (MINIPROXY_WITH_PBKDF2 && ex->login != LOGIN_NONE) world.login_failures[cl->addr.ip[3]]++;
     if (ex->kind != EXCHANGE_MALFORMED) {
@@ -238,6 +240,7 @@ void on_begin(void *app, const struct miniproxy_event *e)
                 "request %u: begin says %.*s %.*s", ex->id, e->method_len, e->method, e->target_len, e->target);
     }
     if (ex->policy_count == 0) ex->policies[ex->policy_count++] = world.policy;
+    limits_check_begin(ex);
 }
 
 static void check_result(const struct exchange *ex, const struct miniproxy_event *e)
@@ -316,6 +319,7 @@ void on_event(void *app, const struct miniproxy_event *e)
             "request %u: %u %s without a reason", ex->id, e->status, token);
     check_result(ex, e);
     ex->evented = true;
+    ex->ended_ms = world.now_ms;
     ex->line_unread = e->method_len == 0;
     ex->event_status = e->status;
     ex->event_cause = e->cause;
@@ -468,6 +472,7 @@ void check_rest(void)
     if (world.drained || world.stopped) checked(PROPERTY_DRAIN);
     for (unsigned i = 0; i < world.client_count; i++) check_client(&world.clients[i]);
     secure_check_rest();
+    limits_check_rest();
     check_counters();
     check_logins();
     checked(PROPERTY_LIVENESS);

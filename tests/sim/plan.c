@@ -503,6 +503,7 @@ void make_plan(void)
     world.connected = origin_new;
     make_mood();
     make_timeouts();
+    make_limits();
     world.base_ms = one_in(3) ? UINT32_MAX - below(60000) : (uint32_t)random_next();
     world.policy = policies[one_in(2) ? 0 : below(policy_count)];
     if (world.mood.slice_ms >= 1000) world.policy = policies[1 + below(2)]; /* with users */

@@ -324,6 +324,7 @@ static int port_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len
     n = amount(n < len ? n : (uint32_t)len);
     memset(buf, 0xA5, len); /* what lies behind the result must not matter */
     link_take(v, buf, n);
+    tie_taken(v, n);
     trace("recv %u (%s %u) -> %u", c->id, v->of_client ? "client" : "origin", v->number, n);
     if (world.mood.clears_rd && conn_readable(v) == 0 && !v->in.fin_arrived && !v->broken) {
         c->ready &= (uint8_t)~MINIPROXY_RD;
@@ -409,6 +410,7 @@ static int port_relay(void *port, struct miniproxy_conn *from, struct miniproxy_
     if (n > room) n = room;
     n = amount(n < sizeof data ? n : (uint32_t)sizeof data);
     link_take(f, data, n);
+    tie_taken(f, n);
     link_put(t, data, n);
     trace("relay %u -> %u: %u", from->id, to->id, n);
     return (int)n;

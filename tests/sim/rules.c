@@ -64,15 +64,20 @@ static const struct miniproxy_rule lan_rules[] = {
     {.verdict = MINIPROXY_ALLOW, .methods = MINIPROXY_OTHER | MINIPROXY_POST | MINIPROXY_GET},
 };
 
-#define POLICY(r, u, n)                                                                                                \
+#if MINIPROXY_WITH_LIMITS
+#define LIMITS(i) , .limits = sim_limits[i], .limit_count = SIM_LIMITS
+#else
+#define LIMITS(i)
+#endif
+#define POLICY(i, r, u, n)                                                                                             \
     {                                                                                                                  \
-        .rules = (r), .rule_count = sizeof(r) / sizeof(r)[0], .users = (u), .user_count = (n)                          \
+        .rules = (r), .rule_count = sizeof(r) / sizeof(r)[0], .users = (u), .user_count = (n)LIMITS(i)                 \
     }
-static const struct miniproxy_policy plain_policy = POLICY(plain_rules, NULL, 0);
-static const struct miniproxy_policy open_policy = POLICY(open_rules, NULL, 0),
-                                     block_policy = POLICY(block_rules, users, 3),
-                                     login_policy = POLICY(login_rules, users, 3),
-                                     lan_policy = POLICY(lan_rules, users, 1);
+static const struct miniproxy_policy plain_policy = POLICY(0, plain_rules, NULL, 0);
+static const struct miniproxy_policy open_policy = POLICY(1, open_rules, NULL, 0),
+                                     block_policy = POLICY(2, block_rules, users, 3),
+                                     login_policy = POLICY(3, login_rules, users, 3),
+                                     lan_policy = POLICY(4, lan_rules, users, 1);
 
 const struct miniproxy_policy *const policies[] = {&open_policy, &block_policy, &login_policy, &lan_policy,
                                                    &plain_policy, NULL};

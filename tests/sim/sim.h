@@ -11,6 +11,7 @@
  *   papers.c   certificates
  *   ties.c     whose connections these are: what the core may resolve and connect now
  *   rules.c    policies, and an own reference of what they say
+ *   limits.c   limits, and accounts of what they allow
  *   plan.c     the generator: hosts, clients, requests, answers
  *   message.c  a strict HTTP/1.1 parser of the simulation's own
  *   client.c   clients      origin.c  origins      tunnel.c  both ends of a tunnel
@@ -33,6 +34,13 @@
     X(PROOF, "clients that prove nothing get nothing, tickets hold as long as they are to", "-")
 #else
 #define PROPERTIES_OF_TLS(X)
+#endif
+
+#if MINIPROXY_WITH_LIMITS
+#define PROPERTIES_OF_LIMITS(X)                                                                                        \
+    X(LIMITS, "nobody has more octets, requests or transactions than limits allow", "-")
+#else
+#define PROPERTIES_OF_LIMITS(X)
 #endif
 
 #define PROPERTIES(X)                                                                                                  \
@@ -66,6 +74,7 @@
     X(LEAK, "nothing is left when all is over", "Z06,Z07,Z08")                                                         \
     X(BUSY, "full pools and caps end in 503 or waiting", "Z04,Z05,P13")                                                \
     PROPERTIES_OF_TLS(X)                                                                                               \
+    PROPERTIES_OF_LIMITS(X)                                                                                            \
     X(DRAIN, "drain and stop accept nothing and come to an end", "-")                                                  \
     X(ASSERTION, "no assertion of the core fails", "-")
 
@@ -404,8 +413,10 @@ struct exchange {
     uint32_t tls_results; /* of handshakes with origins that failed, a bit each: 1 << -result */
     const struct miniproxy_policy *policies[4]; /* in force since it began */
     uint8_t policy_count;
+    uint64_t begun_ms, ended_ms; /* begin and event */
     uint8_t times_at_origin;
     bool origin_began, origin_done, origin_got_all, reused, resolved, connected;
+    bool on_its_way; /* a way to its origin is looked for */
     bool origin_cut; /* its end was not told as TLS has it told */
     bool client_complete, client_close, by_proxy, written_all;
     uint16_t client_status;
@@ -486,6 +497,7 @@ struct world {
     const struct miniproxy_conn *unborn; /* TLS has failed before there was a connection, and it is to be closed */
     bool drained, stopped, woken, in_poll, accept_wanted, accept_wake_due, ever_full, resources_failed;
     uint32_t calls, calls_in_poll, slices;
+    uint32_t swaps; /* of the policy */
     uint32_t open_clients;
     uint32_t login_failures[8];
     uint16_t machine_count, host_count, client_count, exchange_count, conn_count, origin_count;
@@ -550,6 +562,7 @@ struct exchange *tie_resolve(const struct miniproxy_conn *c, const char *name); 
 struct exchange *tie_secure(const struct miniproxy_conn *c, const char *host);
 struct exchange *tie_connect(const struct miniproxy_conn *c, const struct miniproxy_addr *to, const struct machine *m);
 void tie_fault(struct conn *v); /* an error was injected */
+void tie_taken(const struct conn *v, uint32_t octets); /* the core has received so many */
 
 void make_plan(void);
 struct exchange *exchange_new(struct client *cl);
@@ -567,6 +580,18 @@ const char *secure_name(const struct client *cl);  /* that it has proved, or NUL
 void secure_check_begin(const struct exchange *ex);
 void secure_check_event(const struct exchange *ex, const struct miniproxy_event *e);
 void secure_check_rest(void);
+
+/* Limits; without MINIPROXY_WITH_LIMITS these do nothing. */
+enum { SIM_POLICIES = 5, SIM_LIMITS = 3 };
+#if MINIPROXY_WITH_LIMITS
+extern struct miniproxy_limit sim_limits[SIM_POLICIES][SIM_LIMITS];
+#endif
+void make_limits(void);
+void limits_check_begin(const struct exchange *ex);
+void limits_check_way(struct exchange *ex);
+void limits_check_taken(const struct exchange *ex, bool from_client, uint32_t octets);
+bool limits_excuse(const struct exchange *ex, uint8_t cause);
+void limits_check_rest(void);
 
 void client_start(struct client *cl);
 void origin_reset(void);

@@ -49,6 +49,7 @@ struct exchange *tie_resolve(const struct miniproxy_conn *c, const char *name)
     for (unsigned i = 0; i < ex->policy_count; i++)
         allowed = allowed || rules_may_allow(ex->policies[i], ex, login_groups(ex->policies[i], ex));
     REQUIRE(PROPERTY_POLICY_CONNECT, allowed, "\"%s\" is resolved although no address of it is allowed", name);
+    limits_check_way(ex);
     return ex;
 }
 
@@ -84,6 +85,7 @@ struct exchange *tie_connect(const struct miniproxy_conn *c, const struct minipr
     struct exchange *ex = current_exchange(client_of(c));
     REQUIRE(PROPERTY_POLICY_CONNECT, ex != NULL && m != NULL, "a connection is made for no request");
     check_address(ex, to, m);
+    limits_check_way(ex);
     return ex;
 }
 
@@ -92,4 +94,10 @@ void tie_fault(struct conn *v)
     struct client *cl = client_of(v->c);
     cl->happened |= v->of_client ? CLIENT_FAULT : HAPPENED_FAULT;
     if (!v->of_client && v->exchange != NULL) v->exchange->happened |= HAPPENED_FAULT;
+}
+
+void tie_taken(const struct conn *v, uint32_t octets)
+{
+    const struct exchange *ex = current_exchange(client_of(v->c));
+    if (ex != NULL) limits_check_taken(ex, v->of_client, octets);
 }

@@ -15,6 +15,7 @@ static void swap_policy(void)
     const struct miniproxy_policy *p = policies[below(policy_count)];
     struct exchange *ex;
     trace("policy %u", (unsigned)(p == NULL));
+    world.swaps += p != world.policy;
     world.policy = p;
     miniproxy_set_policy(&world.proxy, p);
     for (unsigned i = 0; i < world.exchange_count; i++) {

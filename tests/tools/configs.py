@@ -127,7 +127,7 @@ def plan_ranges(plan, results, here):
 
 
 # What one option needs another for.
-NEEDS = {"MINIPROXY_WITH_PBKDF2": "MINIPROXY_WITH_AUTH"}
+NEEDS = {"MINIPROXY_WITH_PBKDF2": "MINIPROXY_WITH_AUTH", "MINIPROXY_WITH_ROUTES": "MINIPROXY_WITH_FORWARDING"}
 
 
 def plan_options(plan, here):

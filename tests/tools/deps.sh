@@ -23,6 +23,8 @@ microsocks microsocks
 ssh openssh-client
 /usr/sbin/dropbear dropbear-bin
 nc.openbsd netcat-openbsd
+/usr/sbin/haproxy haproxy
+/usr/sbin/nft nftables
 arm-none-eabi-gcc gcc-arm-none-eabi
 riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf
 /usr/lib/arm-none-eabi/newlib/nano.specs libnewlib-arm-none-eabi
@@ -82,7 +84,7 @@ install() {
     for package in "$@"; do
         $root apt-get -qq install -y --no-install-recommends "$package" || echo "could not install $package"
         case $package in
-        squid | nginx-light) $root update-rc.d "${package%-light}" disable ;;
+        squid | haproxy | nginx-light) $root update-rc.d "${package%-light}" disable ;;
         esac
     done
 }

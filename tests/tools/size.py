@@ -5,6 +5,7 @@
 
 core    miniproxy.c for each target and configuration. Flash, RAM and stack may not grow beyond the budget at all,
         instructions by a hundredth. tests/bench/instructions.py says how those are counted.
+option  what each MINIPROXY_WITH_… adds to the default configuration, for Cortex-M3.
 port    what stands beside it in a firmware, for Cortex-M3. The ports of lwIP need its sources, of which $LWIP_DIR or
         build/lwip is used, and that of TLS needs those of mbedTLS, $MBEDTLS_DIR or build/mbedtls; skipped without.
 image   the firmware images build/firmware/*.elf, if somebody has built them.
@@ -36,11 +37,12 @@ LWIP = os.environ.get("LWIP_DIR", "build/lwip")
 FIRMWARE = os.path.join(ROOT, "build", "firmware")
 COLUMNS = {
     "core": ("flash", "ram", "stack", "fixed", "session", "buffer", "slots", "buffers") + instructions.PHASES,
+    "option": ("flash", "once", "session"),
     "port": ("flash", "ram", "stack"),
     "image": ("flash", "ram", "reserved", "stack"),
     "tls": ("flash", "mbedtls", "arena", "session", "shared", "plain"),
 }
-LIMITED = ("flash", "ram", "stack", "mbedtls", "arena", "session", "shared") + instructions.PHASES
+LIMITED = ("flash", "ram", "stack", "once", "mbedtls", "arena", "session", "shared") + instructions.PHASES
 PORTS = ("miniproxy_sha256", "miniproxy_lwip_raw", "miniproxy_lwip_sockets")
 MBEDTLS = os.environ.get("MBEDTLS_DIR", "build/mbedtls")
 # target: (mbedTLS's configuration, the proxy's, an image to look for mbedTLS in)
@@ -135,6 +137,34 @@ def measure_core(target, config):
               (not recursions, "no recursion", "-", " > ".join(map(short, (recursions or [[]])[0]))),
               (not graph.dynamic, "every frame has a fixed size", "Z06", " ".join(map(short, graph.dynamic)))]
     return row, checks
+
+
+def measure_options(results, rows):
+    """What the default configuration costs with an option, less what it costs without."""
+    target = "cortex-m3"
+    if compiler(target, "gcc") is None:
+        return
+    with open(os.path.join(ROOT, "miniproxy.h"), encoding="utf-8") as f:
+        options = re.findall(r"^#ifndef MINIPROXY_WITH_(\w+)\n#define MINIPROXY_WITH_\1 ([01])$", f.read(), re.M)
+    results.check(len(options) > 10, "the options of miniproxy.h are found")
+
+    def measure(flags):
+        base = os.path.join(OUT, f"option-{'-'.join(flags) or 'none'}")
+        command = compiler(target, "gcc") + instructions.SIZE_FLAGS + [config_flag("default"), *flags]
+        with open(base + "-probe.c", "w", encoding="utf-8") as f:
+            f.write(PROBE)
+        must(command + ["-c", "miniproxy.c", "-o", base + ".o"])
+        must(command + ["-c", base + "-probe.c", "-o", base + "-probe.o"])
+        row = sizes_of_variables(target, base + "-probe.o")
+        return {**row, "flash": sections(target, base + ".o")[0]}
+
+    with ThreadPoolExecutor(2) as pool:
+        plain, *others = pool.map(measure, [[]] + [[f"-DMINIPROXY_WITH_{name}={1 - int(value)}"] for name, value in options])
+    for (name, value), other in zip(options, others):
+        sign = -1 if value == "1" else 1
+        cost = {column: sign * (other[column] - plain[column]) for column in plain}
+        cost["once"] = cost["ram"] - cost["session"] * plain["slots"]
+        rows["option", target, name] = cost
 
 
 def measure_all_cores(results, rows):
@@ -325,6 +355,11 @@ def readme_tables(budget):
         for (kind, _, name), row in others:
             what = f"`port/{name}.c`" if kind == "port" else f"whole image {name}"
             lines.append(f"| {what} | " + " | ".join(number(row, c) for c in ("flash", "ram", "stack")) + " |")
+    options = [(k, r) for k, (r, _) in budget.items() if k[0] == "option"]
+    if options:
+        lines += ["", "| option, Cortex-M3, gcc -Os: what it adds | flash | RAM, once | RAM, each session |", "|---|--:|--:|--:|"]
+        for (_, _, name), row in sorted(options, key=lambda o: -o[1]["flash"]):
+            lines.append(f"| `MINIPROXY_WITH_{name}` | " + " | ".join(f"{row[c]:,}" for c in COLUMNS["option"]) + " |")
     return "<!-- size -->\n" + "\n".join(lines) + "\n<!-- /size -->"
 
 
@@ -416,6 +451,7 @@ def main():
     rows = {}
     measure_all_cores(results, rows)
     count_again(results, rows)
+    measure_options(results, rows)
     measure_ports(results, rows)
     measure_images(results, rows)
     measure_tls(results, rows)

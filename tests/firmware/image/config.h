@@ -41,6 +41,7 @@ _Noreturn void cpu_panic(const char *why);
 #define MINIPROXY_BUFFER_SIZE (NO_SYS ? 1536 : 1280)
 #endif
 #define MINIPROXY_RESERVED 1
+#define MINIPROXY_WITH_FORWARDED 0 /* it takes 68 octets of every head */
 
 #define IMAGE_WORKER_STACK 2560
 #define IMAGE_HEAP 6656
@@ -74,6 +75,9 @@ _Noreturn void cpu_panic(const char *why);
 /* no policy language, and so none of what only it can say */
 #define MINIPROXY_WITH_CONDITIONS 0
 #define MINIPROXY_WITH_HITS 0
+
+/* lwIP diverts nothing */
+#define MINIPROXY_WITH_INTERCEPTION 0
 
 /* the small board has no room for it */
 #if IMAGE_TINY

@@ -291,6 +291,22 @@ void image_print_pools(void)
                    link_counters.lost_in, link_counters.lost_out, link_counters.twice, link_counters.late);
 }
 
+/* ---- Sleep
+ *
+ * The linker puts __wrap_cpu_sleep in place of the product's function (--wrap). A sleep while the core has work left
+ * ends with whatever the next frame or tick brings: that is slow, and seen only by who measures. */
+
+static bool has_work;
+
+void __real_cpu_sleep(uint32_t ms, bool (*wanted)(void));
+void __wrap_cpu_sleep(uint32_t ms, bool (*wanted)(void));
+
+void __wrap_cpu_sleep(uint32_t ms, bool (*wanted)(void))
+{
+    if (has_work) cpu_panic("ERROR: asleep with work left");
+    __real_cpu_sleep(ms, wanted);
+}
+
 /* ---- The raw port */
 
 #if NO_SYS
@@ -334,7 +350,11 @@ static void turn(uint32_t wait_ms)
 
 void stack_wait(uint32_t wait_ms)
 {
-    turn(posix_take_signals() ? 0 : wait_ms);
+    bool signals = posix_take_signals();
+
+    has_work = wait_ms == 0;
+    turn(signals ? 0 : wait_ms);
+    has_work = false;
 }
 
 void stack_flush_names(void)
@@ -390,9 +410,13 @@ void stack_stop_listening(void)
 
 void stack_wait(uint32_t wait_ms)
 {
-    if (wait_ms == 0) wait_ms = 1; /* as in the product's main_sockets.c: the network's thread gets its turn */
-    if (posix_take_signals()) wait_ms = 0;
+    bool signals = posix_take_signals();
+
+    has_work = wait_ms == 0;
+    if (signals) wait_ms = 0;
+    if (wait_ms == 0) sys_turn(); /* as in the product's main_sockets.c: to the network's thread */
     miniproxy_lwip_sockets_wait(&sockets, wait_ms < SLEEP_MAX_MS ? wait_ms : SLEEP_MAX_MS);
+    has_work = false;
 }
 
 void stack_flush_names(void)

@@ -1,0 +1,2 @@
+/* SPDX-License-Identifier: MIT */
+#define MINIPROXY_WITH_ROUTES 1
