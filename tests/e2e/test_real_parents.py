@@ -33,6 +33,7 @@ def parent(tmp_path):
     running = []
 
     def run_one(kind, login=None, way=None):
+        need(KINDS[kind].program)
         running.append(KINDS[kind](tmp_path, login, way))
         return running[-1]
 
