@@ -112,9 +112,9 @@ class Miniproxy(Parent):
 
     def command(self):
         login = ["--user", self.login] if self.login else []
-        way = ["--parent", self.parent.url, "--ca", secure.own()[1]] if self.parent else []
+        way = ["--parent", self.parent.url] if self.parent else []
         return [self.program, self.listen, self.authority, "--allow-private", "--connect-ports", "any", "--name", self.via,
-                "--log", self.path("log"), *login, *way, *self.options]
+                "--log", self.path("log"), "--ca", secure.own()[1], *login, *way, *self.options]
 
     def stop(self):
         if self.process.poll() is None:

@@ -163,7 +163,7 @@ def test_by_a_socks5_server(by, login):
     assert all("Proxy-Authorization" not in m for m in parent.requests)
 
 
-@pytest.mark.req("H06", "K11", "P07")
+@pytest.mark.req("H06", "K11", "P08")
 @pytest.mark.parametrize("first", ["nobody", "no answer", "ends at once", "ends"])
 def test_the_next_parent_gets_what_the_first_does_not_serve(by, first):
     """With its own login. A request that cannot be repeated goes elsewhere while nothing of it was sent."""
@@ -182,7 +182,7 @@ def test_the_next_parent_gets_what_the_first_does_not_serve(by, first):
     assert {r["via"] for r in proxy.records()} == {parent.authority}
 
 
-@pytest.mark.req("S07", "B14", "K11")
+@pytest.mark.req("S07", "G05", "K11")
 def test_no_parent_is_left(by, origin):
     proxy = by(Nobody(), Nobody())
     for method, target in (("GET", ORIGIN + "/"), ("POST", ORIGIN + "/"), ("CONNECT", "origin.test:443")):
@@ -197,10 +197,99 @@ def test_no_parent_is_left(by, origin):
     assert len(parent.requests) == 1 and proxy.hop_state(parent.authority, "up")
 
 
+@pytest.mark.req("Z08", "P08")
+def test_the_next_parent_with_few_buffers(small, origin):
+    """More clients than there are sessions, each of whose requests is sent twice."""
+    broken, parent = origin(lambda peer: peer.request()), origin(http_parent())
+    proxy = small(*OPEN, "--parent", f"http://{broken.authority}", "--parent", f"http://{parent.authority}")
+    for round_ in range(5):
+        clients = [proxy.client() for _ in range(4)]
+        for client in clients:
+            client.send(request("GET", f"{ORIGIN}/{round_}"))
+        for client in clients:
+            assert client.response().body == b"GET"
+            client.close()
+        proxy.wait_idle()
+    assert len(parent.requests) == 20 and proxy.hop_state(broken.authority, "down")
+
+
+@pytest.mark.req("P06", "P08")
+def test_pipelined_requests_by_parents(by):
+    """The first ends each connection, with an answer to one request in two."""
+    def every_other(peer):
+        peer.request()
+        peer.send(response(b"first"))
+        peer.request()
+    proxy = by(every_other, http_parent(response(b"second")))
+    client = proxy.client()
+    client.send(b"".join(request("GET", f"{ORIGIN}/{i}") for i in range(20)))
+    bodies = [client.response().body for _ in range(20)]
+    assert set(bodies) <= {b"first", b"second"} and b"first" in bodies
+    assert len(proxy.events(client, 20)) == 20
+
+
+@pytest.mark.req("U01", "U02")
+def test_an_upgrade_by_a_parent(by):
+    def script(peer):
+        message = peer.request()
+        assert message.target == b"http://origin.test:8080/chat" and message.list("Upgrade") == [b"websocket"]
+        peer.send(b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")
+        echo(peer)
+    client = by(script).client()
+    client.send(request("GET", ORIGIN + "/chat", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x"))
+    assert client.response().status == 101
+    assert client.exactly(5) == b"hello"
+    echoes(client)
+
+
+@pytest.mark.req("S14", "K07")
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+def test_clients_that_leave_while_a_parent_takes_its_time(by, scheme):
+    """start() looks whether anything is left over."""
+    proxy = by(lambda peer: peer.rest(60), scheme=scheme, options=["--timeout", "first_byte=1", "--timeout", "hop=1"])
+    for leave in ("close", "reset", "finish"):
+        for method, target in (("GET", ORIGIN + "/"), ("CONNECT", "origin.test:443")):
+            client = proxy.client()
+            client.send(request(method, target))
+            by.parents[0].wait(lambda p: p.peers and p.peers[-1].received or time.sleep(0.01))
+            getattr(client, leave)()
+            client.close()
+    proxy.wait_idle()
+
+
+@pytest.mark.req("K11", "S05", "S06")
+@pytest.mark.parametrize("reply, status", [(1, 502), (2, 403), (3, 502), (4, 502), (5, 502), (6, 504), (7, 502), (8, 502),
+                                           (9, 502), (255, 502)])
+def test_what_a_socks5_server_says_instead(by, reply, status):
+    """It works, the origin does not (RFC 1928 section 6)."""
+    proxy = by(socks5_parent(echo, reply=reply), scheme="socks5")
+    for method, target in (("GET", ORIGIN + "/"), ("CONNECT", "origin.test:443"), ("GET", ORIGIN + "/")):
+        client = proxy.client()
+        client.send(request(method, target))
+        assert client.response(method).status == status
+    assert proxy.hop_records() == []
+
+
+@pytest.mark.req("K11", "K05")
+def test_a_socks5_server_that_speaks_in_crumbs(by):
+    """The address that it tells is a name, and what comes behind it is the tunnel's."""
+    def script(peer):
+        assert peer.exactly(3) == b"\5\1\0"
+        peer.drip(b"\5\0", 1, 0.01)
+        peer.exactly(7 + len("origin.test"))
+        peer.drip(b"\5\0\0\3\4name\x01\xbbfirst words", 1, 0.005)
+        echo(peer)
+    client = by(script, scheme="socks5").client()
+    client.send(request("CONNECT", "origin.test:443") + b"early")
+    assert client.response("CONNECT").status == 200
+    assert client.exactly(16) == b"first wordsearly"
+    echoes(client)
+
+
 # ---- Parents that are odd
 
 
-@pytest.mark.req("P07", "P12")
+@pytest.mark.req("P08", "P09")
 def test_a_parent_that_closes_between_requests(by):
     """With a response that does not say so."""
     proxy = by(http_parent(then_close=True))
@@ -291,7 +380,7 @@ def test_interim_responses_of_a_parent(by):
     assert client.response().body == b"thanks"
 
 
-@pytest.mark.req("P11", "L02", "S05")
+@pytest.mark.req("B14", "S05")
 @pytest.mark.parametrize("framing", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
 def test_a_response_that_breaks_off(by, framing):
     """The client sees that. It is not asked for again elsewhere: a part of it has gone to the client."""

@@ -121,12 +121,14 @@ def test_curl_through_a_chain(chain, front, origin, https, kinds, logins):
     assert curl(proxy, "--data-binary", "posted", plain.url + "/post", login=own).stdout == body
     assert curl(proxy, tls.url + "/1", tls.url + "/2", login=own).stdout == 2 * body
     assert curl(proxy, "--data-binary", "posted", tls.url + "/post", login=own).stdout == body
+    assert curl(proxy, f"http://localhost:{plain.port}/name", login=own).stdout == body
     assert curl(proxy, "-p", plain.url + "/tunnel", login=own).stdout == body
     asked = [(message.method, message.target) for message in plain.requests]
-    assert asked == [("GET", b"/1"), ("GET", b"/2"), ("HEAD", b"/head"), ("POST", b"/post"), ("GET", b"/tunnel")]
+    assert asked == [("GET", b"/1"), ("GET", b"/2"), ("HEAD", b"/head"), ("POST", b"/post"), ("GET", b"/name"),
+                     ("GET", b"/tunnel")]
     assert plain.requests[3].body == tls.requests[2].body == b"posted"
-    passed_on(plain.requests[:4], servers)
-    for message in plain.requests[4:] + tls.requests:
+    passed_on(plain.requests[:5], servers)
+    for message in plain.requests[5:] + tls.requests:
         assert "Proxy-Authorization" not in message and "Via" not in message, "what is in a tunnel is nobody's"
     served = [r for r in proxy.records() if r["status"] != 407]
     assert {(r["status"], r["via"]) for r in served} == {(200, servers[0].authority)}
@@ -216,6 +218,44 @@ def test_an_origin_that_cannot_be_reached_by_a_parent(parent, front, kind):
         client = proxy.client()
         assert client.ask("GET", f"http://127.0.0.1:{unused_port()}/").status in (500, 502, 503, 504)
     assert proxy.hop_records() == []
+
+
+@pytest.mark.req("L04", "T03", "H06")
+def test_https_targets_go_by_tls_alone(parent, front, https):
+    """The parent speaks TLS with the origin, if it is spoken to by TLS itself."""
+    server, tls = parent("tls", "user:word"), https(answer(response()))
+    plain = parent("miniproxy")
+    proxy = front(plain, server)
+    assert proxy.client().ask("GET", tls.url + "/a").body == b"ok"
+    passed_on(tls.requests, [server])
+    assert proxy.records()[-1]["via"] == server.authority
+    alone = front(plain)
+    client = alone.client()
+    client.send(request("GET", tls.url + "/b"))
+    refused(alone, client, "scheme_unsupported", closes=None)
+    assert len(tls.requests) == 1
+
+
+@pytest.mark.req("G05", "S07", "H06")
+def test_checks_that_ask_for_something(parent, front, origin):
+    """By parents of every kind; one that cannot reach it is down, whatever else it can reach."""
+    kinds = ("tinyproxy", "squid", "miniproxy", "tls", "socks5")
+    servers, checked, o = [parent(kind, "user:word") for kind in kinds], origin(), origin()
+    proxy = front(*servers, options=["--check", checked.url + "/alive,1"])
+    checked.wait(lambda c: len(c.requests) >= 2 * len(kinds), patience=30)
+    assert proxy.hop_records() == [] and proxy.client().ask("GET", o.url + "/").status == 200
+    assert {(m.method, m.target) for m in checked.requests} == {("HEAD", b"/alive")}
+    assert all("Proxy-Authorization" not in m for m in checked.requests)
+    checked.stop()
+    for server in servers:
+        proxy.hop_state(server.authority, "down")
+    client = proxy.client()
+    client.send(request("GET", o.url + "/"))
+    refused(proxy, client, "no_parent", closes=None)
+    again = origin(port=checked.port)
+    for server in servers:
+        proxy.hop_state(server.authority, "up")
+    assert proxy.client().ask("GET", o.url + "/").status == 200 and again.requests
 
 
 # ---- git and ssh
@@ -321,7 +361,7 @@ def traffic(origin):
         one.end()
 
 
-@pytest.mark.req("S07", "K11", "P07", "G05")
+@pytest.mark.req("S07", "K11", "P08", "G05")
 @pytest.mark.parametrize("checks", [False, True], ids=["passive", "checks"])
 @pytest.mark.parametrize("in_turn", [False, True], ids=["in-order", "in-turn"])
 def test_parents_come_and_go_under_load(parent, start, traffic, tmp_path, in_turn, checks):
@@ -341,7 +381,7 @@ def test_parents_come_and_go_under_load(parent, start, traffic, tmp_path, in_tur
     assert {r["via"] for r in gets} == {server.authority for server in servers}
 
 
-@pytest.mark.req("S07", "B14", "K11")
+@pytest.mark.req("S07", "G05", "K11")
 def test_all_parents_down(parent, front, origin):
     servers, o = [parent(kind) for kind in ("tinyproxy", "squid", "socks5")], origin()
     proxy = front(*servers)
@@ -364,7 +404,7 @@ def test_all_parents_down(parent, front, origin):
     assert proxy.hops()[servers[1].authority][0] == "up" and len(o.requests) == 2
 
 
-@pytest.mark.req("G06", "P07")
+@pytest.mark.req("G05", "P08")
 def test_another_list_of_parents_under_load(parent, start, traffic, tmp_path):
     """SIGHUP: nothing is lost, tunnels included, and what is known of a parent is not forgotten."""
     servers = [parent(kind) for kind in ("tinyproxy", "squid", "miniproxy")]
