@@ -223,6 +223,12 @@ $(E2E:%=run-%): run-%:
 	    MINIPROXY_SMALL_BIN=$(CURDIR)/$(or $(SMALL_$*),build/miniproxy-small) \
 	    $(SUITE) $* 1500 $(PYTHON) -m pytest -q tests/e2e
 
+# Ways through other people's proxies, with the sanitizers watching.
+SUITES += parents
+run-parents: build/asan/tls/miniproxy
+	@MINIPROXY_SUITE=parents MINIPROXY_PARENTS=1 MINIPROXY_BIN=$(CURDIR)/$< \
+	    $(SUITE) parents 600 $(PYTHON) -m pytest -q tests/e2e/test_real_parents.py
+
 # For SECONDS each: everything that wears a proxy out, damaged messages from both sides over sockets, the same in the
 # core alone.
 SUITES += hostile damage fuzz
@@ -278,6 +284,7 @@ bench: build/miniproxy build/tls/miniproxy build/bench/load
 	@$(PYTHON) tests/bench/bench.py
 	@$(PYTHON) tests/bench/tls.py
 	@$(PYTHON) tests/bench/limits.py
+	@$(PYTHON) tests/bench/parents.py
 
 tunnels: build/miniproxy build/bench/load
 	@$(PYTHON) tests/bench/bench.py tunnels

@@ -13,6 +13,7 @@ BOARD = ("mps2-", "lm3s-")  # firmware in the emulator: tests/firmware
 TINY = ("lm3s-",)           # with 64 KB of RAM
 OVER_TLS = ("over-tls",)    # MINIPROXY_OVER_TLS=1: clients reach the proxy by TLS
 ONE_ADDRESS = "lwIP's resolver tells one address of a family, however many a name has"
+OTHER_HOST = "the tests' loopback is another host, at which nothing of the program listens"
 ONE_STACK = "a process has one stack, and one instance on it"
 ONE_ANSWER = "lwIP's resolver does not tell why a name has no address, and does not remember it"
 SMALL_HEADS = "with 64 KB of RAM heads end at about 1 KB; test_limits.py has that limit"
@@ -30,6 +31,10 @@ NOT_APPLICABLE = {
     "test_destinations.py::test_missing_names_are_remembered_briefly": (HOST, ONE_ANSWER),
     "test_refusals.py::test_failing_name_server": (HOST, ONE_ANSWER),
     "test_policy.py::test_hits[3]": (HOST, ONE_STACK),
+    "test_doors.py::test_diverted_*": (HOST, "lwIP diverts nothing, and knows of nothing that was"),
+    "test_doors.py::test_who_was_not_diverted": (BOARD, "lwIP diverts nothing, and knows of nothing that was"),
+    "test_parents.py::test_the_proxy_as_its_own_parent": (HOST, OTHER_HOST),
+    "test_parents.py::test_two_proxies_that_are_parents_of_each_other": (HOST, OTHER_HOST),
     # ---- Over TLS
     "test_real_peers.py::test_wget": (OVER_TLS, "wget knows no proxy that speaks TLS"),
     "test_socks.py::test_curl[*": (OVER_TLS, "curl knows no SOCKS server that speaks TLS"),
@@ -53,6 +58,7 @@ NOT_APPLICABLE = {
     "test_login.py::test_others_are_served_while_logins_are_computed": (BOARD, SLOW),
     "test_login.py::test_users_change_while_logins_are_computed": (BOARD, SLOW),
     "test_login.py::test_guesses_that_come_together": (BOARD, SLOW),
+    "test_parents.py::*": (TINY, "no room for routes"),
     "test_parsing.py::test_unknown_fields_pass_both_ways": (TINY, SMALL_HEADS),
     "test_parsing.py::test_large_heads_pass_whole[*": (TINY, SMALL_HEADS),
     "test_parsing.py::test_every_head_size_around_the_limit": (TINY, SMALL_HEADS),
@@ -62,6 +68,8 @@ NOT_APPLICABLE = {
     "test_login.py::test_wrong_credentials[x:yyyyyyyy*": (TINY, SMALL_HEADS),
     "test_login.py::test_broken_credentials[Basic AAAAAAAA*": (TINY, SMALL_HEADS),
     "test_operation.py::test_targets_are_logged_whole[30000]": (TINY, SMALL_HEADS),
+    "test_doors.py::test_forwarded[*Forwarded*": (TINY, "its heads have no room for that"),
+    "test_doors.py::test_forwarded_needs_a_field[*": (TINY, "its heads have no room for that"),
     "test_framing.py::test_length_overflow[9999*": (("lm3s-sockets",), "a head of 1.1 KB does not fit its buffers"),
 }
 

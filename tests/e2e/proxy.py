@@ -39,6 +39,7 @@ def read_causes(macro, end):
 
 CAUSES = read_causes("MINIPROXY_CAUSES", "enum miniproxy_cause {")
 TLS_CAUSES = read_causes("MINIPROXY_CAUSES_OF_TLS", "#else")
+ROUTE_CAUSES = read_causes("MINIPROXY_CAUSES_OF_ROUTES", "#else")
 
 
 # The least that any run of an image left of each of its stacks, in octets.
@@ -73,8 +74,8 @@ class Proxy:
             descriptors = None  # what takes descriptors there are connections of the stack
         self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, preexec_fn=limit, env=environment)
-        self.lines, self.clients, self.log_records, self.tls_log, self.log_read = [], [], [], [], 0
-        self.hop_log = []
+        self.lines, self.clients, self.log_read = [], [], 0
+        self.log_records, self.tls_log, self.hop_log = [], [], []
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         self.host, self.port = self._banner()
@@ -156,6 +157,25 @@ class Proxy:
                 raise peers.Late(f"{len(self.hop_log)} of {count} changes came: {self.hop_log}")
             time.sleep(0.005)
         return self.hop_log
+
+    def hop_state(self, authority, state, patience=3 * peers.PATIENCE):
+        """Wait until that is the latest news of a parent or a member. The record; None: it was never down."""
+        deadline = time.monotonic() + patience
+        while True:
+            news = [r for r in self.hop_records(0) if r["via"] == authority]
+            if (news[-1]["state"] if news else "up") == state:
+                return news[-1] if news else None
+            if time.monotonic() > deadline:
+                raise peers.Late(f"{authority} is not {state}: {self.hop_log}")
+            time.sleep(0.005)
+
+    def hops(self):
+        """What SIGUSR1 prints of each of them: authority -> state, used, failed."""
+        after = len(self.lines)
+        self.counters()
+        report = "\n".join(self.lines[after:])
+        found = re.findall(r"(?:parent|member)=(\S+) state=(\S+) used=(\d+) failed=(\d+)", report)
+        return {hop: (state, int(used), int(failed)) for hop, state, used, failed in found}
 
     def events(self, client, count=1, patience=peers.PATIENCE):
         """At least `count` records of one client's connection, oldest first."""
@@ -263,7 +283,7 @@ def refused(proxy, client, *tokens, method="GET", closes=True):
     or (None) may do either but does as it says."""
     message = client.response(method)
     event = proxy.event(client, message.status)
-    cause = {**CAUSES, **TLS_CAUSES}[event["cause"] or "-"]
+    cause = {**CAUSES, **TLS_CAUSES, **ROUTE_CAUSES}[event["cause"] or "-"]
     assert cause.token in tokens, f"cause {cause.token}, status {message.status}, expected {tokens}"
     assert message.status == cause.status == event["status"]
     assert event["by"] == "proxy"

@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import os
 import shutil
+import ssl
 import subprocess
 import threading
 
@@ -40,14 +41,18 @@ class Files(http.server.ThreadingHTTPServer):
     """Python's own file server."""
     daemon_threads = True
 
-    def __init__(self, directory, handler=http.server.SimpleHTTPRequestHandler):
+    def __init__(self, directory, handler=http.server.SimpleHTTPRequestHandler, certificate=None):
         class Quiet(handler):
             protocol_version = "HTTP/1.1"
 
             def log_message(self, *_):
                 pass
         super().__init__(("127.0.0.1", 0), functools.partial(Quiet, directory=str(directory)))
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self.server_address[1]}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 

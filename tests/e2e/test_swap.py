@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from parents import Load
 from peers import answer, request, response
 
 SWAPS = 1000
@@ -26,30 +27,6 @@ def write(path, text):
     with open(path + ".new", "w", encoding="utf-8") as f:
         f.write(text)
     os.replace(path + ".new", path)
-
-
-class Load:
-    """Threads that ask for ever; each counts what was answered, and keeps what went wrong."""
-
-    def __init__(self):
-        self.stop, self.counts, self.errors, self.threads = threading.Event(), {}, [], []
-
-    def add(self, name, once):
-        def run():
-            try:
-                while not self.stop.is_set():
-                    once()
-                    self.counts[name] = self.counts.get(name, 0) + 1
-            except Exception as error:  # pylint: disable=broad-except
-                self.errors.append((name, error))
-        self.threads.append(threading.Thread(target=run))
-        self.threads[-1].start()
-
-    def end(self):
-        self.stop.set()
-        for thread in self.threads:
-            thread.join(30)
-        assert not any(thread.is_alive() for thread in self.threads)
 
 
 def echo(peer):

@@ -5,6 +5,7 @@ Nothing the proxy does, right or wrong, can reach another machine: the process m
 only `lo` exists. Public and private addresses of the tests are addresses of that `lo`. In a mount namespace the
 resolver's files are replaced, so that getaddrinfo asks the server below.
 """
+import contextlib
 import ctypes
 import itertools
 import os
@@ -22,7 +23,7 @@ ADDRESSES = (PUBLIC + "/32", PUBLIC_OTHER + "/32", PUBLIC6 + "/128", PRIVATE + "
              "100.64.3.3/32", "169.254.169.254/32", "198.18.0.9/32", "fd12:3456::1/128")
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
-MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
+MS_BIND, MS_REC, MS_PRIVATE, MNT_DETACH = 0x1000, 0x4000, 0x40000, 2
 
 FILES = {
     "/etc/resolv.conf": "nameserver 127.0.0.1\noptions timeout:2 attempts:1\n",
@@ -95,6 +96,17 @@ def enter():
     if STACK:
         lay_cables()
     return True
+
+
+@contextlib.contextmanager
+def in_place_of(path, file):
+    """In the isolated world another file stands at `path`."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    _mount(libc, file, path, MS_BIND)
+    try:
+        yield
+    finally:
+        libc.umount2(path.encode(), MNT_DETACH)
 
 
 def lay_cables():

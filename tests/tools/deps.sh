@@ -17,6 +17,12 @@ git git
 openssl openssl
 ip iproute2
 /usr/sbin/nginx nginx-light
+tinyproxy tinyproxy-bin
+/usr/sbin/squid squid
+microsocks microsocks
+ssh openssh-client
+/usr/sbin/dropbear dropbear-bin
+nc.openbsd netcat-openbsd
 /usr/sbin/haproxy haproxy
 /usr/sbin/nft nftables
 arm-none-eabi-gcc gcc-arm-none-eabi
@@ -33,6 +39,8 @@ mode=$1
 /usr/bin/python3 python3
 valgrind valgrind
 tinyproxy tinyproxy-bin
+/usr/sbin/squid squid
+openssl openssl
 stunnel stunnel4
 '
 
@@ -71,10 +79,22 @@ install() {
     DEBIAN_FRONTEND=noninteractive
     export DEBIAN_FRONTEND
     $root apt-get -qq update
+    keep_services_down
     # one by one, so that one unknown package does not keep the others away
     for package in "$@"; do
         $root apt-get -qq install -y --no-install-recommends "$package" || echo "could not install $package"
+        case $package in
+        squid | haproxy | nginx-light) $root update-rc.d "${package%-light}" disable ;;
+        esac
     done
+}
+
+# Tests start programs on their own: no service is to come up because one was installed.
+keep_services_down() {
+    [ -e /usr/sbin/policy-rc.d ] && return
+    trap '$root rm -f /usr/sbin/policy-rc.d' EXIT
+    printf '#!/bin/sh\nexit 101\n' | $root tee /usr/sbin/policy-rc.d >/dev/null
+    $root chmod 755 /usr/sbin/policy-rc.d
 }
 
 mkdir -p build/log build/results
