@@ -3256,7 +3256,7 @@ static uint32_t wait_of(struct miniproxy *p, const struct miniproxy_bucket *b, u
     if (number == 0) return MINIPROXY_FOREVER;
     tokens = tokens_for(need_of(b->limit, way, p->sessions[number - 1].turn[way].octets)) - b->tokens[way];
     if (tokens <= 0) return 0;
-    missing = tokens < INT32_MAX ? (uint32_t)tokens : INT32_MAX; /* then it is looked at again before it is enough */
+    missing = tokens < TIMEOUT_MAX_MS ? (uint32_t)tokens : TIMEOUT_MAX_MS; /* of more: looked at again before */
     return missing / rate + (missing % rate != 0);
 }
 
