@@ -44,7 +44,8 @@ def connect(client, host, port):
 
 def failed(proxy, client, code, *causes):
     """The answer to a request, and its record in the log, that of a CONNECT."""
-    assert client.exactly(10) == bytes([5, code, 0, 1]) + bytes(6)
+    told = client.exactly(10)
+    assert told == bytes([5, code, 0, 1]) + bytes(6), str(proxy.event(client))
     client.closed()
     return logged(proxy, client, *causes)
 
