@@ -153,7 +153,7 @@ static bool print_tallies(void)
         NULL
     };
     bool all = true;
-    for (unsigned i = 0; i < TALLY_COUNT; i++) {
+    for (unsigned i = 0; texts[i] != NULL; i++) {
         printf("%s: %6u %s\n", SIM_VARIANT, shared->tallies[i], texts[i]);
         all = all && shared->tallies[i] > 0;
     }

@@ -786,6 +786,7 @@ static void socks_answers(struct origin *o)
     bool login = *q->login != '\0';
     o->asked_len = 0;
     if (q->mode == MODE_MUTE) {
+        o->v->exchange->parent_mute = true;
         o->deaf = true;
     } else if (q->mode == MODE_SWALLOWS || q->mode == MODE_ENDS) {
         hang_up(o);

@@ -518,7 +518,8 @@ void make_plan(void)
     routes_plan(rush_ms);
     world.client_count = (uint16_t)clients;
     for (uint16_t i = 0; i < clients; i++) make_client(i, rush_ms);
-    for (unsigned i = one_in(6) ? between(1, 3) : 0; i > 0; i--) after(below(2 * rush_ms), EVENT_POLICY, 0, 0);
+    for (unsigned i = one_in(MINIPROXY_WITH_ROUTES ? 3 : 6) ? between(1, 3) : 0; i > 0; i--)
+        after(below(2 * rush_ms), EVENT_POLICY, 0, 0);
     if (one_in(12)) after(below(2 * rush_ms), EVENT_DRAIN, 0, 0);
     if (one_in(15)) after(below(2 * rush_ms), EVENT_STOP, 0, 0);
 }
