@@ -1050,7 +1050,7 @@ uint32_t miniproxy_poll(struct miniproxy *proxy, uint32_t now_ms);
 
 /* Decide new requests by another policy. Requests already decided keep the old one, which must stay in memory while
  * miniproxy_policy_in_use says so (the current policy always is). False: miniproxy_check_policy finds fault with it,
- * and the old one stays. */
+ * and the old one stays. Call miniproxy_poll next, for the hops of the new policy may have to be checked. */
 bool miniproxy_set_policy(struct miniproxy *proxy, const struct miniproxy_policy *policy);
 bool miniproxy_policy_in_use(const struct miniproxy *proxy, const struct miniproxy_policy *policy);
 

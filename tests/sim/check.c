@@ -48,7 +48,7 @@ static bool denied(const struct exchange *ex)
     for (unsigned p = 0; p < ex->policy_count; p++) {
         const struct miniproxy_policy *policy = ex->policies[p];
         uint16_t groups = login_groups(policy, ex);
-        if (!rules_may_allow(policy, ex, groups)) return true;
+        if (!rules_may_allow(policy, ex, groups) || routes_deny(policy, ex, groups)) return true;
         allowed = 0;
         for (unsigned i = 0; i < n; i++) allowed += rules_allow(policy, ex, &m[i]->addr, m[i]->special, groups);
         if (n > 0 && allowed == 0) return true;
@@ -214,9 +214,9 @@ static bool excused_world(const struct exchange *ex, uint8_t cause, uint32_t h)
 static bool excused(const struct exchange *ex, uint8_t cause)
 {
     uint32_t h = ex->happened | ex->client->happened;
-    return listed(ex, cause) || excused_request(ex, cause, h) || excused_connect(ex, cause, h) ||
-           excused_origin(ex, cause, h) || excused_world(ex, cause, h) || secure_excuses(ex, cause) ||
-           limits_excuse(ex, cause);
+    return listed(ex, cause) || excused_request(ex, cause, h) || (!ex->by_hops && excused_connect(ex, cause, h)) ||
+           routes_excuse(ex, cause) || limits_excuse(ex, cause) || excused_origin(ex, cause, h) ||
+           excused_world(ex, cause, h) || secure_excuses(ex, cause);
 }
 
 /* ---- Events ---- */
@@ -250,6 +250,21 @@ void on_begin(void *app, const struct miniproxy_event *e)
     }
     if (ex->policy_count == 0) ex->policies[ex->policy_count++] = world.policy;
     limits_check_begin(ex);
+    ex->began_ms = world.now_ms;
+}
+
+/* Its refusal is that of a parent, whose status says why. */
+static bool told_by_parent(const struct exchange *ex, const struct miniproxy_event *e)
+{
+#if MINIPROXY_WITH_ROUTES
+    uint16_t s = ex->parent_status;
+    if (e->cause != MINIPROXY_CAUSE_HOP_REFUSED) return false;
+    if (ex->socks_reply == 2) return e->status == 403;
+    return e->status == (s == 403 || s == 429 || s == 503 || s == 504 ? s : 502);
+#else
+    (void)ex, (void)e;
+    return false;
+#endif
 }
 
 static void check_result(const struct exchange *ex, const struct miniproxy_event *e)
@@ -258,7 +273,8 @@ static void check_result(const struct exchange *ex, const struct miniproxy_event
         ex->kind == EXCHANGE_CONNECT && ex->connected && (e->cause == MINIPROXY_CAUSE_NONE || e->status == 200);
     if (e->source == MINIPROXY_BY_PROXY)
         REQUIRE(PROPERTY_EVENTS,
-                local ? e->status == 200 : e->status == miniproxy_cause_status((enum miniproxy_cause)e->cause),
+                local ? e->status == 200
+                      : e->status == miniproxy_cause_status((enum miniproxy_cause)e->cause) || told_by_parent(ex, e),
                 "request %u: cause %s with status %u", ex->id, miniproxy_cause_token((enum miniproxy_cause)e->cause),
                 e->status);
     if (e->source == MINIPROXY_BY_ORIGIN)
@@ -328,6 +344,7 @@ void on_event(void *app, const struct miniproxy_event *e)
     REQUIRE(PROPERTY_CAUSE, e->cause == MINIPROXY_CAUSE_NONE || excused(ex, e->cause),
             "request %u: %u %s without a reason", ex->id, e->status, token);
     check_result(ex, e);
+    routes_check_event(ex, e);
     ex->evented = true;
     ex->ended_ms = world.now_ms;
     ex->line_unread = e->method_len == 0;
@@ -486,6 +503,7 @@ void check_rest(void)
     limits_check_rest();
     check_counters();
     check_logins();
+    routes_poll(UINT64_MAX);
     checked(PROPERTY_LIVENESS);
     checked(PROPERTY_ASSERTION);
 }

@@ -56,7 +56,8 @@ static void enter_tunnel(struct client *cl, struct exchange *ex, const struct me
 {
     trace("client %u: tunnel", cl->actor.number);
     REQUIRE(PROPERTY_DOWN_WELL_FORMED, m->framing == FRAMING_NONE, "request %u: %d with a length", ex->id, m->status);
-    REQUIRE(PROPERTY_TUNNEL, ex->connected, "request %u: a tunnel without a connection", ex->id);
+    REQUIRE(PROPERTY_TUNNEL, ex->connected && (ex->down.on || ex->kind == EXCHANGE_UPGRADE),
+            "request %u: a tunnel without a connection", ex->id);
     if (ex->kind == EXCHANGE_UPGRADE) {
         check_from_origin(ex, m);
         REQUIRE(PROPERTY_UPGRADE,
@@ -98,6 +99,7 @@ static void see_final(struct client *cl, struct exchange *ex, struct message *m)
         check_from_proxy(ex, m);
     } else {
         check_from_origin(ex, m);
+        REQUIRE(PROPERTY_LOGIN, m->status != 407, "request %u: the client is to log in to a parent", ex->id);
         REQUIRE(PROPERTY_INTERIM, ex->interims_sent <= MINIPROXY_INTERIM_MAX,
                 "request %u: %u interim responses are passed on", ex->id, ex->interims_sent);
         REQUIRE(PROPERTY_ORDER, m->status == ex->answer.status, "request %u: %d instead of %u", ex->id, m->status,

@@ -26,6 +26,9 @@ struct origin {
     uint8_t phase;
     uint16_t served;
     bool over, busy, request_done, answered, deaf, paused, closing, extra;
+    uint8_t socks;                  /* what a SOCKS5 server waits for */
+    uint16_t asked_len, hello_len, hello_at;
+    uint8_t asked[600], hello[320]; /* before it is like an origin: what has come, and what is to be said */
     struct message message;
     struct outbox outbox;
 };
@@ -45,12 +48,38 @@ struct actor *origin_actor(uint32_t number)
 
 /* ---- The request ---- */
 
-static void check_fields(const struct exchange *ex, const struct message *m)
+static bool is_at_proxy(const struct origin *o)
 {
-    static const char *const hop[] = {"Proxy-Authorization", "Proxy-Connection", "Keep-Alive", "X-Hop", "TE"};
+    return MINIPROXY_WITH_ROUTES && o->v->parent != NULL && o->v->parent->kind == 0;
+}
+
+#if MINIPROXY_WITH_ROUTES
+#define PROPERTY_LOGINS PROPERTY_HOP_LOGIN
+#else
+#define PROPERTY_LOGINS PROPERTY_UP_HOP
+#endif
+
+/* The login of the parent, and no other. */
+static void check_login(const struct origin *o, const struct message *m)
+{
+    const struct field *f = message_field(m, "Proxy-Authorization");
+    const char *want = is_at_proxy(o) ? o->v->parent->encoded : "";
+    if (*want == '\0')
+        REQUIRE(PROPERTY_LOGINS, f == NULL, "request %u: Proxy-Authorization reaches the origin", o->v->exchange->id);
+    else
+        REQUIRE(PROPERTY_LOGINS,
+                message_count(m, "Proxy-Authorization") == 1 && f->value_len == strlen(want) &&
+                    memcmp(f->value, want, f->value_len) == 0,
+                "request %u: the login of a parent is not its own", o->v->exchange->id);
+}
+
+static void check_fields(const struct origin *o, const struct exchange *ex, const struct message *m)
+{
+    static const char *const hop[] = {"Proxy-Connection", "Keep-Alive", "X-Hop", "TE"};
     bool upgrade = MINIPROXY_WITH_UPGRADE && ex->kind == EXCHANGE_UPGRADE;
     for (unsigned i = 0; i < sizeof hop / sizeof hop[0]; i++)
         REQUIRE(PROPERTY_UP_HOP, message_field(m, hop[i]) == NULL, "request %u: %s reaches the origin", ex->id, hop[i]);
+    check_login(o, m);
     REQUIRE(PROPERTY_UP_HOP, message_lists(m, "Via", ex->http10 ? "1.0 sim" : "1.1 sim"), "request %u: Via is wrong",
             ex->id);
     REQUIRE(PROPERTY_UPGRADE,
@@ -60,8 +89,9 @@ static void check_fields(const struct exchange *ex, const struct message *m)
             ex->id);
 }
 
-static void check_line(const struct exchange *ex, const struct message *m)
+static void check_line(const struct origin *o, const struct exchange *ex, const struct message *m)
 {
+    const char *target = is_at_proxy(o) ? ex->sent_target : ex->target;
     const struct field *host = message_field(m, "Host");
     char text[MINIPROXY_ADDR_TEXT], want[80];
     if (ex->host != NULL) {
@@ -70,10 +100,11 @@ static void check_line(const struct exchange *ex, const struct message *m)
         miniproxy_addr_format(&ex->literal->addr, text);
         snprintf(want, sizeof want, ex->literal->addr.family == 6 ? "[%s]" : "%s", text);
     }
-    if (ex->port != (ex->https ? 443 : 80)) snprintf(want + strlen(want), 8, ":%u", ex->port);
+    if (ex->port != (ex->https ? 443 : 80) || (is_at_proxy(o) && host != NULL && host->value_len > strlen(want)))
+        snprintf(want + strlen(want), 8, ":%u", ex->port);
     REQUIRE(PROPERTY_UP_WELL_FORMED, strcmp(m->method, ex->method) == 0, "request %u: method %s", ex->id, m->method);
-    REQUIRE(PROPERTY_UP_WELL_FORMED, strcmp(m->target, ex->target) == 0, "request %u: target %s instead of %s", ex->id,
-            m->target, ex->target);
+    REQUIRE(PROPERTY_UP_WELL_FORMED, strcmp(m->target, target) == 0, "request %u: target %s instead of %s", ex->id,
+            m->target, target);
     REQUIRE(PROPERTY_UP_WELL_FORMED,
             message_count(m, "Host") == 1 && host->value_len == strlen(want) &&
                 strncasecmp(host->value, want, host->value_len) == 0,
@@ -98,15 +129,91 @@ static void check_reuse(const struct origin *o, const struct exchange *ex)
     if (o->served == 0) return;
     REQUIRE(PROPERTY_REUSE, o->first->client == ex->client, "request %u: on the connection of another client", ex->id);
     REQUIRE(PROPERTY_REUSE,
-            o->first->host == ex->host && o->first->literal == ex->literal && o->first->port == ex->port &&
-                o->first->https == ex->https,
+            is_at_proxy(o) || (o->first->host == ex->host && o->first->literal == ex->literal && o->first->port == ex->port &&
+                o->first->https == ex->https),
             "request %u: on a connection to another host", ex->id);
     REQUIRE(PROPERTY_REUSE, !o->closing, "request %u: on a connection that said close", ex->id);
     REQUIRE(PROPERTY_REUSE, !o->extra, "request %u: on a connection that brought octets behind a response", ex->id);
-    for (unsigned i = 0; i < ex->policy_count; i++)
+    for (unsigned i = 0; i < ex->policy_count && o->v->parent == NULL; i++)
         allowed = allowed || rules_allow(ex->policies[i], ex, &o->v->machine->addr, o->v->machine->special,
                                          login_groups(ex->policies[i], ex));
+    if (o->v->parent != NULL) allowed = routes_leads(ex, o->v->parent);
     REQUIRE(PROPERTY_LOGIN, allowed, "request %u: the policy is not asked on a kept connection", ex->id);
+}
+
+/* ---- A parent, or a member of a group, that does not do what it should ---- */
+
+static void hang_up(struct origin *o)
+{
+    o->v->exchange->happened |= HAPPENED_CUT | HAPPENED_RESET;
+    o->over = true;
+    if (one_in(2)) peer_leave(o->v);
+    else peer_reset(o->v);
+}
+
+/* True: nothing more comes of this request. */
+static bool spoil(struct origin *o)
+{
+    static const uint16_t own[] = {403, 407, 407, 502, 503};
+    struct exchange *ex = o->ex;
+    o->phase = ORIGIN_READS;
+    switch (o->v->parent->mode) {
+    case MODE_MUTE:
+        ex->happened |= HAPPENED_SLOW;
+        o->phase = ORIGIN_STALLED;
+        o->deaf = true;
+        return true;
+    case MODE_ENDS:
+    case MODE_SWALLOWS:
+        hang_up(o);
+        return true;
+    case MODE_NONSENSE:
+        ex->answer.fault = ANSWER_GARBAGE;
+        return false;
+    default:
+        break;
+    }
+    if (is_at_proxy(o) && ex->kind != EXCHANGE_CONNECT && ex->answer.fault == ANSWER_GOOD &&
+        (o->v->parent->mode == MODE_REJECTS || one_in(12)))
+        ex->answer.status = o->v->parent->mode == MODE_REJECTS ? 407 : own[below(5)];
+    return false;
+}
+
+static void say(struct origin *o, const void *data, size_t len)
+{
+    memcpy(o->hello + o->hello_len, data, len);
+    o->hello_len += (uint16_t)len;
+}
+
+/* The request of a health check. */
+static void see_check(struct origin *o)
+{
+    static const uint16_t good[] = {200, 204, 301, 399}, bad[] = {400, 404, 500, 503};
+    const struct message *m = &o->message;
+    const struct parent *q = o->v->parent;
+    const struct field *host = message_field(m, "Host");
+    const char *target = q->check, *path = strchr(q->check + 7, '/');
+    char text[64];
+    int len;
+    if (!is_at_proxy(o)) target = path;
+    REQUIRE(PROPERTY_UP_WELL_FORMED, strcmp(m->method, "HEAD") == 0 && strcmp(m->target, target) == 0,
+            "a check asks for %s %s", m->method, m->target);
+    REQUIRE(PROPERTY_UP_WELL_FORMED,
+            message_count(m, "Host") == 1 && host->value_len == 9 && memcmp(host->value, "check.sim", 9) == 0,
+            "a check of another host");
+    REQUIRE(PROPERTY_UP_WELL_FORMED, m->framing == FRAMING_NONE, "a check with a body");
+    check_login(o, m);
+    if (q->mode == MODE_MUTE) return;
+    if (q->mode == MODE_ENDS || q->mode == MODE_SWALLOWS) {
+        hang_up(o);
+        return;
+    }
+    if (one_in(5)) say(o, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+    len = snprintf(text, sizeof text, q->mode == MODE_NONSENSE ? "220 nothing %u\r\n\r\n" : "HTTP/1.1 %u Text\r\n\r\n",
+                   q->mode == MODE_REJECTS ? 407
+                   : one_in(8)             ? bad[below(4)]
+                                           : good[below(4)]);
+    say(o, text, (size_t)len);
 }
 
 static void see_head(struct origin *o)
@@ -115,6 +222,10 @@ static void see_head(struct origin *o)
     const struct field *id = message_field(m, "X-Id");
     struct exchange *ex;
     unsigned number = 0;
+    if (o->v->is_check) {
+        see_check(o);
+        return;
+    }
     REQUIRE(PROPERTY_UP_WELL_FORMED, id != NULL && id->value_len < 8, "a request without its number: %s %s", m->method,
             m->target);
     for (unsigned i = 0; i < id->value_len; i++) number = number * 10 + (unsigned)(id->value[i] - '0');
@@ -128,12 +239,13 @@ static void see_head(struct origin *o)
 #if MINIPROXY_WITH_TLS
     REQUIRE(PROPERTY_SECURE, ex->https == (o->v->secure != NULL), "request %u: with TLS, or without", ex->id);
 #endif
-    check_line(ex, m);
-    check_fields(ex, m);
+    check_line(o, ex, m);
+    check_fields(o, ex, m);
     check_reuse(o, ex);
     REQUIRE(PROPERTY_RETRY,
             ex->times_at_origin == 0 || (ex->times_at_origin == 1 && idempotent(ex) && ex->reused &&
-                                         core_received(ex->attempt) == ex->received_before),
+                                         core_received(ex->attempt) == ex->received_before) ||
+                (core_received(ex->attempt) == ex->received_before && routes_repeat(ex, ex->attempt)),
             "request %u is sent again", ex->id);
     ex->times_at_origin++;
     ex->interims_sent = 0;
@@ -143,6 +255,7 @@ static void see_head(struct origin *o)
     ex->reused = o->served > 0;
     if (o->first == NULL) o->first = ex;
     o->ex = o->v->exchange = ex;
+    if (o->v->parent != NULL && spoil(o)) return;
     o->busy = true;
     o->request_done = o->answered = false;
     o->phase = ORIGIN_READS;
@@ -194,19 +307,24 @@ static void take(struct origin *o, const uint8_t *data, size_t len)
     size_t used = 0;
     for (;;) {
         if (o->phase == ORIGIN_TUNNEL) {
+            REQUIRE(PROPERTY_TUNNEL, used == len || o->outbox.at == o->outbox.len || o->ex->kind == EXCHANGE_UPGRADE,
+                    "request %u: octets for the tunnel before the parent has said that there is one", o->ex->id);
             tunnel_take(&o->ex->down, data + used, len - used, o->ex);
             return;
         }
         switch (message_next(&o->message, data, len, &used)) {
         case MESSAGE_HEAD:
             see_head(o);
+            if (o->over || o->deaf) return;
+            if (o->v->is_check) break;
             if (o->ex->answer.when == WHEN_HEAD) begin_answer(o);
             break;
         case MESSAGE_BODY:
             see_body(o);
             break;
         case MESSAGE_END:
-            see_end(o);
+            if (o->v->is_check) message_start(&o->message, true);
+            else see_end(o);
             break;
         case MESSAGE_BAD:
             violation(PROPERTY_UP_WELL_FORMED, "an origin gets a malformed request: %s", o->message.error);
@@ -316,12 +434,43 @@ static void out_end(struct origin *o)
     o->phase = ORIGIN_SENDS_LAST;
 }
 
+/* Another hop may have done so before, and nobody has learnt of it. */
+static void begin_tunnel(struct exchange *ex)
+{
+    struct tunnel_end *t = &ex->down;
+    t->sent = t->got = 0;
+    t->fin_sent = t->eof = false;
+    t->on = true;
+}
+
+/* What a proxy answers to CONNECT. */
+static void out_tunnel_answer(struct origin *o)
+{
+    static const uint16_t refusals[] = {403, 407, 429, 500, 502, 503, 504, 302, 404, 101};
+    static const char *const agreed[] = {"200 OK\r\n", "200 OK\r\nContent-Length: 5\r\n", "204 Odd\r\n",
+                                         "200 OK\r\nTransfer-Encoding: chunked\r\n"};
+    struct exchange *ex = o->ex;
+    if (o->v->parent->mode != MODE_REJECTS && !one_in(5)) {
+        out(o, "HTTP/1.1 %s\r\n", agreed[below(4)]);
+        o->phase = ORIGIN_TUNNEL;
+        begin_tunnel(ex);
+        return;
+    }
+    ex->parent_status = o->v->parent->mode == MODE_REJECTS ? 407 : refusals[below(10)];
+    out(o, "HTTP/1.1 %u Text\r\nContent-Length: 5\r\n\r\nnever", ex->parent_status);
+    o->phase = ORIGIN_SENDS_LAST;
+}
+
 static void out_head(struct origin *o)
 {
     struct exchange *ex = o->ex;
     struct answer *a = &ex->answer;
     ex->origin_began = true;
     o->body_sent = 0;
+    if (ex->kind == EXCHANGE_CONNECT && a->fault != ANSWER_GARBAGE && a->fault != ANSWER_EMPTY) {
+        out_tunnel_answer(o);
+        return;
+    }
     if (out_faulty(o)) {
         o->phase = ORIGIN_SENDS_LAST;
         o->closing = true;
@@ -577,6 +726,127 @@ static void step_end(struct origin *o)
     }
 }
 
+/* ---- SOCKS5 (RFC 1928, RFC 1929) ---- */
+
+enum { SOCKS_NONE, SOCKS_METHODS, SOCKS_LOGIN, SOCKS_REQUEST };
+
+/* What has to come now, octet for octet; a name in any case. */
+static size_t socks_expects(const struct origin *o, uint8_t want[300])
+{
+    const struct parent *q = o->v->parent;
+    const struct exchange *ex = o->v->exchange;
+    const char *colon = strchr(q->login, ':'), *name = o->v->is_check ? "check.sim" : ex->host != NULL ? ex->host->name : NULL;
+    const struct miniproxy_addr *a = name == NULL ? &ex->literal->addr : NULL;
+    uint16_t port = o->v->is_check ? 80 : ex->port;
+    size_t n = 0, len = name != NULL ? strlen(name) : a->family == 4 ? 4 : 16;
+    if (o->socks == SOCKS_METHODS) {
+        memcpy(want, colon != NULL ? "\5\2\0\2" : "\5\1\0", 4);
+        return colon != NULL ? 4 : 3;
+    }
+    if (o->socks == SOCKS_LOGIN)
+        return (size_t)sprintf((char *)want, "\1%c%.*s%c%s", (char)(colon - q->login), (int)(colon - q->login), q->login,
+                               (char)strlen(colon + 1), colon + 1);
+    memcpy(want, "\5\1\0", 3);
+    n = 3;
+    want[n++] = name != NULL ? 3 : a->family == 4 ? 1 : 4;
+    if (name != NULL) want[n++] = (uint8_t)len;
+    memcpy(want + n, name != NULL ? (const void *)name : (const void *)a->ip, len);
+    n += len;
+    want[n++] = (uint8_t)(port >> 8);
+    want[n++] = (uint8_t)port;
+    return n;
+}
+
+static void socks_connects(struct origin *o)
+{
+    struct exchange *ex = o->v->exchange;
+    unsigned reply = one_in(6) ? 1 + below(8) : 0, kind = below(3);
+    uint8_t text[300] = {(uint8_t)(one_in(40) ? 4 : 5), (uint8_t)reply, 0, (uint8_t)(kind == 0 ? 1 : kind == 1 ? 4 : 3), 0};
+    size_t len = kind == 0 ? 10 : kind == 1 ? 22 : 7 + (text[4] = (uint8_t)below(200));
+    if (one_in(40)) text[3] = 9;
+    if (one_in(40)) { /* it does not come to an end */
+        ex->parent_mute = true;
+        return;
+    }
+    say(o, text, len);
+    if (!o->v->is_check) ex->socks_reply = (uint8_t)reply;
+    o->socks = SOCKS_NONE;
+    if (reply != 0 || text[0] != 5 || text[3] == 9) {
+        o->deaf = true;
+    } else if (ex->kind == EXCHANGE_CONNECT && !o->v->is_check) {
+        o->ex = o->first = ex;
+        o->phase = ORIGIN_TUNNEL;
+        begin_tunnel(ex);
+    }
+}
+
+static void socks_answers(struct origin *o)
+{
+    const struct parent *q = o->v->parent;
+    bool login = *q->login != '\0';
+    o->asked_len = 0;
+    if (q->mode == MODE_MUTE) {
+        o->v->exchange->parent_mute = true;
+        o->deaf = true;
+    } else if (q->mode == MODE_SWALLOWS || q->mode == MODE_ENDS) {
+        hang_up(o);
+    } else if (q->mode == MODE_NONSENSE) {
+        say(o, "HTTP/1.1 400 Bad Request\r\n\r\n", 28);
+        o->deaf = true;
+    } else if (o->socks == SOCKS_METHODS) {
+        bool rejects = q->mode == MODE_REJECTS && (!login || one_in(2)), asks = login && !one_in(4);
+        say(o, rejects ? "\5\xff" : asks ? "\5\2" : !login && one_in(40) ? "\5\2" : "\5\0", 2);
+        o->socks = asks ? SOCKS_LOGIN : SOCKS_REQUEST;
+    } else if (o->socks == SOCKS_LOGIN) {
+        say(o, q->mode == MODE_REJECTS ? "\1\1" : "\1\0", 2);
+        o->socks = SOCKS_REQUEST;
+    } else {
+        socks_connects(o);
+    }
+}
+
+static void take_socks(struct origin *o, const uint8_t *data, size_t len)
+{
+    uint8_t want[300];
+    size_t n = socks_expects(o, want);
+    for (size_t i = 0; i < len; i++) {
+        unsigned at = o->asked_len;
+        REQUIRE(o->socks == SOCKS_LOGIN ? PROPERTY_LOGINS : PROPERTY_UP_WELL_FORMED,
+                at < n && (data[i] == want[at] || (o->socks == SOCKS_REQUEST && at > 4 && (data[i] | 32) == (want[at] | 32))),
+                "a SOCKS5 server gets something else (step %u, octet %u) than it should", o->socks, at);
+        o->asked[o->asked_len++] = data[i];
+    }
+    if (o->asked_len == n) socks_answers(o);
+}
+
+/* All that was to be said has been. */
+static bool has_said(struct origin *o)
+{
+    while (o->hello_at < o->hello_len) {
+        size_t n = peer_write(o->v, o->hello + o->hello_at, (size_t)(o->hello_len - o->hello_at));
+        if (n == 0) return false;
+        o->hello_at += (uint16_t)n;
+    }
+    o->hello_at = o->hello_len = 0;
+    return true;
+}
+
+/* A hop goes down, or its operator restarts it: what it has under way is cut off, some of it. */
+void origin_break(struct parent *q)
+{
+    for (unsigned i = 0; i < world.origin_count; i++) {
+        struct origin *o = origins[i];
+        if (o->v->parent != q || o->over || one_in(3) || (o->busy && o->phase >= ORIGIN_HEAD && all_out(o))) continue;
+        trace("origin %u: breaks off", o->actor.number);
+        o->v->exchange->client->happened |= HAPPENED_STALE;
+        if (o->ex == NULL || o->busy || o->phase == ORIGIN_TUNNEL) o->v->exchange->happened |= HAPPENED_RESET;
+        if (o->ex == NULL) o->v->exchange->happened |= HAPPENED_CUT;
+        o->over = true;
+        if (o->busy || o->phase == ORIGIN_TUNNEL || one_in(2)) peer_reset(o->v);
+        else peer_leave(o->v);
+    }
+}
+
 static void origin_step(struct actor *a)
 {
     struct origin *o = origins[a->number - CLIENTS_MAX];
@@ -588,11 +858,12 @@ static void origin_step(struct actor *a)
         n = peer_read(o->v, data, sizeof data);
         if (n > 0) {
             trace("origin %u reads %zu", a->number, n);
-            take(o, data, n);
+            if (o->socks != SOCKS_NONE) take_socks(o, data, n);
+            else take(o, data, n);
             step_after(a, 0);
         }
     }
-    step_write(o);
+    if (!o->over && has_said(o)) step_write(o);
     step_end(o);
 }
 
@@ -614,10 +885,12 @@ void origin_new(struct conn *v)
     v->peer = &o->actor;
     trace("origin %u accepts", o->actor.number);
     secure_start_origin(v);
-    if (v->exchange->kind == EXCHANGE_CONNECT) {
+    if (v->parent != NULL && v->parent->kind == 1) o->socks = SOCKS_METHODS;
+    if (v->exchange->kind == EXCHANGE_CONNECT && !v->is_check && !is_at_proxy(o) && o->socks == SOCKS_NONE) {
         o->ex = o->first = v->exchange;
         o->phase = ORIGIN_TUNNEL;
-        v->exchange->down.on = true;
+        begin_tunnel(v->exchange);
     }
+    if (v->parent != NULL && v->parent->mode == MODE_ENDS) hang_up(o);
     step_after(&o->actor, 0);
 }

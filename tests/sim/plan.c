@@ -46,7 +46,7 @@ static void make_timeouts(void)
     uint32_t half = one_in(4) && !world.mood.small ? 1 : 2;
     for (unsigned i = 0; i < MINIPROXY_TIMEOUT_COUNT; i++) world.timeout_ms[i] = defaults[i] / 2 * half;
     world.timeout_ms[MINIPROXY_TIMEOUT_LINGER] = defaults[MINIPROXY_TIMEOUT_LINGER] * 4;
-    if (MINIPROXY_WITH_TLS && world.mood.small) /* a handshake is some thousand octets, and each takes its time */
+    if ((MINIPROXY_WITH_TLS || MINIPROXY_WITH_ROUTES) && world.mood.small) /* a handshake is some thousand octets, and each takes its time */
         for (unsigned i = 0; i < MINIPROXY_TIMEOUT_COUNT; i++) world.timeout_ms[i] *= 20;
     if (one_in(10)) world.timeout_ms[MINIPROXY_TIMEOUT_TOTAL] = between(5000, 200000);
     if (one_in(10)) world.timeout_ms[MINIPROXY_TIMEOUT_TUNNEL_TOTAL] = between(5000, 200000);
@@ -350,6 +350,7 @@ static void choose_fault(struct exchange *ex, struct answer *a)
     a->fault_at = one_in(2) ? 200 + below(a->len + 1) : spread(a->len + 250);
     a->pause_ms = one_in(2) ? between(500, 20000) : between(60000, 200000);
     if (MINIPROXY_WITH_UPGRADE && ex->kind == EXCHANGE_UPGRADE && a->fault == ANSWER_SWITCH) a->fault = ANSWER_GOOD;
+    if (MINIPROXY_WITH_ROUTES && a->fault == ANSWER_INTERIMS) a->fault = ANSWER_GOOD;
 }
 
 static void choose_answer(struct exchange *ex)
@@ -366,6 +367,8 @@ static void choose_answer(struct exchange *ex)
     a->chunk_max = one_in(3) ? 16 : one_in(2) ? 900 : 5000;
     if (world.mood.small && a->chunk_max < 60) a->chunk_max = 60;
     a->interims = (uint8_t)(one_in(5) ? between(1, 3) : 0);
+    /* The model of health has to know when a head is looked at: at once, if nothing waits in front of it. */
+    if (MINIPROXY_WITH_ROUTES && ex->kind != EXCHANGE_CONNECT) a->interims = 0;
     a->when = (uint8_t)(ex->expect  ? (one_in(3) ? WHEN_HEAD : WHEN_END)
                         : one_in(8) ? between(WHEN_HEAD, WHEN_PART)
                                     : WHEN_END);
@@ -518,9 +521,11 @@ void make_plan(void)
     for (unsigned i = 0; i < world.host_count; i++) make_host(&world.hosts[i], i);
     world.config.sessions_per_client = (uint16_t)(one_in(4) ? between(1, 4) : one_in(2) ? 100 : 0);
     world.config.body_max = one_in(15) ? 2000 : 0;
+    routes_plan(rush_ms);
     world.client_count = (uint16_t)clients;
     for (uint16_t i = 0; i < clients; i++) make_client(i, rush_ms);
-    for (unsigned i = one_in(6) ? between(1, 3) : 0; i > 0; i--) after(below(2 * rush_ms), EVENT_POLICY, 0, 0);
+    for (unsigned i = one_in(MINIPROXY_WITH_ROUTES ? 3 : 6) ? between(1, 3) : 0; i > 0; i--)
+        after(below(2 * rush_ms), EVENT_POLICY, 0, 0);
     if (one_in(12)) after(below(2 * rush_ms), EVENT_DRAIN, 0, 0);
     if (one_in(15)) after(below(2 * rush_ms), EVENT_STOP, 0, 0);
 }

@@ -162,23 +162,22 @@ static int answer_name(struct slot *s, struct miniproxy_addr *out, int max)
     return n;
 }
 
-static void start_resolution(struct slot *s, struct miniproxy_conn *c, struct exchange *ex)
+static void start_resolution(struct slot *s, struct miniproxy_conn *c, const struct host *host)
 {
     s->state = SLOT_RESOLVING;
-    s->host = ex->host;
+    s->host = host;
     s->token = ++tokens;
-    s->due_ms = ex->host->delay_ms == UINT32_MAX ? UINT64_MAX : world.now_ms + ex->host->delay_ms;
+    s->due_ms = host->delay_ms == UINT32_MAX ? UINT64_MAX : world.now_ms + host->delay_ms;
     if (s->due_ms != UINT64_MAX && s->due_ms > world.now_ms) at(s->due_ms, EVENT_SLOT, c->id, s->token);
     c->handle = (intptr_t)(1000000 + s->token);
-    ex->resolved = true;
 }
 
-static int port_resolve(void *port, struct miniproxy_conn *c, const char *host, struct miniproxy_addr *out, int max)
+static int resolve(struct miniproxy_conn *c, const char *name, struct miniproxy_addr *out, int max)
 {
     struct slot *s = enter(c, "resolve");
-    struct exchange *ex = tie_resolve(c, host);
+    const struct host *host;
+    struct exchange *ex = tie_resolve(c, name, &host);
     int error;
-    (void)port;
     REQUIRE(PROPERTY_CONTRACT, max >= 1, "resolve with room for %d addresses", max);
     if (s->state != SLOT_RESOLVING) {
         s = enter_fresh(c, "resolve");
@@ -187,7 +186,8 @@ static int port_resolve(void *port, struct miniproxy_conn *c, const char *host, 
             s->state = SLOT_ANSWERED;
             return MINIPROXY_ERESOURCES;
         }
-        start_resolution(s, c, ex);
+        start_resolution(s, c, host);
+        ex->resolved = true;
         if (s->due_ms == world.now_ms && one_in(world.mood.again_one_in)) {
             s->due_ms = world.now_ms + 1;
             at(s->due_ms, EVENT_SLOT, c->id, s->token);
@@ -199,12 +199,21 @@ static int port_resolve(void *port, struct miniproxy_conn *c, const char *host, 
     return answer_name(s, out, max);
 }
 
+static int port_resolve(void *port, struct miniproxy_conn *c, const char *host, struct miniproxy_addr *out, int max)
+{
+    int result = resolve(c, host, out, max);
+    (void)port;
+    tie_seen(c, SEEN_RESOLVE, NULL, result);
+    return result;
+}
+
 /* ---- connect ---- */
 
 static const struct machine *machine_at(const struct miniproxy_addr *a)
 {
-    for (unsigned i = 0; i < world.machine_count; i++) {
+    for (unsigned i = 0; i < MACHINES_ALL; i++) {
         const struct machine *m = &world.machines[i];
+        if (i >= world.machine_count && i < MACHINES_MAX) continue;
         if (m->addr.family == a->family && memcmp(m->addr.ip, a->ip, a->family == 4 ? 4 : MINIPROXY_IP_LEN) == 0)
             return m;
     }
@@ -225,10 +234,16 @@ static int start_attempt(struct slot *s, struct miniproxy_conn *c, const struct 
         s->state = SLOT_FAILED;
         return MINIPROXY_ERESOURCES;
     }
+    if (ex == world.check && world.conn_count > CONNS_MAX / 2) { /* they go on for as long as anybody does */
+        s->state = SLOT_FAILED;
+        return MINIPROXY_EREFUSED;
+    }
     s->v = conn_new(false);
     s->v->c = c;
     s->v->exchange = ex;
     s->v->machine = m;
+    s->v->parent = parent_of(m);
+    s->v->is_check = ex == world.check;
     s->v->slot = c->id;
     s->v->generation = c->generation;
     s->v->connect_result = results[m->kind];
@@ -240,11 +255,10 @@ static int start_attempt(struct slot *s, struct miniproxy_conn *c, const struct 
     return MINIPROXY_AGAIN;
 }
 
-static int port_connect(void *port, struct miniproxy_conn *c, const struct miniproxy_addr *to)
+static int connect_to(struct miniproxy_conn *c, const struct miniproxy_addr *to)
 {
     struct slot *s = enter(c, "connect");
     int result;
-    (void)port;
     if (s->state != SLOT_CONNECTING) {
         s = enter_fresh(c, "connect");
         result = start_attempt(s, c, to);
@@ -270,6 +284,14 @@ static int port_connect(void *port, struct miniproxy_conn *c, const struct minip
     s->v->exchange->connected = true;
     world.connected(s->v);
     return MINIPROXY_OK;
+}
+
+static int port_connect(void *port, struct miniproxy_conn *c, const struct miniproxy_addr *to)
+{
+    int result = connect_to(c, to);
+    (void)port;
+    tie_seen(c, SEEN_CONNECT, NULL, result);
+    return result;
 }
 
 void port_slot_due(uint32_t slot, uint64_t token)
@@ -306,12 +328,11 @@ static int ended(const struct conn *v, const char *call, int result)
     return result;
 }
 
-static int port_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len)
+static int receive(struct miniproxy_conn *c, void *buf, size_t len)
 {
     struct conn *v = enter_open(c, "recv")->v;
     uint32_t n = conn_readable(v);
     int error;
-    (void)port;
     REQUIRE(PROPERTY_CONTRACT, len > 0, "recv of 0 octets");
     whim(v);
     if (injected(&error)) return break_now(v, error);
@@ -333,6 +354,14 @@ static int port_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len
     return (int)n;
 }
 
+static int port_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len)
+{
+    int result = receive(c, buf, len);
+    (void)port;
+    tie_seen(c, SEEN_RECV, buf, result);
+    return result;
+}
+
 static void remember_refused(struct conn *v, const void *buf, size_t len)
 {
     if (v->refused_size < len) {
@@ -345,12 +374,11 @@ static void remember_refused(struct conn *v, const void *buf, size_t len)
     v->refused_len = len;
 }
 
-static int port_send(void *port, struct miniproxy_conn *c, const void *buf, size_t len)
+static int transmit(struct miniproxy_conn *c, const void *buf, size_t len)
 {
     struct conn *v = enter_open(c, "send")->v;
     uint32_t n = conn_room(v);
     int error;
-    (void)port;
     REQUIRE(PROPERTY_CONTRACT, len > 0, "send of 0 octets");
     REQUIRE(PROPERTY_CONTRACT, !v->finished && !v->finish_again, "send after finish on connection %u", c->id);
     if (v->refused_len > 0) {
@@ -370,6 +398,14 @@ static int port_send(void *port, struct miniproxy_conn *c, const void *buf, size
     link_put(v, buf, n);
     trace("send %u (%s %u) %zu -> %u", c->id, v->of_client ? "client" : "origin", v->number, len, n);
     return (int)n;
+}
+
+static int port_send(void *port, struct miniproxy_conn *c, const void *buf, size_t len)
+{
+    int result = transmit(c, buf, len);
+    (void)port;
+    tie_seen(c, SEEN_SEND, buf, result);
+    return result;
 }
 
 /* The call that is to fail does so on either side. */
@@ -441,6 +477,7 @@ static void port_close(void *port, struct miniproxy_conn *c, bool hard)
     (void)port;
     REQUIRE(PROPERTY_CONTRACT, s->state != SLOT_CLOSED || c == world.unborn, "close of connection %u, which is not open", c->id);
     trace("close %u%s", c->id, hard ? " hard" : "");
+    if (s->state != SLOT_CLOSED && s->state != SLOT_FAILED) tie_seen(c, SEEN_CLOSE, NULL, 0);
     world.unborn = NULL;
     if (s->state == SLOT_OPEN || s->state == SLOT_CONNECTING) {
         if (s->v->of_client) world.open_clients--;

@@ -79,8 +79,18 @@ static const struct miniproxy_policy open_policy = POLICY(1, open_rules, NULL, 0
                                      login_policy = POLICY(3, login_rules, users, 3),
                                      lan_policy = POLICY(4, lan_rules, users, 1);
 
-const struct miniproxy_policy *const policies[] = {&open_policy, &block_policy, &login_policy, &lan_policy,
-                                                   &plain_policy, NULL};
+#define ALL_POLICIES(X) X(0, open) X(1, block) X(2, login) X(3, lan) X(4, plain)
+#if MINIPROXY_WITH_ROUTES
+struct miniproxy_policy routed[ROUTED]; /* the same with routes: see routes_plan */
+#define X(i, name) &name##_policy,
+const struct miniproxy_policy *const unrouted[ROUTED] = {ALL_POLICIES(X)};
+#undef X
+#define X(i, name) &routed[i],
+#else
+#define X(i, name) &name##_policy,
+#endif
+const struct miniproxy_policy *const policies[] = {ALL_POLICIES(X) NULL};
+#undef X
 const unsigned policy_count = sizeof policies / sizeof policies[0];
 
 uint16_t login_groups(const struct miniproxy_policy *p, const struct exchange *ex)
@@ -106,7 +116,7 @@ static bool in_net(const uint8_t *ip, const uint8_t *net, unsigned bits)
     return true;
 }
 
-static bool in_nets(const struct miniproxy_nets *nets, const struct miniproxy_addr *a)
+bool nets_have(const struct miniproxy_nets *nets, const struct miniproxy_addr *a)
 {
     for (unsigned i = 0; a->family == 4 && i < nets->v4_count; i++)
         if (in_net(a->ip, nets->v4[i].ip, nets->v4[i].bits)) return true;
@@ -115,7 +125,7 @@ static bool in_nets(const struct miniproxy_nets *nets, const struct miniproxy_ad
     return false;
 }
 
-static bool names_host(const struct miniproxy_hosts *hosts, const struct exchange *ex)
+bool hosts_have(const struct miniproxy_hosts *hosts, const struct exchange *ex)
 {
     if (ex->host == NULL) return false;
     for (unsigned i = 0; i < hosts->count; i++) {
@@ -138,8 +148,8 @@ static bool rule_fits(const struct miniproxy_rule *r, const struct exchange *ex,
     if (r->port[1] != 0 && (ex->port < r->port[0] || ex->port > r->port[1])) return false;
     if (r->port[1] == 0 && connect && r->verdict == MINIPROXY_ALLOW && ex->port != MINIPROXY_CONNECT_PORT) return false;
     if (r->literal && ex->host != NULL) return false;
-    if (r->clients != NULL && !in_nets(r->clients, &ex->client->addr)) return false;
-    if (r->hosts != NULL && !names_host(r->hosts, ex)) return false;
+    if (r->clients != NULL && !nets_have(r->clients, &ex->client->addr)) return false;
+    if (r->hosts != NULL && !hosts_have(r->hosts, ex)) return false;
     if (r->also != NULL && (path == NULL || strncmp(path, r->also->paths->list[0], strlen(r->also->paths->list[0])) != 0))
         return false;
     return true;
@@ -151,10 +161,17 @@ bool rules_allow(const struct miniproxy_policy *p, const struct exchange *ex, co
     for (unsigned i = 0; p != NULL && i < p->rule_count; i++) {
         const struct miniproxy_rule *r = &p->rules[i];
         if (!rule_fits(r, ex, groups)) continue;
-        if (r->to != NULL && !in_nets(r->to, address)) continue;
+        if (r->to != NULL && !nets_have(r->to, address)) continue;
         if (r->verdict == MINIPROXY_ALLOW && special && !r->special_purpose) continue;
         return r->verdict == MINIPROXY_ALLOW;
     }
+    return false;
+}
+
+bool rules_allow_remote(const struct miniproxy_policy *p, const struct exchange *ex, uint16_t groups)
+{
+    for (unsigned i = 0; p != NULL && i < p->rule_count; i++)
+        if (p->rules[i].to == NULL && rule_fits(&p->rules[i], ex, groups)) return p->rules[i].verdict == MINIPROXY_ALLOW;
     return false;
 }
 

@@ -12,6 +12,7 @@
  *   ties.c     whose connections these are: what the core may resolve and connect now
  *   rules.c    policies, and an own reference of what they say
  *   limits.c   limits, and accounts of what they allow
+ *   routes.c   parents and groups, what becomes of them, and a model of what the core has to know of them
  *   plan.c     the generator: hosts, clients, requests, answers
  *   message.c  a strict HTTP/1.1 parser of the simulation's own
  *   client.c   clients      origin.c  origins      tunnel.c  both ends of a tunnel
@@ -51,6 +52,18 @@
 #define PROPERTY_SOCKS PROPERTY_CAUSE
 #endif
 
+#if MINIPROXY_WITH_ROUTES
+#define PROPERTIES_OF_ROUTES(X)                                                                                        \
+    X(ROUTE, "requests go by the hops of their route, in its order, and by none that is down", "-")                    \
+    X(HOP_LOGIN, "a parent gets its own login, and nobody else gets it", "H06")                                        \
+    X(FAILOVER, "what may be repeated is not lost while a hop works, all else is sent once", "G05")                    \
+    X(NO_PARENT, "no_parent is said only when no hop of the route was left", "S07")                                    \
+    X(HEALTH, "hops are down and up as their results say, and each change is told once", "G05")                        \
+    X(CHECKS, "checks are made when they are due, and of the policy in force", "G05")
+#else
+#define PROPERTIES_OF_ROUTES(X)
+#endif
+
 #define PROPERTIES(X)                                                                                                  \
     X(CONTRACT, "the core calls only open connections and closes each once", "Z08")                                    \
     X(SEND_REPEATS, "a refused send is repeated with the same bytes", "-")                                             \
@@ -84,6 +97,7 @@
     PROPERTIES_OF_TLS(X)                                                                                               \
     PROPERTIES_OF_LIMITS(X)                                                                                            \
     PROPERTIES_OF_SOCKS(X)                                                                                             \
+    PROPERTIES_OF_ROUTES(X)                                                                                            \
     X(DRAIN, "drain and stop accept nothing and come to an end", "-")                                                  \
     X(ASSERTION, "no assertion of the core fails", "-")
 
@@ -100,6 +114,7 @@ void checked(enum property p);
 void reached(unsigned cause);
 
 /* What must have happened at least once, or it was not tested: printed with how often it has. */
+#if MINIPROXY_WITH_TLS
 #define TALLIES_OF_TLS(X)                                                                                              \
     X(HTTPS, "https requests answered by their origins")                                                               \
     X(KEPT, "of these over a kept connection")                                                                         \
@@ -130,10 +145,57 @@ void reached(unsigned cause);
     X(NO_CERTIFICATE, "clients without a certificate")                                                                 \
     X(BAD_SECRET, "clients with a wrong shared key")                                                                   \
     X(NO_SECRET, "clients with a shared key that nobody knows")
+#else
+#define TALLIES_OF_TLS(X)
+#endif
+#if MINIPROXY_WITH_ROUTES
+#define TALLIES_OF_ROUTES(X)                                                                                           \
+    X(BY_PROXY, "requests by an HTTP proxy")                                                                           \
+    X(BY_SOCKS, "requests by a SOCKS5 server")                                                                         \
+    X(BY_GROUP, "requests by a member of a group")                                                                     \
+    X(AROUND, "requests past all hops, in a world with hops")                                                          \
+    X(KEPT_BY_HOP, "of those by hops over a kept connection")                                                          \
+    X(OTHER_ORIGIN, "of these for another origin than the one before")                                                 \
+    X(TUNNEL_BY_PROXY, "tunnels by an HTTP proxy")                                                                     \
+    X(TUNNEL_BY_SOCKS, "tunnels by a SOCKS5 server")                                                                   \
+    X(TUNNEL_BY_GROUP, "tunnels by a member of a group")                                                               \
+    X(TUNNEL_REFUSED, "tunnels that a proxy refused")                                                                  \
+    X(SOCKS_REFUSED, "requests that a SOCKS5 server refused")                                                          \
+    X(PARENT_LOGIN, "answers 407 of proxies")                                                                          \
+    X(SOCKS_LOGIN, "logins that SOCKS5 servers refused")                                                               \
+    X(SOCKS_INVALID, "SOCKS5 servers that speak something else")                                                       \
+    X(FAILOVER_FIRST, "requests that went by another hop before they were sent")                                       \
+    X(FAILOVER_SENT, "requests that were sent again by another hop")                                                   \
+    X(AGAIN_SAME, "requests that were sent again by the same hop")                                                     \
+    X(HOP_TIMEOUT, "hops that took too long")                                                                          \
+    X(SILENCE, "hops that ended a new connection without a word")                                                      \
+    X(LOST, "requests that were lost at the last hop of all")                                                          \
+    X(NONE_LEFT, "requests without a hop")                                                                             \
+    X(DOWN, "hops that went down by requests")                                                                         \
+    X(TRIAL, "trials of hops that were down")                                                                          \
+    X(TRIAL_GOOD, "of which went well")                                                                                \
+    X(TRIAL_LATE, "trials of those that had failed more than three")                                                   \
+    X(CHECK_CONNECT_GOOD, "checks by a connection that went well")                                                     \
+    X(CHECK_CONNECT_BAD, "and that failed")                                                                            \
+    X(CHECK_REQUEST_GOOD, "checks by a request that went well")                                                        \
+    X(CHECK_REQUEST_BAD, "and that failed")                                                                            \
+    X(CHECK_DOWN, "hops that went down by checks")                                                                     \
+    X(CHECK_UP, "hops that came up by checks")                                                                         \
+    X(CHECK_QUEUED, "checks that waited for others")                                                                   \
+    X(CHECK_OLD, "checks that ended after their policy was replaced")                                                  \
+    X(CHECK_LAPSED, "checks that found nothing to connect with here")                                                  \
+    X(CHECK_STOPPED, "checks under way when all was stopped")                                                          \
+    X(CHECK_DRAINED, "checks under way when all was drained")                                                          \
+    X(TURN, "requests by hops in turn")                                                                                \
+    X(BY_ADDRESS, "ways that depended on an address")
+#else
+#define TALLIES_OF_ROUTES(X)
+#endif
+#define TALLIES(X) TALLIES_OF_TLS(X) TALLIES_OF_ROUTES(X)
 
 enum tally {
 #define X(NAME, text) TALLY_##NAME,
-    TALLIES_OF_TLS(X)
+    TALLIES(X)
 #undef X
         TALLY_COUNT
 };
@@ -165,6 +227,10 @@ enum {
     EXCHANGES_MAX = CLIENTS_MAX * EXCHANGES_EACH,
     HOSTS_MAX = 8,
     MACHINES_MAX = 12,
+    ROUTED = MINIPROXY_WITH_ROUTES ? 5 : 0, /* policies with routes, */
+    HOPS_EACH = 7,                          /* the hops of each, */
+    HOP_ADDRESSES = 2,                      /* and the machines of each hop, behind those of the origins */
+    MACHINES_ALL = MACHINES_MAX + ROUTED * HOPS_EACH * HOP_ADDRESSES,
     CONNS_MAX = 2000,
     HEAD_TEXT_MAX = 12000,
     OUTBOX_MAX = 16384
@@ -173,6 +239,7 @@ enum {
 struct conn;
 struct exchange;
 struct machine;
+struct parent;
 
 struct actor {
     void (*step)(struct actor *a);
@@ -216,6 +283,7 @@ struct conn {
     struct secure *secure;     /* TLS of the peer; NULL: plain */
     struct exchange *exchange; /* the one it was connected for */
     const struct machine *machine;
+    struct parent *parent;     /* the hop that it leads to; NULL: to the origin itself */
     struct lane in, out; /* to the core, from the core */
     uint8_t *refused;    /* bytes of a send that got AGAIN */
     size_t refused_len, refused_size;
@@ -224,7 +292,7 @@ struct conn {
     int connect_result;
     uint16_t number, generation, slot;
     uint8_t state, wanted, wake_due;
-    bool of_client, finished, finish_again, broken, peer_gone, closed_hard;
+    bool of_client, is_check, finished, finish_again, broken, peer_gone, closed_hard;
 };
 
 /* For peers. */
@@ -436,6 +504,13 @@ struct exchange {
     uint64_t received_before;   /* and what the core had received over it until then */
     uint8_t extensions;
     bool evented, line_unread;
+    /* by hops: the last one, and those that were tried */
+    const struct parent *by;
+    uint64_t began_ms;
+    uint8_t hops_tried, socks_reply;
+    uint16_t parent_status; /* of a proxy that refused a tunnel or a login */
+    uint32_t routes;        /* of the policy of `by` that it may go, a bit each */
+    bool by_hops, written, parent_mute;
     uint16_t event_status;
     uint8_t event_cause, event_source;
     char target[128];      /* as the origin must see it */
@@ -508,6 +583,8 @@ struct world {
     uint32_t timeout_ms[MINIPROXY_TIMEOUT_COUNT];
     const struct miniproxy_policy *policy;
     void (*connected)(struct conn *v); /* what becomes of a new connection to an origin */
+    struct exchange *check; /* in place of that of a client, for checks */
+    bool ended;             /* nobody is left but checks */
     const struct miniproxy_conn *unborn; /* TLS has failed before there was a connection, and it is to be closed */
     bool drained, stopped, woken, in_poll, accept_wanted, accept_wake_due, ever_full, resources_failed;
     uint32_t calls, calls_in_poll, slices;
@@ -515,7 +592,7 @@ struct world {
     uint32_t open_clients;
     uint32_t login_failures[8];
     uint16_t machine_count, host_count, client_count, exchange_count, conn_count, origin_count;
-    struct machine machines[MACHINES_MAX];
+    struct machine machines[MACHINES_ALL];
     struct host hosts[HOSTS_MAX];
     struct client clients[CLIENTS_MAX];
     struct exchange exchanges[EXCHANGES_MAX];
@@ -543,7 +620,9 @@ enum event_kind {
     EVENT_SLOT,
     EVENT_POLICY,
     EVENT_DRAIN,
-    EVENT_STOP
+    EVENT_STOP,
+    EVENT_HOP,
+    EVENT_END
 };
 
 struct event {
@@ -572,11 +651,15 @@ unsigned port_open_slots(void);
 
 /* The port asks these. tests/sim/conformance answers them in its own way. */
 void tie_accept(struct client *cl, const struct miniproxy_conn *c);
-struct exchange *tie_resolve(const struct miniproxy_conn *c, const char *name); /* what wants the name, with its host */
+/* What wants the name, and the host of that name. */
+struct exchange *tie_resolve(const struct miniproxy_conn *c, const char *name, const struct host **host);
 struct exchange *tie_secure(const struct miniproxy_conn *c, const char *host);
 struct exchange *tie_connect(const struct miniproxy_conn *c, const struct miniproxy_addr *to, const struct machine *m);
 void tie_fault(struct conn *v); /* an error was injected */
 void tie_taken(const struct conn *v, uint32_t octets); /* the core has received so many */
+/* What the core has been told. */
+enum seen_call { SEEN_RESOLVE, SEEN_CONNECT, SEEN_RECV, SEEN_SEND, SEEN_CLOSE };
+void tie_seen(const struct miniproxy_conn *c, enum seen_call what, const void *data, int result);
 
 void make_plan(void);
 struct exchange *exchange_new(struct client *cl);
@@ -606,6 +689,69 @@ void limits_check_way(struct exchange *ex);
 void limits_check_taken(const struct exchange *ex, bool from_client, uint32_t octets);
 bool limits_excuse(const struct exchange *ex, uint8_t cause);
 void limits_check_rest(void);
+
+/* ---- Routes; without MINIPROXY_WITH_ROUTES these do nothing. ---- */
+
+enum parent_mode {
+    MODE_UP,
+    MODE_REFUSES,
+    MODE_UNREACHABLE,
+    MODE_HANGS,    /* does not accept */
+    MODE_RESETS,   /* instead of accepting */
+    MODE_MUTE,     /* accepts and says nothing */
+    MODE_ENDS,     /* accepts and closes */
+    MODE_SWALLOWS, /* closes when it has got a request */
+    MODE_NONSENSE, /* speaks something else */
+    MODE_REJECTS,  /* every login */
+    MODE_NAMELESS, /* its name does not resolve */
+    MODE_COUNT
+};
+
+/* Whoever stands at one hop of one policy. */
+struct parent {
+    struct host host;
+    struct machine *machines[HOP_ADDRESSES];
+    uint16_t policy, index;
+    uint8_t kind, mode;
+    uint64_t mode_since_ms;
+    char login[24], encoded[48]; /* "": none */
+    char check[48];              /* its target; "": none */
+    /* The model of its health. */
+    uint32_t failed, turns, told, turn;
+    uint64_t due_ms, check_ended_ms, up_since_ms; /* of the next trial; of the last check; UINT64_MAX: it is down */
+    uint8_t streak, trials;
+    bool down, checked, in_check, turn_unknown;
+};
+
+void routes_plan(uint32_t rush_ms);
+void routes_event(struct parent *q); /* it takes its next mode */
+void routes_poll(uint64_t due_ms);   /* after a poll */
+bool routes_over(void);              /* only checks are left */
+void routes_stop(void);
+void routes_policy(void); /* another one is in force from now on */
+struct parent *parent_at(unsigned number);
+struct parent *parent_named(const char *name);
+struct parent *parent_of(const struct machine *m);
+const struct miniproxy_hop *hop_of_parent(const struct parent *q);
+void try_hop(const struct miniproxy_conn *c, struct exchange *ex, struct parent *q);
+void routes_direct(struct exchange *ex, const struct miniproxy_addr *address);
+void routes_seen(unsigned session, const struct miniproxy_conn *c, enum seen_call what, const void *data, int result);
+bool routes_deny(const struct miniproxy_policy *p, const struct exchange *ex, uint16_t groups);
+bool routes_excuse(const struct exchange *ex, uint8_t cause);
+void routes_check_event(struct exchange *ex, const struct miniproxy_event *e);
+bool routes_repeat(const struct exchange *ex, const struct conn *before); /* may it come to another hop, or again? */
+bool routes_leads(const struct exchange *ex, const struct parent *q);
+const char *encode(char *out, const char *text);
+void origin_break(struct parent *q);
+/* The same as the core asks when a parent resolves the name. */
+bool rules_allow_remote(const struct miniproxy_policy *p, const struct exchange *ex, uint16_t groups);
+bool nets_have(const struct miniproxy_nets *nets, const struct miniproxy_addr *a);
+bool hosts_have(const struct miniproxy_hosts *hosts, const struct exchange *ex);
+#if MINIPROXY_WITH_ROUTES
+void routes_told(void *app, const struct miniproxy_policy *policy, unsigned hop);
+extern struct miniproxy_policy routed[ROUTED];
+extern const struct miniproxy_policy *const unrouted[ROUTED];
+#endif
 
 void client_start(struct client *cl);
 void client_tunnel(struct client *cl); /* begins behind what it is reading */

@@ -10,14 +10,28 @@ static unsigned session_of(const struct miniproxy_conn *c)
     return (unsigned)((size_t)((const char *)c - (const char *)world.proxy.sessions) / sizeof world.proxy.sessions[0]);
 }
 
-static struct client *client_of(const struct miniproxy_conn *c)
+static struct client *find_client(unsigned session)
 {
-    unsigned session = session_of(c);
     for (unsigned i = 0; i < world.client_count; i++) {
         struct client *cl = &world.clients[i];
         if (cl->accepted && cl->session == session && cl->conn->state != CONN_CLOSED) return cl;
     }
-    violation(PROPERTY_CONTRACT, "a connection of session %u is used, which has no client", session);
+    return NULL;
+}
+
+static struct client *client_of(const struct miniproxy_conn *c)
+{
+    struct client *cl = find_client(session_of(c));
+    if (cl == NULL)
+        violation(PROPERTY_CONTRACT, "a connection of session %u is used, which has no client", session_of(c));
+    return cl;
+}
+
+/* What it is for: a client's request, or a health check. */
+static struct exchange *exchange_of(const struct miniproxy_conn *c)
+{
+    struct client *cl = find_client(session_of(c));
+    return MINIPROXY_WITH_ROUTES && cl == NULL ? world.check : current_exchange(client_of(c));
 }
 
 static unsigned sessions_of_address(const struct miniproxy_addr *a)
@@ -40,16 +54,23 @@ void tie_accept(struct client *cl, const struct miniproxy_conn *c)
     if (cl->surplus) world.ever_full = true;
 }
 
-struct exchange *tie_resolve(const struct miniproxy_conn *c, const char *name)
+struct exchange *tie_resolve(const struct miniproxy_conn *c, const char *name, const struct host **host)
 {
-    struct exchange *ex = current_exchange(client_of(c));
+    struct exchange *ex = exchange_of(c);
+    struct parent *q = parent_named(name);
     bool allowed = false;
+    if (q != NULL && ex != NULL) {
+        try_hop(c, ex, q);
+        *host = &q->host;
+        return ex;
+    }
     REQUIRE(PROPERTY_CONTRACT, ex != NULL && ex->host != NULL && strcasecmp(name, ex->host->name) == 0,
             "resolve of \"%s\", which is not the host of the request", name);
     for (unsigned i = 0; i < ex->policy_count; i++)
         allowed = allowed || rules_may_allow(ex->policies[i], ex, login_groups(ex->policies[i], ex));
     REQUIRE(PROPERTY_POLICY_CONNECT, allowed, "\"%s\" is resolved although no address of it is allowed", name);
     limits_check_way(ex);
+    *host = ex->host;
     return ex;
 }
 
@@ -82,16 +103,25 @@ static void check_address(const struct exchange *ex, const struct miniproxy_addr
 
 struct exchange *tie_connect(const struct miniproxy_conn *c, const struct miniproxy_addr *to, const struct machine *m)
 {
-    struct exchange *ex = current_exchange(client_of(c));
+    struct exchange *ex = exchange_of(c);
+    struct parent *q = m != NULL ? parent_of(m) : NULL;
     REQUIRE(PROPERTY_POLICY_CONNECT, ex != NULL && m != NULL, "a connection is made for no request");
+    if (q != NULL) {
+        try_hop(c, ex, q);
+        REQUIRE(PROPERTY_POLICY_CONNECT, to->port == 3000 + q->index, "a hop is connected at port %u", to->port);
+        return ex;
+    }
+    REQUIRE(PROPERTY_POLICY_CONNECT, ex != world.check || !MINIPROXY_WITH_ROUTES, "a check goes to an origin");
     check_address(ex, to, m);
     limits_check_way(ex);
+    routes_direct(ex, to);
     return ex;
 }
 
 void tie_fault(struct conn *v)
 {
-    struct client *cl = client_of(v->c);
+    struct client *cl = MINIPROXY_WITH_ROUTES && v->is_check ? NULL : client_of(v->c);
+    if (cl == NULL) return;
     cl->happened |= v->of_client ? CLIENT_FAULT : HAPPENED_FAULT;
     if (!v->of_client && v->exchange != NULL) v->exchange->happened |= HAPPENED_FAULT;
 }
@@ -100,4 +130,9 @@ void tie_taken(const struct conn *v, uint32_t octets)
 {
     const struct exchange *ex = current_exchange(client_of(v->c));
     if (ex != NULL) limits_check_taken(ex, v->of_client, octets);
+}
+
+void tie_seen(const struct miniproxy_conn *c, enum seen_call what, const void *data, int result)
+{
+    if (MINIPROXY_WITH_ROUTES) routes_seen(session_of(c), c, what, data, result);
 }

@@ -14,10 +14,13 @@ static void swap_policy(void)
 {
     const struct miniproxy_policy *p = policies[below(policy_count)];
     struct exchange *ex;
+    if (world.ended) return;
     trace("policy %u", (unsigned)(p == NULL));
     world.swaps += p != world.policy;
     world.policy = p;
+    routes_policy();
     miniproxy_set_policy(&world.proxy, p);
+    if (MINIPROXY_WITH_ROUTES) world.woken = true;
     for (unsigned i = 0; i < world.exchange_count; i++) {
         ex = &world.exchanges[i];
         if (ex->policy_count > 0 && ex->policy_count < 4) ex->policies[ex->policy_count++] = p;
@@ -59,6 +62,12 @@ static void play(const struct event *e)
     case EVENT_STOP:
         stop_core();
         return;
+    case EVENT_HOP:
+        routes_event(parent_at(e->who));
+        return;
+    case EVENT_END:
+        routes_stop();
+        return;
     default:
         play_network(e);
         return;
@@ -78,6 +87,9 @@ void start_core(void (*begin)(void *, const struct miniproxy_event *),
     world.config.event = event;
     world.config.begin = begin;
     world.config.app = &world;
+#if MINIPROXY_WITH_ROUTES
+    world.config.hop = routes_told;
+#endif
     memcpy(world.config.timeout_ms, world.timeout_ms, sizeof world.timeout_ms);
     make_users();
 #if MINIPROXY_WITH_PBKDF2
@@ -107,6 +119,7 @@ static uint64_t poll_core(void)
     wait_ms = miniproxy_poll(&world.proxy, world.base_ms + (uint32_t)world.now_ms);
     world.in_poll = false;
     wait_ms = secure_poll(wait_ms);
+    routes_poll(wait_ms == MINIPROXY_FOREVER ? UINT64_MAX : world.now_ms + wait_ms);
     trace("poll -> %d, %u calls, %u active, %u buffers", (int)wait_ms, world.calls_in_poll,
           miniproxy_active(&world.proxy), miniproxy_counters(&world.proxy)->buffers);
     REQUIRE(PROPERTY_TIME, world.slices <= 1, "%u slices of a login in one poll", world.slices);
@@ -137,9 +150,14 @@ void settle(void)
             idle_polls = world.woken ? 0 : idle_polls + 1;
             due = poll_core();
             if (world.calls_in_poll > 0) idle_polls = 0;
+            if (MINIPROXY_WITH_ROUTES && due >= world.now_ms + 100) idle_polls = 0; /* a check waits for a buffer */
             REQUIRE(PROPERTY_TIME, idle_polls < POLLS_IDLE, "%u polls in a row did nothing", idle_polls);
         }
         world.step++;
+        if (MINIPROXY_WITH_ROUTES && !world.ended && routes_over()) {
+            world.ended = true;
+            after(one_in(2) ? below(300) : below(100000), EVENT_END, 0, 0);
+        }
         next_ms = next_event_ms();
         if (next_ms != UINT64_MAX && next_ms <= due && !(due <= world.now_ms && next_ms > world.now_ms)) {
             e = pop_event();

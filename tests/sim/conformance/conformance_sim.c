@@ -40,12 +40,12 @@ void tie_accept(struct client *cl, const struct miniproxy_conn *c)
     cl->accepted = true;
 }
 
-struct exchange *tie_resolve(const struct miniproxy_conn *c, const char *name)
+struct exchange *tie_resolve(const struct miniproxy_conn *c, const char *name, const struct host **host)
 {
     struct exchange *ex = &world.exchanges[c->id];
 
     for (unsigned i = 0; i < world.host_count; i++)
-        if (strcmp(world.hosts[i].name, name) == 0) ex->host = &world.hosts[i];
+        if (strcmp(world.hosts[i].name, name) == 0) *host = &world.hosts[i];
     return ex;
 }
 
@@ -64,6 +64,17 @@ void tie_taken(const struct conn *v, uint32_t octets)
 void tie_fault(struct conn *v)
 {
     violation(PROPERTY_CONTRACT, "connection %u has an error, and none was to be injected", v->number);
+}
+
+void tie_seen(const struct miniproxy_conn *c, enum seen_call what, const void *data, int result)
+{
+    (void)c, (void)what, (void)data, (void)result;
+}
+
+struct parent *parent_of(const struct machine *m)
+{
+    (void)m;
+    return NULL;
 }
 
 void checked(enum property p)
