@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+import secure
 from peers import Silent, chunked, request, response, unused_port
 from proxy import OPEN, refused
 
@@ -436,7 +437,8 @@ def test_the_proxy_as_its_own_parent(start):
 @pytest.mark.req("H08", "V04")
 def test_two_proxies_that_are_parents_of_each_other(start):
     ports = unused_port(), unused_port()
-    one, other = (start("--allow-private", "--name", f"node{i}", "--parent", f"http://127.0.0.1:{ports[1 - i]}",
+    scheme, trust = ("https", ["--ca", secure.own()[1]]) if secure.OVER_TLS else ("http", [])
+    one, other = (start("--allow-private", "--name", f"node{i}", "--parent", f"{scheme}://127.0.0.1:{ports[1 - i]}", *trust,
                         listen=f"127.0.0.1:{ports[i]}") for i in range(2))
     client = one.client()
     message = client.ask("GET", ORIGIN + "/")
