@@ -283,6 +283,7 @@ bench: build/miniproxy build/tls/miniproxy build/bench/load
 	@$(PYTHON) tests/bench/instructions.py
 	@$(PYTHON) tests/bench/bench.py
 	@$(PYTHON) tests/bench/tls.py
+	@$(PYTHON) tests/bench/limits.py
 	@$(PYTHON) tests/bench/parents.py
 
 tunnels: build/miniproxy build/bench/load

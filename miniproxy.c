@@ -45,6 +45,9 @@
  * direction; a session with more to do then queues again, behind those that were just woken, so that small exchanges
  * overtake bulk.
  *
+ * Limits. Where octets come in, a direction first pays for them to the token buckets that its transaction holds; with too
+ * few tokens it stands in a bucket's queue and is visited when its turn has come.
+ *
  * Full house. A connection is always taken in, into a place of its own. When there is no room the longest idle session
  * goes; when nobody idles the newcomer is there to be refused, in one of MINIPROXY_RESERVED places.
  *
@@ -4205,7 +4208,8 @@ static void end_check(struct miniproxy *p, struct miniproxy_session *s)
     p->check_due_ms = p->now_ms;
     p->checks_wait = true;
     p->checks--;
-    if (cause == MINIPROXY_CAUSE_STOPPED) return;
+    if (cause == MINIPROXY_CAUSE_STOPPED || cause == MINIPROXY_CAUSE_RESOURCES || cause == MINIPROXY_CAUSE_BUFFERS_FULL)
+        return; /* which says nothing of the hop */
     if (cause == MINIPROXY_CAUSE_NONE) note_hop_success(p, s->policy, s->hop - 1u, true);
     else note_hop_failure(p, s->policy, s->hop - 1u, cause);
 }
@@ -4346,15 +4350,42 @@ static bool is_socks(const struct miniproxy_session *s)
 }
 
 #if MINIPROXY_WITH_SOCKS5
+
+/* How far a SOCKS5 client is, in `interim`. */
+enum {
+    SOCKS_REQUEST,    /* its request is next (RFC 1928 section 4) */
+    SOCKS_METHODS,    /* the methods that it knows are next (section 3) */
+    SOCKS_LOGIN,      /* its name and password are next (RFC 1929) */
+    SOCKS_NO_LOGIN,   /* from here on it is told something: that it need not log in, */
+    SOCKS_WANTS_LOGIN, /* that it has to, */
+    SOCKS_LOGGED_IN   /* that it has */
+};
+
+/* Nothing stays of a password that is not looked at, or has not come completely. */
+static void forget_socks_login(struct miniproxy_session *s)
+{
+    struct miniproxy_buffer *b = s->up.buffer;
+    if (s->state != STATE_HEAD || s->interim != SOCKS_LOGIN || b == NULL) return;
+    for (volatile unsigned char *p = b->u.data + b->in; p < b->u.data + MINIPROXY_BUFFER_SIZE; p++) *p = 0;
+}
+
 static void describe_socks(const struct miniproxy_session *s, struct miniproxy_event *e)
 {
     e->socks = is_socks(s);
 }
+
 #else
+
+static void forget_socks_login(struct miniproxy_session *s)
+{
+    (void)s;
+}
+
 static void describe_socks(const struct miniproxy_session *s, struct miniproxy_event *e)
 {
     (void)s, (void)e;
 }
+
 #endif
 
 /* Who, what, and how it went so far. */
@@ -4457,6 +4488,7 @@ static void forget_reserved(struct miniproxy *p, struct miniproxy_session *s)
 static enum next end_session(struct miniproxy *p, struct miniproxy_session *s, bool hard)
 {
     leave_login(p, s);
+    if (is_socks(s)) forget_socks_login(s);
     report(p, s);
     close_servers(p, s, hard);
     if (!is_check(s)) close_conn(p, &s->client, hard);
@@ -4516,6 +4548,7 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
     if ((s->flags & IS_DIVERTED) != 0 && cause == MINIPROXY_CAUSE_LOGIN_MISSING)
         cause = MINIPROXY_CAUSE_POLICY; /* nobody asks whom he takes for the origin to log in with a proxy */
     leave_login(p, s);
+    if (is_socks(s)) forget_socks_login(s);
     open_transaction(p, s);
     if (s->state == STATE_HEAD && b != NULL && b->in_end - b->in >= 5 && memcmp(b->u.data + b->in, "HEAD ", 5) == 0)
         s->flags |= IS_HEAD; /* whatever else may be wrong with it */
@@ -4588,16 +4621,6 @@ static enum next refuse_bare(struct miniproxy *p, struct miniproxy_session *s, e
 }
 
 #if MINIPROXY_WITH_SOCKS5
-
-/* How far a SOCKS5 client is, in `interim`. */
-enum {
-    SOCKS_REQUEST,    /* its request is next (RFC 1928 section 4) */
-    SOCKS_METHODS,    /* the methods that it knows are next (section 3) */
-    SOCKS_LOGIN,      /* its name and password are next (RFC 1929) */
-    SOCKS_NO_LOGIN,   /* from here on it is told something: that it need not log in, */
-    SOCKS_WANTS_LOGIN, /* that it has to, */
-    SOCKS_LOGGED_IN   /* that it has */
-};
 
 /* Reply code (RFC 1928 section 6). */
 static unsigned char socks_code(enum miniproxy_cause cause)
@@ -5548,7 +5571,6 @@ static enum miniproxy_cause read_login(struct miniproxy *p, struct miniproxy_ses
     if (have > 0 && m[0] != 1) return MINIPROXY_CAUSE_REQUEST_LINE;
     if (have < 3 || have < 3u + m[1] || have < 3u + m[1] + m[2 + m[1]]) return MORE;
     len = 3u + m[1] + m[2 + m[1]];
-    b->in = u16(b->in + len);
     if ((s->flags & IS_RESERVED) != 0) {
         cause = find_place(p, s);
         if (cause != MINIPROXY_CAUSE_NONE) return cause;
@@ -5559,8 +5581,10 @@ static enum miniproxy_cause read_login(struct miniproxy *p, struct miniproxy_ses
     s->policy = p->config.policy;
     cause = MINIPROXY_CAUSE_NONE;
     if (has_users(s->policy)) cause = log_in(p, s->policy, &s->client_addr, b, &pl->head.login, &s->user);
+    if (cause != MINIPROXY_CAUSE_NONE && cause != MORE) return cause;
+    b->in = u16(b->in + len);
     if (cause == MINIPROXY_CAUSE_NONE) s->interim = SOCKS_LOGGED_IN;
-    if (cause == MORE) start_login(p, s);
+    else start_login(p, s);
     return cause;
 }
 
@@ -5909,8 +5933,10 @@ static enum next decide_remotely(struct miniproxy *p, struct miniproxy_session *
     s->rule = (int16_t)rule;
     if (verdict == MINIPROXY_NEEDS_USER) return refuse(p, s, MINIPROXY_CAUSE_LOGIN_MISSING);
     if (verdict == MINIPROXY_DENIED) {
-        bool port = port_is_denied(p, s, s->up.buffer, q->address);
-        enum miniproxy_cause cause = port ? MINIPROXY_CAUSE_CONNECT_PORT : MINIPROXY_CAUSE_POLICY;
+        enum miniproxy_cause cause = MINIPROXY_CAUSE_POLICY;
+        q->port = 0; /* would another one do? */
+        if (q->method == MINIPROXY_CONNECT && miniproxy_decide(s->policy, q, NULL) != MINIPROXY_DENIED)
+            cause = MINIPROXY_CAUSE_CONNECT_PORT;
         return refuse(p, s, denial(p, s, s->up.buffer, q->address, cause));
     }
     if (MINIPROXY_WITH_CONDITIONS) keep_type_rules(s, q);
@@ -6314,6 +6340,7 @@ static enum next leave_by_hop(struct miniproxy *p, struct miniproxy_session *s)
 {
     give_back(p, &s->down);
     s->policy->health[s->hop - 1].used++;
+    if (s->policy != p->config.policy) s->origin_len = 0; /* whose hops others are: see forget_hops */
     if ((s->flags & IS_WRITTEN) == 0) return start_exchange(p, s);
     if (!renew_login(s)) return refuse(p, s, MINIPROXY_CAUSE_HEAD_SIZE);
     enter(p, s, STATE_AWAIT);
@@ -6588,7 +6615,8 @@ static void run_checks(struct miniproxy *p)
 /* Until the next check; MINIPROXY_FOREVER: there is none, or one has to end before. */
 static uint32_t next_check(const struct miniproxy *p)
 {
-    if (p->draining || !p->checks_wait || p->checks == MINIPROXY_CHECKS) return MINIPROXY_FOREVER;
+    if (p->config.policy == NULL || p->draining || !p->checks_wait || p->checks == MINIPROXY_CHECKS)
+        return MINIPROXY_FOREVER;
     return time_left(p->now_ms, p->check_due_ms);
 }
 
@@ -7155,8 +7183,8 @@ OUTLINED static enum next on_tunnel(struct miniproxy *p, struct miniproxy_sessio
 
 /* ==== 10  Scheduler ================================================================================ */
 
-/* Keep the deadlines of an exchange: one for each direction, after whom it waits for. Progress starts them again. Nobody
- * is to blame for a direction that a limit holds back. */
+/* Keep the deadlines of an exchange: one for each direction, after whom it waits for. Progress starts them again. No peer
+ * is to blame while a limit holds a direction back. */
 static void watch_exchange(struct miniproxy *p, struct miniproxy_session *s)
 {
     enum miniproxy_timeout kind;
@@ -7594,8 +7622,11 @@ bool miniproxy_init(struct miniproxy *p, const struct miniproxy_config *config)
 static void begin_drain(struct miniproxy *p)
 {
     p->draining = DRAINS;
-    for (unsigned i = 0; i < p->slots_used; i++)
-        if (is_quiet(p, &p->sessions[i])) end_session(p, &p->sessions[i], false);
+    for (unsigned i = 0; i < p->slots_used; i++) {
+        struct miniproxy_session *s = &p->sessions[i];
+        if (is_quiet(p, s)) end_session(p, s, false);
+        else if (s->state != STATE_FREE && is_check(s)) cut(p, s, MINIPROXY_CAUSE_STOPPED); /* nobody wants to know */
+    }
 }
 
 uint32_t miniproxy_poll(struct miniproxy *p, uint32_t now_ms)

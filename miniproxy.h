@@ -209,7 +209,8 @@
 #define MINIPROXY_CHECKS 1
 #endif
 
-/* Bandwidth, rate of requests and transactions at once, by client or user (struct miniproxy_limit). */
+/* Bandwidth, rate of requests and transactions at once, by client or user (struct miniproxy_limit). About 3.6 KB, and
+ * 20 bytes a session. */
 #ifndef MINIPROXY_WITH_LIMITS
 #define MINIPROXY_WITH_LIMITS 0
 #endif
@@ -685,7 +686,9 @@ struct miniproxy_limit {
     uint16_t at_once;                          /* transactions under way; more: 503 */
     uint16_t requests_a_minute, request_burst; /* more: 429; burst 0: those of six seconds, 1 at least */
     uint32_t down_per_s, up_per_s;             /* octets to and from clients, which wait when they are used up */
-    uint32_t burst;                            /* octets at once after a pause; 0: those of a tenth of a second */
+    /* Octets at once after a pause; 0: those of a tenth of a second. With fewer than come between two miniproxy_poll the
+     * rate is not reached. */
+    uint32_t burst;
     uint8_t share;                             /* enum miniproxy_share */
 };
 #define MINIPROXY_LIMITS_EACH 2
@@ -802,7 +805,7 @@ size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_
 #define MINIPROXY_CAUSES_OF_ROUTES(X)                                                                                                                         \
     X(HOPS_DOWN,             503, destination_unavailable,            "no_parent",               "None of the servers that lead to this host can be reached. Try again soon.") \
     X(HOP_LOGIN,             502, proxy_configuration_error,          "parent_login",            "The next proxy does not accept this proxy's login: its operator has to mend that.") \
-    X(HOP_REFUSED,           502, http_protocol_error,                "parent_refused",          "The next proxy refused to connect to this host.")           \
+    X(HOP_REFUSED,           502, destination_unavailable,            "parent_refused",          "The next proxy refused to connect to this host.")           \
     X(HOP_INVALID,           502, http_protocol_error,                "parent_invalid",          "The next proxy does not speak the protocol that it should.")
 #else
 #define MINIPROXY_CAUSES_OF_ROUTES(X)

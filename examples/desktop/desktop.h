@@ -80,8 +80,8 @@ enum {
     HOP_TEXT_MAX = 264                  /* "host:port" */
 };
 
-/* A hop from "http://NAME:PASSWORD@HOST:PORT", https://… or socks5://…, or from "HOST:PORT" of an origin. `room` gets its
- * texts, at most the octets of `text` and 8 more. NULL, or what was expected. */
+/* A hop from "http://NAME:PASSWORD@HOST:PORT", https://… or socks5://…, or from "HOST:PORT" of an origin. `room` gets
+ * its texts, at most the octets of `text` and 8 more. NULL, or what was expected. */
 const char *parent_parse(struct miniproxy_hop *hop, const char *text, char *room);
 const char *origin_parse(struct miniproxy_hop *hop, const char *text, char *room);
 /* What is wrong with the URL of a check, or NULL. */
@@ -111,7 +111,7 @@ struct options {
     unsigned listen_count;
     uint32_t tls_listeners; /* bit i: listen[i] speaks TLS */
     uint32_t balanced_listeners, intercepting_listeners; /* the same: begins with the PROXY protocol; is diverted to */
-    uint8_t forwarded; /* enum miniproxy_forwarded */
+    uint8_t forwarded;                                   /* enum miniproxy_forwarded */
     const char *tls_cert, *tls_key, *tls_client_ca, *ca; /* files, or NULL */
     uint32_t tls_handshake_ms;
     struct users users;     /* of --user */

@@ -395,7 +395,8 @@ void log_hop(struct log *log, char *line, const struct miniproxy_hop *hop, const
     struct timespec now;
     struct hop_words h = {.kind = hop->kind == MINIPROXY_HOP_ORIGIN ? "member" : "parent",
                           .state = health->down != 0 ? "down" : "up",
-                          .cause = health->down != 0 ? miniproxy_cause_token((enum miniproxy_cause)health->cause) : "-"};
+                          .cause =
+                              health->down != 0 ? miniproxy_cause_token((enum miniproxy_cause)health->cause) : "-"};
     hop_text(hop, h.hop);
     clock_gettime(CLOCK_REALTIME, &now);
     if (log->json) put_json_hop(&t, &h, &now);

@@ -126,7 +126,10 @@ static void print_parent(const struct tables *t, unsigned hop, FILE *out)
     hop_text(h, text);
     fprintf(out, "miniproxy: %s=%s state=%s used=%llu failed=%llu\n",
             h->kind == MINIPROXY_HOP_ORIGIN ? "member" : "parent", text,
-            down == 0 ? "up" : up == 0 ? "down" : "down_for_some", (unsigned long long)used, (unsigned long long)failed);
+            down == 0 ? "up"
+            : up == 0 ? "down"
+                      : "down_for_some",
+            (unsigned long long)used, (unsigned long long)failed);
 }
 
 static void print_parents(FILE *out)

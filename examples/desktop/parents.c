@@ -110,9 +110,8 @@ const char *parent_parse(struct miniproxy_hop *hop, const char *text, char *room
     for (at = end; at > text && at[-1] != '@'; at--) {
     }
     if (*end != '\0' && strcmp(end, "/") != 0)
-        return at == text && strchr(end, '@') != NULL
-                   ? "expected / ? and # of a login as %2F, %3F and %23"
-                   : "expected nothing behind host and port of a parent";
+        return at == text && strchr(end, '@') != NULL ? "expected / ? and # of a login as %2F, %3F and %23"
+                                                      : "expected nothing behind host and port of a parent";
     if (at > text) {
         problem = read_login(text, (size_t)(at - text - 1), hop->kind == MINIPROXY_HOP_SOCKS5, room);
         if (problem != NULL) return problem;
@@ -139,8 +138,7 @@ const char *check_problem(const char *url)
     size_t len;
     if (strncmp(url, "https://", 8) == 0) return "expected a check by http://: checks do not speak TLS with origins";
     if (strncmp(url, "http://", 7) != 0) return "expected what a check asks for as \"http://host/path\"";
-    if (strlen(url) > CHECK_OCTETS_MAX)
-        return "expected a URL of at most " NUMBER(CHECK_OCTETS_MAX) " octets";
+    if (strlen(url) > CHECK_OCTETS_MAX) return "expected a URL of at most " NUMBER(CHECK_OCTETS_MAX) " octets";
     len = strcspn(rest, "/?");
     if (len >= sizeof host || rest[len] != '/') return "expected what a check asks for as \"http://host/path\"";
     for (const char *p = rest; *p != '\0'; p++)

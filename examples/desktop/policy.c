@@ -221,7 +221,11 @@ static void describe_parents(const struct options *o, FILE *out)
     for (unsigned i = 0; i < o->parent_count; i++) {
         char text[HOP_TEXT_MAX];
         hop_text(&o->parents[i], text);
-        fprintf(out, i > 0 ? ", or %s" : o->policy_file != NULL ? "  all that no route leads goes via %s" : "  via %s", text);
+        fprintf(out,
+                i > 0                    ? ", or %s"
+                : o->policy_file != NULL ? "  all that no route leads goes via %s"
+                                         : "  via %s",
+                text);
     }
     if (o->parent_count > 0) fputc('\n', out);
 }

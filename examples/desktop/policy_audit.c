@@ -781,10 +781,10 @@ static void check_sets(struct lint *l)
 /* ---- Routes */
 
 /* A finding about a route or a limit. */
-#define FIND_WAY(l, severity, what, number, origin, format, ...)                                                    \
-    do {                                                                                                            \
-        FIND(l, severity, &(origin)->place, what " %u: " format, number, __VA_ARGS__);                              \
-        tell((l)->out, "    | ", 6, "%s", (origin)->text);                                                          \
+#define FIND_WAY(l, severity, what, number, origin, format, ...)                       \
+    do {                                                                               \
+        FIND(l, severity, &(origin)->place, what " %u: " format, number, __VA_ARGS__); \
+        tell((l)->out, "    | ", 6, "%s", (origin)->text);                             \
     } while (0)
 
 /* Do the routes before this one take all of a box? l->used tells which of them were needed. */
@@ -942,9 +942,10 @@ static void check_limits(struct lint *l)
             FIND_WAY(l, ERROR, "limit", i, origin, "never holds: %s. Correct it, or take it out.",
                      p->user_count == 0 ? "the policy has no users" : "nobody is in its groups");
         else if (find_limited(l, i) == FOUND_NONE)
-            FIND_WAY(l, ERROR, "limit", i, origin,
-                     "never holds: for all that it is for, %d others before it hold already. Move it up, or take it out.",
-                     MINIPROXY_LIMITS_EACH);
+            FIND_WAY(
+                l, ERROR, "limit", i, origin,
+                "never holds: for all that it is for, %d others before it hold already. Move it up, or take it out.",
+                MINIPROXY_LIMITS_EACH);
     }
     if (p->limit_count > LIMITS_MAX)
         FIND(l, NOTE, NULL, "more than %d limits: whether the others ever hold was not looked at.", LIMITS_MAX);
@@ -1224,8 +1225,8 @@ static bool compare_ways(struct diff *d)
             enum found found = same_way(d, a, b) ? FOUND_NONE : find_led(d, a, b, out, &w);
             if (found == FOUND_NONE) continue;
             phrase_add(&first, "%u. ", ++d->count);
-            tell(d->out, first.text, 4, found == FOUND ? "goes another way:"
-                                                       : "goes another way, perhaps: too many cases to find a request:");
+            tell(d->out, first.text, 4,
+                 found == FOUND ? "goes another way:" : "goes another way, perhaps: too many cases to find a request:");
             show_led(d, 0, a);
             show_led(d, 1, b);
             if (found != FOUND) continue;

@@ -398,7 +398,8 @@ static void write_hops(const struct writer *w)
     for (unsigned i = 0; i < p->hop_count; i++) {
         const struct miniproxy_hop *h = &p->hops[i];
         const struct hop_origin *origin = &w->c->hop_origins[i];
-        fprintf(w->out, "    // hop %u: %s:%u: %s\n    {.host = ", i, origin->place.file, origin->place.line, origin->name);
+        fprintf(w->out, "    // hop %u: %s:%u: %s\n    {.host = ", i, origin->place.file, origin->place.line,
+                origin->name);
         write_string(w->out, h->host);
         if (h->login != NULL) fputs(", .login = ", w->out), write_string(w->out, h->login);
         if (h->check != NULL) fputs(", .check = ", w->out), write_string(w->out, h->check);
@@ -524,15 +525,17 @@ static void write_needs_of_ways(const struct writer *w)
     write_need(w, p->limit_count > 0, "MINIPROXY_WITH_LIMITS", "has limits");
     write_need(w, secure, "MINIPROXY_WITH_TLS", "has parents that are spoken to by TLS");
     if (login > 0)
-        fprintf(w->out,
-                "#if MINIPROXY_CREDENTIALS_MAX < %zu\n#error \"MINIPROXY_CREDENTIALS_MAX < %zu: the login for a parent of "
-                "this policy is longer; raise it in your config header\"\n#endif\n",
-                login, login);
+        fprintf(
+            w->out,
+            "#if MINIPROXY_CREDENTIALS_MAX < %zu\n#error \"MINIPROXY_CREDENTIALS_MAX < %zu: the login for a parent of "
+            "this policy is longer; raise it in your config header\"\n#endif\n",
+            login, login);
     if (check > 0)
-        fprintf(w->out,
-                "#if MINIPROXY_HEAD_MAX < %zu\n#error \"MINIPROXY_HEAD_MAX < %zu: a check of this policy is longer; raise "
-                "MINIPROXY_BUFFER_SIZE in your config header\"\n#endif\n",
-                check + CHECK_HEAD, check + CHECK_HEAD);
+        fprintf(
+            w->out,
+            "#if MINIPROXY_HEAD_MAX < %zu\n#error \"MINIPROXY_HEAD_MAX < %zu: a check of this policy is longer; raise "
+            "MINIPROXY_BUFFER_SIZE in your config header\"\n#endif\n",
+            check + CHECK_HEAD, check + CHECK_HEAD);
 }
 
 static void write_needs(const struct writer *w)

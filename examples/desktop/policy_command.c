@@ -90,8 +90,10 @@ static const char language_of_ways[] =
     "  networks do not match. `resolve` at the end of a route lets rules see the address that the name has here.\n"
     "\n"
     "Limits: all that match hold, the first two of them\n"
-    "  limit each client from guests down 1 Mbit/s up 500 kbit/s burst 64 kB requests 120/min burst 20 requests at once 8\n"
-    "  limit each user users staff down 2 MB/s                        or all together; bit/s, B/s with k, M, G, Ki, Mi\n";
+    "  limit each client from guests down 1 Mbit/s up 500 kbit/s burst 64 kB requests 120/min burst 20 requests at "
+    "once 8\n"
+    "  limit each user users staff down 2 MB/s                        or all together; bit/s, B/s with k, M, G, Ki, "
+    "Mi\n";
 
 enum { REPEATED_MAX = 8 };
 

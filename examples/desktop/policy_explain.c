@@ -688,8 +688,8 @@ static void show_way(struct explanation *e)
         else if (route == RULES_SHOWN) fprintf(e->out, "  ... and from here on only the route that matches:\n");
     if (open > 0) fprintf(e->out, "  %s, it goes directly.\n", open < e->count ? "Otherwise" : "No route matches");
     if (e->q.remote)
-        tell(e->out, "  ", 2, "%s is not resolved here: whoever it is led to gets its name, and no rule sees its address.",
-             e->host);
+        tell(e->out, "  ", 2,
+             "%s is not resolved here: whoever it is led to gets its name, and no rule sees its address.", e->host);
 }
 
 static void show_limits(struct explanation *e)
@@ -702,8 +702,8 @@ static void show_limits(struct explanation *e)
         if (phrase_mismatch(&p, e->c, &rule, &e->q)) continue;
         if (matched == 0) fputc('\n', e->out);
         phrase_origin(&p, "limit", i, e->c->limit_origins + i);
-        tell(e->out, "  ", 6, matched < MINIPROXY_LIMITS_EACH ? "%s holds." : "%s does not hold: there are enough before it.",
-             p.text);
+        tell(e->out, "  ", 6,
+             matched < MINIPROXY_LIMITS_EACH ? "%s holds." : "%s does not hold: there are enough before it.", p.text);
         matched++;
     }
 }

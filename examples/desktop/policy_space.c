@@ -33,9 +33,9 @@ struct rule_boxes {
     uint64_t *matches, *asks;
 };
 
-/* Of two policies, one may see the address of a name and the other leave it to a parent. So atoms of PROPERTY_ADDRESS come
- * in variants: all as they are, and all once more for each way in which policies do not see them. `mask` has a bit for
- * each policy that does not; `local`: the name is one of this machine. */
+/* Of two policies, one may see the address of a name and the other leave it to a parent. So atoms of PROPERTY_ADDRESS
+ * come in variants: all as they are, and all once more for each way in which policies do not see them. `mask` has a bit
+ * for each policy that does not; `local`: the name is one of this machine. */
 struct variant {
     unsigned mask;
     bool local;
@@ -952,8 +952,8 @@ static bool keep_address(const void *data, unsigned address, unsigned unused)
     const struct rule_view *v = data;
     (void)unused;
     if (space_is_hidden(v->s, v->policy, address))
-        return v->r->to == NULL && (v->r->verdict == MINIPROXY_DENY || v->r->special_purpose ||
-                                    !variant_of(v->s, address)->local);
+        return v->r->to == NULL &&
+               (v->r->verdict == MINIPROXY_DENY || v->r->special_purpose || !variant_of(v->s, address)->local);
     address = plain_atom(v->s, PROPERTY_ADDRESS, address);
     if (v->r->verdict == MINIPROXY_ALLOW && !v->r->special_purpose && space_is_special(v->s, address)) return false;
     return covers(v, PROPERTY_ADDRESS, address);

@@ -635,7 +635,8 @@ static const struct miniproxy_nets *make_clause_nets(struct builder *b, const st
 
 /* The hops of a route, as the text names them. Returns how many. */
 static unsigned list_hops(const struct source *s, const struct written_route *route,
-                          struct miniproxy_hop hops[MINIPROXY_ROUTE_HOPS], struct hop_origin origins[MINIPROXY_ROUTE_HOPS])
+                          struct miniproxy_hop hops[MINIPROXY_ROUTE_HOPS],
+                          struct hop_origin origins[MINIPROXY_ROUTE_HOPS])
 {
     unsigned count = 0;
     for (const struct value *v = route->via; v != NULL; v = v->next) {

@@ -378,11 +378,10 @@ static void add_user(struct source *s, struct person *user)
     s->users_end = &user->next;
 }
 
-static const char *const reserved[] = {"any",   "or",     "from",    "to",       "users", "with",  "file",
-                                       "exact", "hashed", "checked", "literals", "hosts", "ports", "methods",
-                                       "paths", "types",  "agents",  "times",    "other", "daily", "mon",
-                                       "tue",   "wed",    "thu",     "fri",      "sat",   "sun",   "via",
-                                       "directly", "resolve", "in",   "check",    NULL};
+static const char *const reserved[] = {
+    "any",   "or",    "from",    "to",    "users", "with",   "file",     "exact",   "hashed", "checked", "literals",
+    "hosts", "ports", "methods", "paths", "types", "agents", "times",    "other",   "daily",  "mon",     "tue",
+    "wed",   "thu",   "fri",     "sat",   "sun",   "via",    "directly", "resolve", "in",     "check",   NULL};
 
 bool is_reserved(const char *name)
 {
@@ -624,8 +623,9 @@ static void statement(struct source *s, const struct file *f, struct words *w)
                   {"origins", origins_statement},
                   {"route", route_statement},
                   {"limit", limit_statement}};
-    static const char *const words[] = {"allow", "deny",   "include", "user",  "net",    "hosts",   "ports", "methods", "paths",
-                                        "types", "agents", "times",   "group", "parent", "origins", "route", "limit",   NULL};
+    static const char *const words[] = {"allow", "deny",    "include", "user",  "net",    "hosts",
+                                        "ports", "methods", "paths",   "types", "agents", "times",
+                                        "group", "parent",  "origins", "route", "limit",  NULL};
     const char *meant;
     if (take(w, "allow")) {
         rule_statement(s, true, w);

@@ -28,8 +28,9 @@ static struct written_hops *take_name(struct source *s, struct words *w, bool or
     const struct written_hops *known;
     struct written_hops *h;
     if (name->type != TOKEN_WORD || !is_set_name(name->text) || is_reserved(name->text)) {
-        expected(s, w,
-                 "a name that is no word of the language: a lower-case letter, then letters, digits, - or _, at most 64");
+        expected(
+            s, w,
+            "a name that is no word of the language: a lower-case letter, then letters, digits, - or _, at most 64");
         return NULL;
     }
     known = find_hops(s, name->text);
@@ -62,8 +63,9 @@ static bool take_hop(struct source *s, struct words *w, bool origins, struct min
     const char *problem;
     char *room;
     if (t->type != TOKEN_WORD && t->type != TOKEN_TEXT) {
-        expected(s, w, origins ? "HOST:PORT of an origin, as 10.0.0.1:8080"
-                               : "the parent's URL, as http://proxy.example:3128, https://… or socks5://…");
+        expected(s, w,
+                 origins ? "HOST:PORT of an origin, as 10.0.0.1:8080"
+                         : "the parent's URL, as http://proxy.example:3128, https://… or socks5://…");
         return false;
     }
     room = arena_take(s->arena, strlen(t->text) + 8);
@@ -110,8 +112,9 @@ static bool take_check(struct source *s, struct words *w, struct miniproxy_hop *
         w->at++;
     }
     if (!take(w, "every")) {
-        expected(s, w, hop->check != NULL ? "\"every\" and seconds, as every 10s"
-                                          : "\"every\" and seconds, as every 10s, or the URL that is asked for");
+        expected(s, w,
+                 hop->check != NULL ? "\"every\" and seconds, as every 10s"
+                                    : "\"every\" and seconds, as every 10s, or the URL that is asked for");
         return false;
     }
     return take_seconds(s, w, &hop->check_s);
@@ -146,16 +149,18 @@ static bool take_health(struct source *s, struct words *w, struct miniproxy_hop 
         } else if (take(w, "fall")) {
             ok = take_count(s, w, &hop->fall);
         } else {
-            expected(s, w, hop->check_s != 0 ? "rise, fall or the end of the line"
-                           : comma           ? "a comma, check, rise, fall or the end of the line"
-                                             : "check, rise, fall or the end of the line");
+            expected(s, w,
+                     hop->check_s != 0 ? "rise, fall or the end of the line"
+                     : comma           ? "a comma, check, rise, fall or the end of the line"
+                                       : "check, rise, fall or the end of the line");
             return false;
         }
         comma = false;
         if (!ok) return false;
     }
     if (hop->rise == 0 || hop->check_s != 0) return true;
-    complain(s, here(w)->place, NULL, "expected \"check\" with \"rise\": without checks a request that goes well is enough");
+    complain(s, here(w)->place, NULL,
+             "expected \"check\" with \"rise\": without checks a request that goes well is enough");
     return false;
 }
 
@@ -269,8 +274,9 @@ static void unknown_way(struct source *s, const struct value *v)
     for (const struct written_hops *h = s->hops; h != NULL; h = h->next) names_add(s->arena, &all, h->name);
     names_add(s->arena, &all, NULL);
     meant = nearest(v->name, all.list);
-    complain(s, v->place, NULL, "expected a `parent` or a group of `origins` of this policy, found \"%s\"%s%s%s", v->name,
-             meant != NULL ? " (did you mean \"" : "", meant != NULL ? meant : "", meant != NULL ? "\"?)" : "");
+    complain(s, v->place, NULL, "expected a `parent` or a group of `origins` of this policy, found \"%s\"%s%s%s",
+             v->name, meant != NULL ? " (did you mean \"" : "", meant != NULL ? meant : "",
+             meant != NULL ? "\"?)" : "");
 }
 
 static void resolve_route(struct source *s, const struct written_route *route)
@@ -298,8 +304,9 @@ static void resolve_route(struct source *s, const struct written_route *route)
             return;
         }
         if (h->origins && route->resolve) {
-            complain(s, v->place, NULL,
-                     "expected no \"resolve\" with a group of origins: it stands for the name, which is never resolved");
+            complain(
+                s, v->place, NULL,
+                "expected no \"resolve\" with a group of origins: it stands for the name, which is never resolved");
             return;
         }
         count += h->count;
@@ -323,11 +330,10 @@ struct unit {
 };
 
 static const struct unit rates[] = {
-    {"bit/s", 1},       {"kbit/s", 1000}, {"Mbit/s", 1000000}, {"Gbit/s", 1000000000}, {"B/s", 8},
-    {"kB/s", 8000},     {"MB/s", 8000000}, {"GB/s", 8000000000}, {"KiB/s", 8192},     {"MiB/s", 8388608},
-    {NULL, 0}};
-static const struct unit sizes[] = {{"B", 8},        {"kB", 8000},      {"MB", 8000000}, {"GB", 8000000000},
-                                    {"KiB", 8192},   {"MiB", 8388608},  {NULL, 0}};
+    {"bit/s", 1},      {"kbit/s", 1000},     {"Mbit/s", 1000000}, {"Gbit/s", 1000000000}, {"B/s", 8}, {"kB/s", 8000},
+    {"MB/s", 8000000}, {"GB/s", 8000000000}, {"KiB/s", 8192},     {"MiB/s", 8388608},     {NULL, 0}};
+static const struct unit sizes[] = {{"B", 8},      {"kB", 8000},     {"MB", 8000000}, {"GB", 8000000000},
+                                    {"KiB", 8192}, {"MiB", 8388608}, {NULL, 0}};
 static const struct unit per[] = {{"/min", 8}, {"/s", 480}, {NULL, 0}};
 static const struct unit plain[] = {{"", 8}, {NULL, 0}};
 static const struct unit requests[] = {{"requests", 8}, {NULL, 0}};

@@ -72,8 +72,12 @@ static void keep_health(struct held *held, const struct held *old)
             struct miniproxy_health *to = &held->health[i];
             const struct miniproxy_health *from = &old->health[j];
             if (!same_hop(&held->policy.hops[i], &old->policy.hops[j])) continue;
-            *to = (struct miniproxy_health){.due_ms = from->due_ms, .used = from->used, .failed = from->failed,
-                                            .down = from->down, .streak = from->streak, .waits = from->waits,
+            *to = (struct miniproxy_health){.due_ms = from->due_ms,
+                                            .used = from->used,
+                                            .failed = from->failed,
+                                            .down = from->down,
+                                            .streak = from->streak,
+                                            .waits = from->waits,
                                             .cause = from->cause};
             break;
         }

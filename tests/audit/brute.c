@@ -50,9 +50,9 @@ static const struct miniproxy_hosts hosts[] = {{.names = names1, .count = 1},
                                                {.names = names2, .count = 2},
                                                {.names = names3, .count = 2},
                                                {.names = names4, .count = 1}};
-static const char *const host_texts[] = {"a.example",   "x.a.example", "b.a.example", "x.b.a.example", "b.example",
-                                         "x.b.example", "c.example",   "y.c.example", "z.example",     "www.test",
-                                         "localhost",   "x.localhost"};
+static const char *const host_texts[] = {"a.example", "x.a.example", "b.a.example", "x.b.a.example",
+                                         "b.example", "x.b.example", "c.example",   "y.c.example",
+                                         "z.example", "www.test",    "localhost",   "x.localhost"};
 
 enum { LOCALHOST = 10 /* in host_texts */ };
 
@@ -102,8 +102,8 @@ enum part {
 };
 
 static const struct miniproxy_hop hops[HOPS] = {{.host = "one.example", .port = 1},
-                                               {.host = "two.example", .port = 2},
-                                               {.host = "10.0.0.3", .port = 3, .kind = MINIPROXY_HOP_SOCKS5}};
+                                                {.host = "two.example", .port = 2},
+                                                {.host = "10.0.0.3", .port = 3, .kind = MINIPROXY_HOP_SOCKS5}};
 static struct hop_origin hop_origins[HOPS] = {
     {"one", {"random", 1, 1}}, {"two", {"random", 2, 1}}, {"three", {"random", 3, 1}}};
 
@@ -193,8 +193,10 @@ static void make_ways(struct made *m, unsigned properties, const struct made *li
     m->compiled.hop_origins = hop_origins;
     m->compiled.route_origins = m->route_origins;
     m->compiled.limit_origins = m->limit_origins;
-    for (unsigned i = 0; i < ROUTES_MAX; i++) m->route_origins[i] = (struct rule_origin){{"random", i + 1, 2}, "a route"};
-    for (unsigned i = 0; i < LIMITS_MAX; i++) m->limit_origins[i] = (struct rule_origin){{"random", i + 1, 3}, "a limit"};
+    for (unsigned i = 0; i < ROUTES_MAX; i++)
+        m->route_origins[i] = (struct rule_origin){{"random", i + 1, 2}, "a route"};
+    for (unsigned i = 0; i < LIMITS_MAX; i++)
+        m->limit_origins[i] = (struct rule_origin){{"random", i + 1, 3}, "a limit"};
 }
 
 static void make_policy(struct made *m, unsigned properties, const struct made *like)
@@ -292,9 +294,10 @@ static bool make_requests(unsigned properties)
 {
     unsigned all = choices(properties, CLIENT, COUNT(addresses)) * choices(properties, USER, USERS + 1) *
                    ((properties & METHOD) != 0 ? COUNT(methods) : 2) * ((properties & PORT) != 0 ? COUNT(ports) : 2) *
-                   ((properties & HOST) != 0 ? COUNT(host_texts) + 1 : 3) * ((properties & TO) != 0 ? COUNT(addresses) : 2) *
-                   choices(properties, PATH, COUNT(paths)) * choices(properties, AGENT, COUNT(agents)) *
-                   choices(properties, TYPE, COUNT(types)) * choices(properties, TIME, COUNT(times));
+                   ((properties & HOST) != 0 ? COUNT(host_texts) + 1 : 3) *
+                   ((properties & TO) != 0 ? COUNT(addresses) : 2) * choices(properties, PATH, COUNT(paths)) *
+                   choices(properties, AGENT, COUNT(agents)) * choices(properties, TYPE, COUNT(types)) *
+                   choices(properties, TIME, COUNT(times));
     if (all > REQUESTS_MAX) return false;
     request_count = 0;
     for (unsigned n = 0; n < all; n++) request_count += fill_request(&requests[request_count], n, properties);
@@ -402,7 +405,8 @@ static void check_said(const char *what, int number, bool ever, uint64_t seed)
     snprintf(said, sizeof said, ": error: %s %d: never", what, number);
     never = strstr(output, said) != NULL;
     dead_ways_seen += never;
-    if (never == ever) blame(never ? "lint says never of a way" : "lint misses a way that is never taken", seed, number);
+    if (never == ever)
+        blame(never ? "lint says never of a way" : "lint misses a way that is never taken", seed, number);
 }
 
 /* Routes that no request takes, limits that hold for none. */
@@ -636,10 +640,13 @@ int main(int argc, char **argv)
     requests = calloc(REQUESTS_MAX, sizeof *requests);
     if (requests == NULL || out == NULL) return 2;
     for (unsigned long i = 0; i < count; i++) try_one(first + i);
-    printf("%lu policies, %lu requests, %lu rules and %lu ways proven dead, %lu differences, %lu of ways, %lu explained, "
-           "%lu failures\n",
-           policies_tried, requests_tried, dead_seen, dead_ways_seen, differences_seen, ways_seen, explained, failures);
+    printf(
+        "%lu policies, %lu requests, %lu rules and %lu ways proven dead, %lu differences, %lu of ways, %lu explained, "
+        "%lu failures\n",
+        policies_tried, requests_tried, dead_seen, dead_ways_seen, differences_seen, ways_seen, explained, failures);
     fprintf(out, "%s\taudit\twhat is proven of %lu random policies is what trying all their requests finds\t-\n",
-            failures == 0 && dead_seen > 0 && differences_seen > 0 && dead_ways_seen > 0 && ways_seen > 0 ? "pass" : "fail", policies_tried);
+            failures == 0 && dead_seen > 0 && differences_seen > 0 && dead_ways_seen > 0 && ways_seen > 0 ? "pass"
+                                                                                                          : "fail",
+            policies_tried);
     return failures != 0;
 }

@@ -17,6 +17,7 @@ OTHER_HOST = "the tests' loopback is another host, at which nothing of the progr
 ONE_STACK = "a process has one stack, and one instance on it"
 ONE_ANSWER = "lwIP's resolver does not tell why a name has no address, and does not remember it"
 SMALL_HEADS = "with 64 KB of RAM heads end at about 1 KB; test_limits.py has that limit"
+NO_ROUTES = "with 64 KB of RAM it is built without routes"
 HTTPS = "a build with TLS goes to https:// targets: test_tls.py"
 SLOW = "an emulated processor is given passwords of few rounds; how logins queue is tested with the core and on the PC"
 
@@ -30,6 +31,8 @@ NOT_APPLICABLE = {
     "test_destinations.py::test_missing_names_are_remembered_briefly": (HOST, ONE_ANSWER),
     "test_refusals.py::test_failing_name_server": (HOST, ONE_ANSWER),
     "test_policy.py::test_hits[3]": (HOST, ONE_STACK),
+    "test_doors.py::test_diverted_*": (HOST, "lwIP diverts nothing, and knows of nothing that was"),
+    "test_doors.py::test_who_was_not_diverted": (BOARD, "lwIP diverts nothing, and knows of nothing that was"),
     "test_parents.py::test_the_proxy_as_its_own_parent": (HOST, OTHER_HOST),
     "test_parents.py::test_two_proxies_that_are_parents_of_each_other": (HOST, OTHER_HOST),
     # ---- Over TLS
@@ -45,6 +48,11 @@ NOT_APPLICABLE = {
     "test_swap.py::*": (BOARD, "an image has no file system to read policies from"),
     "test_login.py::test_credentials_are_nowhere_to_be_read": (
         BOARD, "the command line of the firmware is that of the emulator, which cannot blot it out"),
+    "test_operation.py::test_logins_of_parents_are_nowhere_to_be_read": (
+        BOARD, "the command line of the firmware is that of the emulator, which cannot blot it out"),
+    "test_operation.py::test_transactions_by_parents_are_told": (TINY, NO_ROUTES),
+    "test_operation.py::test_parents_in_the_common_log_format": (TINY, NO_ROUTES),
+    "test_operation.py::test_a_reload_remembers_which_parents_are_down[*": (TINY, NO_ROUTES),
     "test_login.py::test_rounds_if_nothing_is_said": (BOARD, SLOW),
     "test_login.py::test_verified_logins_are_not_computed_again": (BOARD, SLOW),
     "test_login.py::test_others_are_served_while_logins_are_computed": (BOARD, SLOW),
@@ -60,6 +68,8 @@ NOT_APPLICABLE = {
     "test_login.py::test_wrong_credentials[x:yyyyyyyy*": (TINY, SMALL_HEADS),
     "test_login.py::test_broken_credentials[Basic AAAAAAAA*": (TINY, SMALL_HEADS),
     "test_operation.py::test_targets_are_logged_whole[30000]": (TINY, SMALL_HEADS),
+    "test_doors.py::test_forwarded[*Forwarded*": (TINY, "its heads have no room for that"),
+    "test_doors.py::test_forwarded_needs_a_field[*": (TINY, "its heads have no room for that"),
     "test_framing.py::test_length_overflow[9999*": (("lm3s-sockets",), "a head of 1.1 KB does not fit its buffers"),
 }
 

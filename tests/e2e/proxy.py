@@ -140,8 +140,8 @@ class Proxy:
             end = data.rfind(b"\n") + 1
             self.log_read += end
             for record in map(json.loads, data[:end].split(b"\n")[:-1]):
-                kind = {"tls": self.tls_log, "parent": self.hop_log, "member": self.hop_log}
-                kind.get(record["by"], self.log_records).append(record)
+                kinds = {"tls": self.tls_log, "parent": self.hop_log, "member": self.hop_log}
+                kinds.get(record["by"], self.log_records).append(record)
         return self.log_records
 
     def tls_records(self):
@@ -149,16 +149,20 @@ class Proxy:
         self.records()
         return self.tls_log
 
-    def hop_records(self):
-        """What parents and members of groups have done."""
-        self.records()
+    def hop_records(self, count=1, patience=peers.PATIENCE):
+        """At least so many changes of parents or members of groups."""
+        deadline = time.monotonic() + patience
+        while self.records() is not None and len(self.hop_log) < count:
+            if time.monotonic() > deadline:
+                raise peers.Late(f"{len(self.hop_log)} of {count} changes came: {self.hop_log}")
+            time.sleep(0.005)
         return self.hop_log
 
     def hop_state(self, authority, state, patience=3 * peers.PATIENCE):
         """Wait until that is the latest news of a parent or a member. The record; None: it was never down."""
         deadline = time.monotonic() + patience
         while True:
-            news = [r for r in self.hop_records() if r["via"] == authority]
+            news = [r for r in self.hop_records(0) if r["via"] == authority]
             if (news[-1]["state"] if news else "up") == state:
                 return news[-1] if news else None
             if time.monotonic() > deadline:

@@ -101,8 +101,8 @@ def test_balancers_that_speak_for_themselves(balanced, origin, header):
 @pytest.mark.req("F02")
 @pytest.mark.parametrize("begin", [b"GET http://127.0.0.1/ HTTP/1.1\r\nHost: x\r\n\r\n", b"\x05\x01\x00",
                                    b"PROXY TCP4 192.0.2.1 198.51.100.7 1\r\n", b"PROXY TCP4 x y 1 2\r\n",
-                                   b"PROXY " + b"x" * 200, V2 + b"\x21\x11\xff\xff", V2 + b"\x11\x11\x00\x0c" + bytes(12),
-                                   V2 + b"\x21\x11\x00\x03abc", os.urandom(4000)])
+                                   b"PROXY " + b"x" * 200, V2 + b"\x21\x11\xff\xff",
+                                   V2 + b"\x11\x11\x00\x0c" + bytes(12), V2 + b"\x21\x11\x00\x03abc", os.urandom(4000)])
 def test_what_is_no_header(balanced, begin):
     proxy, connect = balanced
     wire = connect()
@@ -284,7 +284,7 @@ def test_diverted_ipv6(intercepting, origin, names, ipv6):
 
 
 @pytest.mark.req("I01", "I03")
-def test_a_host_that_lies_opens_nothing(intercepting, origin, names):
+def test_diverted_hosts_that_lie_open_nothing(intercepting, origin, names):
     """What is decided about is what is connected, wherever the client seemed to go."""
     o = origin()
     proxy = intercepting(world.PUBLIC, o.port)
@@ -297,7 +297,7 @@ def test_a_host_that_lies_opens_nothing(intercepting, origin, names):
 
 
 @pytest.mark.req("I03")
-def test_loops_of_diverted_requests(intercepting, names):
+def test_diverted_loops(intercepting, names):
     """A name whose address is diverted leads back here."""
     proxy = intercepting(world.PUBLIC, 80)
     names.zone["there.example.test"] = [world.PUBLIC]
@@ -331,7 +331,7 @@ def test_who_was_not_diverted(start, origin):
 
 
 @pytest.mark.req("I01")
-def test_curl_that_knows_of_no_proxy(intercepting, names, tmp_path):
+def test_diverted_curl(intercepting, names, tmp_path):
     need("curl")
     (tmp_path / "file").write_bytes(os.urandom(1 << 20))
     files = Files(tmp_path)

@@ -258,6 +258,11 @@ def test_banner_shows_the_policy(start):
                                      ["--name", "9x"], ["--body-max", "-1"], ["--per-client", "0"], ["--workers", "0"],
                                      ["--workers", "x"],
                                      ["--log-format", "xml"], ["--log", "/nonexistent/log"], ["--help=x"],
+                                     ["--parent", "proxy.example:3128"], ["--parent", "http://anna@proxy.example"],
+                                     ["--parent", "http://proxy.example/x"], ["--parent"], ["--check", "5"],
+                                     ["--parent", "http://a", "--check", "0"], ["--parent", "http://a", "--check", "x"],
+                                     ["--parent", "http://a", "--check", "https://b/,5"],
+                                     [*["--parent", "http://a"] * 17],
                                      ["positional"]])
 def test_wrong_options_end_the_program(options):
     done = subprocess.run([BINARY, *options], capture_output=True, timeout=PATIENCE)
@@ -290,3 +295,80 @@ def test_many_listeners(start, origin):
     client = proxy.client()
     client.send(request("GET", f"http://{ports[1][0]}:{ports[1][1]}/"))
     refused(proxy, client, "loop", closes=False)
+
+
+# ---- Parents, as far as the command tells of them
+
+@pytest.mark.req("G02", "A13")
+def test_logins_of_parents_are_nowhere_to_be_read(start, origin):
+    o = origin(answer(response(b"x")))
+    proxy = start("--parent", f"http://anna:op%65n-sesame@{o.authority}",
+                  f"--parent=http://anna:open-sesame@127.0.0.1:{unused_port()}")
+    client = proxy.client()
+    assert client.ask("GET", "http://a.example/").status == 200
+    assert proxy.event(client)["via"] == o.authority
+    with open(proxy.log, "rb") as log, open(f"/proc/{proxy.process.pid}/cmdline", "rb") as command:
+        for text in (log.read(), command.read(), proxy.stderr().encode()):
+            assert b"sesame" not in text and b"YW5uYTpvcGVuLXNlc2FtZQ" not in text and b"n-s" not in text
+
+
+@pytest.mark.req("G06", "R07")
+def test_logins_of_wrong_parents_are_not_shown():
+    for url in ("http://anna:open-sesame@a/b", "ftp://anna:open-sesame@a", "http://open-sesame@a"):
+        done = subprocess.run([BINARY, "--parent", url], capture_output=True, timeout=PATIENCE)
+        assert done.returncode == 2 and b"sesame" not in done.stderr
+
+
+@pytest.mark.req("G01", "G04")
+def test_transactions_by_parents_are_told(start, origin):
+    o = origin(answer(response(b"x")))
+    proxy = start("--parent", f"http://{o.authority}")
+    assert f"via {o.authority}" in proxy.stderr()
+    client = proxy.client()
+    assert client.ask("GET", "http://a.example/").status == 200
+    event = proxy.event(client)
+    assert (event["via"], event["address"], event["by"]) == (o.authority, o.authority, "origin")
+    after = len(proxy.lines)
+    proxy.counters()
+    assert proxy.line(r"parent=(\S+) state=(\S+) used=(\d+) failed=(\d+)", after=after).groups() == (
+        o.authority, "up", "1", "0")
+
+
+@pytest.mark.req("G01", "G02")
+def test_parents_in_the_common_log_format(start, origin):
+    o = origin(answer(response(b"x")))
+    dead = f"127.0.0.1:{unused_port()}"
+    proxy = start("--parent", f"http://{dead}", "--parent", f"http://{o.authority}", "--log-format", "clf")
+    client = proxy.client()
+    for _ in range(2):
+        assert client.ask("GET", "http://a.example/").status == 200
+    client.close()
+    proxy.wait_idle()
+    with open(proxy.log, encoding="ascii") as log:
+        lines = log.read().splitlines()
+    assert all(line.endswith(f" via={o.authority}") for line in lines if "GET" in line)
+    assert sum("GET" in line for line in lines) == 2
+    others = [re.sub(r"\[.*\]", "[]", line) for line in lines if "GET" not in line]
+    assert set(others) <= {f'- - - [] "-" 000 0 connection_refused parent 0 - -1 state=down via={dead}'}
+
+
+@pytest.mark.req("G01", "G04", "R07")
+@pytest.mark.parametrize("checks", [[], ["--check", "1"]])
+def test_a_reload_remembers_which_parents_are_down(start, checks):
+    dead = f"127.0.0.1:{unused_port()}"
+    proxy = start("--parent", f"http://{dead}", "--allow-private", *checks)
+    client = proxy.client()
+    while not proxy.hop_log:
+        assert client.ask("GET", "http://a.example/").status in (502, 503)
+        proxy.records()
+    [change] = proxy.hop_records()
+    assert (change["by"], change["via"], change["state"], change["cause"]) == (
+        "parent", dead, "down", "connection_refused")
+    for _ in range(2):
+        after = len(proxy.lines)
+        proxy.counters()
+        assert proxy.line(r"parent=(\S+) state=(\S+) used=(\d+)", after=after).groups() == (dead, "down", "0")
+        proxy.process.send_signal(signal.SIGHUP)
+        proxy.line("reloaded", after=after)
+    assert client.ask("GET", "http://a.example/").status in (502, 503)
+    assert len(proxy.hop_records()) == 1

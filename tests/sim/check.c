@@ -63,6 +63,15 @@ static bool has_users(const struct exchange *ex)
     return false;
 }
 
+/* Nobody was asked for a login, or, before a request by SOCKS5, one was not looked at: there were no users just then. */
+static bool has_no_login(const struct exchange *ex)
+{
+    if (ex->login == LOGIN_NONE) return true;
+    for (unsigned p = 0; p < ex->policy_count && ex->client->socks; p++)
+        if (ex->policies[p] == NULL || ex->policies[p]->user_count == 0) return true;
+    return false;
+}
+
 /* Some policy of its time knows nobody who has made it. */
 static bool is_nobodys(const struct exchange *ex)
 {
@@ -90,7 +99,7 @@ static bool excused_request(const struct exchange *ex, uint8_t cause, uint32_t h
     case MINIPROXY_CAUSE_BODY_CUT:
         return (h & (CLIENT_ABORTED | CLIENT_FIN | CLIENT_FAULT)) != 0;
     case MINIPROXY_CAUSE_LOGIN_MISSING:
-        return has_users(ex) && ex->login == LOGIN_NONE && is_nobodys(ex) && denied(ex);
+        return has_users(ex) && has_no_login(ex) && is_nobodys(ex) && denied(ex);
     case MINIPROXY_CAUSE_LOGIN_FAILED:
         return has_users(ex) && (ex->login == LOGIN_WRONG || ex->login == LOGIN_JUNK);
     case MINIPROXY_CAUSE_LOGIN_THROTTLED:
@@ -232,7 +241,7 @@ void on_begin(void *app, const struct miniproxy_event *e)
     cl->begins++;
     ex->begun_ms = world.now_ms;
     /* Each may become a failed one long before its event, or be broken off. */
-    if (MINIPROXY_WITH_PBKDF2 && ex->login != LOGIN_NONE) world.login_failures[cl->addr.ip[3]]++;
+    if (MINIPROXY_WITH_PBKDF2 && ex->login != LOGIN_NONE && !cl->socks) world.login_failures[cl->addr.ip[3]]++;
     if (ex->kind != EXCHANGE_MALFORMED) {
         REQUIRE(PROPERTY_EVENTS,
                 same_text(e->method, e->method_len, ex->method, 1000) &&
@@ -270,6 +279,7 @@ static void check_result(const struct exchange *ex, const struct miniproxy_event
                     strcmp(secure_name(ex->client), "badge") == 0,
                 "request %u: user %s without a login", ex->id, e->user);
     secure_check_event(ex, e);
+    socks_check_event(ex, e);
 }
 
 static void count_event(struct client *cl, const struct miniproxy_event *e)
@@ -375,7 +385,8 @@ static bool broken_off(const struct client *cl)
 
 static void check_exchange(const struct exchange *ex)
 {
-    if (ex->client_status != 0) {
+    socks_check_end(ex);
+    if (ex->client_status != 0 && !(ex->client->socks && ex->by_proxy)) {
         REQUIRE(PROPERTY_EVENTS, ex->evented && ex->event_status == ex->client_status,
                 "request %u: the client saw %u, the event says %u", ex->id, ex->client_status, ex->event_status);
         REQUIRE(PROPERTY_EVENTS,

@@ -63,10 +63,15 @@ static void enter_tunnel(struct client *cl, struct exchange *ex, const struct me
                 has_text(message_field(m, "Upgrade"), "websocket") && message_lists(m, "Connection", "upgrade"),
                 "request %u: 101 without its fields", ex->id);
     }
+    client_tunnel(cl);
+}
+
+void client_tunnel(struct client *cl)
+{
+    struct exchange *ex = cl->exchanges[cl->reading++];
     ex->client_complete = true;
     ex->up.on = true;
     cl->phase = CLIENT_TUNNEL;
-    cl->reading++;
 }
 
 static enum framing framing_of(const struct exchange *ex, const struct message *m)
@@ -178,6 +183,11 @@ static void take(struct client *cl, const uint8_t *data, size_t len)
     cl->read += len;
     for (;;) {
         if (cl->blind && cl->saw_close) return;
+        if (cl->socks && cl->reading == 0) {
+            used += socks_take(cl, data + used, len - used);
+            if (used == len) return;
+            continue;
+        }
         if (cl->reading > 0 && cl->exchanges[cl->reading - 1]->up.on) {
             tunnel_take(&cl->exchanges[cl->reading - 1]->up, data + used, len - used, cl->exchanges[cl->reading - 1]);
             return;
@@ -240,6 +250,7 @@ static bool fill_head(struct client *cl)
     }
     if (cl->reading < cl->writing && !cl->pipelines) return false;
     if (cl->saw_close) return false;
+    if (cl->socks) return socks_fill(cl);
     ex = cl->exchanges[cl->writing];
     ex->start_at = cl->written;
     ex->head_end_at = cl->written + ex->head_len;

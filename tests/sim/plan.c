@@ -285,6 +285,10 @@ static void choose_target(struct exchange *ex)
 
 static void put_request(struct exchange *ex)
 {
+    if (ex->client->socks) {
+        socks_put(ex);
+        return;
+    }
     put(ex, "%s %s HTTP/1.%u\r\nHost: %s\r\nX-Id: %u\r\n", ex->method, ex->sent_target, ex->http10 ? 0 : 1,
         one_in(10)                     ? "other.sim"
         : ex->kind == EXCHANGE_CONNECT ? ex->sent_target
@@ -421,7 +425,7 @@ static void make_exchange(struct client *cl)
                                           "PUT", "OPTIONS", "PROPFIND", "get",  "DELETE"};
     struct exchange *ex = exchange_new(cl);
     unsigned kind = below(20);
-    ex->kind = kind < 3   ? EXCHANGE_CONNECT
+    ex->kind = kind < 3 || cl->socks ? EXCHANGE_CONNECT
                : kind < 5 ? EXCHANGE_UPGRADE
                : kind < 6 ? EXCHANGE_MALFORMED
                           : EXCHANGE_FORWARD;
@@ -487,7 +491,8 @@ static void make_client(uint16_t number, uint32_t rush_ms)
     if (world.mood.small) cl->burst = cl->read_burst = OUTBOX_MAX;
     cl->gap_ms = cl->read_gap_ms = 1;
     if (one_in(world.mood.client_trouble_one_in)) choose_trouble(cl);
-    while (cl->count < n) make_exchange(cl);
+    cl->socks = MINIPROXY_WITH_SOCKS5 && one_in(2);
+    while (cl->count < (cl->socks ? 1 : n)) make_exchange(cl);
     if (MINIPROXY_WITH_TLS) { /* and some are mistaken about what is spoken where */
         cl->listener = one_in(5) ? LISTENER_PLAIN : LISTENER_TLS;
         cl->speaks_tls = one_in(30) ? cl->listener == LISTENER_PLAIN : cl->listener == LISTENER_TLS;

@@ -43,6 +43,14 @@
 #define PROPERTIES_OF_LIMITS(X)
 #endif
 
+#if MINIPROXY_WITH_SOCKS5
+#define PROPERTIES_OF_SOCKS(X)                                                                                         \
+    X(SOCKS, "clients of SOCKS5 are told what they wait for, and refused with the code of the cause", "N01,N04,N05")
+#else
+#define PROPERTIES_OF_SOCKS(X)
+#define PROPERTY_SOCKS PROPERTY_CAUSE
+#endif
+
 #define PROPERTIES(X)                                                                                                  \
     X(CONTRACT, "the core calls only open connections and closes each once", "Z08")                                    \
     X(SEND_REPEATS, "a refused send is repeated with the same bytes", "-")                                             \
@@ -75,6 +83,7 @@
     X(BUSY, "full pools and caps end in 503 or waiting", "Z04,Z05,P13")                                                \
     PROPERTIES_OF_TLS(X)                                                                                               \
     PROPERTIES_OF_LIMITS(X)                                                                                            \
+    PROPERTIES_OF_SOCKS(X)                                                                                             \
     X(DRAIN, "drain and stop accept nothing and come to an end", "-")                                                  \
     X(ASSERTION, "no assertion of the core fails", "-")
 
@@ -453,6 +462,11 @@ struct client {
     bool pipelines, started, accepted, over, stops_at_close, saw_close, saw_eof, saw_reset, stopped_writing, fin_sent,
         deaf, blind;
     bool speaks_tls;
+    bool socks;          /* speaks SOCKS5: one request, a CONNECT, which is its exchange's head */
+    uint8_t socks_write; /* what it writes next: socks.c */
+    uint8_t socks_read;  /* what it is told next */
+    uint8_t socks_code;  /* that its request is refused with */
+    uint8_t socks_len, socks_answer[10];
     uint8_t listener; /* LISTENER_… */
     bool surplus; /* there were as many clients as there may be, or as many from its address */
     uint16_t session;
@@ -594,6 +608,14 @@ bool limits_excuse(const struct exchange *ex, uint8_t cause);
 void limits_check_rest(void);
 
 void client_start(struct client *cl);
+void client_tunnel(struct client *cl); /* begins behind what it is reading */
+
+/* socks.c: clients that speak SOCKS5 */
+void socks_put(struct exchange *ex);
+bool socks_fill(struct client *cl);
+size_t socks_take(struct client *cl, const uint8_t *data, size_t len);
+void socks_check_event(const struct exchange *ex, const struct miniproxy_event *e);
+void socks_check_end(const struct exchange *ex);
 void origin_reset(void);
 struct actor *origin_actor(uint32_t number);
 void origin_new(struct conn *v);

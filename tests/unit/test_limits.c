@@ -260,19 +260,25 @@ static bool answered(const struct end *client, const char *status)
     return strncmp(client->begins + 9, status, 3) == 0;
 }
 
-/* Nobody holds a bucket any more, and nothing is left of those who waited. */
+/* Nobody holds a bucket any more, nothing is left of those who waited, and what is not free can be found. */
 static void assert_quiet(void)
 {
     struct miniproxy_limits *l = &world.proxy.limits;
-    unsigned quiet = 0, spare = 0;
+    unsigned quiet = 0, spare = 0, found = 0;
     miniproxy_stop(&world.proxy);
     assert_int_equal(l->waiting, 0);
     for (uint16_t n = l->quiet.head; n != 0; n = l->buckets[n - 1].u.quiet.newer) {
-        assert_int_equal(l->buckets[n - 1].holders, 0);
+        const struct miniproxy_bucket *b = &l->buckets[n - 1];
+        assert_int_equal(b->holders, 0);
+        for (unsigned way = WAY_DOWN; way <= WAY_UP; way++)
+            assert_true(b->tokens[way] <= tokens_for(burst_of(b->limit, way)));
         quiet++;
     }
     for (uint16_t n = l->free; n != 0; n = l->buckets[n - 1].next) spare++;
     assert_int_equal(quiet + spare, l->used);
+    for (unsigned i = 0; i < MINIPROXY_LIMIT_BUCKETS; i++)
+        for (uint16_t n = l->chains[i]; n != 0; n = l->buckets[n - 1].next) found++;
+    assert_int_equal(found, quiet);
 }
 
 static const struct miniproxy_bucket *only_bucket(void)
@@ -468,6 +474,140 @@ static void pipelined(const void *data)
     run(0);
     assert_int_equal(world.events, 3);
     assert_int_equal(only_bucket()->tokens[WAY_UP], (5000 - 3 * (int)strlen(GET "\r\n")) * 1000);
+    assert_quiet();
+}
+
+/* ---- turns ---- */
+
+static struct miniproxy_session *session_of(const struct end *client)
+{
+    return &world.proxy.sessions[client->c->id / 3];
+}
+
+/* Two who share what one alone would use up, each with an endless response; the first one waits, the other behind it. */
+static void start_two(const struct miniproxy_policy *policy)
+{
+    start(policy, (struct miniproxy_config){.port = &relaying});
+    world.answer = LONG;
+    world.body = ENDLESS;
+    come(1, GET "\r\n", 0);
+    come(1, GET "\r\n", 0);
+    run(1000);
+    while (only_bucket()->u.queue[WAY_DOWN].head != number_of(&world.proxy, session_of(&world.clients[0])) ||
+           session_of(&world.clients[1])->turn[WAY_DOWN].stage == 0)
+        run(1);
+}
+
+static const struct miniproxy_limit thousand = {.down_per_s = 1000, .burst = 100};
+
+/* Who has his turn and nothing to take leaves it to the next one, at once. */
+static void turn_is_left(const void *data)
+{
+    struct miniproxy_policy policy = policy_of(&thousand, 1);
+    bool stuck = data != NULL;
+    uint64_t first, second;
+    start_two(&policy);
+    if (stuck) session_of(&world.clients[0])->client.ready = 0; /* it does not read */
+    else world.origins[0].more = 0;
+    first = world.origins[0].sent;
+    second = world.origins[1].sent;
+    while (only_bucket()->u.queue[WAY_DOWN].head == number_of(&world.proxy, session_of(&world.clients[0]))) run(1);
+    assert_int_equal(world.origins[0].sent, first);
+    assert_int_equal(world.origins[1].sent, second + 50);
+    assert_int_equal(session_of(&world.clients[0])->turn[WAY_DOWN].octets, 0);
+    run(10000);
+    assert_int_equal(world.origins[0].sent, first);
+    assert_in_range(world.origins[1].sent - second, 10000, 10050);
+    assert_quiet();
+}
+
+/* Who wants little does not overtake who wants much. */
+static void no_overtaking(const void *data)
+{
+    struct miniproxy_policy policy = policy_of(&thousand, 1);
+    uint64_t sent;
+    (void)data;
+    start_two(&policy);
+    world.answer = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n";
+    world.body = 0;
+    come(1, GET "\r\n", 0);
+    run(500);
+    while (only_bucket()->tokens[WAY_DOWN] / 1000 != 10 || only_bucket()->u.queue[WAY_DOWN].head == 0) {
+        run(1);
+        refill(&world.proxy, &world.proxy.limits.buckets[0]);
+    }
+    sent = world.origins[2].sent;
+    world.origins[2].more = 3;
+    miniproxy_wake(world.origins[2].c, MINIPROXY_RD);
+    run(20);
+    assert_int_equal(world.origins[2].sent, sent);
+    run(100);
+    assert_int_equal(world.origins[2].sent, sent + 3);
+    assert_quiet();
+}
+
+/* What was paid to one bucket and turns out to be too much for another is not lost. */
+static void not_lost(const void *data)
+{
+    static const struct miniproxy_limit limits[] = {{.share = MINIPROXY_EACH_CLIENT, .down_per_s = 1, .burst = 100000},
+                                                    {.share = MINIPROXY_ALL_TOGETHER, .down_per_s = 1000}};
+    struct miniproxy_policy policy = policy_of(limits, 2);
+    struct miniproxy_bucket *b = &world.proxy.limits.buckets[0];
+    (void)data;
+    start(&policy, (struct miniproxy_config){0});
+    world.answer = LONG;
+    world.body = ENDLESS;
+    come(1, GET "\r\n", 0);
+    run(10010);
+    assert_int_equal(session_of(&world.clients[0])->turn[WAY_DOWN].stage, 2); /* it waits for the second one */
+    assert_in_range(world.down, 10050, 10110);
+    miniproxy_stop(&world.proxy);
+    assert_int_equal(b->who[1], 10u << 24 | 1);
+    assert_in_range(b->tokens[WAY_DOWN], (100000 - (int)world.down) * 1000, (100000 - (int)world.down) * 1000 + 10010);
+    refill(&world.proxy, b + 1);
+    assert_int_equal(b[1].tokens[WAY_DOWN], (100 + 10010 - (int)world.down) * 1000);
+    assert_quiet();
+}
+
+/* Nor does a bucket that is full again become fuller by it. */
+static void not_won(const void *data)
+{
+    static const struct miniproxy_limit limits[] = {{.share = MINIPROXY_EACH_CLIENT, .down_per_s = 1000000},
+                                                    {.share = MINIPROXY_ALL_TOGETHER, .down_per_s = 10}};
+    struct miniproxy_policy policy = policy_of(limits, 2);
+    (void)data;
+    start(&policy, (struct miniproxy_config){0});
+    world.answer = LONG;
+    world.body = ENDLESS;
+    come(1, GET "\r\n", 0);
+    run(10020);
+    refill(&world.proxy, &world.proxy.limits.buckets[0]);
+    assert_int_equal(world.proxy.limits.buckets[0].tokens[WAY_DOWN], 100000 * 1000);
+    assert_quiet();
+}
+
+/* A bucket that was quiet among others is waited for like a new one, and remembers. */
+static void quiet_again(const void *data)
+{
+    struct miniproxy_policy policy = policy_of(&thousand, 1);
+    (void)data;
+    start(&policy, (struct miniproxy_config){0});
+    world.answer = LONG;
+    world.body = ENDLESS;
+    for (unsigned i = 0; i < 3; i++) come(i, GET "\r\n", 0);
+    run(1000);
+    for (unsigned i = 0; i < 3; i++) go_away(&world.clients[i]);
+    run(70);
+    assert_int_equal(world.proxy.counters.active, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        struct end *client = come(i, GET "\r\n", 0);
+        world.down = 0;
+        run(10000);
+        assert_in_range(world.down, 10000, 10100);
+        go_away(client);
+        run(70);
+    }
+    assert_int_equal(world.proxy.limits.used, 3);
     assert_quiet();
 }
 
@@ -678,8 +818,9 @@ static void swapped(const void *data)
     come(2, GET "\r\n", 0);
     run(0);
     go_away(&world.clients[1]);
-    run(0);
+    run(100);
     assert_int_equal(world.proxy.limits.used, 2); /* one of them quiet */
+    assert_int_equal(world.proxy.limits.quiet.head, 2);
     assert_true(miniproxy_set_policy(&world.proxy, &second));
     assert_int_equal(world.proxy.limits.quiet.head, 0);
     world.clients[0].got = world.origins[0].sent = 0;
@@ -700,6 +841,26 @@ static void swapped(const void *data)
     assert_null(find_bucket(&world.proxy, old, (const uint32_t[]){0, 10u << 24 | 1}));
     assert_true(miniproxy_set_policy(&world.proxy, &second)); /* the same again: nothing is forgotten */
     assert_non_null(find_bucket(&world.proxy, new, (const uint32_t[]){0, 10u << 24 | 1}));
+    assert_quiet();
+}
+
+/* A request that was decided by a policy that has gone meanwhile has a bucket of its own. */
+static void decided_before(const void *data)
+{
+    struct miniproxy_policy first = policy_of(&thousand, 1), second = policy_of(&thousand, 1);
+    struct miniproxy_session *s;
+    (void)data;
+    start(&first, (struct miniproxy_config){0});
+    come(1, "G", 0);
+    run(0);
+    s = session_of(&world.clients[0]);
+    s->policy = &first;
+    assert_true(miniproxy_set_policy(&world.proxy, &second));
+    assert_int_equal(hold_limits(&world.proxy, s), MINIPROXY_CAUSE_NONE);
+    assert_true(only_bucket()->is_old);
+    assert_null(find_bucket(&world.proxy, &thousand, (const uint32_t[]){0, 10u << 24 | 1}));
+    let_go(&world.proxy, s);
+    assert_null(only_bucket()->limit);
     assert_quiet();
 }
 
@@ -731,19 +892,21 @@ static void held_back(const void *data)
     struct miniproxy_config config = {.port = data != NULL ? &relaying : NULL};
     static const uint8_t peers[] = {MINIPROXY_TIMEOUT_BODY, MINIPROXY_TIMEOUT_FIRST_BYTE, MINIPROXY_TIMEOUT_RESPONSE,
                                     MINIPROXY_TIMEOUT_WRITE, MINIPROXY_TIMEOUT_TUNNEL};
-    static const char *const requests[] = {GET "\r\n", POST "\r\n", CONNECT "\r\n"};
+    enum { DOWNLOAD, UPLOAD, TUNNEL_DOWN, TUNNEL_UP, TUNNEL_BOTH, KINDS };
+    static const char *const requests[] = {GET "\r\n", POST "\r\n", CONNECT "\r\n", CONNECT "\r\n", CONNECT "\r\n"};
     for (size_t i = 0; i < sizeof peers; i++) config.timeout_ms[peers[i]] = 40;
     config.timeout_ms[MINIPROXY_TIMEOUT_HALF_CLOSED] = 40;
-    for (unsigned kind = 0; kind < 3; kind++) {
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        bool up = kind == UPLOAD || kind >= TUNNEL_UP, down = kind != UPLOAD && kind != TUNNEL_UP;
         start(&policy, config);
-        world.answer = kind == 0 ? LONG : NULL;
+        world.answer = kind == DOWNLOAD ? LONG : NULL;
         world.body = ENDLESS;
-        for (unsigned i = 0; i < 4; i++) come(i, requests[kind], kind > 0 ? ENDLESS : 0);
+        for (unsigned i = 0; i < 4; i++) come(i, requests[kind], up ? ENDLESS : 0);
         run(0);
-        for (unsigned i = 0; kind == 2 && i < 4; i++) send_on(&world.origins[i]);
+        for (unsigned i = 0; kind >= TUNNEL_DOWN && down && i < 4; i++) send_on(&world.origins[i]);
         run(600000);
-        if (kind != 1) assert_in_range(world.down, 6009, 6010);
-        if (kind != 0) assert_in_range(world.up, 6009, 6010);
+        if (down) assert_in_range(world.down, 6009, 6010);
+        if (up) assert_in_range(world.up, 6009, 6010);
         assert_int_equal(world.events, 0);
         assert_quiet();
     }
@@ -832,12 +995,19 @@ int main(void)
         {"limits of many rates at once", many_rates, NULL, false},
         {"a head makes a debt, and the body waits", debt, NULL, false},
         {"pipelined requests are paid for once", pipelined, NULL, false},
+        {"a turn without octets is left to the next one", turn_is_left, NULL, false},
+        {"a turn without a reader is left to the next one", turn_is_left, "", false},
+        {"who wants little does not overtake who wants much", no_overtaking, NULL, false},
+        {"what was paid to one of two buckets is not lost", not_lost, NULL, false},
+        {"nor does a bucket that is full become fuller by it", not_won, NULL, false},
+        {"a bucket that was quiet", quiet_again, NULL, false},
         {"more requests than a limit allows get 429, until they are allowed again [S14]", request_rate, NULL, false},
         {"more transactions than a limit allows get 503, until one ends", at_once, NULL, false},
         {"whom a limit holds for", matches, NULL, false},
         {"who is one client", owners, NULL, false},
         {"a table of buckets that is full", full_table, NULL, false},
         {"another policy", swapped, NULL, false},
+        {"another policy while a request was being decided", decided_before, NULL, false},
         {"limits that are not sound", unsound, NULL, false},
         {"no deadline of a peer ends what a limit holds back", held_back, NULL, false},
         {"no deadline of a peer ends what a limit holds back, relayed", held_back, "", false},

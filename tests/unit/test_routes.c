@@ -14,7 +14,7 @@
 
 /* ---- A net in memory: hosts that do as they are told, and one client */
 
-enum behaviour { ANSWERS, REFUSES, IS_SILENT, ENDS, SPEAKS_SOCKS };
+enum behaviour { ANSWERS, REFUSES, LACKS, IS_SILENT, ENDS, SPEAKS_SOCKS };
 
 struct host {
     const char *name; /* resolves to 198.51.100.(index + 1) */
@@ -50,6 +50,8 @@ static struct {
     struct miniproxy_event event;
     char event_hop[64];
     unsigned events, resolved;
+    struct miniproxy_conn *asks; /* for a name, and is to wait if names are slow */
+    bool slow_names;
     uint32_t now_ms;
     unsigned turned;         /* hops that went down or up */
     struct miniproxy_health health[HOSTS];
@@ -95,7 +97,9 @@ static int net_accept(void *port, struct miniproxy_conn *c, struct miniproxy_add
 
 static int net_resolve(void *port, struct miniproxy_conn *c, const char *host, struct miniproxy_addr *out, int max)
 {
-    (void)port, (void)c, (void)max;
+    (void)port, (void)max;
+    net.asks = c;
+    if (net.slow_names) return MINIPROXY_AGAIN;
     net.resolved++;
     memset(out, 0, sizeof *out);
     out->family = 4;
@@ -116,6 +120,7 @@ static int net_connect(void *port, struct miniproxy_conn *c, const struct minipr
     if (h->does == IS_SILENT) return MINIPROXY_AGAIN;
     h->connects++;
     if (h->does == REFUSES) return MINIPROXY_EREFUSED;
+    if (h->does == LACKS) return MINIPROXY_ERESOURCES;
     new_link(c, h);
     return MINIPROXY_OK;
 }
@@ -780,6 +785,8 @@ static void remote_names(const void *data)
 {
     static const struct miniproxy_rule rules[] = {{.verdict = MINIPROXY_DENY, .to = &test_net},
                                                   {.verdict = MINIPROXY_ALLOW}};
+    static const struct miniproxy_rule by_network[] = {{.verdict = MINIPROXY_ALLOW, .to = &test_net, .special_purpose = 1},
+                                                       {.verdict = MINIPROXY_DENY}};
     static const struct miniproxy_route careful[] = {{.count = 1, .resolve = true}};
     (void)data;
     start(one, 1, NULL, 0);
@@ -796,6 +803,10 @@ static void remote_names(const void *data)
     assert_int_equal(net.event.cause, MINIPROXY_CAUSE_CONNECT_PORT);
     assert_status(anew("GET http://8.8.8.8/ HTTP/1.1\r\nHost: 8.8.8.8\r\n\r\n"), "200");
     assert_true(begins(net.hosts[0].got, "GET http"));
+    policy.rules = by_network;
+    assert_status(anew("CONNECT www.example:443 HTTP/1.1\r\nHost: x\r\n\r\n"), "403");
+    assert_int_equal(net.event.cause, MINIPROXY_CAUSE_POLICY); /* no other port would do */
+    policy.rules = rules;
     policy.routes = careful;
     assert_status(anew(GET), "403");
     assert_int_equal(net.event.cause, MINIPROXY_CAUSE_ADDRESS);
@@ -848,6 +859,35 @@ static void new_policy(const void *data)
     assert_true(miniproxy_set_policy(&net.proxy, &policy));
     assert_status(say(GET), "200");
     assert_string_equal(net.event_hop, "one");
+}
+
+/* The way of a request is found while another policy comes into force: nobody goes on by its connection. */
+static void new_policy_meanwhile(const void *data)
+{
+    static const struct miniproxy_route careful[] = {{.count = 1, .resolve = true}}, simple[] = {{.count = 1}};
+    static struct miniproxy_policy next;
+    (void)data;
+    start(one, 1, careful, 1);
+    policy.rules = allow_special;
+    host(0, "one", ANSWERS, OK200);
+    host(1, "www.example", ANSWERS, OK200);
+    host(2, "two", ANSWERS, OK200);
+    net.slow_names = true;
+    say(GET);
+    assert_int_equal(net.said_len, 0);
+    next = policy;
+    next.routes = simple;
+    next.hops = two + 1;
+    assert_true(miniproxy_set_policy(&net.proxy, &next));
+    net.slow_names = false;
+    miniproxy_wake(net.asks, MINIPROXY_WR);
+    pass(0);
+    assert_status(net.said, "200");
+    assert_string_equal(net.event_hop, "one");
+    assert_status(say(GET), "200");
+    assert_string_equal(net.event_hop, "two");
+    assert_int_equal(net.hosts[0].heads, 1);
+    assert_int_equal(net.hosts[2].heads, 1);
 }
 
 static void unsound(const void *data)
@@ -913,6 +953,9 @@ static void connections_checked(const void *data)
     assert_status(anew(GET), "200");
     assert_string_equal(net.event_hop, "two");
     assert_int_equal(a->connects, 0);
+    a->does = LACKS; /* of something on this side: nobody is to blame */
+    pass(10000);
+    assert_int_equal(net.health[0].failed, 2);
     a->does = ANSWERS;
     pass(29999);
     assert_int_equal(net.health[0].down, 1);
@@ -974,6 +1017,33 @@ static void many_checks(const void *data)
     for (unsigned i = 2; i < HOSTS; i++) assert_int_equal(net.hosts[i].connects, 1);
 }
 
+/* A check is under way when there is nothing more to check. */
+static void checks_left(const void *how)
+{
+    static const struct miniproxy_hop hops[] = {{.host = "one", .port = 3128, .check = "http://a/", .check_s = 5}};
+    (void)how;
+    start(hops, 1, NULL, 0);
+    host(0, "one", ANSWERS, NULL);
+    net.pending = false;
+    pass(0);
+    assert_int_equal(net.hosts[0].heads, 1);
+    assert_non_null(net.links[0].conn);
+    if (how != NULL) {
+        miniproxy_drain(&net.proxy);
+        pass(0);
+        assert_null(net.links[0].conn);
+        assert_int_equal(net.health[0].failed, 0);
+    } else {
+        assert_true(miniproxy_set_policy(&net.proxy, NULL));
+        pass(5000);
+        assert_null(net.links[0].conn);
+        assert_int_equal(net.health[0].failed, 1);
+    }
+    pass(100000);
+    assert_int_equal(net.hosts[0].heads, 1);
+    assert_int_equal(net.proxy.counters.buffers, 0);
+}
+
 int main(void)
 {
     static const enum behaviour refuses = REFUSES, is_silent = IS_SILENT, ends = ENDS;
@@ -1009,11 +1079,14 @@ int main(void)
         TEST("names that a parent resolves, and the policy", remote_names, NULL),
         TEST("ways by address", ways_by_address, NULL),
         TEST("another policy, other ways", new_policy, NULL),
+        TEST("another policy while a way is found", new_policy_meanwhile, NULL),
         TEST("tables that make no sense are refused", unsound, NULL),
         TEST("checks by connections [G05]", connections_checked, NULL),
         TEST("checks by requests [G05]", requests_checked, NULL),
         TEST("the same octet by octet [G05]", requests_checked, "crumbs"),
         TEST("more to check than can be at once [G05]", many_checks, NULL),
+        TEST("checks under way when there is no policy any more", checks_left, NULL),
+        TEST("checks under way when all is drained", checks_left, "drain"),
     };
     return unit_run("routes", tests, sizeof tests / sizeof tests[0]);
 }

@@ -334,6 +334,7 @@ static void throttle(const void *data)
     feed("\5\1\2\1\4anna\6secret", 16);
     HEARD("\5\2\1\1");
     assert_int_equal(wire.event.cause, MINIPROXY_CAUSE_LOGIN_THROTTLED);
+    assert_false(is_in_memory("\6secret"));
     check_end();
 }
 
@@ -477,6 +478,7 @@ static void deadlines(const void *data)
         check_heard(cases[i / 2].answer);
         assert_int_equal(wire.events, 1);
         assert_int_equal(wire.event.cause, i % 2 != 0 ? MINIPROXY_CAUSE_HEAD_CUT : MINIPROXY_CAUSE_HEAD_TIMEOUT);
+        assert_false(is_in_memory("\4anna"));
         check_end();
     }
     begin();
@@ -541,6 +543,7 @@ static void full_house(const void *data)
     HEARD("\5\2\1\1");
     assert_int_equal(wire.event.cause, MINIPROXY_CAUSE_SESSIONS_FULL);
     assert_int_equal(wire.proxy.failures[0].count, 0);
+    assert_false(is_in_memory("\6Secret"));
     check_end();
 }
 
