@@ -20,8 +20,8 @@ class Parent:
     scheme, program, via = "http", None, None
     logged = True  # it can ask for a login
 
-    def __init__(self, directory, login=None, parent=None):
-        self.login, self.parent, self.port = login, parent, peers.unused_port()
+    def __init__(self, directory, login=None, parent=None, port=None):
+        self.login, self.parent, self.port = login, parent, port or peers.unused_port()
         self.authority = f"127.0.0.1:{self.port}"
         self.url = f"{self.scheme}://{login + '@' if login else ''}{self.authority}"
         self.program_name = os.path.basename(self.program)
@@ -113,8 +113,9 @@ class Miniproxy(Parent):
     def command(self):
         login = ["--user", self.login] if self.login else []
         way = ["--parent", self.parent.url] if self.parent else []
+        way += ["--ca", secure.own()[1]] if "https" in (self.scheme, self.parent and self.parent.scheme) else []
         return [self.program, self.listen, self.authority, "--allow-private", "--connect-ports", "any", "--name", self.via,
-                "--log", self.path("log"), "--ca", secure.own()[1], *login, *way, *self.options]
+                "--log", self.path("log"), *login, *way, *self.options]
 
     def stop(self):
         if self.process.poll() is None:
