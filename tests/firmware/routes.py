@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""An image whose policy has parents and a group of origins (routes.policy), in the emulator; the parents are miniproxy and
-microsocks of this machine. Writes build/results/firmware-routes.tsv."""
+"""An image whose policy has parents and a group of origins (routes.policy), in the emulator; the parents are miniproxy
+and microsocks of this machine. Writes build/results/firmware-routes.tsv."""
 import os
 import shutil
 import subprocess
@@ -137,7 +137,8 @@ def main():
             except Exception as error:  # pylint: disable=broad-except
                 verdict, failed = "fail", True
                 print(f"E   {case.__name__}: {error!r}\n{board.console()[-2000:]}")
-            file.write(f"{verdict}\tfirmware-routes\tan image with parents: {case.__name__.replace('_', ' ')}\tK11,G05\n")
+            name = case.__name__.replace("_", " ")
+            file.write(f"{verdict}\tfirmware-routes\tan image with parents: {name}\tK11,G05\n")
         office.stop()
         spare.stop()
     file.close()
