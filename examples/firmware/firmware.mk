@@ -28,6 +28,8 @@ FIRMWARE_TIGHT_IMAGES = lm3s6965-raw-4 lm3s6965-raw-8 lm3s6965-raw-16
 FIRMWARE_TEST_IMAGES = lm3s6965-raw-test mps2_an385-raw-test
 # with a policy of the tests, twice: its list of names is in a flash partition, and there are two of these
 FIRMWARE_WIRE_IMAGES = lm3s6965-raw-wire
+# with another one, whose ways lead through parents
+FIRMWARE_ROUTES_IMAGES = lm3s6965-raw-routes
 # with TLS for clients on a second port, and some for origins: FIRMWARE_CLIENT_IMAGES. In the emulator alone: their random
 # numbers come from the machine that runs it.
 FIRMWARE_TLS_IMAGES = lm3s6965-raw-tls lm3s6965-sockets-tls mps2_an385-raw-tls mps2_an385-sockets-tls
@@ -111,7 +113,9 @@ FIRMWARE_STACK_tlsbench = $(FIRMWARE_STACK_tls)
 FIRMWARE_POLICY = examples/policy/site.policy
 $(foreach n,4 8 16 tls_lm3s6965 weak_lm3s6965 tlsbench_lm3s6965,$(eval FIRMWARE_POLICY_$n = examples/policy/tight.policy))
 FIRMWARE_POLICY_wire = tests/firmware/wire.policy
-FIRMWARE_POLICIES = $(sort $(FIRMWARE_POLICY) $(foreach n,4 8 16 wire,$(FIRMWARE_POLICY_$n)))
+FIRMWARE_POLICY_routes = tests/firmware/routes.policy
+FIRMWARE_CFLAGS_routes = -DMINIPROXY_WITH_ROUTES=1
+FIRMWARE_POLICIES = $(sort $(FIRMWARE_POLICY) $(foreach n,4 8 16 wire routes,$(FIRMWARE_POLICY_$n)))
 FIRMWARE_TABLES = $(patsubst %.policy,$(FIRMWARE_OUT)/%_policy.c,$(notdir $1))
 
 # A list of names that is updated without the program stays out of the tables: --blob SET=FILE. The linker is told where
@@ -180,7 +184,7 @@ $$(FIRMWARE_OBJECTS_$1): | firmware-tools $(LWIP_FETCHED) $$(FIRMWARE_LIBS_of_$1
 endef
 FIRMWARE_PART = $(word $2,$(subst -, ,$1))
 $(foreach i,$(FIRMWARE_IMAGES) $(FIRMWARE_TIGHT_IMAGES) $(FIRMWARE_TEST_IMAGES) \
-    $(FIRMWARE_WIRE_IMAGES) $(FIRMWARE_BENCH_IMAGES) $(FIRMWARE_TLS_IMAGES) \
+    $(FIRMWARE_WIRE_IMAGES) $(FIRMWARE_ROUTES_IMAGES) $(FIRMWARE_BENCH_IMAGES) $(FIRMWARE_TLS_IMAGES) \
     $(FIRMWARE_WEAK_IMAGES) $(FIRMWARE_TLS_BENCH_IMAGES),$(eval $(call \
     FIRMWARE_IMAGE,$i,$(call FIRMWARE_PART,$i,1),$(call FIRMWARE_PART,$i,2),$(call FIRMWARE_PART,$i,3))))
 
@@ -216,7 +220,7 @@ firmware-bench-tls: $(FIRMWARE_TLS_BENCH_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 
 # ---- Tests
 
-SUITES += firmware-boot firmware-tls firmware-chromium policy-wire
+SUITES += firmware-boot firmware-tls firmware-chromium policy-wire firmware-routes
 
 run-firmware-boot: $(FIRMWARE_IMAGES:%=$(FIRMWARE_OUT)/%.elf) $(FIRMWARE_TIGHT_IMAGES:%=$(FIRMWARE_OUT)/%.elf) \
         $(FIRMWARE_TEST_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
@@ -231,3 +235,6 @@ run-firmware-chromium: $(CHROMIUM_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 
 run-policy-wire: build/miniproxy $(FIRMWARE_OUT)/lm3s6965-raw-test.elf $(FIRMWARE_WIRE_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 	@$(SUITE) policy-wire 600 $(PYTHON) tests/firmware/policy_wire.py
+
+run-firmware-routes: build/miniproxy $(FIRMWARE_ROUTES_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
+	@$(SUITE) firmware-routes 300 $(PYTHON) tests/firmware/routes.py

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What becomes of requests when their parents die: tinyproxy, squid and miniproxy are killed and revived one after another
-under GETs of 200 octets and of 1 MB and tunnels of nine clients, in order and in turn, with health checks and without.
-Printed: how long it took until the death was noticed, and until the revived one was used again; how many requests there
-were, how many of them failed before the death was noticed and after, and how many responses and tunnels were cut because
-they had begun to come through the parent that was killed. On loopback.
+"""What becomes of requests when their parents die: tinyproxy, squid and miniproxy are killed and revived one after
+another under GETs of 200 octets and of 1 MB and tunnels of nine clients, in order and in turn, with health checks and
+without. Printed: how long it took until the death was noticed, and until the revived one was used again; how many
+requests there were, how many of them failed before the death was noticed and after, and how many responses and tunnels
+were cut because they had begun to come through the parent that was killed. On loopback.
 
     parents.py [ROUNDS]     needs build/miniproxy, tinyproxy and squid; ROUNDS (default 2) of five deaths each
 """

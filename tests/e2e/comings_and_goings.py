@@ -39,8 +39,8 @@ def policy(parents, in_turn=False, checks=False):
 
 class Traffic(Load):
     """GET requests, small and large, and tunnels, of all the clients. What did not go well is in `failed`, if it was a
-    response other than 200, or none; and in `cut`, if the response or the tunnel was there and a parent was killed before
-    it came to its end: nobody can help that."""
+    response other than 200, or none; and in `cut`, if the response or the tunnel was there and a parent was killed
+    before it came to its end: nobody can help that."""
 
     def __init__(self, front, contents_at, echo_at):
         super().__init__()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Real programs as parents of the proxy under test: tinyproxy, squid, microsocks, and miniproxy itself. Each listens at a
-port of loopback that it keeps, may ask for a login, may have a parent of its own, and may be killed and revived."""
+"""Real programs as parents of the proxy under test: tinyproxy, squid, microsocks, and miniproxy itself. Each listens
+at a port of loopback that it keeps, may ask for a login, may have a parent of its own, may be killed and revived."""
 import os
 import signal
 import socket
@@ -18,10 +18,9 @@ REALM = "parents"
 class Parent:
     """A process. `login` is "name:password" or None, `parent` another Parent or None."""
     scheme, program, via = "http", None, None
-    logged = True  # it can ask for a login
 
-    def __init__(self, directory, login=None, parent=None):
-        self.login, self.parent, self.port = login, parent, peers.unused_port()
+    def __init__(self, directory, login=None, parent=None, port=None):
+        self.login, self.parent, self.port = login, parent, port or peers.unused_port()
         self.authority = f"127.0.0.1:{self.port}"
         self.url = f"{self.scheme}://{login + '@' if login else ''}{self.authority}"
         self.program_name = os.path.basename(self.program)
@@ -83,14 +82,16 @@ class Squid(Parent):
         if self.login:
             name, password = self.login.split(":")
             hashed = secure.openssl("passwd", "-apr1", password).strip()
-            login = (f"auth_param basic program /usr/lib/squid/basic_ncsa_auth {self.path('users', f'{name}:{hashed}')}\n"
+            users = self.path("users", f"{name}:{hashed}\n")
+            login = (f"auth_param basic program /usr/lib/squid/basic_ncsa_auth {users}\n"
                      f"auth_param basic realm {REALM}\nacl known proxy_auth REQUIRED\nhttp_access allow known\n")
         if self.parent:
             own = f" login={self.parent.login}" if self.parent.login else ""
             way = f"cache_peer 127.0.0.1 parent {self.parent.port} 0 no-query default{own}\nnever_direct allow all\n"
         path = self.path("conf", f"http_port 127.0.0.1:{self.port}\nvisible_hostname {self.via}\n{login}{way}"
-                                 f"pid_filename none\naccess_log none\ncache_log {self.path('cache.log')}\ncache deny all\n"
-                                 "netdb_filename none\npinger_enable off\ncoredump_dir none\nmax_filedescriptors 1024\n")
+                                 f"pid_filename none\naccess_log none\ncache_log {self.path('cache.log')}\n"
+                                 "cache deny all\nnetdb_filename none\npinger_enable off\ncoredump_dir none\n"
+                                 "max_filedescriptors 1024\n")
         return ["unshare", "--user", "--map-user=13", "--map-group=13", "squid", "-N", "-f", path]
 
 
@@ -113,8 +114,9 @@ class Miniproxy(Parent):
     def command(self):
         login = ["--user", self.login] if self.login else []
         way = ["--parent", self.parent.url] if self.parent else []
-        return [self.program, self.listen, self.authority, "--allow-private", "--connect-ports", "any", "--name", self.via,
-                "--log", self.path("log"), "--ca", secure.own()[1], *login, *way, *self.options]
+        way += ["--ca", secure.own()[1]] if "https" in (self.scheme, self.parent and self.parent.scheme) else []
+        return [self.program, self.listen, self.authority, "--allow-private", "--connect-ports", "any", "--name",
+                self.via, "--log", self.path("log"), *login, *way, *self.options]
 
     def stop(self):
         if self.process.poll() is None:

@@ -2,11 +2,16 @@
 """Ways to origins by parents that follow a script: HTTP proxies and SOCKS5 servers, some of them odd. Those of real
 programs are in test_real_parents.py."""
 import base64
+import collections
+import contextlib
+import random
+import threading
 import time
 
 import pytest
 
-from peers import Silent, chunked, request, response, unused_port
+import secure
+from peers import Client, Cut, Silent, chunked, request, response, unused_port
 from proxy import OPEN, refused
 
 ORIGIN = "http://origin.test:8080"
@@ -22,8 +27,8 @@ def echo(peer):
 
 
 def http_parent(reply=b"", connected=b"HTTP/1.1 200 OK\r\n\r\n", challenge=None, then_close=False):
-    """A parent that answers as if it had asked the origin, and whose tunnels echo. `challenge`: methods to which it says
-    that the login is not known."""
+    """A parent that answers as if it had asked the origin, and whose tunnels echo. `challenge`: methods to which it
+    says that the login is not known."""
     def script(peer):
         while True:
             message = peer.request()
@@ -258,8 +263,8 @@ def test_clients_that_leave_while_a_parent_takes_its_time(by, scheme):
 
 
 @pytest.mark.req("K11", "S05", "S06")
-@pytest.mark.parametrize("reply, status", [(1, 502), (2, 403), (3, 502), (4, 502), (5, 502), (6, 504), (7, 502), (8, 502),
-                                           (9, 502), (255, 502)])
+@pytest.mark.parametrize("reply, status", [(1, 502), (2, 403), (3, 502), (4, 502), (5, 502), (6, 504), (7, 502),
+                                           (8, 502), (9, 502), (255, 502)])
 def test_what_a_socks5_server_says_instead(by, reply, status):
     """It works, the origin does not (RFC 1928 section 6)."""
     proxy = by(socks5_parent(echo, reply=reply), scheme="socks5")
@@ -317,7 +322,8 @@ def test_a_parent_that_asks_who_it_is_for_tunnels_alone(by):
 @pytest.mark.parametrize("head", [
     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
     b"HTTP/1.0 200 Connection established\r\nProxy-Agent: x\r\nConnection: close\r\n\r\n",
-    b"HTTP/1.1 204 Fine\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"])
+    b"HTTP/1.1 204 Fine\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"])
 def test_a_tunnel_begins_behind_the_head_of_any_2xx(by, head):
     """Whatever that says of a body (RFC 9110 section 9.3.6)."""
     proxy = by(http_parent(connected=head + b"first words"))
@@ -418,6 +424,93 @@ def test_parents_that_speak_something_else(by, scheme, words):
         client.close()
 
 
+def moody(seed, bad):
+    """A parent of either kind that does what it likes with each connection, and is not there for some of them."""
+    rng = random.Random(seed)
+
+    def reply(peer, message):
+        body = rng.choice([b"", b"short", b"long" * 5000])
+        pieces = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"x", body)
+        whole = rng.choice([response(body), pieces, b"HTTP/1.1 103 Hints\r\n\r\n" + response(body),
+                            response(b"who?", status=407) if rng.random() < 0.3 else pieces,
+                            response(b"no", "Connection: close", status=503), b"junk\r\n\r\n"])
+        if message.method == "CONNECT" and rng.random() < 0.6:
+            whole = b"HTTP/1.1 200 OK\r\n\r\n" + body
+        sent = rng.choice([len(whole), len(whole), rng.randrange(len(whole) + 1)])
+        peer.drip(whole[:sent], rng.choice([7, 300, 100000]))
+        return rng.choice(["", "", "", "end", "reset"] if sent == len(whole) else ["", "end", "end", "end", "reset"])
+
+    def script(peer):
+        mood = rng.random()
+        if mood < bad / 2:
+            return peer.reset()
+        first = peer.exactly(1)
+        if first == b"\5":  # SOCKS5
+            peer.some()
+            peer.send(rng.choice([b"\5\0", b"\5\0", b"\5\0", b"\5\xff", b"\5", b"HT"]))
+            if not peer.some():
+                return None
+            peer.drip(rng.choice([b"\5\0\0\1\0\0\0\0\0\0"] * 3 + [b"\5\5\0\1", b"\5\0\0\3\1x\0\0", b"\5\0\0"]), 3)
+        else:
+            peer.buffer[:0] = first
+        if mood < bad:
+            return peer.some()
+        try:
+            while not (end := reply(peer, peer.request())):
+                pass
+            return peer.reset() if end == "reset" else None
+        except (AssertionError, OSError):  # a tunnel to no server of HTTP, or nobody is there any more
+            return None
+    return script
+
+
+@pytest.mark.req("R01", "Z08", "K11")
+@pytest.mark.parametrize("seed", range(3))
+def test_parents_that_do_what_they_like(small, origin, seed):
+    """Whoever asks gets a well-formed answer or an end, and nothing is left over."""
+    parents = [origin(moody(100 * seed + i, 0.5 / (i + 1))) for i in range(6)]
+    ways = [word for i, p in enumerate(parents)
+            for word in ("--parent", f"{'socks5' if i % 3 == 2 else 'http'}://{p.authority}")]
+    timeouts = [word for name in ("hop", "connect", "first_byte", "response", "tunnel", "buffer")
+                for word in ("--timeout", f"{name}=1")]
+    proxy = small(*OPEN, *ways, *timeouts)
+    problems = []
+
+    def ask(rng):
+        with contextlib.closing(Client(proxy)) as client:
+            method = rng.choice(["GET", "GET", "HEAD", "POST", "CONNECT"])
+            body = rng.randbytes(rng.choice([0, 10, 9000])) if method == "POST" else None
+            client.send(request(method, "origin.test:443" if method == "CONNECT" else ORIGIN + "/", body=body))
+            if rng.random() < 0.1:
+                return
+            while (message := client.response(method, whole=False)).status < 200:
+                pass
+            if method == "CONNECT" and message.status == 200:
+                client.send(request("GET", "/"))
+                client.finish()
+                client.rest()
+
+    def ask_often(number):
+        rng = random.Random(number)
+        for _ in range(40):
+            try:
+                ask(rng)
+            except (Cut, ConnectionError):
+                pass
+            except Exception as error:  # pylint: disable=broad-except
+                problems.append(error)
+
+    threads = [threading.Thread(target=ask_often, args=(1000 * seed + i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not problems, problems
+    proxy.wait_idle()
+    causes = collections.Counter(r["cause"] for r in proxy.records())
+    assert causes[None] > 15 and len(causes) > 6, causes
+
+
 # ---- Loops
 
 
@@ -436,8 +529,9 @@ def test_the_proxy_as_its_own_parent(start):
 @pytest.mark.req("H08", "V04")
 def test_two_proxies_that_are_parents_of_each_other(start):
     ports = unused_port(), unused_port()
-    one, other = (start("--allow-private", "--name", f"node{i}", "--parent", f"http://127.0.0.1:{ports[1 - i]}",
-                        listen=f"127.0.0.1:{ports[i]}") for i in range(2))
+    scheme, trust = ("https", ["--ca", secure.own()[1]]) if secure.OVER_TLS else ("http", [])
+    one, other = (start("--allow-private", "--name", f"node{i}", "--parent", f"{scheme}://127.0.0.1:{ports[1 - i]}",
+                        *trust, listen=f"127.0.0.1:{ports[i]}") for i in range(2))
     client = one.client()
     message = client.ask("GET", ORIGIN + "/")
     assert message.status == 502 and b"proxy_loop_detected" in b",".join(message.all("Proxy-Status"))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Ways to origins that lead through other people's proxies, and through this one's: chains of them, logins, programs that
-people use, and parents that die and come back under load."""
+"""Ways to origins that lead through other people's proxies, and through this one's: chains of them, logins, programs
+that people use, and parents that die and come back under load."""
 import base64
 import http.client
 import os
@@ -256,6 +256,26 @@ def test_checks_that_ask_for_something(parent, front, origin):
     for server in servers:
         proxy.hop_state(server.authority, "up")
     assert proxy.client().ask("GET", o.url + "/").status == 200 and again.requests
+
+
+@pytest.mark.req("G05", "K11")
+def test_a_parent_that_hangs(parent, front, origin):
+    """The kernel goes on accepting connections for it: only a check that asks for something finds out."""
+    hung, other, o = parent("squid"), parent("tinyproxy"), origin()
+    proxy = front(hung, other, options=["--check", o.url + "/alive,1", "--timeout", "check=1"])
+    assert proxy.client().ask("GET", o.url + "/").status == 200
+    hung.process.send_signal(signal.SIGSTOP)
+    try:
+        proxy.hop_state(hung.authority, "down")
+        for method, target in (("GET", o.url + "/"), ("CONNECT", o.authority)):
+            client = proxy.client()
+            client.send(request(method, target))
+            assert client.response(method).status == 200
+    finally:
+        hung.process.send_signal(signal.SIGCONT)
+    proxy.hop_state(hung.authority, "up")
+    assert proxy.client().ask("GET", o.url + "/").status == 200
+    assert proxy.records()[-1]["via"] == hung.authority
 
 
 # ---- git and ssh
