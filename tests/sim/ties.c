@@ -128,7 +128,7 @@ void tie_fault(struct conn *v)
 
 void tie_taken(const struct conn *v, uint32_t octets)
 {
-    const struct exchange *ex = current_exchange(client_of(v->c));
+    const struct exchange *ex = exchange_of(v->c);
     if (ex != NULL) limits_check_taken(ex, v->of_client, octets);
 }
 
