@@ -678,7 +678,7 @@ struct parent {
     char login[24], encoded[48]; /* "": none */
     char check[48];              /* its target; "": none */
     /* The model of its health. */
-    uint32_t failed, turns, told, turn;
+    uint32_t used, failed, turns, told, turn;
     uint64_t due_ms, check_ended_ms, up_since_ms; /* of the next trial; of the last check; UINT64_MAX: it is down */
     uint8_t streak, trials;
     bool down, checked, in_check, turn_unknown;
