@@ -470,7 +470,7 @@ struct exchange {
     /* what has been seen */
     uint32_t happened;
     uint32_t tls_results; /* of handshakes with origins that failed, a bit each: 1 << -result */
-    const struct miniproxy_policy *policies[4]; /* in force since it began */
+    const struct miniproxy_policy *policies[8]; /* in force since it began */
     uint8_t policy_count;
     uint8_t times_at_origin;
     bool origin_began, origin_done, origin_got_all, reused, resolved, connected;

@@ -70,6 +70,8 @@ struct exchange *tie_resolve(const struct miniproxy_conn *c, const char *name, c
         allowed = allowed || rules_may_allow(ex->policies[i], ex, login_groups(ex->policies[i], ex));
     REQUIRE(PROPERTY_POLICY_CONNECT, allowed, "\"%s\" is resolved although no address of it is allowed", name);
     *host = ex->host;
+    /* Just when its way is open is the time for another policy. */
+    if (MINIPROXY_WITH_ROUTES && one_in(50)) after(below(30), EVENT_POLICY, 0, 0);
     return ex;
 }
 
