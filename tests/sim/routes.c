@@ -545,6 +545,7 @@ static void opened(struct try *t)
     t->len = 0;
     t->last = 0;
     t->ex->written = true;
+    if (!t->reused) t->parent->used++;
     t->answered = t->ex->kind == EXCHANGE_CONNECT && t->parent->kind != MINIPROXY_HOP_PROXY;
 }
 
@@ -706,8 +707,8 @@ static void begin_reuse(struct try *t, struct exchange *ex)
     if (t->ex->host != ex->host || t->ex->literal != ex->literal || t->ex->port != ex->port) tally(TALLY_OTHER_ORIGIN);
     ex->by = t->parent;
     t->ex = ex;
-    opened(t);
     t->reused = true;
+    opened(t);
 }
 
 static void see_send(struct try *t, unsigned session, int result)
@@ -879,6 +880,8 @@ static void check_health(struct parent *q)
     REQUIRE(PROPERTY_HEALTH, (h->down != 0) == q->down && h->streak == q->streak && h->failed == q->failed,
             "hop %u of policy %u: down %u, streak %u, failed %u instead of %u, %u, %u", q->index, q->policy, h->down, h->streak,
             h->failed, q->down, q->streak, q->failed);
+    REQUIRE(PROPERTY_HEALTH, h->used == q->used, "hop %u of policy %u: used %u times instead of %u", q->index, q->policy,
+            h->used, q->used);
     REQUIRE(PROPERTY_HEALTH, q->told == q->turns, "hop %u of policy %u: told %u times instead of %u", q->index, q->policy,
             q->told, q->turns);
     REQUIRE(PROPERTY_HEALTH, !q->down || has_checks(q) || h->due_ms == world.base_ms + (uint32_t)q->due_ms,

@@ -488,7 +488,7 @@ struct exchange {
     /* what has been seen */
     uint32_t happened;
     uint32_t tls_results; /* of handshakes with origins that failed, a bit each: 1 << -result */
-    const struct miniproxy_policy *policies[4]; /* in force since it began */
+    const struct miniproxy_policy *policies[8]; /* in force since it began */
     uint8_t policy_count;
     uint64_t begun_ms, ended_ms; /* begin and event */
     uint8_t times_at_origin;
@@ -717,7 +717,7 @@ struct parent {
     char login[24], encoded[48]; /* "": none */
     char check[48];              /* its target; "": none */
     /* The model of its health. */
-    uint32_t failed, turns, told, turn;
+    uint32_t used, failed, turns, told, turn;
     uint64_t due_ms, check_ended_ms, up_since_ms; /* of the next trial; of the last check; UINT64_MAX: it is down */
     uint8_t streak, trials;
     bool down, checked, in_check, turn_unknown;

@@ -23,7 +23,7 @@ static void swap_policy(void)
     if (MINIPROXY_WITH_ROUTES) world.woken = true;
     for (unsigned i = 0; i < world.exchange_count; i++) {
         ex = &world.exchanges[i];
-        if (ex->policy_count > 0 && ex->policy_count < 4) ex->policies[ex->policy_count++] = p;
+        if (ex->policy_count > 0 && ex->policy_count < 8) ex->policies[ex->policy_count++] = p;
     }
 }
 
