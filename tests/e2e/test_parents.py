@@ -202,6 +202,49 @@ def test_no_parent_is_left(by, origin):
     assert len(parent.requests) == 1 and proxy.hop_state(parent.authority, "up")
 
 
+@pytest.mark.req("G05", "K11")
+def test_parents_by_name(start, origin, names):
+    """One that has no address is passed over."""
+    one, other = origin(http_parent(response(b"one"))), origin(http_parent(response(b"other")))
+    proxy = start(*OPEN, "--parent", f"http://one.test:{one.port}", "--parent", f"http://other.test:{other.port}")
+    names.zone["other.test"] = ["127.0.0.1"]
+    for _ in range(2):
+        assert proxy.client().ask("GET", ORIGIN + "/").body == b"other"
+    assert proxy.hop_state(f"one.test:{one.port}", "down")["cause"] == "name_not_found"
+    assert names.asked("origin.test") == 0, "the parent resolves that"
+    assert one.requests == [] and len(other.requests) == 2
+
+
+@pytest.mark.req("T03", "K11")
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+def test_a_parent_at_an_ipv6_address(start, origin, ipv6, scheme):
+    """For an origin at one."""
+    script = http_parent() if scheme == "http" else socks5_parent(http_parent())
+    parent = origin(script, host="::1")
+    proxy = start(*OPEN, "--parent", f"{scheme}://{parent.authority}")
+    client = proxy.client()
+    assert client.ask("GET", "http://[2606:2800:220:1::1]:8080/").body == b"GET"
+    assert proxy.event(client)["via"] == parent.authority
+    if scheme == "http":
+        assert parent.requests[0].target == b"http://[2606:2800:220:1::1]:8080/"
+    else:
+        assert parent.told == [(4, bytes.fromhex("26062800022000010000000000000001"), 8080)]
+
+
+@pytest.mark.req("P08", "K11")
+def test_a_tunnel_behind_requests_on_one_connection(by):
+    """By a new connection to the parent."""
+    proxy = by(http_parent())
+    client, (parent,) = proxy.client(), by.parents
+    assert client.ask("GET", ORIGIN + "/1").body == b"GET"
+    client.send(request("GET", ORIGIN + "/2") + request("CONNECT", "origin.test:443") + b"early")
+    assert client.response().body == b"GET"
+    assert client.response("CONNECT").status == 200
+    assert client.exactly(5) == b"early"
+    echoes(client)
+    assert [m.connection for m in parent.requests] == [0, 0, 1]
+
+
 @pytest.mark.req("Z08", "P08")
 def test_the_next_parent_with_few_buffers(small, origin):
     """More clients than there are sessions, each of whose requests is sent twice."""
