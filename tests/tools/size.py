@@ -164,7 +164,7 @@ def measure_options(results, rows):
         sign = -1 if value == "1" else 1
         cost = {column: sign * (other[column] - plain[column]) for column in plain}
         cost["once"] = cost["ram"] - cost["session"] * plain["slots"]
-        rows["option", target, name] = cost
+        rows["option", target, name] = {column: cost[column] for column in COLUMNS["option"]}
 
 
 def measure_all_cores(results, rows):
@@ -436,6 +436,8 @@ def report(rows):
     for (kind, target, what), row in rows.items():
         if kind == "core":
             print_core(target, what, row)
+        elif kind == "option":
+            print(f"{kind:10} {what:24} adds flash {row['flash']:6}  RAM {row['once']:6} + sessions x {row['session']}")
         elif kind == "tls":
             print(f"{target:10} TLS as {what} has it: " + ", ".join(f"{c} {row[c]:,}" for c in COLUMNS[kind] if c in row))
         else:
