@@ -245,10 +245,11 @@ static void see_head(struct origin *o)
     REQUIRE(PROPERTY_RETRY,
             ex->times_at_origin == 0 || (ex->times_at_origin == 1 && idempotent(ex) && ex->reused &&
                                          core_received(ex->attempt) == ex->received_before) ||
-                (core_received(ex->attempt) == ex->received_before && routes_repeat(ex, ex->attempt)),
+                (core_received(ex->attempt) - ex->received_before < ex->answer_head && routes_repeat(ex, ex->attempt)),
             "request %u is sent again", ex->id);
     ex->times_at_origin++;
     ex->interims_sent = 0;
+    ex->answer_head = UINT32_MAX;
     ex->attempt = o->v;
     ex->received_before = core_received(o->v);
     ex->connected = true;
@@ -496,6 +497,14 @@ static void out_head(struct origin *o)
     }
 }
 
+static void out_whole_head(struct origin *o)
+{
+    const char *from = (const char *)o->outbox.data + o->outbox.len, *end;
+    out_head(o);
+    end = strstr(from, "\r\n\r\n");
+    if (end != NULL) o->ex->answer_head = (uint32_t)(end + 4 - from);
+}
+
 static void out_body(struct origin *o)
 {
     struct exchange *ex = o->ex;
@@ -627,7 +636,7 @@ static bool fill(struct origin *o)
         out_interims(o);
         return true;
     case ORIGIN_HEAD:
-        out_head(o);
+        out_whole_head(o);
         return true;
     case ORIGIN_BODY:
         out_body(o);

@@ -754,7 +754,7 @@ void routes_seen(unsigned session, const struct miniproxy_conn *c, enum seen_cal
     }
 }
 
-/* May a request that has been sent come again? Nothing had come back then. */
+/* May a request that has been sent come again? No whole head had come back then. */
 bool routes_repeat(const struct exchange *ex, const struct conn *before)
 {
     static const char *const methods[] = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"};
@@ -830,10 +830,12 @@ bool routes_excuse(const struct exchange *ex, uint8_t cause)
 /* An idempotent request without a body has failed by its hop, though another one would have done. */
 static void check_lost(const struct exchange *ex, const struct miniproxy_event *e)
 {
-    bool sent = e->cause == MINIPROXY_CAUSE_RESPONSE_EMPTY || e->cause == MINIPROXY_CAUSE_RESPONSE_RESET;
+    bool sent = e->cause == MINIPROXY_CAUSE_RESPONSE_EMPTY || e->cause == MINIPROXY_CAUSE_RESPONSE_RESET ||
+                e->cause == MINIPROXY_CAUSE_RESPONSE_CUT;
     const struct parent *other;
     if (!sent || e->source == MINIPROXY_BY_ORIGIN || ex->attempt == NULL || ex->attempt->parent != ex->by) return;
-    if (ex->times_at_origin == 0 || ex->by->kind == MINIPROXY_HOP_SOCKS5 || core_received(ex->attempt) != ex->received_before) return;
+    if (ex->times_at_origin == 0 || ex->by->kind == MINIPROXY_HOP_SOCKS5) return;
+    if (core_received(ex->attempt) - ex->received_before >= ex->answer_head) return;
     if (!routes_repeat(ex, ex->attempt) || ex->down.on) return;
     other = unasked(ex);
     tally(TALLY_LOST);
