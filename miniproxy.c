@@ -2836,7 +2836,7 @@ enum {
     LINE_READ = 1 << 4,     /* its request line is valid and stands in line[] */
     IS_HTTP10 = 1 << 5,
     IS_HEAD = 1 << 6,
-    IS_REPEATABLE = 1 << 7, /* idempotent, without a body, nothing received yet */
+    IS_REPEATABLE = 1 << 7, /* idempotent, without a body, nothing has been received that matters */
     IS_REUSED = 1 << 8,     /* over a kept upstream connection */
     IS_UPGRADE = 1 << 9,    /* asks for websocket */
     KEEPS_CLIENT = 1 << 10,
@@ -6358,13 +6358,13 @@ static enum next hop_connected(struct miniproxy *p, struct miniproxy_session *s)
     return NEXT_STATE;
 }
 
-/* The request has been sent by a hop that ended the connection without a word. If that was a kept one, it may have idled
+/* The request has been sent by a hop that ended the connection without a word, or inside the response's head. If that was a kept one, it may have idled
  * for too long: the same hop is asked once more. */
 static enum next repeat_by_hop(struct miniproxy *p, struct miniproxy_session *s)
 {
     unsigned at = s->hop - 1u - route_of(s)->first;
     if ((s->flags & IS_REUSED) != 0) s->hops_left |= (uint16_t)(1u << at);
-    s->flags &= ~(uint32_t)(IS_REUSED | UP_DONE);
+    s->flags &= ~(uint32_t)(IS_REUSED | UP_DONE | FIRST_BYTE_SEEN);
     close_servers(p, s, true);
     give_back(p, &s->down);
     s->up.buffer->out = 0;
@@ -6964,7 +6964,8 @@ static void note_silence(struct miniproxy *p, struct miniproxy_session *s, enum 
 static enum next origin_failed(struct miniproxy *p, struct miniproxy_session *s, bool eof)
 {
     enum miniproxy_cause cause = eof ? MINIPROXY_CAUSE_RESPONSE_EMPTY : MINIPROXY_CAUSE_RESPONSE_RESET;
-    if (has_received(s->down.buffer)) return refuse(p, s, MINIPROXY_CAUSE_RESPONSE_CUT);
+    if (has_received(s->down.buffer) && (!MINIPROXY_WITH_ROUTES || !may_repeat(s)))
+        return refuse(p, s, MINIPROXY_CAUSE_RESPONSE_CUT);
     note_silence(p, s, cause);
     if (may_repeat(s)) return repeat(p, s);
     return refuse(p, s, cause);
@@ -6986,11 +6987,20 @@ static enum miniproxy_cause parse_response(struct miniproxy *p, const struct min
     return is_full(&s->down, b) ? MINIPROXY_CAUSE_RESPONSE_HEAD_SIZE : MORE;
 }
 
-/* From here on the request must not be repeated. */
+/* From here on the request must not be repeated; if there is another hop that it may go by, once the head is complete:
+ * until then nothing goes to the client. */
 static void first_byte(struct miniproxy *p, struct miniproxy_session *s)
 {
+    bool kept = MINIPROXY_WITH_ROUTES && (s->flags & IS_REPEATABLE) != 0 && may_go_elsewhere(s);
     s->flags = (s->flags | FIRST_BYTE_SEEN) & ~(uint32_t)IS_REPEATABLE;
+    if (kept) s->flags |= IS_REPEATABLE;
     s->first_byte_ms = p->now_ms - s->mark_ms;
+    if (!kept && (s->flags & UP_DONE) != 0 && !has_received(s->up.buffer)) give_back(p, &s->up);
+}
+
+static void no_repetition(struct miniproxy *p, struct miniproxy_session *s)
+{
+    s->flags &= ~(uint32_t)IS_REPEATABLE;
     if ((s->flags & UP_DONE) != 0 && !has_received(s->up.buffer)) give_back(p, &s->up);
 }
 
@@ -7012,6 +7022,7 @@ OUTLINED static enum next await_response(struct miniproxy *p, struct miniproxy_s
             settle(b, MINIPROXY_HEADROOM);
             cause = parse_response(p, s, b);
             if (cause == MINIPROXY_CAUSE_NONE) {
+                if (MINIPROXY_WITH_ROUTES && (s->flags & IS_REPEATABLE) != 0) no_repetition(p, s);
                 cause = read_response(p, s, b);
                 if (s->state != STATE_AWAIT) return NEXT_STATE;
                 if (cause == MINIPROXY_CAUSE_NONE) continue;

@@ -169,17 +169,22 @@ def test_by_a_socks5_server(by, login):
 
 
 @pytest.mark.req("H06", "K11", "P08")
-@pytest.mark.parametrize("first", ["nobody", "no answer", "ends at once", "ends"])
+@pytest.mark.parametrize("first", ["nobody", "no answer", "ends at once", "ends", "ends in a head"])
 def test_the_next_parent_gets_what_the_first_does_not_serve(by, first):
-    """With its own login. A request that cannot be repeated goes elsewhere while nothing of it was sent."""
+    """With its own login, and the client hears nothing of what the first has said. A request that cannot be repeated
+    goes elsewhere while nothing of it was sent."""
     script = {"nobody": Nobody, "no answer": NoAnswer, "ends at once": lambda: lambda peer: None,
-              "ends": lambda: lambda peer: peer.request()}[first]
+              "ends": lambda: lambda peer: peer.request(),
+              "ends in a head": lambda: lambda peer: (peer.request(), peer.drip(b"HTTP/1.1 200 OK\r\nX: ", 9))}[first]
     proxy = by(script(), http_parent(), logins=["one:1", "two:2"], options=["--timeout", "hop=1"])
     dead, parent = by.parents
     assert proxy.client().ask("GET", ORIGIN + "/").body == b"GET"
     client = proxy.client()
     tunnel(client)
     echoes(client)
+    if first == "ends in a head":
+        assert proxy.hop_records(0) == [], "that may be the origin's fault"
+        return
     proxy.hop_state(dead.authority, "down")
     assert proxy.client().ask("POST", ORIGIN + "/", body=b"data").body == b"POSTdata"
     assert {m.get("Proxy-Authorization") for m in parent.requests} == {basic("two:2")}
@@ -583,5 +588,6 @@ def test_two_proxies_that_are_parents_of_each_other(start):
     client = one.client()
     client.send(request("CONNECT", "origin.test:443"))
     assert client.response("CONNECT").status == 502
-    assert [r["cause"] for r in one.records() if r["cause"] == "loop"] == ["loop", "loop"]
+    while [r["cause"] for r in one.records()].count("loop") < 2:
+        time.sleep(0.01)
     assert other.hop_records(0) == one.hop_records(0) == []

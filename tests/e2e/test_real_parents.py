@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Ways to origins that lead through other people's proxies, and through this one's: chains of them, logins, programs
 that people use, and parents that die and come back under load."""
-import base64
 import http.client
 import os
 import signal
@@ -226,9 +225,10 @@ def test_https_targets_go_by_tls_alone(parent, front, https):
     server, tls = parent("tls", "user:word"), https(answer(response()))
     plain = parent("miniproxy")
     proxy = front(plain, server)
-    assert proxy.client().ask("GET", tls.url + "/a").body == b"ok"
+    client = proxy.client()
+    assert client.ask("GET", tls.url + "/a").body == b"ok"
     passed_on(tls.requests, [server])
-    assert proxy.records()[-1]["via"] == server.authority
+    assert proxy.event(client)["via"] == server.authority
     alone = front(plain)
     client = alone.client()
     client.send(request("GET", tls.url + "/b"))
@@ -274,8 +274,9 @@ def test_a_parent_that_hangs(parent, front, origin):
     finally:
         hung.process.send_signal(signal.SIGCONT)
     proxy.hop_state(hung.authority, "up")
-    assert proxy.client().ask("GET", o.url + "/").status == 200
-    assert proxy.records()[-1]["via"] == hung.authority
+    client = proxy.client()
+    assert client.ask("GET", o.url + "/").status == 200
+    assert proxy.event(client)["via"] == hung.authority
 
 
 # ---- git and ssh

@@ -14,7 +14,7 @@
 
 /* ---- A net in memory: hosts that do as they are told, and one client */
 
-enum behaviour { ANSWERS, REFUSES, LACKS, IS_SILENT, ENDS, SPEAKS_SOCKS };
+enum behaviour { ANSWERS, REFUSES, LACKS, IS_SILENT, ENDS, BREAKS_OFF, SPEAKS_SOCKS };
 
 struct host {
     const char *name; /* resolves to 198.51.100.(index + 1) */
@@ -208,6 +208,7 @@ static int net_send(void *port, struct miniproxy_conn *c, const void *buf, size_
         miniproxy_wake(c, MINIPROXY_RD);
     } else if (h->answer != NULL) {
         add(l, h->answer, strlen(h->answer));
+        l->eof = h->does == BREAKS_OFF;
     }
     return (int)len;
 }
@@ -560,6 +561,38 @@ static void posts(const void *data)
     net.hosts[0].does = REFUSES;
     assert_status(anew(post), "200");
     assert_string_equal(b->got + b->got_len - 3, "abc");
+}
+
+/* Nothing of a head goes to the client before it is complete: until then the request may go elsewhere. */
+static void heads_that_break_off(const void *crumbs)
+{
+    struct host *a, *b;
+    start(two, 2, NULL, 0);
+    net.crumbs = crumbs != NULL;
+    a = host(0, "one", BREAKS_OFF, "HTTP/1.1 200 OK\r\nContent-Le");
+    b = host(1, "two", ANSWERS, OK200);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_status(anew(GET), "200");
+        assert_string_equal(net.event_hop, "two");
+        assert_non_null(strstr(b->got, "Proxy-Authorization: Basic c29tZWJvZHk6bG9uZw==\r\n\r\n"));
+    }
+    assert_int_equal(net.health[0].failed, 0); /* that may be the origin's fault */
+    assert_status(anew(CONNECT), "200");
+    assert_int_equal(a->heads, 4);
+    assert_int_equal(net.proxy.counters.retried, 4);
+    assert_status(anew("POST http://www.example/ HTTP/1.1\r\nHost: www.example\r\nContent-Length: 3\r\n\r\nabc"), "502");
+    assert_int_equal(net.event.cause, MINIPROXY_CAUSE_RESPONSE_CUT);
+    b->does = BREAKS_OFF; /* there is nowhere to go */
+    b->answer = a->answer;
+    assert_status(anew(GET), "502");
+    assert_int_equal(net.event.cause, MINIPROXY_CAUSE_RESPONSE_CUT);
+    b->does = ANSWERS;
+    b->answer = OK200;
+    b->heads = 0;
+    a->answer = "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 2"; /* the first of these has gone to the client */
+    assert_status(anew(GET), "103");
+    assert_non_null(strstr(net.said, "\r\n\r\nHTTP/1.1 502 "));
+    assert_int_equal(b->heads, 0);
 }
 
 static void all_down(const void *data)
@@ -1061,6 +1094,8 @@ int main(void)
         TEST("a parent that refuses connections is passed over [G05]", to_the_next, &refuses),
         TEST("one that is silent too [G05]", to_the_next, &is_silent),
         TEST("one that takes requests and ends too [G05]", to_the_next, &ends),
+        TEST("one that ends inside a head too [G05]", heads_that_break_off, NULL),
+        TEST("the same octet by octet [G05]", heads_that_break_off, "crumbs"),
         TEST("what may not be sent twice is not sent twice", posts, NULL),
         TEST("all parents down: 503, then tried again ever more seldom [S07,G05]", all_down, NULL),
         TEST("a parent whose name does not resolve is passed over", missing_name, NULL),
