@@ -6212,7 +6212,8 @@ static enum miniproxy_timeout connect_timeout(const struct miniproxy_session *s)
 static unsigned place_for_attempt(struct miniproxy *p, struct miniproxy_session *s, const struct plan *pl)
 {
     unsigned i, oldest = 0;
-    uint32_t share = p->config.timeout_ms[connect_timeout(s)] / pl->count / p->config.timeout_ms[MINIPROXY_TIMEOUT_ATTEMPT];
+    const uint32_t *timeout_ms = p->config.timeout_ms;
+    uint32_t share = timeout_ms[connect_timeout(s)] / pl->count / timeout_ms[MINIPROXY_TIMEOUT_ATTEMPT];
     for (i = 0; i < MINIPROXY_ATTEMPTS; i++)
         if ((s->servers_open >> i & 1u) == 0) return i;
     for (i = 1; i < MINIPROXY_ATTEMPTS; i++)
@@ -6358,8 +6359,8 @@ static enum next hop_connected(struct miniproxy *p, struct miniproxy_session *s)
     return NEXT_STATE;
 }
 
-/* The request has been sent by a hop that ended the connection without a word, or inside the response's head. If that was a kept one, it may have idled
- * for too long: the same hop is asked once more. */
+/* The request has been sent by a hop that ended the connection without a word, or inside the response's head. If that was
+ * a kept one, it may have idled for too long: the same hop is asked once more. */
 static enum next repeat_by_hop(struct miniproxy *p, struct miniproxy_session *s)
 {
     unsigned at = s->hop - 1u - route_of(s)->first;
@@ -6704,8 +6705,8 @@ static const char upgrade_fields[] = "Connection: upgrade\r\nUpgrade: websocket\
 
 /* Fields that the proxy adds to a request on its own, as text. */
 enum {
-    FIELDS_ADDED = MINIPROXY_WITH_FORWARDED ? sizeof "X-Forwarded-For: \r\n" + MINIPROXY_ADDR_TEXT + sizeof upgrade_fields
-                                            : 1
+    FIELDS_ADDED =
+        MINIPROXY_WITH_FORWARDED ? sizeof "X-Forwarded-For: \r\n" + MINIPROXY_ADDR_TEXT + sizeof upgrade_fields : 1
 };
 
 static bool is_upgrade(const struct miniproxy_session *s)
@@ -6780,7 +6781,8 @@ static enum miniproxy_cause tunnel_answer(struct miniproxy *p, struct miniproxy_
 {
     if (h->status == 101) return MINIPROXY_CAUSE_HOP_INVALID;
     b->in = b->scan = h->end;
-    if (h->status < 200) return s->interim++ < MINIPROXY_INTERIM_MAX ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_HOP_INVALID;
+    if (h->status < 200)
+        return s->interim++ < MINIPROXY_INTERIM_MAX ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_HOP_INVALID;
     if (h->status < 300) {
         s->flags |= GREETING_DUE;
         s->status = 200;

@@ -46,7 +46,7 @@
 /* Buffers shared by all sessions. Range 2..65000. A direction borrows one only while bytes are in flight. The
  * default can never contend; with fewer, sessions queue for one, first come, first served. */
 #ifndef MINIPROXY_BUFFERS
-#define MINIPROXY_BUFFERS (2 * (MINIPROXY_SESSIONS + MINIPROXY_RESERVED + (MINIPROXY_WITH_ROUTES ? MINIPROXY_CHECKS : 0)))
+#define MINIPROXY_BUFFERS (2 * (MINIPROXY_SLOTS - 1))
 #endif
 
 /* Bytes a session keeps of "METHOD target" for its event, and to recognise the origin of a kept connection.
@@ -641,8 +641,8 @@ enum miniproxy_order {
  * 503. Requests for https:// targets go only by proxies that are spoken to by TLS, and members of groups.
  *
  * What is asked for by name is not resolved here if its way leads to a parent, which is told the name, or to a group. The
- * policy is then asked without an address (struct miniproxy_question.remote): rules that name networks do not match, and an ALLOW
- * rule without special_purpose covers every name but localhost. `resolve` has it resolved here too, and only those
+ * policy is then asked without an address (struct miniproxy_question.remote): rules that name networks do not match, and
+ * an ALLOW rule without special_purpose covers every name but localhost. `resolve` has it resolved here too, and only those
  * addresses are let through that the policy allows; but what the parent finds for the name may differ. */
 struct miniproxy_route {
     const struct miniproxy_nets *clients; /* client's network */
@@ -716,9 +716,9 @@ struct miniproxy_policy {
 };
 
 /* Are the networks, blobs and types of the rules as this file says, the blobs' checksums included? The first rule whose
- * are not (0 too if more than MINIPROXY_TYPE_RULES have types, or a limit's networks or share are wrong), -1: all are. Takes about 12 instructions a byte of a
- * blob. miniproxy_init and miniproxy_set_policy ask it. Neither policy nor its arrays may be NULL where their count is
- * not 0. */
+ * are not (0 too if more than MINIPROXY_TYPE_RULES have types, or something is wrong with routes, hops or limits), -1:
+ * all are. Takes about 12 instructions a byte of a blob. miniproxy_init and miniproxy_set_policy ask it. Neither policy
+ * nor its arrays may be NULL where their count is not 0. */
 int miniproxy_check_policy(const struct miniproxy_policy *policy);
 
 /* What a decision depends on. */

@@ -72,6 +72,22 @@ all_rows() {
     curl -sv -x "http://$proxy" "http://$silent/" >"$dir/out" 2>&1
     row 'The origin is overloaded or hangs. Raise the timeout `first_byte` if it is only slow.'
     for p in $started; do kill -CONT "$p"; done
+
+    start orphan build/miniproxy --parent http://127.0.0.1:9
+    curl -sv -x "http://$proxy" http://example.com/ >"$dir/out" 2>&1
+    row 'Neither the parent nor any other that this goes by takes connections: see the lines with `state=down` for why each, and `--parent`.'
+
+    start upstream build/miniproxy --user anna:secret --name upstream
+    upstream=$proxy
+    start stranger build/miniproxy --parent "http://anna:wrong@$upstream"
+    curl -sv -x "http://$proxy" http://example.com/ >"$dir/out" 2>&1
+    row 'Name or password in `--parent`, or in the policy, is not what the parent wants. No client can mend that.'
+
+    printf 'allow to 127.0.0.0/8 ports any\nlimit each client requests 1/min\n' >"$dir/p.policy"
+    start hasty build/miniproxy --policy "$dir/p.policy"
+    curl -s -o "$dir/out" -x "http://$proxy" http://127.0.0.1:9/
+    curl -sv -x "http://$proxy" http://127.0.0.1:9/ >"$dir/out" 2>&1
+    row 'The client asks more often than a `limit` of the policy allows; `policy explain` says which. `Retry-After` says how long to wait.'
 }
 
 all_rows >"$dir/table" || exit 1
