@@ -105,7 +105,8 @@ static void make_parent(struct parent *q, unsigned policy, unsigned index, enum 
     if (literal) snprintf(q->host.name, sizeof q->host.name, "10.9.%u.%u", policy, index * 2 + 1);
     else snprintf(q->host.name, sizeof q->host.name, "p%u-%u.sim", policy, index);
     if (kind != MINIPROXY_HOP_ORIGIN && one_in(2)) {
-        snprintf(q->login, sizeof q->login, "u%u-%u:pw%u%.*s", policy, index, policy * 10 + index, (int)below(4), "xyz");
+        snprintf(q->login, sizeof q->login, "u%u-%u:pw%u%0*u", policy, index, policy * 10 + index,
+                 (int)(one_in(4) ? between(60, 80) : 1 + below(4)), index);
         memcpy(q->encoded, "Basic ", 6);
         encode(q->encoded + 6, q->login);
     }
@@ -819,7 +820,7 @@ bool routes_excuse(const struct exchange *ex, uint8_t cause)
     case MINIPROXY_CAUSE_CONNECT_TIMEOUT:
         return ex->socks_reply == 6 || ex->parent_mute || (ex->by != NULL && ex->by->kind == MINIPROXY_HOP_SOCKS5 && world.mood.small);
     case MINIPROXY_CAUSE_HEAD_SIZE: /* with the parent's login and the target it gets longer */
-        return ex->by != NULL && ex->by->kind == MINIPROXY_HOP_PROXY && ex->head_len + 200 > MINIPROXY_HEAD_MAX;
+        return ex->by != NULL && ex->by->kind == MINIPROXY_HOP_PROXY && ex->head_len + 300 > MINIPROXY_HEAD_MAX;
     case MINIPROXY_CAUSE_RESOURCES:
         return ex->by_hops && ((ex->happened | ex->client->happened) & HAPPENED_RESOURCES) != 0;
     default:
