@@ -206,8 +206,8 @@ static bool excused(const struct exchange *ex, uint8_t cause)
 {
     uint32_t h = ex->happened | ex->client->happened;
     return listed(ex, cause) || excused_request(ex, cause, h) || (!ex->by_hops && excused_connect(ex, cause, h)) ||
-           routes_excuse(ex, cause) ||
-           excused_origin(ex, cause, h) || excused_world(ex, cause, h) || secure_excuses(ex, cause);
+           routes_excuse(ex, cause) || excused_origin(ex, cause, h) || excused_world(ex, cause, h) ||
+           secure_excuses(ex, cause);
 }
 
 /* ---- Events ---- */
