@@ -26,7 +26,7 @@ struct origin {
     uint8_t phase;
     uint16_t served;
     bool over, busy, request_done, answered, deaf, paused, closing, extra;
-    uint8_t socks;                  /* what a SOCKS5 server waits for */
+    uint8_t socks; /* what a SOCKS5 server waits for */
     uint16_t asked_len, hello_len, hello_at;
     uint8_t asked[600], hello[320]; /* before it is like an origin: what has come, and what is to be said */
     struct message message;
@@ -129,8 +129,8 @@ static void check_reuse(const struct origin *o, const struct exchange *ex)
     if (o->served == 0) return;
     REQUIRE(PROPERTY_REUSE, o->first->client == ex->client, "request %u: on the connection of another client", ex->id);
     REQUIRE(PROPERTY_REUSE,
-            is_at_proxy(o) || (o->first->host == ex->host && o->first->literal == ex->literal && o->first->port == ex->port &&
-                o->first->https == ex->https),
+            is_at_proxy(o) || (o->first->host == ex->host && o->first->literal == ex->literal &&
+                               o->first->port == ex->port && o->first->https == ex->https),
             "request %u: on a connection to another host", ex->id);
     REQUIRE(PROPERTY_REUSE, !o->closing, "request %u: on a connection that said close", ex->id);
     REQUIRE(PROPERTY_REUSE, !o->extra, "request %u: on a connection that brought octets behind a response", ex->id);
@@ -164,14 +164,9 @@ static bool spoil(struct origin *o)
         o->deaf = true;
         return true;
     case MODE_ENDS:
-    case MODE_SWALLOWS:
-        hang_up(o);
-        return true;
-    case MODE_NONSENSE:
-        ex->answer.fault = ANSWER_GARBAGE;
-        return false;
-    default:
-        break;
+    case MODE_SWALLOWS: hang_up(o); return true;
+    case MODE_NONSENSE: ex->answer.fault = ANSWER_GARBAGE; return false;
+    default: break;
     }
     if (is_at_proxy(o) && ex->kind != EXCHANGE_CONNECT && ex->answer.fault == ANSWER_GOOD &&
         (o->v->parent->mode == MODE_REJECTS || one_in(12)))
@@ -744,7 +739,9 @@ static size_t socks_expects(const struct origin *o, uint8_t want[300])
 {
     const struct parent *q = o->v->parent;
     const struct exchange *ex = o->v->exchange;
-    const char *colon = strchr(q->login, ':'), *name = o->v->is_check ? "check.sim" : ex->host != NULL ? ex->host->name : NULL;
+    const char *colon = strchr(q->login, ':'), *name = o->v->is_check     ? "check.sim"
+                                                       : ex->host != NULL ? ex->host->name
+                                                                          : NULL;
     const struct miniproxy_addr *a = name == NULL ? &ex->literal->addr : NULL;
     uint16_t port = o->v->is_check ? 80 : ex->port;
     size_t n = 0, len = name != NULL ? strlen(name) : a->family == 4 ? 4 : 16;
@@ -753,8 +750,8 @@ static size_t socks_expects(const struct origin *o, uint8_t want[300])
         return colon != NULL ? 4 : 3;
     }
     if (o->socks == SOCKS_LOGIN)
-        return (size_t)sprintf((char *)want, "\1%c%.*s%c%s", (char)(colon - q->login), (int)(colon - q->login), q->login,
-                               (char)strlen(colon + 1), colon + 1);
+        return (size_t)sprintf((char *)want, "\1%c%.*s%c%s", (char)(colon - q->login), (int)(colon - q->login),
+                               q->login, (char)strlen(colon + 1), colon + 1);
     memcpy(want, "\5\1\0", 3);
     n = 3;
     want[n++] = name != NULL ? 3 : a->family == 4 ? 1 : 4;
@@ -770,7 +767,11 @@ static void socks_connects(struct origin *o)
 {
     struct exchange *ex = o->v->exchange;
     unsigned reply = one_in(6) ? 1 + below(8) : 0, kind = below(3);
-    uint8_t text[300] = {(uint8_t)(one_in(40) ? 4 : 5), (uint8_t)reply, 0, (uint8_t)(kind == 0 ? 1 : kind == 1 ? 4 : 3), 0};
+    uint8_t text[300] = {(uint8_t)(one_in(40) ? 4 : 5), (uint8_t)reply, 0,
+                         (uint8_t)(kind == 0   ? 1
+                                   : kind == 1 ? 4
+                                               : 3),
+                         0};
     size_t len = kind == 0 ? 10 : kind == 1 ? 22 : 7 + (text[4] = (uint8_t)below(200));
     if (one_in(40)) text[3] = 9;
     if (one_in(40)) { /* it does not come to an end */
@@ -821,7 +822,8 @@ static void take_socks(struct origin *o, const uint8_t *data, size_t len)
     for (size_t i = 0; i < len; i++) {
         unsigned at = o->asked_len;
         REQUIRE(o->socks == SOCKS_LOGIN ? PROPERTY_LOGINS : PROPERTY_UP_WELL_FORMED,
-                at < n && (data[i] == want[at] || (o->socks == SOCKS_REQUEST && at > 4 && (data[i] | 32) == (want[at] | 32))),
+                at < n &&
+                    (data[i] == want[at] || (o->socks == SOCKS_REQUEST && at > 4 && (data[i] | 32) == (want[at] | 32))),
                 "a SOCKS5 server gets something else (step %u, octet %u) than it should", o->socks, at);
         o->asked[o->asked_len++] = data[i];
     }

@@ -46,7 +46,8 @@ static void make_timeouts(void)
     uint32_t half = one_in(4) && !world.mood.small ? 1 : 2;
     for (unsigned i = 0; i < MINIPROXY_TIMEOUT_COUNT; i++) world.timeout_ms[i] = defaults[i] / 2 * half;
     world.timeout_ms[MINIPROXY_TIMEOUT_LINGER] = defaults[MINIPROXY_TIMEOUT_LINGER] * 4;
-    if ((MINIPROXY_WITH_TLS || MINIPROXY_WITH_ROUTES) && world.mood.small) /* a handshake is some thousand octets, and each takes its time */
+    if ((MINIPROXY_WITH_TLS || MINIPROXY_WITH_ROUTES) &&
+        world.mood.small) /* a handshake is some thousand octets, and each takes its time */
         for (unsigned i = 0; i < MINIPROXY_TIMEOUT_COUNT; i++) world.timeout_ms[i] *= 20;
     if (one_in(10)) world.timeout_ms[MINIPROXY_TIMEOUT_TOTAL] = between(5000, 200000);
     if (one_in(10)) world.timeout_ms[MINIPROXY_TIMEOUT_TUNNEL_TOTAL] = between(5000, 200000);
@@ -314,7 +315,7 @@ static void put_request(struct exchange *ex)
     put_perhaps(ex, 8, "Keep-Alive: 5\r\n");
     put_perhaps(ex, 8, "Via: 1.0 other\r\n");
     put_perhaps(ex, 3, "User-Agent: simulation\r\n");
-    if (!world.mood.small && one_in(20)) { /* up to the last octet that fits */
+    if (!world.mood.small && one_in(MINIPROXY_WITH_ROUTES ? 8 : 20)) { /* up to the last octet that fits */
         put(ex, "X-Pad: ");
         while (ex->head_len + 4 < HEAD_LIMIT) put(ex, "p");
         put(ex, "\r\n");
@@ -376,7 +377,8 @@ static void choose_answer(struct exchange *ex)
     a->deaf = a->when != WHEN_END && one_in(3);
     a->delay_ms = one_in(2) ? 0 : below(60);
     a->idle_ms = one_in(4) ? below(200) : 0;
-    if (ex->https && one_in(3)) a->idle_ms = 1 + below(25); /* about when the next request comes */
+    if ((ex->https || MINIPROXY_WITH_ROUTES) && one_in(3))
+        a->idle_ms = 1 + below(25); /* about when the next request comes */
     a->pad = one_in(30) ? 1 : 0;
     if (MINIPROXY_WITH_UPGRADE && ex->kind == EXCHANGE_UPGRADE && !one_in(3)) a->status = 101;
     if (one_in(world.mood.answer_trouble_one_in)) choose_fault(ex, a);

@@ -24,18 +24,20 @@ static struct exchange check_exchange;
 enum phase { PHASE_NONE, PHASE_REACHES, PHASE_SOCKS, PHASE_OPEN };
 enum { SOCKS_METHOD, SOCKS_LOGIN, SOCKS_REPLY };
 
-static struct try {
+static struct
+try {
     struct parent *parent;
-    struct exchange *ex; /* of a client, or world.check */
+    struct exchange *ex;            /* of a client, or world.check */
     const struct miniproxy_conn *c; /* once connected */
     uint64_t began_ms;
     uint8_t phase, addresses, failed, socks;
     uint8_t text[300]; /* what was received of SOCKS5, or of a status line */
     unsigned len;
-    uint32_t last;     /* octets of a head */
+    uint32_t last; /* octets of a head */
     bool reused, answered, silent;
     uint32_t stuck_at; /* call by which a send has failed */
-} tries[MINIPROXY_SLOTS];
+}
+tries[MINIPROXY_SLOTS];
 
 static unsigned checks_running;
 static uint64_t places_free_ms, policy_ms;
@@ -105,7 +107,8 @@ static void make_parent(struct parent *q, unsigned policy, unsigned index, enum 
     if (literal) snprintf(q->host.name, sizeof q->host.name, "10.9.%u.%u", policy, index * 2 + 1);
     else snprintf(q->host.name, sizeof q->host.name, "p%u-%u.sim", policy, index);
     if (kind != MINIPROXY_HOP_ORIGIN && one_in(2)) {
-        snprintf(q->login, sizeof q->login, "u%u-%u:pw%u%.*s", policy, index, policy * 10 + index, (int)below(4), "xyz");
+        snprintf(q->login, sizeof q->login, "u%u-%u:pw%u%0*u", policy, index, policy * 10 + index,
+                 (int)(one_in(4) ? between(60, 80) : 1 + below(4)), index);
         memcpy(q->encoded, "Basic ", 6);
         encode(q->encoded + 6, q->login);
     }
@@ -129,7 +132,8 @@ static void make_route(struct miniproxy_route *r, bool last, unsigned parent_cou
     static const struct miniproxy_nets neighbours = {.v4 = near, .v4_count = 1}, others = {.v4 = far, .v4_count = 2},
                                        elevens = {.v4 = eleven, .v4_count = 1};
     static const char *const h0[] = {"h0.sim"}, *const h1[] = {"h1.sim"}, *const h2[] = {".h2.sim", "h3.sim"};
-    static const struct miniproxy_hosts hosts[] = {{.names = h0, .count = 1}, {.names = h1, .count = 1}, {.names = h2, .count = 2}};
+    static const struct miniproxy_hosts hosts[] = {
+        {.names = h0, .count = 1}, {.names = h1, .count = 1}, {.names = h2, .count = 2}};
     unsigned kind = below(8);
     memset(r, 0, sizeof *r);
     if (!last || one_in(3)) {
@@ -152,7 +156,8 @@ static void make_route(struct miniproxy_route *r, bool last, unsigned parent_cou
 
 static void plan_policy(unsigned p, uint32_t rush_ms)
 {
-    unsigned parent_count = between(1, 4), group_count = below(4), route_count = between(1, ROUTES_EACH), mix = below(4);
+    unsigned parent_count = between(1, 4), group_count = below(4), route_count = between(1, ROUTES_EACH),
+             mix = below(4);
     for (unsigned i = 0; i < parent_count + group_count; i++) {
         struct parent *q = &parents[p * HOPS_EACH + i];
         enum miniproxy_hop_kind kind = mix == 0   ? MINIPROXY_HOP_SOCKS5
@@ -165,7 +170,8 @@ static void plan_policy(unsigned p, uint32_t rush_ms)
         if (world.mood.host_trouble_one_in != 0 && one_in(5)) q->mode = (uint8_t)between(MODE_REFUSES, MODE_COUNT - 1);
         routes_event(q);
     }
-    for (unsigned i = 0; i < route_count; i++) make_route(&routes[p][i], i + 1 == route_count, parent_count, group_count);
+    for (unsigned i = 0; i < route_count; i++)
+        make_route(&routes[p][i], i + 1 == route_count, parent_count, group_count);
     routed[p] = *unrouted[p];
     routed[p].routes = routes[p];
     routed[p].hops = hops[p];
@@ -200,7 +206,8 @@ static void apply_mode(struct parent *q)
                                               [MODE_RESETS] = MACHINE_RESETS};
     q->mode_since_ms = world.now_ms;
     for (unsigned i = 0; i < HOP_ADDRESSES; i++) q->machines[i]->kind = kinds[q->mode];
-    if (q->host.count > 1 && one_in(3)) q->machines[below(2)]->kind = (uint8_t)(one_in(2) ? MACHINE_REFUSED : MACHINE_BLACKHOLE);
+    if (q->host.count > 1 && one_in(3))
+        q->machines[below(2)]->kind = (uint8_t)(one_in(2) ? MACHINE_REFUSED : MACHINE_BLACKHOLE);
     q->host.result = q->host.count;
     if (q->host.delay_ms == UINT32_MAX) q->host.delay_ms = below(50);
     if (q->mode == MODE_NAMELESS) {
@@ -261,7 +268,8 @@ static int way(const struct miniproxy_policy *p, const struct exchange *ex, bool
     int r = find(p, ex, a);
     if (a != NULL) *allowed = rules_allow(p, ex, a, ex->literal->special, groups);
     else if (r == DIRECT) *allowed = rules_may_allow(p, ex, groups);
-    else if (r >= 0 && tells_names(p, r)) *allowed = rules_may_allow(p, ex, groups) && rules_allow_remote(p, ex, groups);
+    else if (r >= 0 && tells_names(p, r))
+        *allowed = rules_may_allow(p, ex, groups) && rules_allow_remote(p, ex, groups);
     else {
         a = first_address(p, ex);
         *allowed = a != NULL;
@@ -355,11 +363,11 @@ static void note_good(struct parent *q, bool checked_it)
 /* One request tries a hop that is down. */
 static void note_trial(struct parent *q)
 {
-    REQUIRE(PROPERTY_ROUTE, !has_checks(q) || !IS_EXACT, "hop %u of policy %u is used though its checks say that it is down", q->index,
-            q->policy);
+    REQUIRE(PROPERTY_ROUTE, !has_checks(q) || !IS_EXACT,
+            "hop %u of policy %u is used though its checks say that it is down", q->index, q->policy);
     REQUIRE(PROPERTY_HEALTH, world.now_ms >= q->due_ms || !IS_EXACT,
-            "hop %u of policy %u is tried again %llu ms too early", q->index,
-            q->policy, (unsigned long long)(q->due_ms - world.now_ms));
+            "hop %u of policy %u is tried again %llu ms too early", q->index, q->policy,
+            (unsigned long long)(q->due_ms - world.now_ms));
     q->trials++;
     q->due_ms = world.now_ms + (q->trials < 6 ? 1000u << q->trials : 60000u);
     tally(q->trials > 3 ? TALLY_TRIAL_LATE : TALLY_TRIAL);
@@ -373,8 +381,8 @@ void routes_told(void *app, const struct miniproxy_policy *policy, unsigned hop)
     REQUIRE(PROPERTY_HEALTH, p < ROUTED && hop < policy->hop_count, "a hop is told that does not exist");
     q = &parents[p * HOPS_EACH + hop];
     q->told++;
-    REQUIRE(PROPERTY_HEALTH, (healths[p][hop].down != 0) == (q->told % 2 == 1), "hop %u of policy %zu: %u is told twice", hop,
-            p, healths[p][hop].down);
+    REQUIRE(PROPERTY_HEALTH, (healths[p][hop].down != 0) == (q->told % 2 == 1),
+            "hop %u of policy %zu: %u is told twice", hop, p, healths[p][hop].down);
 }
 
 /* ---- Checks ---- */
@@ -389,15 +397,17 @@ enum { RETRY_MS = 100 }; /* when there is no place for it */
 static void begin_check(struct parent *q)
 {
     uint64_t could_ms = check_due_ms(q);
-    REQUIRE(PROPERTY_CHECKS, &routed[q->policy] == world.policy && has_checks(q), "a hop is checked that nobody asked for");
-    REQUIRE(PROPERTY_CHECKS, !q->in_check && checks_running < MINIPROXY_CHECKS, "%u checks at once", checks_running + 1);
+    REQUIRE(PROPERTY_CHECKS, &routed[q->policy] == world.policy && has_checks(q),
+            "a hop is checked that nobody asked for");
+    REQUIRE(PROPERTY_CHECKS, !q->in_check && checks_running < MINIPROXY_CHECKS, "%u checks at once",
+            checks_running + 1);
     REQUIRE(PROPERTY_CHECKS, world.now_ms >= could_ms, "hop %u is checked %llu ms too early", q->index,
             (unsigned long long)(could_ms - world.now_ms));
     if (places_free_ms > could_ms && q->checked) tally(TALLY_CHECK_QUEUED);
     if (could_ms < places_free_ms) could_ms = places_free_ms;
     if (could_ms < policy_ms) could_ms = policy_ms;
-    REQUIRE(PROPERTY_CHECKS, could_ms <= 1 || world.now_ms <= could_ms + RETRY_MS || !IS_EXACT, "hop %u is checked %llu ms too late",
-            q->index, (unsigned long long)(world.now_ms - could_ms));
+    REQUIRE(PROPERTY_CHECKS, could_ms <= 1 || world.now_ms <= could_ms + RETRY_MS || !IS_EXACT,
+            "hop %u is checked %llu ms too late", q->index, (unsigned long long)(world.now_ms - could_ms));
     q->in_check = true;
     checks_running++;
 }
@@ -435,8 +445,7 @@ static bool eligible(const struct exchange *ex, const struct parent *q)
 {
     if ((ex->hops_tried >> q->index & 1) != 0) return false;
     if (q->down && (has_checks(q) || world.now_ms < q->due_ms)) return false;
-    return !ex->written || ex->by == NULL ||
-           (ex->by->kind == MINIPROXY_HOP_PROXY) == (q->kind == MINIPROXY_HOP_PROXY);
+    return !ex->written || ex->by == NULL || (ex->by->kind == MINIPROXY_HOP_PROXY) == (q->kind == MINIPROXY_HOP_PROXY);
 }
 
 /* By which routes can it have come to this hop? */
@@ -444,12 +453,13 @@ static void note_route(struct exchange *ex, const struct parent *q)
 {
     bool allowed = false;
     int r;
-    REQUIRE(PROPERTY_ROUTE, ex->kind != EXCHANGE_MALFORMED || ex->bad_body, "malformed request %u goes to a hop", ex->id);
+    REQUIRE(PROPERTY_ROUTE, ex->kind != EXCHANGE_MALFORMED || ex->bad_body, "malformed request %u goes to a hop",
+            ex->id);
     REQUIRE(PROPERTY_ROUTE, in_force(ex, q), "request %u goes to a hop of a policy that is not its own", ex->id);
     REQUIRE(PROPERTY_ROUTE, ex->by == NULL || ex->by->policy == q->policy, "request %u changes its policy", ex->id);
     r = way(&routed[q->policy], ex, &allowed);
-    REQUIRE(PROPERTY_ROUTE, r >= 0 && route_has(&routes[q->policy][r], q), "request %u goes to hop %u, which is not of its route %d",
-            ex->id, q->index, r);
+    REQUIRE(PROPERTY_ROUTE, r >= 0 && route_has(&routes[q->policy][r], q),
+            "request %u goes to hop %u, which is not of its route %d", ex->id, q->index, r);
     REQUIRE(PROPERTY_POLICY_CONNECT, allowed, "request %u goes to a hop though the policy denies it", ex->id);
     if (find(&routed[q->policy], ex, ex->host == NULL ? &ex->literal->addr : NULL) == OPEN) tally(TALLY_BY_ADDRESS);
     ex->routes = (uint32_t)r;
@@ -474,8 +484,8 @@ static void check_order(struct exchange *ex, struct parent *q)
             if (r->order == MINIPROXY_IN_TURN && r->count > 1) tally(TALLY_TURN);
             return;
         }
-        REQUIRE(PROPERTY_ROUTE, !eligible(ex, other), "request %u goes to hop %u, passing over hop %u", ex->id, q->index,
-                other->index);
+        REQUIRE(PROPERTY_ROUTE, !eligible(ex, other), "request %u goes to hop %u, passing over hop %u", ex->id,
+                q->index, other->index);
     }
 }
 
@@ -485,9 +495,7 @@ static void pick(struct exchange *ex, struct parent *q)
     note_route(ex, q);
     check_order(ex, q);
     if (ex->by != NULL)
-        tally(ex->by == q                ? TALLY_AGAIN_SAME
-              : ex->times_at_origin > 0 ? TALLY_FAILOVER_SENT
-                                        : TALLY_FAILOVER_FIRST);
+        tally(ex->by == q ? TALLY_AGAIN_SAME : ex->times_at_origin > 0 ? TALLY_FAILOVER_SENT : TALLY_FAILOVER_FIRST);
     ex->by = q;
     ex->hops_tried |= (uint8_t)(1u << q->index);
     if (q->down) note_trial(q);
@@ -495,7 +503,8 @@ static void pick(struct exchange *ex, struct parent *q)
 
 static void begin_try(struct try *t, struct exchange *ex, struct parent *q)
 {
-    REQUIRE(PROPERTY_ROUTE, t->phase == PHASE_NONE, "a session goes to hop %u before it has left another one", q->index);
+    REQUIRE(PROPERTY_ROUTE, t->phase == PHASE_NONE, "a session goes to hop %u before it has left another one",
+            q->index);
     memset(t, 0, offsetof(struct try, text));
     t->parent = q;
     t->ex = ex;
@@ -700,8 +709,8 @@ static void see_recv(struct try *t, const uint8_t *data, int result)
 static void begin_reuse(struct try *t, struct exchange *ex)
 {
     note_route(ex, t->parent);
-    REQUIRE(PROPERTY_ROUTE, !t->parent->down || !IS_EXACT, "request %u goes over a kept connection to hop %u, which is down", ex->id,
-            t->parent->index);
+    REQUIRE(PROPERTY_ROUTE, !t->parent->down || !IS_EXACT,
+            "request %u goes over a kept connection to hop %u, which is down", ex->id, t->parent->index);
     REQUIRE(PROPERTY_REUSE, ex->kind != EXCHANGE_CONNECT, "request %u: a tunnel on a kept connection", ex->id);
     tally(TALLY_KEPT_BY_HOP);
     if (t->ex->host != ex->host || t->ex->literal != ex->literal || t->ex->port != ex->port) tally(TALLY_OTHER_ORIGIN);
@@ -806,24 +815,21 @@ bool routes_excuse(const struct exchange *ex, uint8_t cause)
         REQUIRE(PROPERTY_NO_PARENT, had_none(ex) || !IS_EXACT, "request %u: no_parent, but there was one", ex->id);
         tally(TALLY_NONE_LEFT);
         return true;
-    case MINIPROXY_CAUSE_HOP_LOGIN:
-        return s == 407;
+    case MINIPROXY_CAUSE_HOP_LOGIN: return s == 407;
     case MINIPROXY_CAUSE_HOP_REFUSED:
-        return (s != 0 && s != 407 && s != 101) || (ex->socks_reply != 0 && (ex->socks_reply < 3 || ex->socks_reply > 6));
-    case MINIPROXY_CAUSE_HOP_INVALID:
-        return s == 101;
-    case MINIPROXY_CAUSE_UNREACHABLE:
-        return ex->socks_reply == 3 || ex->socks_reply == 4;
-    case MINIPROXY_CAUSE_REFUSED:
-        return ex->socks_reply == 5;
+        return (s != 0 && s != 407 && s != 101) ||
+               (ex->socks_reply != 0 && (ex->socks_reply < 3 || ex->socks_reply > 6));
+    case MINIPROXY_CAUSE_HOP_INVALID: return s == 101;
+    case MINIPROXY_CAUSE_UNREACHABLE: return ex->socks_reply == 3 || ex->socks_reply == 4;
+    case MINIPROXY_CAUSE_REFUSED: return ex->socks_reply == 5;
     case MINIPROXY_CAUSE_CONNECT_TIMEOUT:
-        return ex->socks_reply == 6 || ex->parent_mute || (ex->by != NULL && ex->by->kind == MINIPROXY_HOP_SOCKS5 && world.mood.small);
+        return ex->socks_reply == 6 || ex->parent_mute ||
+               (ex->by != NULL && ex->by->kind == MINIPROXY_HOP_SOCKS5 && world.mood.small);
     case MINIPROXY_CAUSE_HEAD_SIZE: /* with the parent's login and the target it gets longer */
-        return ex->by != NULL && ex->by->kind == MINIPROXY_HOP_PROXY && ex->head_len + 200 > MINIPROXY_HEAD_MAX;
+        return ex->by != NULL && ex->by->kind == MINIPROXY_HOP_PROXY && ex->head_len + 300 > MINIPROXY_HEAD_MAX;
     case MINIPROXY_CAUSE_RESOURCES:
         return ex->by_hops && ((ex->happened | ex->client->happened) & HAPPENED_RESOURCES) != 0;
-    default:
-        return false;
+    default: return false;
     }
 }
 
@@ -839,8 +845,8 @@ static void check_lost(const struct exchange *ex, const struct miniproxy_event *
     if (!routes_repeat(ex, ex->attempt) || ex->down.on) return;
     other = unasked(ex);
     tally(TALLY_LOST);
-    REQUIRE(PROPERTY_FAILOVER, other == NULL, "request %u is lost at hop %u, though hop %u is there", ex->id, ex->by->index,
-            other->index);
+    REQUIRE(PROPERTY_FAILOVER, other == NULL, "request %u is lost at hop %u, though hop %u is there", ex->id,
+            ex->by->index, other->index);
 }
 
 static void count_ways(const struct exchange *ex)
@@ -880,12 +886,12 @@ static void check_health(struct parent *q)
         return;
     }
     REQUIRE(PROPERTY_HEALTH, (h->down != 0) == q->down && h->streak == q->streak && h->failed == q->failed,
-            "hop %u of policy %u: down %u, streak %u, failed %u instead of %u, %u, %u", q->index, q->policy, h->down, h->streak,
-            h->failed, q->down, q->streak, q->failed);
-    REQUIRE(PROPERTY_HEALTH, h->used == q->used, "hop %u of policy %u: used %u times instead of %u", q->index, q->policy,
-            h->used, q->used);
-    REQUIRE(PROPERTY_HEALTH, q->told == q->turns, "hop %u of policy %u: told %u times instead of %u", q->index, q->policy,
-            q->told, q->turns);
+            "hop %u of policy %u: down %u, streak %u, failed %u instead of %u, %u, %u", q->index, q->policy, h->down,
+            h->streak, h->failed, q->down, q->streak, q->failed);
+    REQUIRE(PROPERTY_HEALTH, h->used == q->used, "hop %u of policy %u: used %u times instead of %u", q->index,
+            q->policy, h->used, q->used);
+    REQUIRE(PROPERTY_HEALTH, q->told == q->turns, "hop %u of policy %u: told %u times instead of %u", q->index,
+            q->policy, q->told, q->turns);
     REQUIRE(PROPERTY_HEALTH, !q->down || has_checks(q) || h->due_ms == world.base_ms + (uint32_t)q->due_ms,
             "hop %u of policy %u is to be tried again at another time", q->index, q->policy);
 }

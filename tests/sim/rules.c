@@ -171,7 +171,8 @@ bool rules_allow(const struct miniproxy_policy *p, const struct exchange *ex, co
 bool rules_allow_remote(const struct miniproxy_policy *p, const struct exchange *ex, uint16_t groups)
 {
     for (unsigned i = 0; p != NULL && i < p->rule_count; i++)
-        if (p->rules[i].to == NULL && rule_fits(&p->rules[i], ex, groups)) return p->rules[i].verdict == MINIPROXY_ALLOW;
+        if (p->rules[i].to == NULL && rule_fits(&p->rules[i], ex, groups))
+            return p->rules[i].verdict == MINIPROXY_ALLOW;
     return false;
 }
 

@@ -715,7 +715,7 @@ struct parent {
     uint16_t policy, index;
     uint8_t kind, mode;
     uint64_t mode_since_ms;
-    char login[24], encoded[48]; /* "": none */
+    char login[100], encoded[150]; /* "": none */
     char check[48];              /* its target; "": none */
     /* The model of its health. */
     uint32_t used, failed, turns, told, turn;

@@ -72,7 +72,7 @@ struct exchange *tie_resolve(const struct miniproxy_conn *c, const char *name, c
     limits_check_way(ex);
     *host = ex->host;
     /* Just when its way is open is the time for another policy. */
-    if (MINIPROXY_WITH_ROUTES && one_in(50)) after(below(30), EVENT_POLICY, 0, 0);
+    if (MINIPROXY_WITH_ROUTES && one_in(12)) after(below(30), EVENT_POLICY, 0, 0);
     return ex;
 }
 

@@ -62,12 +62,8 @@ static void play(const struct event *e)
     case EVENT_STOP:
         stop_core();
         return;
-    case EVENT_HOP:
-        routes_event(parent_at(e->who));
-        return;
-    case EVENT_END:
-        routes_stop();
-        return;
+    case EVENT_HOP: routes_event(parent_at(e->who)); return;
+    case EVENT_END: routes_stop(); return;
     default:
         play_network(e);
         return;

@@ -818,8 +818,8 @@ static void remote_names(const void *data)
 {
     static const struct miniproxy_rule rules[] = {{.verdict = MINIPROXY_DENY, .to = &test_net},
                                                   {.verdict = MINIPROXY_ALLOW}};
-    static const struct miniproxy_rule by_network[] = {{.verdict = MINIPROXY_ALLOW, .to = &test_net, .special_purpose = 1},
-                                                       {.verdict = MINIPROXY_DENY}};
+    static const struct miniproxy_rule by_network[] = {
+        {.verdict = MINIPROXY_ALLOW, .to = &test_net, .special_purpose = 1}, {.verdict = MINIPROXY_DENY}};
     static const struct miniproxy_route careful[] = {{.count = 1, .resolve = true}};
     (void)data;
     start(one, 1, NULL, 0);
