@@ -5964,13 +5964,13 @@ static enum next choose_way(struct miniproxy *p, struct miniproxy_session *s)
     struct miniproxy_question q;
     int route;
     bool literal = (pl->form & LITERAL) != 0;
+    s->route = 0;
     fill_question(p, s, b, literal ? &pl->at[0] : NULL, &q);
     route = s->policy != NULL ? miniproxy_find_route(s->policy, &q) : ROUTE_DIRECT;
     if (route == ROUTE_NEEDS_ADDRESS && has_kept_server(s) && hop_of(s) == NULL) {
-        q.address = &s->server_addr;
-        if (leads_directly(s->policy, miniproxy_find_route(s->policy, &q))) route = ROUTE_DIRECT;
+        q.address = &s->server_addr; /* that of another connection may lead elsewhere */
+        if (leads_directly(s->policy, miniproxy_find_route(s->policy, &q)) && can_reuse(p, s, b)) return use_again(p, s);
     }
-    s->route = 0;
     if (leads_directly(s->policy, route)) return go_directly(p, s);
     if (route != ROUTE_NEEDS_ADDRESS && (literal || passes_names_on(s->policy, route))) {
         s->route = u16((size_t)route + 1);
@@ -7000,6 +7000,12 @@ static void first_byte(struct miniproxy *p, struct miniproxy_session *s)
     if (!kept && (s->flags & UP_DONE) != 0 && !has_received(s->up.buffer)) give_back(p, &s->up);
 }
 
+/* What is complete may go to the client: all but interim responses to a CONNECT, which are dropped. */
+static bool may_commit(const struct miniproxy_session *s, const struct head *h)
+{
+    return (s->flags & IS_REPEATABLE) != 0 && (h->status >= 200 || (s->flags & ASKS_TUNNEL) == 0);
+}
+
 static void no_repetition(struct miniproxy *p, struct miniproxy_session *s)
 {
     s->flags &= ~(uint32_t)IS_REPEATABLE;
@@ -7024,7 +7030,7 @@ OUTLINED static enum next await_response(struct miniproxy *p, struct miniproxy_s
             settle(b, MINIPROXY_HEADROOM);
             cause = parse_response(p, s, b);
             if (cause == MINIPROXY_CAUSE_NONE) {
-                if (MINIPROXY_WITH_ROUTES && (s->flags & IS_REPEATABLE) != 0) no_repetition(p, s);
+                if (MINIPROXY_WITH_ROUTES && may_commit(s, head_of(b))) no_repetition(p, s);
                 cause = read_response(p, s, b);
                 if (s->state != STATE_AWAIT) return NEXT_STATE;
                 if (cause == MINIPROXY_CAUSE_NONE) continue;

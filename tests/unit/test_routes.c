@@ -869,6 +869,46 @@ static void ways_by_address(const void *data)
     assert_string_equal(net.event_hop, "one");
 }
 
+/* Where a kept connection leads says nothing of the next one, when that connection is gone. */
+static void way_of_a_new_address(const void *data)
+{
+    static const struct miniproxy_net4 second4[] = {{{198, 51, 100, 2}, 32}};
+    static const struct miniproxy_nets second = {.v4 = second4, .v4_count = 1};
+    static const struct miniproxy_route routes[] = {{.to = &second}, {.first = 0, .count = 1}};
+    (void)data;
+    start(one, 1, routes, 2);
+    policy.rules = allow_special;
+    host(0, "one", ANSWERS, OK200);
+    host(1, "www.example", ANSWERS, OK200);
+    assert_status(say(GET), "200");
+    assert_string_equal(net.event_hop, "-");
+    for (unsigned i = 0; i < net.link_count; i++)
+        if (net.links[i].host == &net.hosts[1]) net.links[i].eof = true; /* nobody is told */
+    host(1, NULL, ANSWERS, OK200);
+    host(2, "www.example", ANSWERS, OK200);
+    assert_status(say("POST http://www.example/ HTTP/1.1\r\nHost: www.example\r\nContent-Length: 1\r\n\r\nx"), "200");
+    assert_string_equal(net.event_hop, "one");
+    assert_int_equal(net.hosts[2].connects, 0);
+}
+
+/* A parent that has said 102 and goes has not answered: the next one is asked. */
+static void tunnel_after_interim(const void *data)
+{
+    (void)data;
+    start(two, 2, NULL, 0);
+    host(0, "one", ANSWERS, "HTTP/1.1 102 Wait\r\n\r\nHTTP/1.1 20");
+    host(1, "two", ANSWERS, "HTTP/1.1 200 OK\r\n\r\n");
+    assert_string_equal(say(CONNECT), "");
+    for (unsigned i = 0; i < net.link_count; i++) {
+        if (net.links[i].host != &net.hosts[0]) continue;
+        net.links[i].eof = true;
+        miniproxy_wake(net.links[i].conn, MINIPROXY_RD);
+    }
+    pass(0);
+    assert_status(net.said, "200");
+    assert_int_equal(net.hosts[1].heads, 1);
+}
+
 static void new_policy(const void *data)
 {
     static struct miniproxy_policy next;
@@ -1113,6 +1153,8 @@ int main(void)
         TEST("https requests go by TLS to a parent, or not at all [L04]", https_by_parents, NULL),
         TEST("names that a parent resolves, and the policy", remote_names, NULL),
         TEST("ways by address", ways_by_address, NULL),
+        TEST("the way of a new address", way_of_a_new_address, NULL),
+        TEST("a parent that goes behind an interim response to a CONNECT [K11]", tunnel_after_interim, NULL),
         TEST("another policy, other ways", new_policy, NULL),
         TEST("another policy while a way is found", new_policy_meanwhile, NULL),
         TEST("tables that make no sense are refused", unsound, NULL),
