@@ -244,6 +244,7 @@ static void see_head(struct origin *o)
             "request %u is sent again", ex->id);
     ex->times_at_origin++;
     ex->interims_sent = 0;
+    ex->interim_octets = 0;
     ex->answer_head = UINT32_MAX;
     ex->attempt = o->v;
     ex->received_before = core_received(o->v);
@@ -348,11 +349,13 @@ static void out_interims(struct origin *o)
     static const char *const texts[] = {"103 Early Hints", "102 Processing", "199 Odd"};
     struct exchange *ex = o->ex;
     unsigned n = ex->answer.fault == ANSWER_INTERIMS ? MINIPROXY_INTERIM_MAX + 3 : ex->answer.interims;
+    size_t before = o->outbox.len;
     for (unsigned i = ex->interims_sent; i < n; i++) {
         out(o, "HTTP/1.1 %s\r\nX-Sim: %u\r\nConnection: X-Hop-Down\r\nX-Hop-Down: 1\r\n\r\n",
             i == 0 && ex->expect ? "100 Continue" : texts[i % 3], ex->id);
         ex->interims_sent++;
     }
+    ex->interim_octets += (uint32_t)(o->outbox.len - before);
 }
 
 static bool bodiless(const struct exchange *ex)
@@ -497,7 +500,7 @@ static void out_whole_head(struct origin *o)
     const char *from = (const char *)o->outbox.data + o->outbox.len, *end;
     out_head(o);
     end = strstr(from, "\r\n\r\n");
-    if (end != NULL) o->ex->answer_head = (uint32_t)(end + 4 - from);
+    if (end != NULL) o->ex->answer_head = o->ex->interim_octets + (uint32_t)(end + 4 - from);
 }
 
 static void out_body(struct origin *o)

@@ -782,7 +782,7 @@ static const struct parent *unasked(const struct exchange *ex)
     const struct miniproxy_route *r = &routes[ex->by->policy][ex->routes];
     for (unsigned i = r->first; i < (unsigned)r->first + r->count; i++) {
         const struct parent *q = &parents[ex->by->policy * HOPS_EACH + i];
-        if ((ex->hops_tried >> i & 1) != 0 || q->down || q->up_since_ms > ex->began_ms) continue;
+        if ((ex->hops_tried >> i & 1) != 0 || q->down || q->up_since_ms >= ex->began_ms) continue;
         if (ex->written && (ex->by->kind == MINIPROXY_HOP_PROXY) != (q->kind == MINIPROXY_HOP_PROXY)) continue;
         return q;
     }
@@ -800,7 +800,7 @@ static bool had_none(const struct exchange *ex)
         if (r < 0) continue;
         for (unsigned i = 0; i < policy->routes[r].count; i++) {
             const struct parent *q = &parents[(size_t)(policy - routed) * HOPS_EACH + policy->routes[r].first + i];
-            none = none && (q->down || q->up_since_ms > ex->began_ms);
+            none = none && (q->down || q->up_since_ms >= ex->began_ms);
         }
         if (none) return true;
     }

@@ -498,7 +498,8 @@ struct exchange {
     bool client_complete, client_close, by_proxy, written_all;
     uint16_t client_status;
     uint8_t interims_sent, interims_seen;
-    uint32_t answer_head; /* octets of the head that its attempt was answered with */
+    uint32_t answer_head; /* octets that its attempt was answered with until the end of the final head */
+    uint32_t interim_octets; /* of these, those of interim responses */
     uint64_t start_at, head_end_at; /* in the client's stream */
     uint64_t body_seen;
     const struct conn *attempt; /* the connection that carried it to an origin, */
