@@ -84,6 +84,11 @@
 #define MINIPROXY_WITH_INTERCEPTION 1
 #endif
 
+/* Who uploads fast, and by TLS, has sent many megabytes before it sees that it was refused. */
+#ifndef MINIPROXY_LINGER_BYTES
+#define MINIPROXY_LINGER_BYTES (32 * 1024 * 1024)
+#endif
+
 /* What the policy language can say. */
 #ifndef MINIPROXY_WITH_CONDITIONS
 #define MINIPROXY_WITH_CONDITIONS 1

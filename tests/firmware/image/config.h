@@ -38,7 +38,7 @@ _Noreturn void cpu_panic(const char *why);
 #else
 #define MINIPROXY_SESSIONS 6
 #define MINIPROXY_BUFFERS 5
-#define MINIPROXY_BUFFER_SIZE (NO_SYS ? 1536 : 1280)
+#define MINIPROXY_BUFFER_SIZE (NO_SYS ? 1536 : 1304)
 #endif
 #define MINIPROXY_RESERVED 1
 #define MINIPROXY_WITH_FORWARDED 0 /* it takes 68 octets of every head */
