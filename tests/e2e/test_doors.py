@@ -341,5 +341,6 @@ def test_diverted_curl(intercepting, names, tmp_path):
     run("curl", "-sSf", "--interface", "127.0.0.1", "--resolve", f"files.example.test:{port}:{world.PUBLIC}", "-o",
         str(tmp_path / "out"), f"http://files.example.test:{port}/file")
     assert (tmp_path / "out").read_bytes() == (tmp_path / "file").read_bytes()
+    proxy.wait_idle()  # the line is written when the transaction has ended, which curl need not wait for
     assert [r["target"] for r in proxy.records()] == [f"http://files.example.test:{port}/file"]
     files.shutdown()
