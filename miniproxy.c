@@ -1233,6 +1233,17 @@ static void restore_target(struct miniproxy_buffer *b, const struct plan *pl)
     }
 }
 
+/* What has been received behind a head moves, to make room for so many octets more. */
+static bool widen(struct miniproxy_buffer *b, struct head *h, size_t more)
+{
+    unsigned char *end = b->u.data + h->end;
+    if (more > MINIPROXY_BUFFER_SIZE - 2u - b->in_end) return false;
+    memmove(end + more, end, (size_t)(b->in_end - h->end));
+    h->end = u16(h->end + more);
+    b->in_end = u16(b->in_end + more);
+    return true;
+}
+
 /* The target stays as it is, but for its version (RFC 9112 sections 3.2.2, 3.2.3). `last` are fields that the proxy adds
  * on its own. Where they begin whom `login` concerns; 0: the head would become too large. */
 OUTLINED static unsigned rewrite_for_parent(struct miniproxy_buffer *b, const char *name, const char *last,
@@ -1248,7 +1259,7 @@ OUTLINED static unsigned rewrite_for_parent(struct miniproxy_buffer *b, const ch
     restore_target(b, pl);
     need = line_len + 11 + host_len + (size_t)(h.kept - h.fields - h.hole.len) + (coded ? 28u : 0u) +
            sizeof "Via: 1.1 \r\n" - 1 + strlen(name) + strlen(last) + login_len(login);
-    if (need + CHUNK_ROOM > h.end) return 0;
+    if (need + CHUNK_ROOM > h.end && !widen(b, &h, need + CHUNK_ROOM - h.end)) return 0;
     authority.at = u16((size_t)(authority.at - method.at)); /* within the line, and so in the new head */
     w = put(put_bytes(w, host, line_len), " HTTP/1.1\r\n");
     first = w + host_len <= data + h.fields; /* where a field named Host is best (RFC 9110 section 7.2) */
@@ -2817,7 +2828,7 @@ enum state {
     STATE_TUNNEL,
     STATE_REPLY,
     STATE_LINGER,
-    STATE_SOCKS    /* a parent that speaks SOCKS5 is told where to connect; WITH_ROUTES */
+    STATE_SOCKS_HOP    /* a parent that speaks SOCKS5 is told where to connect; WITH_ROUTES */
 };
 
 /* Flags of a session. The first group lasts as long as the client's connection, the rest is cleared for each request.
@@ -3599,7 +3610,7 @@ static enum miniproxy_cause may_begin(const struct miniproxy *p, struct miniprox
     if (l->at_once != 0 && b->holders > l->at_once) return MINIPROXY_CAUSE_AT_ONCE;
     refill(p, b);
     if (l->requests_a_minute == 0 || b->requests >= REQUEST) return MINIPROXY_CAUSE_NONE;
-    s->interim = (uint8_t)((REQUEST - b->requests + 1000u * l->requests_a_minute - 1) / (1000u * l->requests_a_minute));
+    s->retry_s = (uint8_t)((REQUEST - b->requests + 1000u * l->requests_a_minute - 1) / (1000u * l->requests_a_minute));
     return MINIPROXY_CAUSE_REQUEST_RATE;
 }
 
@@ -3625,6 +3636,12 @@ OUTLINED static enum miniproxy_cause hold_limits(struct miniproxy *p, struct min
         take_tokens(b, WAY_UP, (uint32_t)s->bytes_up);
     }
     return MINIPROXY_CAUSE_NONE;
+}
+
+/* Seconds until a client that has asked too often may ask again; 0: that is not why it is refused. */
+static unsigned rate_wait(const struct miniproxy_session *s)
+{
+    return s->cause == MINIPROXY_CAUSE_REQUEST_RATE ? s->retry_s : 0;
 }
 
 /* Another policy: new requests match none of these. */
@@ -3691,6 +3708,12 @@ static enum miniproxy_cause hold_limits(struct miniproxy *p, struct miniproxy_se
 {
     (void)p, (void)s;
     return MINIPROXY_CAUSE_NONE;
+}
+
+static unsigned rate_wait(const struct miniproxy_session *s)
+{
+    (void)s;
+    return 0;
 }
 
 static void retire_buckets(struct miniproxy *p)
@@ -4269,8 +4292,8 @@ static void enter(struct miniproxy *p, struct miniproxy_session *s, enum state s
         [STATE_LOGIN] = TO(RESOLVE) | TO(CONNECT) | TO(AWAIT) | TO(REPLY) | TO(FREE) |
                         (MINIPROXY_WITH_SOCKS5 ? TO(HEAD) : 0),
         [STATE_RESOLVE] = TO(CONNECT) | TO(REPLY) | TO(FREE) | BY_HOP(TO(RESOLVE) | TO(AWAIT)),
-        [STATE_CONNECT] = TO(AWAIT) | TO(TUNNEL) | TO(REPLY) | TO(FREE) | BY_HOP(TO(RESOLVE) | TO(SOCKS)),
-        [STATE_SOCKS] = TO(AWAIT) | TO(TUNNEL) | TO(REPLY) | TO(FREE) | TO(RESOLVE),
+        [STATE_CONNECT] = TO(AWAIT) | TO(TUNNEL) | TO(REPLY) | TO(FREE) | BY_HOP(TO(RESOLVE) | TO(SOCKS_HOP)),
+        [STATE_SOCKS_HOP] = TO(AWAIT) | TO(TUNNEL) | TO(REPLY) | TO(FREE) | TO(RESOLVE),
         [STATE_AWAIT] = TO(RELAY) | TO(TUNNEL) | TO(CONNECT) | TO(REPLY) | TO(FREE) | BY_HOP(TO(RESOLVE)),
         [STATE_RELAY] = TO(REPLY) | TO(IDLE) | TO(LINGER) | TO(FREE),
         [STATE_TUNNEL] = TO(REPLY) | TO(LINGER) | TO(FREE),
@@ -4351,7 +4374,7 @@ static bool is_socks(const struct miniproxy_session *s)
 
 #if MINIPROXY_WITH_SOCKS5
 
-/* How far a SOCKS5 client is, in `interim`. */
+/* How far a SOCKS5 client is. */
 enum {
     SOCKS_REQUEST,    /* its request is next (RFC 1928 section 4) */
     SOCKS_METHODS,    /* the methods that it knows are next (section 3) */
@@ -4365,7 +4388,7 @@ enum {
 static void forget_socks_login(struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b = s->up.buffer;
-    if (s->state != STATE_HEAD || s->interim != SOCKS_LOGIN || b == NULL) return;
+    if (!is_socks(s) || s->state != STATE_HEAD || s->socks_stage != SOCKS_LOGIN || b == NULL) return;
     for (volatile unsigned char *p = b->u.data + b->in; p < b->u.data + MINIPROXY_BUFFER_SIZE; p++) *p = 0;
 }
 
@@ -4661,9 +4684,9 @@ static enum next reply_socks(struct miniproxy *p, struct miniproxy_session *s)
     static const unsigned char no_method[] = {5, 0xff}, no_login[] = {1, 1};
     const unsigned char answer[10] = {5, socks_code((enum miniproxy_cause)s->cause), 0, 1};
     int result = MINIPROXY_OK; /* part of something else may have been said: nothing can follow */
-    if (s->interim == SOCKS_METHODS) result = tell(p, s, no_method, sizeof no_method);
-    if (s->interim == SOCKS_LOGIN) result = tell(p, s, no_login, sizeof no_login);
-    if (s->interim == SOCKS_REQUEST) result = tell(p, s, answer, sizeof answer);
+    if (s->socks_stage == SOCKS_METHODS) result = tell(p, s, no_method, sizeof no_method);
+    if (s->socks_stage == SOCKS_LOGIN) result = tell(p, s, no_login, sizeof no_login);
+    if (s->socks_stage == SOCKS_REQUEST) result = tell(p, s, answer, sizeof answer);
     if (result == MINIPROXY_AGAIN) return NEXT_WAIT;
     return result == MINIPROXY_OK ? next_request(p, s) : end_session(p, s, true);
 }
@@ -4715,7 +4738,7 @@ OUTLINED static enum next on_reply(struct miniproxy *p, struct miniproxy_session
         w = b->u.data;
         if (s->reply_at == 0) {
             w = put_reply_head(w, &p->config, s->status, cause, (s->flags & KEEPS_CLIENT) != 0,
-                               MINIPROXY_WITH_LIMITS ? s->interim : 0);
+                               rate_wait(s));
             s->reply_at = 1;
         }
         if ((s->flags & IS_HEAD) == 0) {
@@ -4936,7 +4959,7 @@ static void notice_socks(struct miniproxy_session *s)
     if (is_armed(s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_IDLE)) return;
     if (s->up.buffer->u.data[s->up.buffer->in] != 5) return;
     s->flags |= IS_SOCKS;
-    s->interim = SOCKS_METHODS;
+    s->socks_stage = SOCKS_METHODS;
     s->reply_at = 0;
 }
 #else
@@ -5555,8 +5578,8 @@ static enum miniproxy_cause read_methods(const struct miniproxy *p, struct minip
     if (have < 2 || have < 2u + m[1]) return MORE;
     count = m[1];
     b->in = u16(b->in + 2u + count);
-    if (users && memchr(m + 2, 2, count) != NULL) s->interim = SOCKS_WANTS_LOGIN;
-    else if (memchr(m + 2, 0, count) != NULL) s->interim = SOCKS_NO_LOGIN;
+    if (users && memchr(m + 2, 2, count) != NULL) s->socks_stage = SOCKS_WANTS_LOGIN;
+    else if (memchr(m + 2, 0, count) != NULL) s->socks_stage = SOCKS_NO_LOGIN;
     else return users ? MINIPROXY_CAUSE_LOGIN_MISSING : MINIPROXY_CAUSE_SCHEME;
     return MINIPROXY_CAUSE_NONE;
 }
@@ -5583,7 +5606,7 @@ static enum miniproxy_cause read_login(struct miniproxy *p, struct miniproxy_ses
     if (has_users(s->policy)) cause = log_in(p, s->policy, &s->client_addr, b, &pl->head.login, &s->user);
     if (cause != MINIPROXY_CAUSE_NONE && cause != MORE) return cause;
     b->in = u16(b->in + len);
-    if (cause == MINIPROXY_CAUSE_NONE) s->interim = SOCKS_LOGGED_IN;
+    if (cause == MINIPROXY_CAUSE_NONE) s->socks_stage = SOCKS_LOGGED_IN;
     else start_login(p, s);
     return cause;
 }
@@ -5592,7 +5615,7 @@ static enum miniproxy_cause read_login(struct miniproxy *p, struct miniproxy_ses
 static enum next socks_logged_in(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
 {
     if (cause != MINIPROXY_CAUSE_NONE) return refuse(p, s, cause);
-    s->interim = SOCKS_LOGGED_IN;
+    s->socks_stage = SOCKS_LOGGED_IN;
     enter(p, s, STATE_HEAD);
     arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_HEAD);
     return NEXT_STATE;
@@ -5617,7 +5640,7 @@ static enum miniproxy_cause translate(struct miniproxy *p, struct miniproxy_sess
     memset(pl, 0, offsetof(struct plan, at));
     pl->head.seen = FROM_CLIENT | HAS_HOST;
     pl->head.minor = 1;
-    pl->head.fields = pl->head.end = u16((size_t)(end - b->u.data));
+    begin_fields(&pl->head, b, end);
     pl->method = span_of(b, line, sizeof method - 2);
     pl->target = span_of(b, target, (size_t)(end - target));
     pl->method_bit = MINIPROXY_CONNECT;
@@ -5657,8 +5680,8 @@ static enum miniproxy_cause read_socks_request(struct miniproxy *p, struct minip
 
 static enum miniproxy_cause read_socks(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_buffer *b)
 {
-    if (s->interim == SOCKS_METHODS) return read_methods(p, s, b);
-    return s->interim == SOCKS_LOGIN ? read_login(p, s, b) : read_socks_request(p, s, b);
+    if (s->socks_stage == SOCKS_METHODS) return read_methods(p, s, b);
+    return s->socks_stage == SOCKS_LOGIN ? read_login(p, s, b) : read_socks_request(p, s, b);
 }
 
 OUTLINED static enum next on_socks(struct miniproxy *p, struct miniproxy_session *s)
@@ -5671,15 +5694,15 @@ OUTLINED static enum next on_socks(struct miniproxy *p, struct miniproxy_session
     enum miniproxy_cause cause;
     int n;
     for (;;) {
-        if (s->interim >= SOCKS_NO_LOGIN) {
-            n = tell(p, s, said[s->interim - SOCKS_NO_LOGIN].text, 2);
+        if (s->socks_stage >= SOCKS_NO_LOGIN) {
+            n = tell(p, s, said[s->socks_stage - SOCKS_NO_LOGIN].text, 2);
             if (n == MINIPROXY_AGAIN) return NEXT_WAIT;
             if (n != MINIPROXY_OK) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
-            s->interim = said[s->interim - SOCKS_NO_LOGIN].then;
+            s->socks_stage = said[s->socks_stage - SOCKS_NO_LOGIN].then;
         }
         cause = read_socks(p, s, b);
         if (s->state == STATE_LOGIN) return NEXT_WAIT;
-        if (cause == MINIPROXY_CAUSE_NONE && s->interim == SOCKS_REQUEST) return NEXT_DECISION;
+        if (cause == MINIPROXY_CAUSE_NONE && s->socks_stage == SOCKS_REQUEST) return NEXT_DECISION;
         if (cause == MINIPROXY_CAUSE_NONE) continue;
         if (cause == MORE && b->in_end - b->in >= MINIPROXY_HEAD_MAX) cause = MINIPROXY_CAUSE_LINE_SIZE;
         if (cause != MORE) return refuse(p, s, cause);
@@ -6354,17 +6377,15 @@ static enum next hop_connected(struct miniproxy *p, struct miniproxy_session *s)
     if (is_check(s) && hop->check == NULL) return end_session(p, s, false);
     if (hop->kind != MINIPROXY_HOP_SOCKS5) return leave_by_hop(p, s);
     give_back(p, &s->down);
-    s->socks = 0;
-    enter(p, s, STATE_SOCKS);
+    s->hop_stage = 0;
+    enter(p, s, STATE_SOCKS_HOP);
     return NEXT_STATE;
 }
 
 /* The request has been sent by a hop that ended the connection without a word, or inside the response's head. If that was
- * a kept one, it may have idled for too long: the same hop is asked once more. */
+ * a kept one, it may have idled for too long: that hop has not been tried yet. */
 static enum next repeat_by_hop(struct miniproxy *p, struct miniproxy_session *s)
 {
-    unsigned at = s->hop - 1u - route_of(s)->first;
-    if ((s->flags & IS_REUSED) != 0) s->hops_left |= (uint16_t)(1u << at);
     s->flags &= ~(uint32_t)(IS_REUSED | UP_DONE | FIRST_BYTE_SEEN);
     close_servers(p, s, true);
     give_back(p, &s->down);
@@ -6455,8 +6476,8 @@ static enum miniproxy_cause socks_cause(struct miniproxy_session *s, unsigned re
 /* Octets that have to be there before the answer can be looked at. */
 static size_t socks_needs(const struct miniproxy_session *s, const unsigned char *answer, size_t there)
 {
-    if (s->socks == PARENT_BEGINS) return 0;
-    if (s->socks != PARENT_REPLY || there < 2 || answer[1] != 0) return 2;
+    if (s->hop_stage == PARENT_BEGINS) return 0;
+    if (s->hop_stage != PARENT_REPLY || there < 2 || answer[1] != 0) return 2;
     if (there < 5) return 5;
     return answer[3] == 1 ? 10 : answer[3] == 4 ? 22 : answer[3] == 3 ? 7u + answer[4] : 5;
 }
@@ -6466,34 +6487,34 @@ static enum miniproxy_cause socks_answer(struct miniproxy *p, struct miniproxy_s
 {
     const char *login = hop_of(s)->login;
     unsigned char *w = b->u.data, *answer = b->u.data;
-    switch (s->socks) {
+    switch (s->hop_stage) {
     case PARENT_BEGINS:
         w = put_bytes(w, login != NULL ? "\5\2\0\2" : "\5\1\0", login != NULL ? 4 : 3);
-        s->socks = PARENT_METHOD;
+        s->hop_stage = PARENT_METHOD;
         break;
     case PARENT_METHOD:
         if (answer[0] != 5) return MINIPROXY_CAUSE_HOP_INVALID;
         if (answer[1] == 2 && login != NULL) {
             w = put_socks_login(w, login);
-            s->socks = PARENT_LOGIN;
+            s->hop_stage = PARENT_LOGIN;
             break;
         }
         if (answer[1] == 0xff) return MINIPROXY_CAUSE_HOP_LOGIN;
         if (answer[1] != 0) return MINIPROXY_CAUSE_HOP_INVALID;
         w = put_socks_request(w, s);
-        s->socks = PARENT_REPLY;
+        s->hop_stage = PARENT_REPLY;
         break;
     case PARENT_LOGIN:
         if (answer[1] != 0) return MINIPROXY_CAUSE_HOP_LOGIN;
         w = put_socks_request(w, s);
-        s->socks = PARENT_REPLY;
+        s->hop_stage = PARENT_REPLY;
         break;
     default:
         if (answer[0] != 5) return MINIPROXY_CAUSE_HOP_INVALID;
         if (answer[1] != 0) return socks_cause(s, answer[1]);
         return b->in_end == 5 ? MINIPROXY_CAUSE_HOP_INVALID : MINIPROXY_CAUSE_NONE;
     }
-    if (s->socks == PARENT_REPLY) arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_CONNECT);
+    if (s->hop_stage == PARENT_REPLY) arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_CONNECT);
     b->in_end = 0;
     b->out = 0;
     b->out_end = u16((size_t)(w - b->u.data));
@@ -7274,7 +7295,7 @@ static enum next step(struct miniproxy *p, struct miniproxy_session *s)
         if (gone) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
         if (MINIPROXY_WITH_REUSE && (s->flags & IS_WRITTEN) != 0 && is_like_origin(s)) return on_reconnect(p, s);
         return on_connect(p, s);
-    case STATE_SOCKS:
+    case STATE_SOCKS_HOP:
         if (gone) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
         return MINIPROXY_WITH_ROUTES ? on_socks_parent(p, s) : NEXT_WAIT;
     case STATE_AWAIT:

@@ -234,7 +234,7 @@
 #define MINIPROXY_WITH_FORWARDED 0
 #endif
 
-/* Listeners behind a balancer that tells the client's address first (struct miniproxy_config.proxy_protocol): 0.9 KB. */
+/* Listeners behind a balancer that tells the client's address first (struct miniproxy_config.proxy_protocol): 1.0 KB. */
 #ifndef MINIPROXY_WITH_PROXY_PROTOCOL
 #define MINIPROXY_WITH_PROXY_PROTOCOL 0
 #endif
@@ -1134,11 +1134,14 @@ struct miniproxy_session {
     uint16_t line_len, origin_at, origin_len;
     const struct miniproxy_policy *policy; /* of the transaction under way */
     const struct miniproxy_user *user;
+#if MINIPROXY_WITH_SOCKS5
+    uint8_t socks_stage; /* how far a client that speaks SOCKS5 is */
+#endif
 #if MINIPROXY_WITH_ROUTES
     uint16_t route, hop; /* index in the policy + 1; 0: directly. The hop is that of server[], also while it is kept */
     uint16_t hops_left;  /* of the route: a bit for each that has not been tried */
     uint16_t login_at;   /* in the rewritten head: where what concerns its parent begins; 0: nothing does */
-    uint8_t socks;       /* what a SOCKS5 server is waited for to say */
+    uint8_t hop_stage;   /* what a SOCKS5 server is waited for to say */
 #endif
 #if MINIPROXY_WITH_CONDITIONS
     uint32_t type_rules; /* of the policy's rules with types, a bit for each that may decide */
@@ -1150,6 +1153,7 @@ struct miniproxy_session {
 #if MINIPROXY_WITH_LIMITS
     uint16_t buckets[MINIPROXY_LIMITS_EACH]; /* that its transaction holds, + 1 each; 0: no further one */
     struct miniproxy_turn turn[2];           /* down, up */
+    uint8_t retry_s;                         /* of a request that came too soon: until one may come */
 #endif
     struct miniproxy_addr client_addr, server_addr;
     char line[MINIPROXY_LINE_KEEP]; /* "METHOD target" */

@@ -7,6 +7,8 @@
 #define MINIPROXY_ASSERT(condition) assert(condition)
 #define MINIPROXY_WITH_ROUTES 1
 #define MINIPROXY_WITH_TLS 1
+#define MINIPROXY_WITH_SOCKS5 1
+#define MINIPROXY_WITH_LIMITS 1
 #define MINIPROXY_CHECKS 2
 #define MINIPROXY_BUFFER_SIZE 2048
 #include "../../miniproxy.c"
@@ -909,6 +911,61 @@ static void tunnel_after_interim(const void *data)
     assert_int_equal(net.hosts[1].heads, 1);
 }
 
+/* What else has been counted meanwhile does not change what a client that speaks SOCKS5 is told. */
+static void socks_clients(const void *data)
+{
+    static const char hello[] = "\5\1\0\5\1\0\3\13www.example\1\xbb";
+    static const struct miniproxy_limit limits[] = {{.requests_a_minute = 60, .request_burst = 1}};
+    (void)data;
+    start(one, 1, NULL, 0);
+    host(0, "one", ANSWERS, "HTTP/1.1 102 Wait\r\n\r\nHTTP/1.1 103 Go\r\n\r\nHTTP/1.1 403 No\r\n\r\n");
+    pass(0);
+    add(net.client, hello, sizeof hello - 1);
+    pass(0);
+    assert_int_equal(net.said_len, 12);
+    assert_memory_equal(net.said, "\5\0\5\1\0\1", 6);
+    assert_int_equal(net.event.status, 403);
+    assert_int_equal(net.event.cause, MINIPROXY_CAUSE_HOP_REFUSED);
+    for (unsigned i = 0; i < 3; i++) {
+        policy.limits = limits;
+        policy.limit_count = 1;
+        host(0, "one", ANSWERS, "HTTP/1.1 200 OK\r\n\r\n");
+        anew("");
+        add(net.client, hello, sizeof hello - 1);
+        pass(0);
+        assert_int_equal(net.said_len, 12);
+        assert_memory_equal(net.said, i == 0 ? "\5\0\5\0" : "\5\0\5\2", 4);
+    }
+    assert_int_equal(net.event.cause, MINIPROXY_CAUSE_REQUEST_RATE);
+}
+
+/* A SOCKS5 request becomes a CONNECT that a parent understands, however long its name is. */
+static void socks_by_parent(const void *data)
+{
+    char name[254], hello[300], expected[800];
+    (void)data;
+    for (unsigned len = 1; len <= 253; len++) {
+        size_t n = 8;
+        for (unsigned i = 0; i < len; i++) name[i] = i % 50 == 49 && i + 1 < len ? '.' : 'a';
+        name[len] = '\0';
+        start(one, 1, NULL, 0);
+        host(0, "one", ANSWERS, "HTTP/1.1 200 OK\r\n\r\nserver");
+        memcpy(hello, "\5\1\0\5\1\0\3", 7);
+        hello[7] = (char)len;
+        memcpy(hello + n, name, len);
+        memcpy(hello + n + len, "\1\xbb" "early", 7);
+        pass(0);
+        add(net.client, hello, n + len + 7);
+        pass(0);
+        assert_int_equal(net.said_len, 18);
+        assert_memory_equal(net.said, "\5\0\5\0\0\1", 6);
+        assert_memory_equal(net.said + 12, "server", 6);
+        snprintf(expected, sizeof expected, "CONNECT %s:443 HTTP/1.1\r\nHost: %s:443\r\nVia: 1.1 miniproxy\r\n"
+                 "Proxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n\r\nearly", name, name);
+        assert_string_equal(net.hosts[0].got, expected);
+    }
+}
+
 static void new_policy(const void *data)
 {
     static struct miniproxy_policy next;
@@ -1155,6 +1212,8 @@ int main(void)
         TEST("ways by address", ways_by_address, NULL),
         TEST("the way of a new address", way_of_a_new_address, NULL),
         TEST("a parent that goes behind an interim response to a CONNECT [K11]", tunnel_after_interim, NULL),
+        TEST("clients that speak SOCKS5 go by a parent, too [K11]", socks_by_parent, NULL),
+        TEST("clients that speak SOCKS5 are refused in SOCKS5 [N04]", socks_clients, NULL),
         TEST("another policy, other ways", new_policy, NULL),
         TEST("another policy while a way is found", new_policy_meanwhile, NULL),
         TEST("tables that make no sense are refused", unsound, NULL),
