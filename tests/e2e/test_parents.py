@@ -12,7 +12,7 @@ import time
 import pytest
 
 import secure
-from peers import Client, Cut, Silent, chunked, request, response, unused_port
+from peers import Client, Cut, Silent, answer, chunked, request, response, unused_port
 from proxy import OPEN, refused
 
 ORIGIN = "http://origin.test:8080"
@@ -129,6 +129,23 @@ def test_requests_by_an_http_parent(by, login):
     assert {m.get("Proxy-Authorization") for m in parent.requests} == {basic(login) if login else None}
     assert len(parent.peers) == 1, "one connection for all origins"
     assert {r["via"] for r in proxy.events(client, 4)} == {parent.authority}
+
+
+@pytest.mark.req("K11", "N04")
+@pytest.mark.parametrize("name", ["o.test", ".".join(["a" * 49] * 5) + ".b"])
+def test_clients_that_speak_socks5_by_an_http_parent(by, name):
+    asked = f"\x05\x01\x00\x05\x01\x00\x03{chr(len(name))}{name}\x00\x50".encode("latin-1")
+    proxy = by(http_parent(), logins=["anna:sesame"])
+    client = proxy.client()
+    client.send(asked + b"early")
+    assert client.exactly(12) == b"\x05\x00\x05\x00\x00\x01" + bytes(6) and client.exactly(5) == b"early"
+    (message,) = by.parents[0].requests
+    assert (message.method, message.target) == ("CONNECT", f"{name}:80".encode())
+    refuses = by(answer(b"HTTP/1.1 102 Wait\r\n\r\n" + response(status=403)))
+    client = refuses.client()
+    client.send(asked)
+    assert client.exactly(12) == b"\x05\x00\x05\x01\x00\x01" + bytes(6)
+    assert refuses.event(client, 403)["cause"] == "parent_refused"
 
 
 @pytest.mark.req("K11", "K05", "K07", "H06")
