@@ -4218,6 +4218,24 @@ static void hop_fails(struct miniproxy *p, struct miniproxy_session *s, enum min
     if (hop_of(s) != NULL && (s->flags & IS_CHECK) == 0) note_hop_failure(p, s->policy, s->hop - 1u, cause);
 }
 
+static bool is_refused_by_hop(enum miniproxy_cause cause)
+{
+    return cause == MINIPROXY_CAUSE_HOP_REFUSED;
+}
+
+/* A hop that ends a new connection without a word, whatever was asked, is not fit for use. */
+static void note_silence(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    if (hop_of(s) == NULL || (s->flags & (IS_REUSED | FIRST_BYTE_SEEN)) != 0) return;
+    if (hop_of(s)->kind != MINIPROXY_HOP_SOCKS5) hop_fails(p, s, cause);
+}
+
+/* Within which all addresses are tried. */
+static enum miniproxy_timeout connect_timeout(const struct miniproxy_session *s)
+{
+    return hop_of(s) != NULL ? MINIPROXY_TIMEOUT_HOP : MINIPROXY_TIMEOUT_CONNECT;
+}
+
 /* A check has come to its end. */
 static void end_check(struct miniproxy *p, struct miniproxy_session *s)
 {
@@ -4257,22 +4275,29 @@ static void describe_hop(const struct miniproxy_session *s, struct miniproxy_eve
     (void)s, (void)e;
 }
 
+static bool is_refused_by_hop(enum miniproxy_cause cause)
+{
+    (void)cause;
+    return false;
+}
+
+static void note_silence(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    (void)p, (void)s, (void)cause;
+}
+
+static enum miniproxy_timeout connect_timeout(const struct miniproxy_session *s)
+{
+    (void)s;
+    return MINIPROXY_TIMEOUT_CONNECT;
+}
+
 static void end_check(struct miniproxy *p, struct miniproxy_session *s)
 {
     (void)p, (void)s;
 }
 
 #endif
-
-static bool is_refused_by_hop(enum miniproxy_cause cause)
-{
-#if MINIPROXY_WITH_ROUTES
-    return cause == MINIPROXY_CAUSE_HOP_REFUSED;
-#else
-    (void)cause;
-    return false;
-#endif
-}
 
 static bool is_check(const struct miniproxy_session *s)
 {
@@ -6220,16 +6245,6 @@ static int attempt(struct miniproxy *p, struct miniproxy_session *s, unsigned i,
     return result;
 }
 
-/* Within which all addresses are tried. */
-static enum miniproxy_timeout connect_timeout(const struct miniproxy_session *s)
-{
-#if MINIPROXY_WITH_ROUTES
-    if (hop_of(s) != NULL) return MINIPROXY_TIMEOUT_HOP;
-#endif
-    (void)s;
-    return MINIPROXY_TIMEOUT_CONNECT;
-}
-
 /* The place for another attempt, or MINIPROXY_ATTEMPTS. When all are taken, the oldest gives way once it has had its
  * share of the time, for every address is to be tried within the one deadline. */
 static unsigned place_for_attempt(struct miniproxy *p, struct miniproxy_session *s, const struct plan *pl)
@@ -6970,17 +6985,6 @@ OUTLINED static enum miniproxy_cause read_response(struct miniproxy *p, struct m
     else rewrite_response(b, &h, false, &p->config, "");
     disarm(p, s, MINIPROXY_TIMER_PHASE); /* the final response gets the whole time again */
     return MINIPROXY_CAUSE_NONE;
-}
-
-/* A hop that ends a new connection without a word, whatever was asked, is not fit for use. */
-static void note_silence(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
-{
-#if MINIPROXY_WITH_ROUTES
-    if (hop_of(s) == NULL || (s->flags & (IS_REUSED | FIRST_BYTE_SEEN)) != 0) return;
-    if (hop_of(s)->kind != MINIPROXY_HOP_SOCKS5) hop_fails(p, s, cause);
-#else
-    (void)p, (void)s, (void)cause;
-#endif
 }
 
 /* The origin ended before its response had begun. */

@@ -201,7 +201,8 @@ firmware-tools:
 	    echo "firmware: newlib is missing: apt install libnewlib-arm-none-eabi" >&2; exit 1; }
 
 # make size looks at these
-firmware-images: $(patsubst %,$(FIRMWARE_OUT)/%.elf,$(FIRMWARE_IMAGES) $(FIRMWARE_TIGHT_IMAGES) $(FIRMWARE_TLS_IMAGES))
+firmware-images: $(patsubst %,$(FIRMWARE_OUT)/%.elf,$(FIRMWARE_IMAGES) $(FIRMWARE_TIGHT_IMAGES) $(FIRMWARE_ROUTES_IMAGES) \
+    $(FIRMWARE_TLS_IMAGES))
 
 firmware: $(FIRMWARE_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 	@$(PYTHON) tests/firmware/memory.py $^
