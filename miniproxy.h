@@ -245,6 +245,58 @@
 #define MINIPROXY_WITH_INTERCEPTION 0
 #endif
 
+/* Pages of the proxy's own, for GET and HEAD in origin-form ("http://router:3128/health" in a browser), and for every
+ * target at MINIPROXY_PAGES_HOST, which needs no address: /health, and those of the options below. Who may see them is
+ * for the policy to say, by rules that name the method MINIPROXY_PAGES. 0: a request in origin-form gets 400. */
+#ifndef MINIPROXY_WITH_PAGES
+#define MINIPROXY_WITH_PAGES 0
+#endif
+#ifndef MINIPROXY_PAGES_HOST
+#define MINIPROXY_PAGES_HOST "miniproxy.internal"
+#endif
+
+/* /metrics: everything that is counted, as OpenMetrics text, and miniproxy_metrics(). Counts status codes and times,
+ * too: MINIPROXY_CODES * 4 + 48 bytes. */
+#ifndef MINIPROXY_WITH_METRICS
+#define MINIPROXY_WITH_METRICS 0
+#endif
+
+/* /: a page for people that draws what /metrics and /log say. WITH_METRICS. */
+#ifndef MINIPROXY_WITH_STATUS
+#define MINIPROXY_WITH_STATUS 0
+#endif
+
+/* /proxy.pac and /wpad.dat: the proxy auto-configuration of browsers (struct miniproxy_config.pac). */
+#ifndef MINIPROXY_WITH_PAC
+#define MINIPROXY_WITH_PAC 0
+#endif
+
+/* /log: so many of the last transactions that went well, and so many of those that did not: twice this many struct
+ * miniproxy_record in RAM. Range 0..1000; 0: none. */
+#ifndef MINIPROXY_RECORDS
+#define MINIPROXY_RECORDS 0
+#endif
+
+/* Refusals as HTML for clients that accept it (RFC 9110 section 12.5.1): what happened, who can do something about it,
+ * what to try, whom to ask. Text for all others. */
+#ifndef MINIPROXY_WITH_HTML
+#define MINIPROXY_WITH_HTML 0
+#endif
+
+/* 503 with a message for all new requests while tunnels and responses go on: miniproxy_maintain(), struct
+ * miniproxy_policy.maintenance. */
+#ifndef MINIPROXY_WITH_MAINTENANCE
+#define MINIPROXY_WITH_MAINTENANCE 0
+#endif
+
+/* The lines of request and response heads for a log that helps to find faults (struct miniproxy_config.head). */
+#ifndef MINIPROXY_WITH_HEADS
+#define MINIPROXY_WITH_HEADS 0
+#endif
+
+/* Transactions have numbers, which pages and logs show: 4 bytes a session. */
+#define MINIPROXY_WITH_IDS (MINIPROXY_WITH_HTML || MINIPROXY_WITH_HEADS || MINIPROXY_RECORDS > 0)
+
 /* The texts of refusals in MINIPROXY_CAUSES, 2.6 KB. 0: their body is the log token alone. */
 #ifndef MINIPROXY_WITH_TEXTS
 #define MINIPROXY_WITH_TEXTS 1
@@ -567,7 +619,10 @@ enum miniproxy_method {
     MINIPROXY_OPTIONS = 1 << 5,
     MINIPROXY_TRACE = 1 << 6,
     MINIPROXY_CONNECT = 1 << 7,
-    MINIPROXY_OTHER = 1 << 8 /* every other method */
+    MINIPROXY_OTHER = 1 << 8, /* every other method */
+    /* None, but a request for a page of the proxy's own (WITH_PAGES): of such a request a rule sees the client, the user,
+     * the path and the time. */
+    MINIPROXY_PAGES = 1 << 9
 };
 
 /* Groups of users, as a mask: bits 0..14 are the product's own; every user who logged in has this one too. */
@@ -575,9 +630,9 @@ enum miniproxy_method {
 
 enum { MINIPROXY_DENY = 0, MINIPROXY_ALLOW = 1 };
 
-/* One rule, 24 bytes on 32 bits. A member left 0 matches everything, with two exceptions that an ALLOW rule must open
- * by name: special-purpose destination addresses (special_purpose) and CONNECT to other ports than
- * MINIPROXY_CONNECT_PORT (port, ports). The first rule that matches decides; no match is DENY. */
+/* One rule, 24 bytes on 32 bits. A member left 0 matches everything, with three exceptions that an ALLOW rule must open
+ * by name: special-purpose destination addresses (special_purpose), CONNECT to other ports than MINIPROXY_CONNECT_PORT
+ * (port, ports), and pages of the proxy's own (methods). The first rule that matches decides; no match is DENY. */
 struct miniproxy_rule {
     unsigned verdict : 1;         /* MINIPROXY_DENY, MINIPROXY_ALLOW */
     unsigned special_purpose : 1; /* ALLOW also covers special-purpose addresses (loopback, private, link-local, …) */
@@ -709,6 +764,9 @@ struct miniproxy_policy {
     const struct miniproxy_limit *limits;
     uint16_t limit_count;
 #endif
+#if MINIPROXY_WITH_MAINTENANCE
+    const char *maintenance; /* as the message of miniproxy_maintain(), or NULL */
+#endif
 #if MINIPROXY_WITH_HITS
     uint32_t
         *hits; /* rule_count + 1 counters, or NULL: transactions that each rule decided, last those that none did */
@@ -818,6 +876,23 @@ size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_
 #define MINIPROXY_CAUSES_OF_LIMITS(X)
 #endif
 
+/* Causes of pages of the proxy's own, and of maintenance: parts of MINIPROXY_CAUSES. */
+#if MINIPROXY_WITH_PAGES
+#define MINIPROXY_CAUSES_OF_PAGES(X)                                                                                                                          \
+    X(PAGE,                  404, http_request_error,                 "no_such_page",            "This proxy has no such page. To reach other servers, set it as the proxy of your client.") \
+    X(PAGE_METHOD,           405, http_request_error,                 "page_method",             "Pages of this proxy can only be read.")                     \
+    X(PAGE_LOGIN_MISSING,    401, http_request_error,                 "page_login_missing",      "This page wants a user name and password.")                 \
+    X(PAGE_LOGIN_FAILED,     401, http_request_error,                 "page_login_failed",       "User name or password is wrong.")
+#else
+#define MINIPROXY_CAUSES_OF_PAGES(X)
+#endif
+#if MINIPROXY_WITH_MAINTENANCE
+#define MINIPROXY_CAUSES_OF_MAINTENANCE(X)                                                                                                                    \
+    X(MAINTENANCE,           503, proxy_internal_response,            "maintenance",             "This proxy is under maintenance. Try again later.")
+#else
+#define MINIPROXY_CAUSES_OF_MAINTENANCE(X)
+#endif
+
 /* Causes that only TLS has: part of MINIPROXY_CAUSES. */
 #if MINIPROXY_WITH_TLS
 #define MINIPROXY_CAUSES_OF_TLS(X)                                                                                                                            \
@@ -890,6 +965,8 @@ size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_
     MINIPROXY_CAUSES_OF_TLS(X)                                                                                                                                \
     MINIPROXY_CAUSES_OF_ROUTES(X)                                                                                                                             \
     MINIPROXY_CAUSES_OF_LIMITS(X)                                                                                                                             \
+    MINIPROXY_CAUSES_OF_PAGES(X)                                                                                                                              \
+    MINIPROXY_CAUSES_OF_MAINTENANCE(X)                                                                                                                        \
     /* the origin */                                                                                                                                          \
     X(WRITE_TIMEOUT,         504, connection_write_timeout,           "origin_write_timeout",    "The origin stopped reading the request.")                   \
     X(FIRST_BYTE_TIMEOUT,    504, http_response_timeout,              "first_byte_timeout",      "The origin did not answer in time.")                        \
@@ -941,10 +1018,36 @@ struct miniproxy_event {
 #if MINIPROXY_WITH_SOCKS5
     bool socks;                           /* the client speaks SOCKS5: method is CONNECT, status as if it spoke HTTP */
 #endif
+#if MINIPROXY_WITH_IDS
+    uint32_t id;                          /* number of the transaction, from 1 on; 0 again after 2^32 - 1 of them */
+#endif
     bool reused;                          /* on a kept upstream connection */
     uint64_t bytes_up, bytes_down;        /* octets received from the client and sent to it */
     uint32_t dns_ms, connect_ms, first_byte_ms, total_ms; /* durations; first_byte from the connection on */
 };
+
+#if MINIPROXY_WITH_METRICS
+
+/* Status codes that are counted each on its own, others by class. */
+#define MINIPROXY_CODES(X)                                                                                             \
+    X(200) X(201) X(202) X(204) X(206) X(301) X(302) X(303) X(304) X(307) X(308) X(400) X(401) X(403) X(404) X(405)    \
+    X(407) X(408) X(409) X(410) X(413) X(414) X(416) X(417) X(421) X(422) X(429) X(431) X(500) X(501) X(502) X(503)    \
+    X(504) X(505)
+
+enum miniproxy_code {
+#define X(code) MINIPROXY_CODE_##code,
+    MINIPROXY_CODES(X)
+#undef X
+    MINIPROXY_CODE_COUNT
+};
+
+/* How often something was done, and how long it took altogether. */
+struct miniproxy_took {
+    uint64_t ms;
+    uint32_t count;
+};
+
+#endif
 
 struct miniproxy_counters {
     uint32_t accepted;        /* connections */
@@ -962,7 +1065,29 @@ struct miniproxy_counters {
 #if MINIPROXY_WITH_CAUSE_COUNTERS
     uint32_t cause[MINIPROXY_CAUSE_COUNT];
 #endif
+#if MINIPROXY_WITH_METRICS
+    uint32_t code[MINIPROXY_CODE_COUNT];
+    /* Names resolved, connections made, first octets of responses waited for, transactions. */
+    struct miniproxy_took dns, connect, first_byte, total;
+#endif
 };
+
+#if MINIPROXY_RECORDS > 0
+/* A transaction as it is remembered. */
+struct miniproxy_record {
+    uint32_t id;                     /* 0: none */
+    uint32_t ended_ms, total_ms;     /* on the clock of miniproxy_poll; duration */
+    uint64_t bytes_up, bytes_down;
+    struct miniproxy_addr client, address;
+    uint16_t status;
+    int16_t rule;
+    uint8_t cause, source, method_len;
+    uint8_t user_len;
+    uint16_t line_len;
+    char user[12];                   /* the beginning of the name */
+    char line[MINIPROXY_LINE_KEEP];  /* "METHOD target", without query and userinfo */
+};
+#endif
 
 const char *miniproxy_cause_token(enum miniproxy_cause cause);
 const char *miniproxy_cause_type(enum miniproxy_cause cause); /* RFC 9209 error type; "" if there is none */
@@ -990,6 +1115,20 @@ enum miniproxy_forwarded {
     MINIPROXY_FORWARDED_NOT, /* nothing; what a request brings is passed on as it is */
     MINIPROXY_X_FORWARDED_FOR,
     MINIPROXY_FORWARDED      /* RFC 7239 */
+};
+#endif
+
+#if MINIPROXY_WITH_HEADS
+enum miniproxy_side { MINIPROXY_OF_CLIENT, MINIPROXY_OF_ORIGIN };
+#endif
+
+#if MINIPROXY_WITH_PAC
+/* What /proxy.pac says. Names without a dot, those that end with .local, and literals of private networks (RFC 1918), of
+ * loopback and link-local ones are always reached directly. All texts are part of a script: of host names and ports. */
+struct miniproxy_pac {
+    const char *proxy;                     /* "host:port"; NULL: what the request's Host names, by which it came */
+    const struct miniproxy_texts *direct;  /* domains reached directly with all below them, "corp.example"; may be NULL */
+    bool falls_back;                       /* reach all directly while the proxy does not answer */
 };
 #endif
 
@@ -1028,6 +1167,33 @@ struct miniproxy_config {
      * HTTP/1.0, for the address that it was meant for. Host is resolved and allowed as in any other request. */
     uint8_t intercepts;
 #endif
+#if MINIPROXY_WITH_HEADS
+    /* A line of a head, without its end, as it was received; len 0: the head is complete. The first is the request line
+     * or status line. Values that let somebody in (Authorization, Proxy-Authorization, Cookie, Set-Cookie, userinfo of a
+     * target) are left out, "[…]" stands in their place. May be NULL; must not call the API. */
+    void (*head)(void *app, const struct miniproxy_event *event, enum miniproxy_side side, const char *line, size_t len);
+#endif
+#if MINIPROXY_WITH_PAGES
+    /* A page of the product's own, or instead of one of miniproxy's: text and its Content-Type for a path with its query,
+     * that stay valid and unchanged. NULL: there is none. May be NULL. */
+    const char *(*page)(void *app, const char *path, size_t path_len, const char **type);
+#endif
+#if MINIPROXY_WITH_METRICS
+    /* Lines of the product's own in /metrics: the `at`th group of at most `room` octets into out, from 0 on, until it
+     * returns 0. May be NULL; must not call the API. */
+    size_t (*metrics)(void *app, unsigned at, char *out, size_t room);
+    /* Of several instances: what all of them have counted together, each time that somebody asks. NULL: only this one. */
+    const struct miniproxy_counters *(*totals)(void *app);
+#endif
+#if MINIPROXY_WITH_PAC
+    const struct miniproxy_pac *pac;        /* NULL: there is none, 404 */
+#endif
+#if MINIPROXY_WITH_HTML
+    const char *contact;                    /* whom users may ask: an address or some words; NULL: nobody is named */
+    /* The whole page, of this type, instead of the standard one: text that stays valid and unchanged. It must not
+     * contain unescaped text of the event. NULL: none, for this refusal. May be NULL; must not call the API. */
+    const char *(*refusal)(void *app, const struct miniproxy_event *event, bool html);
+#endif
     /* WITH_CONDITIONS: local time in minutes since Monday 0:00, or -1 while it is unknown. NULL: unknown. */
     int (*minute_of_week)(void *app);
     uint32_t (*unix_time)(void *app);       /* seconds since 1970, or 0 while unknown; NULL: no clock, no Date */
@@ -1058,6 +1224,33 @@ bool miniproxy_policy_in_use(const struct miniproxy *proxy, const struct minipro
  * miniproxy_active is 0. */
 void miniproxy_drain(struct miniproxy *proxy);
 unsigned miniproxy_active(const struct miniproxy *proxy);
+
+#if MINIPROXY_WITH_MAINTENANCE
+/* From now on new requests are answered by 503 with this message, a text of one or a few lines that must stay valid;
+ * what runs goes on, and so do pages. NULL: no maintenance any more. A policy may order it, too. */
+void miniproxy_maintain(struct miniproxy *proxy, const char *message);
+#endif
+
+/* What /health says: a word, with 200 for OK and BUSY, 503 for the others. */
+enum miniproxy_condition {
+    MINIPROXY_OK_TO_SERVE,    /* "ok" */
+    MINIPROXY_BUSY,           /* "busy": all sessions are in use */
+    MINIPROXY_IN_MAINTENANCE, /* "maintenance" */
+    MINIPROXY_DRAINING        /* "draining" */
+};
+enum miniproxy_condition miniproxy_condition(const struct miniproxy *proxy);
+
+#if MINIPROXY_WITH_METRICS
+/* The `at`th group of lines of OpenMetrics text into out[0..room), from 0 on; 0: there is no further one. A group takes
+ * less than MINIPROXY_METRICS_GROUP octets; one that finds no room is left out. */
+#define MINIPROXY_METRICS_GROUP 320
+size_t miniproxy_metrics(const struct miniproxy *proxy, unsigned at, char *out, size_t room);
+#endif
+
+#if MINIPROXY_RECORDS > 0
+/* The `at`th of the remembered transactions, from the newest (0) on; NULL: there is none. */
+const struct miniproxy_record *miniproxy_recent(const struct miniproxy *proxy, unsigned at);
+#endif
 
 /* Close everything at once. */
 void miniproxy_stop(struct miniproxy *proxy);
@@ -1156,6 +1349,9 @@ struct miniproxy_session {
     uint8_t retry_s;                         /* of a request that came too soon: until one may come */
 #endif
     struct miniproxy_addr client_addr, server_addr;
+#if MINIPROXY_WITH_IDS
+    uint32_t id;
+#endif
     char line[MINIPROXY_LINE_KEEP]; /* "METHOD target" */
 };
 
@@ -1241,6 +1437,16 @@ struct miniproxy {
 #endif
 #if MINIPROXY_WITH_LIMITS
     struct miniproxy_limits limits;
+#endif
+#if MINIPROXY_WITH_IDS
+    uint32_t last_id;
+#endif
+#if MINIPROXY_RECORDS > 0
+    uint16_t records_at[2];        /* the next of each to be overwritten */
+    struct miniproxy_record records[2][MINIPROXY_RECORDS]; /* that went well, that did not */
+#endif
+#if MINIPROXY_WITH_MAINTENANCE
+    const char *maintenance;       /* message, or NULL */
 #endif
     struct miniproxy_session sessions[MINIPROXY_SLOTS];
     struct miniproxy_buffer buffers[MINIPROXY_BUFFERS];
