@@ -90,6 +90,11 @@ CHECK(MINIPROXY_CONNECT_PORT, 1, 65535);
 CHECK(MINIPROXY_CONNS, 2, 65534); /* MINIPROXY_SESSIONS times one more than MINIPROXY_ATTEMPTS */
 CHECK(MINIPROXY_HEAD_MAX, 256, 65000);
 CHECK(MINIPROXY_NAME_MAX, 1, 64);
+CHECK(MINIPROXY_RECORDS, 0, 1000);
+_Static_assert(MINIPROXY_WITH_PAGES || !(MINIPROXY_WITH_STATUS || MINIPROXY_WITH_PAC),
+               "MINIPROXY_WITH_STATUS and _PAC are pages: set MINIPROXY_WITH_PAGES to 1, too");
+_Static_assert(MINIPROXY_WITH_METRICS || !MINIPROXY_WITH_STATUS,
+               "MINIPROXY_WITH_STATUS draws what /metrics says: set MINIPROXY_WITH_METRICS to 1, too");
 _Static_assert(MINIPROXY_CLIENT_BUCKETS > 0 && (MINIPROXY_CLIENT_BUCKETS & (MINIPROXY_CLIENT_BUCKETS - 1)) == 0,
                "MINIPROXY_CLIENT_BUCKETS is not a power of two");
 #ifdef MINIPROXY_RAM_BUDGET
@@ -295,7 +300,8 @@ enum field_id {
     F_MAX_FORWARDS,
     F_PROXY_AUTHORIZATION,
     F_USER_AGENT,
-    F_VIA
+    F_VIA,
+    F_AUTHORIZATION
 };
 
 #if MINIPROXY_WITH_CONDITIONS
@@ -303,6 +309,7 @@ enum field_id {
 #else
 #define USER_AGENT(X)
 #endif
+#define AUTHORIZATION (MINIPROXY_WITH_PAGES ? F_AUTHORIZATION : F_OTHER)
 
 /* X(name, id, role), shortest name first. */
 #define FIELDS(X)                                                           \
@@ -321,7 +328,7 @@ enum field_id {
     USER_AGENT(X)                                                           \
     X("content-type", F_CONTENT_TYPE, NO_TRAILER)                           \
     X("max-forwards", F_MAX_FORWARDS, NO_TRAILER)                           \
-    X("authorization", F_OTHER, NO_TRAILER)                                 \
+    X("authorization", AUTHORIZATION, NO_TRAILER)                            \
     X("content-range", F_OTHER, NO_TRAILER)                                 \
     X("content-length", F_CONTENT_LENGTH, KEPT | NO_TRAILER)                \
     X("content-encoding", F_OTHER, NO_TRAILER)                              \
@@ -579,6 +586,8 @@ static void see_max_forwards(struct head *h, struct line *l)
 
 static bool is_host(const struct miniproxy_buffer *b, const unsigned char *p, size_t len);
 static bool counts_hops(const struct miniproxy_buffer *b);
+static void see_page_login(struct head *h, const struct miniproxy_buffer *b, const struct line *l);
+static void see_page_host(const struct miniproxy_buffer *b, const struct line *l);
 
 /* What a field line says. Its role becomes HOP if it is not forwarded. */
 static enum miniproxy_cause see_line(struct head *h, const struct miniproxy_buffer *b, struct line *l, const char *name)
@@ -606,6 +615,7 @@ static enum miniproxy_cause see_line(struct head *h, const struct miniproxy_buff
         if ((h->seen & HAS_HOST) != 0 || !is_host(b, l->value, l->value_len)) return MINIPROXY_CAUSE_HOST;
         h->seen |= HAS_HOST;
         l->role = HOP;
+        see_page_host(b, l);
         break;
     case F_MAX_FORWARDS:
         if (counts_hops(b)) see_max_forwards(h, l);
@@ -617,6 +627,9 @@ static enum miniproxy_cause see_line(struct head *h, const struct miniproxy_buff
         break;
     case F_VIA:
         if (via_names(l, name)) h->seen |= LOOPS;
+        break;
+    case F_AUTHORIZATION:
+        see_page_login(h, b, l);
         break;
     default:
         break;
@@ -774,7 +787,7 @@ static bool parse_authority(struct authority *a, const unsigned char *p, size_t 
 }
 
 /* A request between its head and its connection. Stands in front of the head in its buffer. */
-enum { IPV6_LITERAL = 1, LITERAL = 2, SERVER_WIDE = 4, SECURE = 8, DIVERTED = 16 };
+enum { IPV6_LITERAL = 1, LITERAL = 2, SERVER_WIDE = 4, SECURE = 8, DIVERTED = 16, PAGE_DIRECT = 32, PAGE_BY_PROXY = 64 };
 
 struct plan {
     struct head head;
@@ -789,6 +802,9 @@ struct plan {
     int8_t error;          /* of the last attempt that failed, enum miniproxy_result */
     uint8_t tries[MINIPROXY_ATTEMPTS]; /* index of each attempt's address */
     uint8_t since[MINIPROXY_ATTEMPTS]; /* tick at its start */
+#if MINIPROXY_WITH_PAC
+    struct span page_host; /* value of Host, if a page is asked for */
+#endif
     struct miniproxy_addr at[MINIPROXY_ADDRESSES];
 };
 _Static_assert(sizeof(struct plan) + CHUNK_ROOM + MINIPROXY_HEADROOM_OF_DOORS <= MINIPROXY_HEADROOM,
@@ -889,6 +905,77 @@ static bool counts_hops(const struct miniproxy_buffer *b)
 {
     return (plan_of(b)->method_bit & (MINIPROXY_OPTIONS | MINIPROXY_TRACE)) != 0;
 }
+
+/* ---- Requests for pages of the proxy's own ---- */
+
+#if MINIPROXY_WITH_PAGES
+
+static bool asks_page(const struct plan *pl)
+{
+    return (pl->form & (PAGE_DIRECT | PAGE_BY_PROXY)) != 0;
+}
+
+/* The request line is there, and said NONE or what is wrong: is it one for a page? Nothing of its head is forwarded. */
+static enum miniproxy_cause see_page(struct plan *pl, const struct miniproxy_buffer *b, enum miniproxy_cause cause)
+{
+    static const char name[] = MINIPROXY_PAGES_HOST;
+    if (cause == MINIPROXY_CAUSE_ORIGIN_FORM) {
+        pl->form = PAGE_DIRECT;
+        pl->path = pl->target;
+    } else if (cause == MINIPROXY_CAUSE_NONE && pl->method_bit != MINIPROXY_CONNECT && pl->host.at != 0 &&
+               pl->port == 80 && is_word(b->u.data + pl->host.at, pl->host.len, name)) {
+        pl->form = PAGE_BY_PROXY;
+    } else {
+        return cause;
+    }
+    pl->head.is_forwarded = false;
+    return MINIPROXY_CAUSE_NONE;
+}
+
+/* Who asks a page of its own server logs in with that (RFC 9110 section 11.6.2). */
+static void see_page_login(struct head *h, const struct miniproxy_buffer *b, const struct line *l)
+{
+    if ((plan_of(b)->form & PAGE_DIRECT) == 0) return;
+    h->seen |= HAS_LOGIN;
+    h->login = span_of(b, l->value, l->value_len);
+}
+
+#else
+
+static bool asks_page(const struct plan *pl)
+{
+    (void)pl;
+    return false;
+}
+
+static enum miniproxy_cause see_page(struct plan *pl, const struct miniproxy_buffer *b, enum miniproxy_cause cause)
+{
+    (void)pl, (void)b;
+    return cause;
+}
+
+static void see_page_login(struct head *h, const struct miniproxy_buffer *b, const struct line *l)
+{
+    (void)h, (void)b, (void)l;
+}
+
+#endif
+
+#if MINIPROXY_WITH_PAC
+
+static void see_page_host(const struct miniproxy_buffer *b, const struct line *l)
+{
+    if (asks_page(plan_of(b))) plan_of(b)->page_host = span_of(b, l->value, l->value_len);
+}
+
+#else
+
+static void see_page_host(const struct miniproxy_buffer *b, const struct line *l)
+{
+    (void)b, (void)l;
+}
+
+#endif
 
 /* "method SP request-target SP HTTP-version" at b->in, as far as it is there. */
 OUTLINED static enum miniproxy_cause parse_request_line(struct plan *pl, struct miniproxy_buffer *b)
@@ -2736,13 +2823,21 @@ static const char *cause_text(enum miniproxy_cause cause)
 }
 #endif
 
+#if MINIPROXY_WITH_PAGES
+#define PAGE_STATUSES 401 - NO_STATUS, 404 - NO_STATUS,
+#define PAGE_PHRASES "Unauthorized\0Not Found\0"
+#else
+#define PAGE_STATUSES
+#define PAGE_PHRASES ""
+#endif
+
 static const char *status_phrase(unsigned status)
 {
-    static const uint8_t known[] = {400 - NO_STATUS, 403 - NO_STATUS, 405 - NO_STATUS, 407 - NO_STATUS,
+    static const uint8_t known[] = {PAGE_STATUSES 400 - NO_STATUS, 403 - NO_STATUS, 405 - NO_STATUS, 407 - NO_STATUS,
                                     408 - NO_STATUS, 413 - NO_STATUS, 414 - NO_STATUS, 417 - NO_STATUS,
                                     429 - NO_STATUS, 431 - NO_STATUS, 500 - NO_STATUS, 501 - NO_STATUS,
                                     502 - NO_STATUS, 503 - NO_STATUS, 504 - NO_STATUS, 505 - NO_STATUS};
-    static const char phrases[] = "Bad Request\0Forbidden\0Method Not Allowed\0Proxy Authentication Required\0"
+    static const char phrases[] = PAGE_PHRASES "Bad Request\0Forbidden\0Method Not Allowed\0Proxy Authentication Required\0"
                                   "Request Timeout\0Content Too Large\0URI Too Long\0Expectation Failed\0"
                                   "Too Many Requests\0Request Header Fields Too Large\0Internal Server Error\0"
                                   "Not Implemented\0Bad Gateway\0Service Unavailable\0Gateway Timeout\0"
@@ -2753,6 +2848,19 @@ static const char *status_phrase(unsigned status)
 }
 
 #define ALLOWED_METHODS "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, CONNECT\r\n"
+
+#if MINIPROXY_WITH_PAGES
+static const char *allowed_methods(enum miniproxy_cause cause)
+{
+    return cause == MINIPROXY_CAUSE_PAGE_METHOD ? "Allow: GET, HEAD\r\n" : ALLOWED_METHODS;
+}
+#else
+static const char *allowed_methods(enum miniproxy_cause cause)
+{
+    (void)cause;
+    return ALLOWED_METHODS;
+}
+#endif
 
 /* The text at offset *at of several, which stand one behind the other; *at becomes the offset in it. NULL: the end. */
 static const char *text_at(const char *const texts[], size_t count, size_t *at)
@@ -2801,7 +2909,9 @@ OUTLINED static unsigned char *put_reply_head(unsigned char *w, const struct min
     w = put(put_number(put(w, "Content-Length: "), (unsigned)reply_body(cause, 0, NULL, SIZE_MAX)), "\r\n");
     if (status == 407)
         w = put_all(w, "Proxy-Authenticate: Basic realm=\"", config->realm, "\", charset=\"UTF-8\"\r\n");
-    if (status == 405 || status == 200) w = put(w, ALLOWED_METHODS);
+    if (MINIPROXY_WITH_PAGES && status == 401)
+        w = put_all(w, "WWW-Authenticate: Basic realm=\"", config->realm, "\", charset=\"UTF-8\"\r\n");
+    if (status == 405 || status == 200) w = put(w, allowed_methods(cause));
     if (retry_s != 0) w = put(put_number(put(w, "Retry-After: "), retry_s), "\r\n");
     w = put_date(w, unix_time(config));
     return put(w, keeps ? "\r\n" : "Connection: close\r\n\r\n");
@@ -2813,6 +2923,577 @@ OUTLINED static unsigned char *put_reply_head(unsigned char *w, const struct min
 static const char bare_reply[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
                                  "Retry-After: " TEXT(MINIPROXY_RETRY_AFTER_S) "\r\nConnection: close\r\n"
                                  "Proxy-Status: ";
+
+/* ---- Maintenance ---- */
+
+#if MINIPROXY_WITH_MAINTENANCE
+
+void miniproxy_maintain(struct miniproxy *p, const char *message)
+{
+    p->maintenance = message;
+}
+
+/* The message, or NULL: there is none. */
+static const char *maintenance(const struct miniproxy *p)
+{
+    if (p->maintenance != NULL) return p->maintenance;
+    return p->config.policy != NULL ? p->config.policy->maintenance : NULL;
+}
+
+/* Why no request is taken at the moment: NONE if they are. */
+static enum miniproxy_cause why_closed(const struct miniproxy *p)
+{
+    return maintenance(p) != NULL ? MINIPROXY_CAUSE_MAINTENANCE : MINIPROXY_CAUSE_NONE;
+}
+
+#else
+
+static enum miniproxy_cause why_closed(const struct miniproxy *p)
+{
+    (void)p;
+    return MINIPROXY_CAUSE_NONE;
+}
+
+#endif
+
+#if MINIPROXY_WITH_PAGES || MINIPROXY_WITH_METRICS
+
+enum miniproxy_condition miniproxy_condition(const struct miniproxy *p)
+{
+    if (p->draining) return MINIPROXY_DRAINING;
+    if (why_closed(p) != MINIPROXY_CAUSE_NONE) return MINIPROXY_IN_MAINTENANCE;
+    return p->counters.active - p->reserved < MINIPROXY_SESSIONS ? MINIPROXY_OK_TO_SERVE : MINIPROXY_BUSY;
+}
+
+#endif
+
+/* ---- Pages of the proxy's own: what they say ---- */
+
+#if MINIPROXY_WITH_STATUS
+
+/* For phones and desks; nothing of it comes from elsewhere. */
+static const char *status_page(void)
+{
+    return "<!doctype html><title>miniproxy</title>";
+}
+
+#elif MINIPROXY_WITH_PAGES
+
+static const char *status_page(void)
+{
+    return NULL;
+}
+
+#endif
+
+
+#if MINIPROXY_WITH_METRICS || (MINIPROXY_WITH_PAGES && MINIPROXY_RECORDS > 0)
+
+/* Decimal text of any number, without a division of 64 bits, which is a function of its own on small processors. */
+static unsigned char *put_long(unsigned char *w, uint64_t value)
+{
+    uint16_t part[4];
+    char reversed[20];
+    size_t n = 0;
+    for (unsigned i = 0; i < 4; i++) part[i] = (uint16_t)(value >> 16 * (3 - i));
+    do {
+        uint32_t rest = 0;
+        for (unsigned i = 0; i < 4; i++) {
+            rest = rest << 16 | part[i];
+            part[i] = (uint16_t)(rest / 10);
+            rest %= 10;
+        }
+        reversed[n++] = (char)('0' + rest);
+    } while ((part[0] | part[1] | part[2] | part[3]) != 0);
+    while (n > 0) *w++ = (unsigned char)reversed[--n];
+    return w;
+}
+
+#endif
+
+#if MINIPROXY_WITH_METRICS
+
+static const char *condition_word(unsigned condition)
+{
+    static const char words[] = "ok\0busy\0maintenance\0draining";
+    return nth_text(words, condition);
+}
+
+#if MINIPROXY_WITH_CAUSE_COUNTERS
+
+enum { CAUSE_SAMPLES = MINIPROXY_CAUSE_COUNT - 1 };
+
+static uint32_t cause_count(const struct miniproxy_counters *c, enum miniproxy_cause cause)
+{
+    return c->cause[cause];
+}
+
+#else
+
+enum { CAUSE_SAMPLES = 0 };
+
+static uint32_t cause_count(const struct miniproxy_counters *c, enum miniproxy_cause cause)
+{
+    (void)c, (void)cause;
+    return 0;
+}
+
+#endif
+
+/* X(member, name, kind, meaning): what is counted, or is at the moment. */
+enum { COUNTER, BYTES, GAUGE };
+#define NUMBERS(X)                                                                     \
+    X(accepted, "connections", COUNTER, "Connections of clients.")                     \
+    X(requests, "requests", COUNTER, "Transactions ended, refusals included.")         \
+    X(tunnels, "tunnels", COUNTER, "Tunnels begun.")                                   \
+    X(reused, "reuses", COUNTER, "Requests on a kept connection to an origin.")        \
+    X(retried, "retries", COUNTER, "Requests sent again on a new connection.")         \
+    X(evicted, "evictions", COUNTER, "Idle connections closed to make room.")          \
+    X(accept_paused, "accept_pauses", COUNTER, "Times without resources to accept.")   \
+    X(buffer_waits, "buffer_waits", COUNTER, "Times a session waited for a buffer.")   \
+    X(bytes_up, "received_bytes", BYTES, "Octets from clients.")                       \
+    X(bytes_down, "sent_bytes", BYTES, "Octets to clients.")                           \
+    X(active, "sessions", GAUGE, "Sessions in use.")                                   \
+    X(active_peak, "sessions_peak", GAUGE, "The most that were in use.")               \
+    X(buffers, "buffers", GAUGE, "Buffers in use.")                                    \
+    X(buffers_peak, "buffers_peak", GAUGE, "The most that were in use.")
+
+static const struct {
+    uint16_t at;
+    uint8_t size, kind;
+} numbers[] = {
+#define X(member, name, kind, meaning) \
+    {offsetof(struct miniproxy_counters, member), sizeof(((struct miniproxy_counters *)NULL)->member), kind},
+    NUMBERS(X)
+#undef X
+};
+
+enum { NUMBER_COUNT = sizeof numbers / sizeof numbers[0], TOOK_COUNT = 4, CLASS_COUNT = 6, CONDITION_COUNT = 4 };
+
+/* What a family of samples is: its lines in front. */
+static unsigned char *put_family(unsigned char *w, const char *name, const char *type, const char *meaning)
+{
+    w = put(put_all(w, "# TYPE miniproxy_", name, " "), type);
+    return put(put_all(put(w, "\n# HELP miniproxy_"), name, " ", meaning), "\n");
+}
+
+static unsigned char *put_sample(unsigned char *w, const char *name, const char *suffix, uint64_t value)
+{
+    w = put_all(put(w, "miniproxy_"), name, suffix, " ");
+    return put(put_long(w, value), "\n");
+}
+
+/* name_total{label="…"} … \n, in two parts: what the label says comes between. */
+static unsigned char *begin_labelled(unsigned char *w, const char *name, const char *label)
+{
+    return put(put_all(put(w, "miniproxy_"), name, "{", label), "=\"");
+}
+
+static unsigned char *end_labelled(unsigned char *w, uint64_t value)
+{
+    return put(put_long(put(w, "\"} "), value), "\n");
+}
+
+static unsigned char *put_count(unsigned char *w, const struct miniproxy_counters *c, unsigned i)
+{
+    static const char texts[] =
+#define X(member, name, kind, meaning) name "\0" meaning "\0"
+        NUMBERS(X);
+#undef X
+    const char *name = nth_text(texts, 2 * i), *meaning = name + strlen(name) + 1;
+    const unsigned char *at = (const unsigned char *)c + numbers[i].at;
+    uint64_t value;
+    uint32_t value32;
+    uint16_t value16;
+    memcpy(&value, at, sizeof value);
+    memcpy(&value32, at, sizeof value32);
+    memcpy(&value16, at, sizeof value16);
+    if (numbers[i].size == sizeof value32) value = value32;
+    if (numbers[i].size == sizeof value16) value = value16;
+    w = put_family(w, name, numbers[i].kind == GAUGE ? "gauge" : "counter", meaning);
+    if (numbers[i].kind == BYTES) w = put(put_all(w, "# UNIT miniproxy_", name, " bytes"), "\n");
+    return put_sample(w, name, numbers[i].kind == GAUGE ? "" : "_total", value);
+}
+
+static unsigned char *put_seconds(unsigned char *w, uint64_t ms)
+{
+    unsigned char text[3 + 20] = "000";
+    size_t len = (size_t)(put_long(text + 3, ms) - text), begin = len > 6 ? 3 : len - 4;
+    w = put_bytes(w, text + begin, len - 3 - begin);
+    *w++ = '.';
+    return put_bytes(w, text + len - 3, 3);
+}
+
+static unsigned char *put_took(unsigned char *w, const struct miniproxy_counters *c, unsigned i)
+{
+    static const char texts[] = "dns_seconds\0Names resolved.\0connect_seconds\0Connections made.\0"
+                                "first_byte_seconds\0Requests answered by an origin.\0"
+                                "transaction_seconds\0Transactions.\0";
+    const char *name = nth_text(texts, 2 * i), *meaning = name + strlen(name) + 1;
+    const struct miniproxy_took *all[TOOK_COUNT] = {&c->dns, &c->connect, &c->first_byte, &c->total};
+    w = put_family(w, name, "summary", meaning);
+    w = put(put_all(w, "# UNIT miniproxy_", name, " seconds"), "\n");
+    w = put_sample(w, name, "_count", all[i]->count);
+    w = put_all(put(w, "miniproxy_"), name, "_sum", " ");
+    return put(put_seconds(w, all[i]->ms), "\n");
+}
+
+/* The most that can be in use at once, and what this is. */
+static unsigned char *put_constant(unsigned char *w, unsigned i)
+{
+    if (i == 0) return put(w, "# TYPE miniproxy_build info\nminiproxy_build_info{version=\"" MINIPROXY_VERSION "\"} 1\n");
+    if (i == 1) return put_sample(put_family(w, "sessions_limit", "gauge", "Places."), "sessions_limit", "", MINIPROXY_SESSIONS);
+    return put_sample(put_family(w, "buffers_limit", "gauge", "Places."), "buffers_limit", "", MINIPROXY_BUFFERS);
+}
+
+static unsigned char *put_condition(unsigned char *w, const struct miniproxy *p, unsigned i)
+{
+    if (i == 0) w = put_family(w, "condition", "stateset", "What /health says.");
+    w = put(begin_labelled(w, "condition", "miniproxy_condition"), condition_word(i));
+    return end_labelled(w, miniproxy_condition(p) == (enum miniproxy_condition)i);
+}
+
+static unsigned char *put_class(unsigned char *w, const struct miniproxy_counters *c, unsigned i)
+{
+    if (i == 0) w = put_family(w, "responses", "counter", "Responses by class of status.");
+    w = begin_labelled(w, "responses_total", "class");
+    w = i == 0 ? put(w, "none") : put(put_number(w, i), "xx");
+    return end_labelled(w, c->status[i]);
+}
+
+static unsigned code_at(unsigned i)
+{
+    static const uint16_t codes[] = {
+#define X(code) code,
+        MINIPROXY_CODES(X)
+#undef X
+    };
+    return codes[i];
+}
+
+static unsigned char *put_code(unsigned char *w, const struct miniproxy_counters *c, unsigned i)
+{
+    if (i == 0) w = put_family(w, "codes", "counter", "Responses by status code.");
+    w = put_number(begin_labelled(w, "codes_total", "code"), code_at(i));
+    return end_labelled(w, c->code[i]);
+}
+
+static unsigned char *put_cause(unsigned char *w, const struct miniproxy_counters *c, unsigned i)
+{
+    const enum miniproxy_cause cause = (enum miniproxy_cause)(i + 1);
+    if (i == 0) w = put_family(w, "causes", "counter", "What did not go well, by cause.");
+    w = put(begin_labelled(w, "causes_total", "cause"), miniproxy_cause_token(cause));
+    w = put_number(put(w, "\",status=\""), miniproxy_cause_status(cause));
+    return end_labelled(w, cause_count(c, cause));
+}
+
+#if MINIPROXY_WITH_HITS
+
+/* The last counts what no rule decided. */
+static unsigned hit_count(const struct miniproxy *p)
+{
+    const struct miniproxy_policy *policy = p->config.policy;
+    return policy != NULL && policy->hits != NULL ? policy->rule_count + 1u : 0;
+}
+
+static unsigned char *put_hit(unsigned char *w, const struct miniproxy *p, unsigned i)
+{
+    const struct miniproxy_policy *policy = p->config.policy;
+    if (i == 0) w = put_family(w, "rule_hits", "counter", "Transactions by the rule that decided.");
+    w = begin_labelled(w, "rule_hits_total", "rule");
+    w = i < policy->rule_count ? put_number(w, i) : put(w, "none");
+    return end_labelled(w, policy->hits[i]);
+}
+
+#else
+
+static unsigned hit_count(const struct miniproxy *p)
+{
+    (void)p;
+    return 0;
+}
+
+static unsigned char *put_hit(unsigned char *w, const struct miniproxy *p, unsigned i)
+{
+    (void)p, (void)i;
+    return w;
+}
+
+#endif
+
+#if MINIPROXY_WITH_ROUTES
+
+static unsigned hop_count(const struct miniproxy *p)
+{
+    return p->config.policy != NULL ? p->config.policy->hop_count : 0;
+}
+
+/* One hop in one of three families: each has to stand together. */
+static unsigned char *put_hop(unsigned char *w, const struct miniproxy *p, unsigned i, unsigned family)
+{
+    static const char names[] = "hop_up\0hop_uses\0hop_failures\0";
+    static const char meanings[] = "Is this parent or member up?\0Connections made.\0Attempts that have failed.\0";
+    const struct miniproxy_hop *hop = p->config.policy->hops + i;
+    const struct miniproxy_health *health = p->config.policy->health + i;
+    const char *name = nth_text(names, family);
+    if (i == 0) w = put_family(w, name, family == 0 ? "gauge" : "counter", nth_text(meanings, family));
+    w = put_all(put(w, "miniproxy_"), name, family == 0 ? "" : "_total", "{hop=\"");
+    w = put_all(put_number(w, i), "\",name=\"", hop->host, ":");
+    w = put_all(put_number(w, hop->port), "\",kind=\"", hop->kind == MINIPROXY_HOP_ORIGIN ? "member" : "parent", "");
+    return end_labelled(w, family == 0 ? health->down == 0 : family == 1 ? health->used : health->failed);
+}
+
+#else
+
+static unsigned hop_count(const struct miniproxy *p)
+{
+    (void)p;
+    return 0;
+}
+
+static unsigned char *put_hop(unsigned char *w, const struct miniproxy *p, unsigned i, unsigned family)
+{
+    (void)p, (void)i, (void)family;
+    return w;
+}
+
+#endif
+
+/* Is the `at`th of all one of these `count`? If not it is the `at`th of the rest. */
+static bool is_among(unsigned *at, unsigned count)
+{
+    if (*at < count) return true;
+    *at -= count;
+    return false;
+}
+
+static unsigned char *put_own_group(unsigned char *w, const struct miniproxy *p, unsigned *at)
+{
+    const struct miniproxy_counters *c = p->config.totals != NULL ? p->config.totals(p->config.app) : &p->counters;
+    if (is_among(at, NUMBER_COUNT)) return put_count(w, c, *at);
+    if (is_among(at, TOOK_COUNT)) return put_took(w, c, *at);
+    if (is_among(at, 3)) return put_constant(w, *at);
+    if (is_among(at, CONDITION_COUNT)) return put_condition(w, p, *at);
+    if (is_among(at, CLASS_COUNT)) return put_class(w, c, *at);
+    if (is_among(at, MINIPROXY_CODE_COUNT)) return put_code(w, c, *at);
+    if (is_among(at, CAUSE_SAMPLES)) return put_cause(w, c, *at);
+    if (is_among(at, hit_count(p))) return put_hit(w, p, *at);
+    for (unsigned family = 0; family < 3; family++)
+        if (is_among(at, hop_count(p))) return put_hop(w, p, *at, family);
+    return w;
+}
+
+/* What is the product's own follows, then the one line that ends it all. */
+size_t miniproxy_metrics(const struct miniproxy *p, unsigned at, char *out, size_t room)
+{
+    static const char end[] = "# EOF\n";
+    unsigned char *w = (unsigned char *)out;
+    size_t len;
+    if (room < MINIPROXY_METRICS_GROUP) return 0;
+    len = (size_t)(put_own_group(w, p, &at) - w);
+    if (len > 0) return len;
+    if (p->config.metrics != NULL) {
+        len = p->config.metrics(p->config.app, at, out, room);
+        if (len > 0) return len;
+        if (at > 0 && p->config.metrics(p->config.app, at - 1, out, room) == 0) return 0;
+    } else if (at > 0) {
+        return 0;
+    }
+    memcpy(out, end, sizeof end - 1);
+    return sizeof end - 1;
+}
+
+#endif
+
+#if MINIPROXY_WITH_PAGES && MINIPROXY_WITH_METRICS
+
+static size_t metrics_piece(const struct miniproxy *p, unsigned at, unsigned char *out, size_t room)
+{
+    return miniproxy_metrics(p, at, (char *)out, room);
+}
+
+#elif MINIPROXY_WITH_PAGES
+
+static size_t metrics_piece(const struct miniproxy *p, unsigned at, unsigned char *out, size_t room)
+{
+    (void)p, (void)at, (void)out, (void)room;
+    return 0;
+}
+
+#endif
+
+#if MINIPROXY_RECORDS > 0
+
+const struct miniproxy_record *miniproxy_recent(const struct miniproxy *p, unsigned at)
+{
+    const struct miniproxy_record *newest = NULL;
+    unsigned seen[2] = {0, 0};
+    for (;;) {
+        const struct miniproxy_record *r[2] = {NULL, NULL};
+        for (unsigned kind = 0; kind < 2; kind++) {
+            unsigned i = (p->records_at[kind] + 2u * MINIPROXY_RECORDS - 1 - seen[kind]) % MINIPROXY_RECORDS;
+            if (seen[kind] < MINIPROXY_RECORDS && p->records[kind][i].id != 0) r[kind] = &p->records[kind][i];
+        }
+        if (r[0] == NULL && r[1] == NULL) return NULL;
+        /* by when they ended: those that take long have low numbers */
+        if (r[0] == NULL || (r[1] != NULL && time_reached(r[1]->ended_ms, r[0]->ended_ms))) newest = r[1];
+        else newest = r[0];
+        seen[newest == r[1]]++;
+        if (at-- == 0) return newest;
+    }
+}
+
+#endif
+
+#if MINIPROXY_WITH_PAGES && MINIPROXY_RECORDS > 0
+
+/* The inside of a JSON string (RFC 8259 section 7), as much as fits. */
+static unsigned char *put_json(unsigned char *w, const unsigned char *end, const char *text, size_t len)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < len && end - w >= 6; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
+            *w++ = c;
+            continue;
+        }
+        w = put(w, "\\u00");
+        *w++ = (unsigned char)digits[c >> 4];
+        *w++ = (unsigned char)digits[c & 15];
+    }
+    return w;
+}
+
+static unsigned char *put_json_number(unsigned char *w, const char *key, uint64_t value)
+{
+    return put_long(put_all(w, ",\"", key, "\":"), value);
+}
+
+static unsigned char *put_json_address(unsigned char *w, const char *key, const struct miniproxy_addr *a)
+{
+    char text[MINIPROXY_ADDR_TEXT];
+    if (a->family == 0) return w;
+    miniproxy_addr_format(a, text);
+    return put(put(put_all(w, ",\"", key, "\":\""), text), "\"");
+}
+
+enum { RECORD_REST = 400 }; /* octets of a line but for its target */
+
+/* A line of /log. */
+static size_t log_piece(const struct miniproxy *p, unsigned at, unsigned char *out, size_t room)
+{
+    static const char by[] = "nobody\0proxy\0origin";
+    const struct miniproxy_record *r = miniproxy_recent(p, at);
+    unsigned char *w = out, *end = out + room - RECORD_REST;
+    size_t target_at;
+    if (r == NULL || room < RECORD_REST) return 0;
+    target_at = r->line_len > r->method_len ? r->method_len + 1u : r->line_len;
+    w = put_json(put(w, "{\"target\":\""), end, r->line + target_at, r->line_len - target_at);
+    end += 6 * sizeof r->user + 6 * MINIPROXY_METHOD_MAX;
+    w = put_json(put(w, "\",\"method\":\""), end, r->line, r->method_len);
+    w = put_json(put(w, "\",\"user\":\""), end, r->user, r->user_len);
+    w = put_all(w, "\",\"by\":\"", nth_text(by, r->source), "\",\"cause\":\"");
+    w = put(put(w, miniproxy_cause_token((enum miniproxy_cause)r->cause)), "\"");
+    w = put_json_number(put_json_number(w, "id", r->id), "status", r->status);
+    w = put_json_number(put_json_number(w, "ago_ms", p->now_ms - r->ended_ms), "ms", r->total_ms);
+    w = put_json_number(put_json_number(w, "up", r->bytes_up), "down", r->bytes_down);
+    w = put_json_address(put_json_address(w, "client", &r->client), "address", &r->address);
+    if (r->rule >= 0) w = put_json_number(w, "rule", (uint64_t)r->rule);
+    return (size_t)(put(w, "}\n") - out);
+}
+
+#elif MINIPROXY_WITH_PAGES
+
+static size_t log_piece(const struct miniproxy *p, unsigned at, unsigned char *out, size_t room)
+{
+    (void)p, (void)at, (void)out, (void)room;
+    return 0;
+}
+
+#endif
+
+#if MINIPROXY_WITH_PAC
+
+/* A text that is longer than a buffer, said from its beginning each time: what has left already is skipped. */
+struct sink {
+    unsigned char *out;
+    size_t skip, room, len; /* len: of all of it so far */
+};
+
+static void say(struct sink *k, const char *text, size_t len)
+{
+    size_t skipped = len < k->skip ? len : k->skip;
+    k->len += len;
+    k->skip -= skipped;
+    len -= skipped;
+    if (len > k->room) len = k->room;
+    if (len > 0) memcpy(k->out, text + skipped, len);
+    k->out += len;
+    k->room -= len;
+}
+
+/* Texts of a script: nothing that could end a string. */
+static bool is_pac_text(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (!is_letter(c) && !is_digit(c) && (c == '\0' || strchr("-._:[]", c) == NULL)) return false;
+    }
+    return len > 0;
+}
+
+static bool is_sound_pac(const struct miniproxy_pac *pac)
+{
+    if (pac == NULL) return true;
+    if (pac->proxy != NULL && !is_pac_text(pac->proxy, strlen(pac->proxy))) return false;
+    for (unsigned i = 0; pac->direct != NULL && i < pac->direct->count; i++)
+        if (!is_pac_text(pac->direct->list[i], strlen(pac->direct->list[i]))) return false;
+    return true;
+}
+
+static void say_domains(struct sink *k, const struct miniproxy_texts *domains)
+{
+    for (unsigned i = 0; domains != NULL && i < domains->count; i++) {
+        say(k, "\"", 1);
+        say(k, domains->list[i], strlen(domains->list[i]));
+        say(k, "\",", 2);
+    }
+}
+
+static bool names_port(const char *host, size_t len)
+{
+    while (len > 0 && is_digit((unsigned char)host[len - 1])) len--;
+    return len > 1 && host[len - 1] == ':' && (host[0] != '[' || host[len - 2] == ']');
+}
+
+/* What a request leads to that the proxy would not take, or should not: other schemes, names without a dot, names of
+ * the local network, literals of private networks. Old readers know no newer JavaScript than this. */
+static size_t pac_piece(const struct miniproxy_pac *pac, const char *host, size_t host_len, size_t at,
+                        unsigned char *out, size_t room)
+{
+    static const char begin[] =
+        "function FindProxyForURL(url,host){var h=host.toLowerCase().replace(/^\\[|\\]$/g,\"\"),i,d=[";
+    static const char middle[] =
+        "\"local\"];if(!/^(https?|wss?):/i.test(url))return\"DIRECT\";"
+        "if(h.indexOf(\":\")>=0){if(/^(::1$|f[cd]|fe[89ab])/.test(h))return\"DIRECT\";}"
+        "else if(/^\\d+\\.\\d+\\.\\d+\\.\\d+$/.test(h)){"
+        "if(/^(10|127|169\\.254|172\\.(1[6-9]|2\\d|3[01])|192\\.168)\\./.test(h))return\"DIRECT\";}"
+        "else{h=h.replace(/\\.$/,\"\");if(h.indexOf(\".\")<0)return\"DIRECT\";"
+        "for(i=0;i<d.length;i++)if(h==d[i]||h.slice(-d[i].length-1)==\".\"+d[i])return\"DIRECT\";}return\"";
+    struct sink k = {out, at, room, 0};
+    say(&k, begin, sizeof begin - 1);
+    say_domains(&k, pac->direct);
+    say(&k, middle, sizeof middle - 1);
+    if (pac->speaks_tls) say(&k, "HTTPS ", 6);
+    else say(&k, "PROXY ", 6);
+    say(&k, host, host_len);
+    if (!names_port(host, host_len)) say(&k, ":80", 3);
+    if (pac->falls_back) say(&k, "; DIRECT", 8);
+    say(&k, "\";}\n", 4);
+    return out != NULL ? (size_t)(k.out - out) : k.len;
+}
+
+#endif
 
 /* ==== 8  Sessions, timers, buffers, pipes ========================================================== */
 
@@ -4437,6 +5118,18 @@ static void describe_socks(const struct miniproxy_session *s, struct miniproxy_e
 #endif
 
 /* Who, what, and how it went so far. */
+#if MINIPROXY_WITH_IDS
+static void describe_id(const struct miniproxy_session *s, struct miniproxy_event *e)
+{
+    e->id = s->id;
+}
+#else
+static void describe_id(const struct miniproxy_session *s, struct miniproxy_event *e)
+{
+    (void)s, (void)e;
+}
+#endif
+
 static void describe(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_event *e)
 {
     memset(e, 0, sizeof *e);
@@ -4458,6 +5151,7 @@ static void describe(const struct miniproxy *p, const struct miniproxy_session *
     e->cause = s->cause;
     e->rule = s->rule;
     describe_hop(s, e);
+    describe_id(s, e);
     e->reused = (s->flags & IS_REUSED) != 0;
     e->bytes_up = s->bytes_up;
     e->bytes_down = s->bytes_down;
@@ -4478,6 +5172,91 @@ static void count_cause(struct miniproxy *p, unsigned cause)
 {
     (void)p, (void)cause;
 }
+#endif
+
+enum took { TOOK_DNS, TOOK_CONNECT, TOOK_FIRST_BYTE, TOOK_TOTAL };
+
+#if MINIPROXY_WITH_METRICS
+
+static void count_took(struct miniproxy *p, enum took what, uint32_t ms)
+{
+    struct miniproxy_counters *c = &p->counters;
+    struct miniproxy_took *const all[] = {&c->dns, &c->connect, &c->first_byte, &c->total};
+    all[what]->ms += ms;
+    all[what]->count++;
+}
+
+static void count_code(struct miniproxy *p, const struct miniproxy_session *s)
+{
+    count_took(p, TOOK_TOTAL, p->now_ms - s->start_ms);
+    for (unsigned i = 0; i < MINIPROXY_CODE_COUNT; i++)
+        if (code_at(i) == s->status) p->counters.code[i]++;
+}
+
+#else
+
+static void count_took(struct miniproxy *p, enum took what, uint32_t ms)
+{
+    (void)p, (void)what, (void)ms;
+}
+
+static void count_code(struct miniproxy *p, const struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+}
+
+#endif
+
+#if MINIPROXY_RECORDS > 0
+
+/* What is kept of a line: neither a query nor userinfo, which may be somebody's secrets. */
+static size_t keep_clean(char *out, const char *line, size_t len, size_t method_len)
+{
+    const char *target = line + method_len, *end = line + len, *host = target, *at, *mark = memchr(target, '?', (size_t)(end - target));
+    if (mark != NULL) end = mark;
+    for (at = target; at + 3 <= end; at++)
+        if (memcmp(at, "://", 3) == 0) host = at + 3;
+    for (at = host; at < end && *at != '/' && *at != '@'; at++) {}
+    at = at < end && *at == '@' ? at + 1 : host;
+    memcpy(out, line, (size_t)(host - line));
+    memcpy(out + (host - line), at, (size_t)(end - at));
+    return (size_t)(host - line) + (size_t)(end - at);
+}
+
+static void record(struct miniproxy *p, const struct miniproxy_session *s)
+{
+    unsigned kind = s->cause != MINIPROXY_CAUSE_NONE, at = p->records_at[kind];
+    struct miniproxy_record *r = &p->records[kind][at];
+    p->records_at[kind] = u16((at + 1) % MINIPROXY_RECORDS);
+    memset(r, 0, sizeof *r);
+    r->id = s->id;
+    r->ended_ms = p->now_ms;
+    r->total_ms = p->now_ms - s->start_ms;
+    r->bytes_up = s->bytes_up;
+    r->bytes_down = s->bytes_down;
+    r->client = s->client_addr;
+    r->address = s->server_addr;
+    r->status = s->status;
+    r->rule = s->rule;
+    r->cause = s->cause;
+    r->source = s->source;
+    if (s->user != NULL) {
+        size_t len = strlen(s->user->name);
+        r->user_len = (uint8_t)(len < sizeof r->user ? len : sizeof r->user);
+        memcpy(r->user, s->user->name, r->user_len);
+    }
+    if ((s->flags & LINE_READ) == 0) return;
+    r->method_len = s->method_len;
+    r->line_len = u16(keep_clean(r->line, s->line, s->line_len, s->method_len));
+}
+
+#else
+
+static void record(struct miniproxy *p, const struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+}
+
 #endif
 
 #if MINIPROXY_WITH_HITS
@@ -4508,7 +5287,9 @@ OUTLINED static void report(struct miniproxy *p, struct miniproxy_session *s)
     p->counters.requests++;
     p->counters.status[s->status / 100 <= 5 ? s->status / 100 : 5]++;
     count_cause(p, s->cause);
+    count_code(p, s);
     count_hit(s);
+    record(p, s);
     if (p->config.event != NULL) {
         describe(p, s, &event);
         p->config.event(p->config.app, &event);
@@ -4567,6 +5348,62 @@ static enum next cut(struct miniproxy *p, struct miniproxy_session *s, enum mini
     return end_session(p, s, hard);
 }
 
+#if MINIPROXY_WITH_IDS
+static void number_transaction(struct miniproxy *p, struct miniproxy_session *s)
+{
+    if (++p->last_id == 0) p->last_id = 1;
+    s->id = p->last_id;
+}
+#else
+static void number_transaction(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+}
+#endif
+
+#if MINIPROXY_WITH_PAGES
+
+enum page { PAGE_NONE, PAGE_TEXT, PAGE_METRICS, PAGE_LOG, PAGE_PAC };
+
+static void forget_page(struct miniproxy_session *s)
+{
+    s->page_asked = 0;
+    s->page = PAGE_NONE;
+}
+
+static void note_page(struct miniproxy_session *s, const struct plan *pl)
+{
+    s->page_asked = (uint8_t)(pl->form & (PAGE_DIRECT | PAGE_BY_PROXY));
+}
+
+/* Whoever asks the proxy as he asks any server can only log in as with one. */
+static enum miniproxy_cause page_cause(const struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    if (s->page_asked != PAGE_DIRECT) return cause;
+    if (cause == MINIPROXY_CAUSE_LOGIN_MISSING) return MINIPROXY_CAUSE_PAGE_LOGIN_MISSING;
+    return cause == MINIPROXY_CAUSE_LOGIN_FAILED ? MINIPROXY_CAUSE_PAGE_LOGIN_FAILED : cause;
+}
+
+#else
+
+static void forget_page(struct miniproxy_session *s)
+{
+    (void)s;
+}
+
+static void note_page(struct miniproxy_session *s, const struct plan *pl)
+{
+    (void)s, (void)pl;
+}
+
+static enum miniproxy_cause page_cause(const struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    (void)s;
+    return cause;
+}
+
+#endif
+
 /* A transaction begins with its first octet, or with the decision to refuse a connection that has sent none. */
 static void open_transaction(struct miniproxy *p, struct miniproxy_session *s)
 {
@@ -4584,6 +5421,8 @@ static void open_transaction(struct miniproxy *p, struct miniproxy_session *s)
     s->cause = MINIPROXY_CAUSE_NONE;
     s->source = MINIPROXY_BY_NOBODY;
     s->interim = 0;
+    number_transaction(p, s);
+    forget_page(s);
     start_pipe(&s->up, SOURCE_NONE, 0, PIPE_WIDE);
     start_pipe(&s->down, SOURCE_NONE, 0, PIPE_WIDE);
 }
@@ -4598,6 +5437,7 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
     leave_login(p, s);
     if (is_socks(s)) forget_socks_login(s);
     open_transaction(p, s);
+    cause = page_cause(s, cause);
     if (s->state == STATE_HEAD && b != NULL && b->in_end - b->in >= 5 && memcmp(b->u.data + b->in, "HEAD ", 5) == 0)
         s->flags |= IS_HEAD; /* whatever else may be wrong with it */
     if (s->up.source != SOURCE_NONE || p->draining || (s->flags & IS_RESERVED) != 0)
@@ -4745,6 +5585,154 @@ static enum next reply_bare(struct miniproxy *p, struct miniproxy_session *s)
     }
 }
 
+#if MINIPROXY_WITH_PAC
+
+/* The address by which the client came stands behind what is kept of its line. */
+static size_t pac_text(const struct miniproxy *p, const struct miniproxy_session *s, size_t at, unsigned char *out,
+                       size_t room)
+{
+    const struct miniproxy_pac *pac = p->config.pac;
+    const char *host = pac->proxy != NULL ? pac->proxy : s->line + s->line_len;
+    return pac_piece(pac, host, pac->proxy != NULL ? strlen(host) : s->page_host_len, at, out, room);
+}
+
+/* Is there one, and does it know the proxy's address? */
+static bool has_pac(const struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b)
+{
+    const struct span *host = &plan_of(b)->page_host;
+    const char *text = (const char *)b->u.data + host->at;
+    if (p->config.pac == NULL) return false;
+    if (p->config.pac->proxy != NULL) return true;
+    if (s->page_asked != PAGE_DIRECT || host->len > MINIPROXY_LINE_KEEP - s->line_len || host->len > UINT8_MAX - 3 ||
+        !is_pac_text(text, host->len))
+        return false;
+    memcpy(s->line + s->line_len, text, host->len);
+    s->page_host_len = (uint8_t)host->len;
+    return true;
+}
+
+#elif MINIPROXY_WITH_PAGES
+
+static size_t pac_text(const struct miniproxy *p, const struct miniproxy_session *s, size_t at, unsigned char *out,
+                       size_t room)
+{
+    (void)p, (void)s, (void)at, (void)out, (void)room;
+    return 0;
+}
+
+static bool has_pac(const struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b)
+{
+    (void)p, (void)s, (void)b;
+    return false;
+}
+
+#endif
+
+#if MINIPROXY_WITH_PAGES
+
+static bool is_page(const struct miniproxy_session *s)
+{
+    return s->page != PAGE_NONE;
+}
+
+/* Pages that change while they are sent: chunks, each of some whole lines (RFC 9112 section 7.1). */
+static bool is_list(const struct miniproxy_session *s)
+{
+    return s->page == PAGE_METRICS || s->page == PAGE_LOG;
+}
+
+/* Octets of a text from its offset `at` on into out[0..room); with out NULL all that there are. */
+static size_t text_piece(const struct miniproxy *p, const struct miniproxy_session *s, size_t at, unsigned char *out,
+                         size_t room)
+{
+    size_t len;
+    if (MINIPROXY_WITH_PAC && s->page == PAGE_PAC) return pac_text(p, s, at, out, room);
+    len = strlen(s->page_text) - at;
+    if (out == NULL) return len;
+    if (len > room) len = room;
+    memcpy(out, s->page_text + at, len);
+    return len;
+}
+
+static unsigned char *put_page_head(unsigned char *w, const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    static const char security[] = "X-Content-Type-Options: nosniff\r\n"
+                                   "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; "
+                                   "script-src 'unsafe-inline'; connect-src 'self'; img-src data:\r\n";
+    w = put_all(put_number(put(w, "HTTP/1.1 "), s->status), " ", status_phrase(s->status), "\r\nContent-Type: ");
+    w = put(put_all(w, s->page_type, "\r\nCache-Control: ", s->page == PAGE_PAC ? "max-age=300" : "no-store"), "\r\n");
+    if (!is_list(s)) w = put(put_number(put(w, "Content-Length: "), (unsigned)text_piece(p, s, 0, NULL, 0)), "\r\n");
+    else if ((s->flags & IS_HTTP10) == 0) w = put(w, "Transfer-Encoding: chunked\r\n");
+    if (s->page != PAGE_PAC) w = put(w, security);
+    w = put_date(w, unix_time(&p->config));
+    return put(w, (s->flags & KEEPS_CLIENT) != 0 ? "\r\n" : "Connection: close\r\n\r\n");
+}
+
+/* As many lines as fit, and what ends them. What is said is kept in reply_at: the number of the next line + 1. */
+static unsigned char *put_lines(unsigned char *w, const unsigned char *end, const struct miniproxy *p,
+                                struct miniproxy_session *s)
+{
+    static const char digits[] = "0123456789abcdef";
+    bool chunked = (s->flags & IS_HTTP10) == 0;
+    unsigned char *start = chunked ? w + 6 : w, *to = start;
+    size_t n = 1;
+    if (s->reply_at == UINT16_MAX || end - start < CHUNK_ROOM) return w;
+    end -= 2;
+    while (to < end) {
+        size_t room = (size_t)(end - to);
+        if (room < MINIPROXY_METRICS_GROUP) break;
+        n = s->page == PAGE_LOG ? log_piece(p, s->reply_at - 1u, to, room)
+                                : metrics_piece(p, s->reply_at - 1u, to, room);
+        if (n == 0) break;
+        to += n;
+        s->reply_at++;
+    }
+    if (to > start && !chunked) return to;
+    if (to > start) {
+        size_t len = (size_t)(to - start);
+        for (unsigned i = 0; i < 4; i++) w[i] = (unsigned char)digits[len >> (12 - 4 * i) & 15];
+        memcpy(w + 4, "\r\n", 2);
+        return put(to, "\r\n");
+    }
+    if (n > 0) return w; /* there is more, and no room for it here */
+    s->reply_at = UINT16_MAX;
+    return chunked ? put(w, "0\r\n\r\n") : w;
+}
+
+static unsigned char *put_page(unsigned char *w, const unsigned char *end, const struct miniproxy *p,
+                               struct miniproxy_session *s)
+{
+    size_t n;
+    if ((s->flags & IS_HEAD) != 0) return w;
+    if (is_list(s)) return put_lines(w, end, p, s);
+    n = text_piece(p, s, s->reply_at - 1u, w, (size_t)(end - w));
+    s->reply_at = u16(s->reply_at + n);
+    return w + n;
+}
+
+#else
+
+static bool is_page(const struct miniproxy_session *s)
+{
+    (void)s;
+    return false;
+}
+
+static unsigned char *put_page_head(unsigned char *w, const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return w;
+}
+
+static unsigned char *put_page(unsigned char *w, const unsigned char *end, const struct miniproxy *p,
+                               struct miniproxy_session *s)
+{
+    (void)end, (void)p, (void)s;
+    return w;
+}
+
+#endif
+
 OUTLINED static enum next on_reply(struct miniproxy *p, struct miniproxy_session *s)
 {
     enum miniproxy_cause cause = (enum miniproxy_cause)s->cause;
@@ -4762,11 +5750,14 @@ OUTLINED static enum next on_reply(struct miniproxy *p, struct miniproxy_session
         }
         w = b->u.data;
         if (s->reply_at == 0) {
-            w = put_reply_head(w, &p->config, s->status, cause, (s->flags & KEEPS_CLIENT) != 0,
-                               rate_wait(s));
+            w = is_page(s) ? put_page_head(w, p, s)
+                           : put_reply_head(w, &p->config, s->status, cause, (s->flags & KEEPS_CLIENT) != 0,
+                                            rate_wait(s));
             s->reply_at = 1;
         }
-        if ((s->flags & IS_HEAD) == 0) {
+        if (is_page(s)) {
+            w = put_page(w, end, p, s);
+        } else if ((s->flags & IS_HEAD) == 0) {
             size_t n = reply_body(cause, s->reply_at - 1u, w, (size_t)(end - w));
             s->reply_at = u16(s->reply_at + n);
             w += n;
@@ -5105,6 +6096,7 @@ OUTLINED static void note_line(struct miniproxy *p, struct miniproxy_session *s,
     s->flags &= ~(uint32_t)IS_SECURE;
     if (is_https(pl)) s->flags |= IS_SECURE;
     keep_line(s, b, pl, valid);
+    note_page(s, pl);
     tell_begin(p, s, b, pl);
     if (pl->head.minor == 0) s->flags |= IS_HTTP10;
     if (pl->method_bit == MINIPROXY_HEAD) s->flags |= IS_HEAD;
@@ -5141,6 +6133,7 @@ OUTLINED static enum miniproxy_cause read_head(struct miniproxy *p, struct minip
             pl->form = DIVERTED;
             return MORE;
         }
+        cause = see_page(pl, b, cause);
         if (cause == MINIPROXY_CAUSE_NONE && is_https(pl) && p->config.port->secure == NULL)
             cause = MINIPROXY_CAUSE_SCHEME;
         note_line(p, s, b, cause == MINIPROXY_CAUSE_NONE);
@@ -5542,11 +6535,119 @@ static enum next go_directly(struct miniproxy *p, struct miniproxy_session *s)
 
 static enum next choose_way(struct miniproxy *p, struct miniproxy_session *s);
 
+#if MINIPROXY_WITH_PAGES
+
+/* The text at b[at..at+len) is this path? A query is left aside. */
+static bool is_path(const unsigned char *path, size_t len, const char *known)
+{
+    const unsigned char *mark = memchr(path, '?', len);
+    size_t n = mark != NULL ? (size_t)(mark - path) : len;
+    if (n == 0) return strcmp(known, "/") == 0;
+    return n == strlen(known) && memcmp(path, known, n) == 0;
+}
+
+static bool is_pac(const unsigned char *path, size_t len)
+{
+    return MINIPROXY_WITH_PAC && (is_path(path, len, "/proxy.pac") || is_path(path, len, "/wpad.dat"));
+}
+
+static const char *condition_line(enum miniproxy_condition condition)
+{
+    static const char lines[] = "ok\n\0busy\n\0maintenance\n\0draining\n";
+    return nth_text(lines, condition);
+}
+
+static bool is_text_page(struct miniproxy_session *s, const char *text, const char *type)
+{
+    s->page_text = text;
+    s->page_type = type;
+    s->page = text != NULL ? PAGE_TEXT : PAGE_NONE;
+    return text != NULL;
+}
+
+/* Which page is it? False: there is none. */
+static bool find_page(struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b)
+{
+    static const char plain[] = "text/plain; charset=utf-8";
+    const struct plan *pl = plan_of(b);
+    const unsigned char *path = b->u.data + pl->path.at;
+    size_t len = pl->path.len;
+    const char *type = plain;
+    if (p->config.page != NULL && is_text_page(s, p->config.page(p->config.app, (const char *)path, len, &type), type))
+        return true;
+    s->page_type = plain;
+    if (is_path(path, len, "/health")) return is_text_page(s, condition_line(miniproxy_condition(p)), plain);
+    if (MINIPROXY_WITH_STATUS && is_path(path, len, "/"))
+        return is_text_page(s, status_page(), "text/html; charset=utf-8");
+    if (MINIPROXY_RECORDS > 0 && is_path(path, len, "/log")) s->page = PAGE_LOG;
+    if (MINIPROXY_WITH_METRICS && is_path(path, len, "/metrics")) {
+        s->page = PAGE_METRICS;
+        s->page_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    }
+    if (is_pac(path, len) && has_pac(p, s, b)) {
+        s->page = PAGE_PAC;
+        s->page_type = "application/x-ns-proxy-autoconfig";
+    }
+    return s->page != PAGE_NONE;
+}
+
+static enum next answer_page(struct miniproxy *p, struct miniproxy_session *s)
+{
+    const struct plan *pl = plan_of(s->up.buffer);
+    enum miniproxy_condition condition = miniproxy_condition(p);
+    if ((pl->method_bit & (MINIPROXY_GET | MINIPROXY_HEAD)) == 0) return refuse(p, s, MINIPROXY_CAUSE_PAGE_METHOD);
+    if (!find_page(p, s, s->up.buffer)) return refuse(p, s, MINIPROXY_CAUSE_PAGE);
+    refuse(p, s, MINIPROXY_CAUSE_NONE);
+    if (s->page_text == condition_line(condition) && condition >= MINIPROXY_IN_MAINTENANCE) s->status = 503;
+    return NEXT_STATE;
+}
+
+/* May this client see it? A browser that fetches its configuration cannot log in. */
+static enum miniproxy_cause judge_page(const struct miniproxy *p, struct miniproxy_session *s,
+                                       const struct miniproxy_buffer *b)
+{
+    const struct plan *pl = plan_of(b);
+    struct miniproxy_question q;
+    enum miniproxy_verdict verdict;
+    int rule = -1;
+    memset(&q, 0, sizeof q);
+    q.client = &s->client_addr;
+    q.user = s->user;
+    q.host = "";
+    q.path = pl->path.len > 0 ? (const char *)b->u.data + pl->path.at : "/";
+    q.path_len = pl->path.len > 0 ? pl->path.len : 1;
+    q.method = MINIPROXY_PAGES;
+    add_conditions(p, b, &q);
+    verdict = miniproxy_decide(s->policy, &q, &rule);
+    if (verdict == MINIPROXY_NEEDS_USER && !is_pac(b->u.data + pl->path.at, pl->path.len))
+        return MINIPROXY_CAUSE_LOGIN_MISSING;
+    s->rule = (int16_t)rule;
+    return verdict == MINIPROXY_ALLOWED ? MINIPROXY_CAUSE_NONE : MINIPROXY_CAUSE_POLICY;
+}
+
+#else
+
+static enum next answer_page(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return NEXT_STATE;
+}
+
+static enum miniproxy_cause judge_page(const struct miniproxy *p, struct miniproxy_session *s,
+                                       const struct miniproxy_buffer *b)
+{
+    (void)p, (void)s, (void)b;
+    return MINIPROXY_CAUSE_NONE;
+}
+
+#endif
+
 /* The request is allowed: answer it here, or pass it on. */
 static enum next set_out(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b = s->up.buffer;
     struct plan *pl = plan_of(b);
+    if (asks_page(pl)) return answer_page(p, s);
     if (pl->form == SERVER_WIDE) return refuse(p, s, MINIPROXY_CAUSE_NONE); /* it asks about the proxy */
     if ((pl->head.seen & IS_LAST_HOP) != 0) {
         if (pl->method_bit == MINIPROXY_OPTIONS) return refuse(p, s, MINIPROXY_CAUSE_NONE);
@@ -5558,7 +6659,9 @@ static enum next set_out(struct miniproxy *p, struct miniproxy_session *s)
 /* How a request goes on whose user is known, or cannot be. */
 static enum next decide_for(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
 {
-    if (cause == MINIPROXY_CAUSE_NONE) cause = judge(p, s, s->up.buffer, plan_of(s->up.buffer));
+    if (cause == MINIPROXY_CAUSE_NONE)
+        cause = asks_page(plan_of(s->up.buffer)) ? judge_page(p, s, s->up.buffer)
+                                                 : judge(p, s, s->up.buffer, plan_of(s->up.buffer));
     if (MINIPROXY_WITH_LIMITS && cause == MINIPROXY_CAUSE_NONE) cause = hold_limits(p, s);
     if (cause != MINIPROXY_CAUSE_NONE) return refuse(p, s, cause);
     if (!MINIPROXY_WITH_PBKDF2 || s->state == STATE_HEAD) arm(p, s, MINIPROXY_TIMER_WHOLE, MINIPROXY_TIMEOUT_TOTAL);
@@ -5577,6 +6680,7 @@ OUTLINED static enum next decide_request(struct miniproxy *p, struct miniproxy_s
     struct miniproxy_buffer *b = s->up.buffer;
     enum miniproxy_cause cause = understand(p, s, b);
     if (cause == MINIPROXY_CAUSE_NONE && (s->flags & IS_RESERVED) != 0) cause = find_place(p, s);
+    if (cause == MINIPROXY_CAUSE_NONE && !asks_page(plan_of(b))) cause = why_closed(p);
     if (cause == MINIPROXY_CAUSE_NONE) cause = identify(p, s, b, plan_of(b));
     if (!MINIPROXY_WITH_PBKDF2 || cause != MORE) return decide_for(p, s, cause);
     start_login(p, s);
@@ -5837,6 +6941,7 @@ static enum miniproxy_cause resolve(struct miniproxy *p, struct miniproxy_sessio
     s->servers_open = 0;
     clear_conn(c);
     s->dns_ms = p->now_ms - s->mark_ms;
+    count_took(p, TOOK_DNS, s->dns_ms);
     if (count == MINIPROXY_ENAME || count == 0) return MINIPROXY_CAUSE_DNS_NAME;
     if (count == MINIPROXY_ERESOURCES) return MINIPROXY_CAUSE_RESOURCES;
     if (count == MINIPROXY_EDNS) return MINIPROXY_CAUSE_DNS_FAILED;
@@ -6224,6 +7329,7 @@ static enum next connected(struct miniproxy *p, struct miniproxy_session *s, uns
     s->server[winner].ready |= MINIPROXY_RD | MINIPROXY_WR;
     s->flags |= HAS_SERVER;
     s->connect_ms = p->now_ms - s->mark_ms;
+    count_took(p, TOOK_CONNECT, s->connect_ms);
     if (hop_of(s) != NULL) return hop_connected(p, s);
     if ((s->flags & IS_WRITTEN) == 0) return start_exchange(p, s);
     enter(p, s, STATE_AWAIT);
@@ -7022,6 +8128,7 @@ static void first_byte(struct miniproxy *p, struct miniproxy_session *s)
     s->flags = (s->flags | FIRST_BYTE_SEEN) & ~(uint32_t)IS_REPEATABLE;
     if (kept) s->flags |= IS_REPEATABLE;
     s->first_byte_ms = p->now_ms - s->mark_ms;
+    count_took(p, TOOK_FIRST_BYTE, s->first_byte_ms);
     if (!kept && (s->flags & UP_DONE) != 0 && !has_received(s->up.buffer)) give_back(p, &s->up);
 }
 
@@ -7640,6 +8747,19 @@ static bool is_realm(const char *realm)
     return len <= REALM_MAX;
 }
 
+#if MINIPROXY_WITH_PAC
+static bool has_sound_pac(const struct miniproxy_config *config)
+{
+    return is_sound_pac(config->pac);
+}
+#else
+static bool has_sound_pac(const struct miniproxy_config *config)
+{
+    (void)config;
+    return true;
+}
+#endif
+
 bool miniproxy_init(struct miniproxy *p, const struct miniproxy_config *config)
 {
     static const uint32_t defaults[] = {
@@ -7659,7 +8779,7 @@ bool miniproxy_init(struct miniproxy *p, const struct miniproxy_config *config)
         p->config.timeout_ms[MINIPROXY_TIMEOUT_ATTEMPT] = ATTEMPT_MIN_MS;
     p->accept_ready = 1;
     if (config->policy != NULL && miniproxy_check_policy(config->policy) >= 0) return false;
-    return p->config.port != NULL && is_pseudonym(p->config.name) && is_realm(p->config.realm);
+    return p->config.port != NULL && is_pseudonym(p->config.name) && is_realm(p->config.realm) && has_sound_pac(config);
 }
 
 /* Idle connections end, unless a request is waiting to be read: that is still served. */

@@ -1127,6 +1127,7 @@ enum miniproxy_side { MINIPROXY_OF_CLIENT, MINIPROXY_OF_ORIGIN };
  * loopback and link-local ones are always reached directly. All texts are part of a script: of host names and ports. */
 struct miniproxy_pac {
     const char *proxy;                     /* "host:port"; NULL: what the request's Host names, by which it came */
+    bool speaks_tls;                       /* … by TLS: "HTTPS host:port" */
     const struct miniproxy_texts *direct;  /* domains reached directly with all below them, "corp.example"; may be NULL */
     bool falls_back;                       /* reach all directly while the proxy does not answer */
 };
@@ -1238,12 +1239,14 @@ enum miniproxy_condition {
     MINIPROXY_IN_MAINTENANCE, /* "maintenance" */
     MINIPROXY_DRAINING        /* "draining" */
 };
+#if MINIPROXY_WITH_PAGES || MINIPROXY_WITH_METRICS
 enum miniproxy_condition miniproxy_condition(const struct miniproxy *proxy);
+#endif
 
+/* The `at`th group of lines of OpenMetrics text into out[0..room), from 0 on, and its length; 0: there is no further one.
+ * room: MINIPROXY_METRICS_GROUP at least, of which a group takes less. */
+#define MINIPROXY_METRICS_GROUP 440
 #if MINIPROXY_WITH_METRICS
-/* The `at`th group of lines of OpenMetrics text into out[0..room), from 0 on; 0: there is no further one. A group takes
- * less than MINIPROXY_METRICS_GROUP octets; one that finds no room is left out. */
-#define MINIPROXY_METRICS_GROUP 320
 size_t miniproxy_metrics(const struct miniproxy *proxy, unsigned at, char *out, size_t room);
 #endif
 
@@ -1351,6 +1354,13 @@ struct miniproxy_session {
     struct miniproxy_addr client_addr, server_addr;
 #if MINIPROXY_WITH_IDS
     uint32_t id;
+#endif
+#if MINIPROXY_WITH_PAGES
+    uint8_t page_asked;    /* in which way a page of the proxy's own was asked for */
+    uint8_t page;          /* which one is the response */
+    const char *page_text; /* of one that is a text */
+    const char *page_type;
+    uint8_t page_host_len; /* that follows what is kept of the line */
 #endif
     char line[MINIPROXY_LINE_KEEP]; /* "METHOD target" */
 };
