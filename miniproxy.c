@@ -3414,13 +3414,13 @@ static size_t log_piece(const struct miniproxy *p, unsigned at, unsigned char *o
 
 #if MINIPROXY_WITH_PAC
 
-/* A text that is longer than a buffer, said from its beginning each time: what has left already is skipped. */
+/* A text that is longer than a buffer, told from its beginning each time: what has left already is skipped. */
 struct sink {
     unsigned char *out;
     size_t skip, room, len; /* len: of all of it so far */
 };
 
-static void say(struct sink *k, const char *text, size_t len)
+static void pour(struct sink *k, const char *text, size_t len)
 {
     size_t skipped = len < k->skip ? len : k->skip;
     k->len += len;
@@ -3454,9 +3454,9 @@ static bool is_sound_pac(const struct miniproxy_pac *pac)
 static void say_domains(struct sink *k, const struct miniproxy_texts *domains)
 {
     for (unsigned i = 0; domains != NULL && i < domains->count; i++) {
-        say(k, "\"", 1);
-        say(k, domains->list[i], strlen(domains->list[i]));
-        say(k, "\",", 2);
+        pour(k, "\"", 1);
+        pour(k, domains->list[i], strlen(domains->list[i]));
+        pour(k, "\",", 2);
     }
 }
 
@@ -3481,15 +3481,15 @@ static size_t pac_piece(const struct miniproxy_pac *pac, const char *host, size_
         "else{h=h.replace(/\\.$/,\"\");if(h.indexOf(\".\")<0)return\"DIRECT\";"
         "for(i=0;i<d.length;i++)if(h==d[i]||h.slice(-d[i].length-1)==\".\"+d[i])return\"DIRECT\";}return\"";
     struct sink k = {out, at, room, 0};
-    say(&k, begin, sizeof begin - 1);
+    pour(&k, begin, sizeof begin - 1);
     say_domains(&k, pac->direct);
-    say(&k, middle, sizeof middle - 1);
-    if (pac->speaks_tls) say(&k, "HTTPS ", 6);
-    else say(&k, "PROXY ", 6);
-    say(&k, host, host_len);
-    if (!names_port(host, host_len)) say(&k, ":80", 3);
-    if (pac->falls_back) say(&k, "; DIRECT", 8);
-    say(&k, "\";}\n", 4);
+    pour(&k, middle, sizeof middle - 1);
+    if (pac->speaks_tls) pour(&k, "HTTPS ", 6);
+    else pour(&k, "PROXY ", 6);
+    pour(&k, host, host_len);
+    if (!names_port(host, host_len)) pour(&k, ":80", 3);
+    if (pac->falls_back) pour(&k, "; DIRECT", 8);
+    pour(&k, "\";}\n", 4);
     return out != NULL ? (size_t)(k.out - out) : k.len;
 }
 
