@@ -2052,6 +2052,38 @@ static bool covers_user(const struct miniproxy_rule *r, const struct miniproxy_q
 
 enum covers { COVERS_NOT, COVERS_PERHAPS, COVERS };
 
+#if MINIPROXY_WITH_PAGES
+
+static bool is_page(const struct miniproxy_question *q)
+{
+    return q->method == MINIPROXY_PAGES;
+}
+
+/* Pages have no host, no address and no port: rules that ask for one are not about them. An ALLOW that names no methods
+ * does not open them either: who wrote it thought of origins. */
+static enum covers covers_page(const struct miniproxy_rule *r)
+{
+    bool has_port = r->port[0] != 0 || r->port[1] != 0 || (r->also != NULL && r->also->ports != NULL);
+    if (r->methods == 0 && r->verdict == MINIPROXY_ALLOW) return COVERS_NOT;
+    return r->hosts == NULL && r->to == NULL && !r->literal && !has_port ? COVERS : COVERS_NOT;
+}
+
+#else
+
+static bool is_page(const struct miniproxy_question *q)
+{
+    (void)q;
+    return false;
+}
+
+static enum covers covers_page(const struct miniproxy_rule *r)
+{
+    (void)r;
+    return COVERS_NOT;
+}
+
+#endif
+
 #if MINIPROXY_WITH_CONDITIONS
 
 static bool agents_match(const struct miniproxy_texts *agents, const struct miniproxy_question *q)
@@ -2111,7 +2143,7 @@ static enum covers covers_type(const struct miniproxy_rule *r, const struct mini
 {
     const struct miniproxy_texts *types = types_of(r);
     if (types == NULL) return COVERS;
-    if (q->method == MINIPROXY_CONNECT) return COVERS_NOT;
+    if (q->method == MINIPROXY_CONNECT || is_page(q)) return COVERS_NOT;
     if (q->type == NULL) return COVERS_PERHAPS;
     return types_match(types, q->type, q->type_len) ? COVERS : COVERS_NOT;
 }
@@ -2191,7 +2223,7 @@ static enum covers covers(const struct miniproxy_rule *r, const struct miniproxy
 {
     enum covers address, type;
     if (!covers_request(r, q) || !covers_conditions(r, q)) return COVERS_NOT;
-    address = covers_address(r, q);
+    address = is_page(q) ? covers_page(r) : covers_address(r, q);
     type = covers_type(r, q);
     return address < type ? address : type;
 }

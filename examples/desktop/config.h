@@ -114,8 +114,37 @@
 #define MINIPROXY_CHECKS 4
 #endif
 
-#ifndef MINIPROXY_WITH_LIMITS
-#define MINIPROXY_WITH_LIMITS 1
+/* What can be seen from outside, and who may see it is for the policy to say. */
+#ifndef MINIPROXY_WITH_PAGES
+#define MINIPROXY_WITH_PAGES 1
+#endif
+
+#ifndef MINIPROXY_WITH_METRICS
+#define MINIPROXY_WITH_METRICS 1
+#endif
+
+#ifndef MINIPROXY_WITH_STATUS
+#define MINIPROXY_WITH_STATUS 1
+#endif
+
+#ifndef MINIPROXY_WITH_PAC
+#define MINIPROXY_WITH_PAC 1
+#endif
+
+#ifndef MINIPROXY_RECORDS
+#define MINIPROXY_RECORDS 32
+#endif
+
+#ifndef MINIPROXY_WITH_HTML
+#define MINIPROXY_WITH_HTML 1
+#endif
+
+#ifndef MINIPROXY_WITH_MAINTENANCE
+#define MINIPROXY_WITH_MAINTENANCE 1
+#endif
+
+#ifndef MINIPROXY_WITH_HEADS
+#define MINIPROXY_WITH_HEADS 1
 #endif
 
 /* For builds with MINIPROXY_WITH_TLS. An instance a thread; memory of a TLS connection that never was is never touched;

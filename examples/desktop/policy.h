@@ -78,6 +78,7 @@ struct compiled {
     const char *group_names[15]; /* of the bits of struct miniproxy_user.groups: the users that a rule names, or NULL */
     unsigned written_rules;      /* in the text */
     const struct host_list_note *notes;
+    struct place maintenance_place; /* of the statement, if there is one */
     struct arena *arena; /* all memory */
 };
 

@@ -132,7 +132,13 @@ static bool is_private(const void *data, unsigned atom)
     return space_is_special(data, atom);
 }
 
-static const unsigned literal = HOST_LITERAL, nobody = USER_NOBODY, no_content = TYPE_NOTHING;
+static bool is_origin(const void *data, unsigned method)
+{
+    (void)data;
+    return method != METHOD_PAGES;
+}
+
+static const unsigned pages = METHOD_PAGES, literal = HOST_LITERAL, nobody = USER_NOBODY, no_content = TYPE_NOTHING;
 
 /* ---- Rules that never match */
 
@@ -165,11 +171,22 @@ static bool asks_for_hidden(const struct lint *l, const struct miniproxy_rule *r
     return space_find(l->space, in, 1, NULL, 0, NULL, NULL) == FOUND_NONE;
 }
 
+/* What such a rule asks for that pages of the proxy itself do not have, or NULL. */
+static const char *missing_in_pages(const struct miniproxy_rule *r)
+{
+    if (r->hosts != NULL || r->literal) return "host";
+    if (r->to != NULL) return "address";
+    if (r->port[1] != 0 || (r->also != NULL && r->also->ports != NULL)) return "port";
+    return r->also != NULL && r->also->types != NULL ? "type" : NULL;
+}
+
 /* Why no request can match the rule, whatever stands before it. */
 static const char *own_contradiction(const struct lint *l, const struct miniproxy_rule *r)
 {
     const struct miniproxy_also *also = r->also;
-    unsigned methods = r->methods != 0 ? r->methods : 0x1ff;
+    unsigned methods = r->methods != 0 ? r->methods : MINIPROXY_PAGES - 1;
+    if (r->methods == MINIPROXY_PAGES && missing_in_pages(r) != NULL)
+        return "pages of the proxy itself have no host, address, port or type";
     if (r->users != 0 && !is_used_user(&l->c->policy, r->users))
         return l->c->policy.user_count == 0 ? "the policy has no users" : "none of its users exists";
     if (r->literal && r->hosts != NULL) return "an IP literal is in no set of hosts";
@@ -288,6 +305,18 @@ static void check_dead(struct lint *l, unsigned group)
                   own_contradiction(l, rule_of(l, g->first)));
         show_text(l, group);
     }
+}
+
+/* `pages` among other methods, in a rule that is not about any. */
+static void check_pages(struct lint *l, unsigned group)
+{
+    const struct miniproxy_rule *r = rule_of(l, l->groups[group].first);
+    if ((r->methods & MINIPROXY_PAGES) == 0 || missing_in_pages(r) == NULL) return;
+    FIND_RULE(l, WARNING, group,
+              "matches no pages, though it names them: a page of the proxy itself has no %s. Write a rule of their own "
+              "for them.",
+              missing_in_pages(r));
+    show_text(l, group);
 }
 
 /* A rule with types that only decides on responses without content. */
@@ -575,17 +604,41 @@ static bool is_for_everywhere(const struct miniproxy_rule *r)
     return true;
 }
 
-static void check_open(struct lint *l, unsigned group)
+/* What this rule is the first to allow to somebody far away who has not logged in; NULL: nothing, or no memory. */
+static uint64_t *open_part(struct lint *l, unsigned group)
 {
     const struct miniproxy_rule *r = rule_of(l, l->groups[group].first);
     const struct value outside = {.addr = {.ip = {93, 184, 215, 14}, .family = 4}};
     unsigned client = space_atom_of(l->space, PROPERTY_CLIENT, &outside);
     uint64_t *box = space_copy(l->space, space_matches(l->space, 0, l->groups[group].first));
-    struct witness w;
-    bool narrow = r->hosts != NULL || r->to != NULL;
-    if (box == NULL || !allows(l, group) || !is_for_everywhere(r)) return;
+    if (box == NULL || !allows(l, group) || !is_for_everywhere(r)) return NULL;
     space_cut(l->space, box, PROPERTY_USER, is_atom, &nobody);
     space_cut(l->space, box, PROPERTY_CLIENT, is_atom, &client);
+    return box;
+}
+
+static void check_open_pages(struct lint *l, unsigned group)
+{
+    uint64_t *box = open_part(l, group);
+    struct witness w;
+    if (box == NULL) return;
+    space_cut(l->space, box, PROPERTY_METHOD, is_atom, &pages);
+    if (find_before(l, box, NULL, l->groups[group].first, -1, &w) != FOUND) return;
+    FIND_RULE(l, NOTE, group, "%s",
+              "shows pages of the proxy itself to everybody who reaches it. /log tells who asked for what: name who may "
+              "see that, with \"from\" or \"users\", or which pages, with \"paths\".");
+    show_text(l, group);
+    show_example(l, &w);
+}
+
+static void check_open(struct lint *l, unsigned group)
+{
+    const struct miniproxy_rule *r = rule_of(l, l->groups[group].first);
+    uint64_t *box = open_part(l, group);
+    struct witness w;
+    bool narrow = r->hosts != NULL || r->to != NULL;
+    if (box == NULL) return;
+    space_cut(l->space, box, PROPERTY_METHOD, is_origin, NULL);
     if (find_before(l, box, NULL, l->groups[group].first, -1, &w) != FOUND) return;
     FIND_RULE(l, narrow ? NOTE : WARNING, group,
               "is for everybody who reaches the proxy, from any network and without a login%s. "
@@ -670,7 +723,7 @@ static void check_spoofable(struct lint *l, unsigned group)
                   "as it likes: it keeps nobody out who wants in.");
         show_text(l, group);
     }
-    if (r->also->paths != NULL && allows(l, group)) {
+    if (r->also->paths != NULL && allows(l, group) && r->methods != MINIPROXY_PAGES) {
         FIND_RULE(l, WARNING, group, "%s",
                   "allows by path. A path is compared as it was sent: \"/pub/../admin\" begins with "
                   "\"/pub\". And https:// has no path here, so the rule is for http:// only. Allow hosts instead.");
@@ -962,6 +1015,13 @@ static void check_limits(struct lint *l)
 
 _Static_assert(MINIPROXY_LIMITS_EACH == 2, "find_limited counts to two");
 
+static void check_maintenance(struct lint *l)
+{
+    if (l->c->policy.maintenance == NULL) return;
+    FIND(l, NOTE, &l->c->maintenance_place, "%s",
+         "maintenance: everything but pages of the proxy itself is answered by 503, whatever the rules say.");
+}
+
 static void check_ways(struct lint *l)
 {
     const unsigned count = l->c->policy.route_count;
@@ -1012,6 +1072,8 @@ static void check_rules(struct lint *l)
         check_dead(l, g);
         if (l->groups[g].dead) continue;
         check_only_empty(l, g);
+        check_pages(l, g);
+        check_open_pages(l, g);
         check_open(l, g);
         check_tunnels(l, g);
         check_names(l, g);
@@ -1035,6 +1097,7 @@ unsigned policy_lint(const struct compiled *c, FILE *out)
     else if (!make_groups(&l)) FIND(&l, WARNING, NULL, "rules were not looked at: %s.", "not enough memory");
     else check_rules(&l), check_ways(&l);
     if (c->policy.rule_count == 0) FIND(&l, WARNING, NULL, "%s", "no rules: everything is denied.");
+    check_maintenance(&l);
     check_logins(&l);
     check_users(&l);
     check_sets(&l);
@@ -1059,13 +1122,14 @@ struct diff {
     bool no_memory;
 };
 
-static void say_outcome(const struct diff *d, unsigned policy, const struct outcome *o)
+static void say_outcome(const struct diff *d, unsigned policy, const struct outcome *o, bool page)
 {
     struct phrase p = {.len = 0};
     phrase_rule_text(&p, d->policies[policy], o->rule);
     tell(d->out, policy == 0 ? "    before: " : "    now:    ", 12, "%s %s",
          o->verdict == MINIPROXY_ALLOWED  ? "allowed by"
          : o->verdict == MINIPROXY_DENIED ? "denied (403) by"
+         : page                           ? "asked for a login (401) by"
                                           : "asked for a login (407) by",
          p.text);
 }
@@ -1074,14 +1138,15 @@ static void show_difference(struct diff *d, const struct difference *difference)
 {
     static const char *const words[] = {
         [MINIPROXY_ALLOWED] = "allowed", [MINIPROXY_DENIED] = "denied", [MINIPROXY_NEEDS_USER] = "asked for a login"};
+    const bool page = difference->found == FOUND && difference->witness.question.method == MINIPROXY_PAGES;
     struct phrase p = {.len = 0}, first = {.len = 0};
     phrase_add(&first, "%u. ", ++d->count);
     tell(d->out, first.text, 4, "%s, was %s%s", words[difference->outcome[1].verdict],
          words[difference->outcome[0].verdict],
          difference->found == FOUND ? ":"
                                     : ", perhaps: too many cases to find a request or to prove that there is none:");
-    say_outcome(d, 0, &difference->outcome[0]);
-    say_outcome(d, 1, &difference->outcome[1]);
+    say_outcome(d, 0, &difference->outcome[0], page);
+    say_outcome(d, 1, &difference->outcome[1], page);
     if (difference->found != FOUND) return;
     phrase_command(&p, d->policies[1], d->space, &difference->witness);
     fprintf(d->out, "    try: %s\n", p.text);
@@ -1294,11 +1359,25 @@ static void compare_limits(struct diff *d)
     }
 }
 
+static void compare_maintenance(struct diff *d)
+{
+    const char *before = d->policies[0]->policy.maintenance, *now = d->policies[1]->policy.maintenance;
+    if (before == now || (before != NULL && now != NULL && strcmp(before, now) == 0)) return;
+    d->count++;
+    if (now == NULL)
+        tell(d->out, "", 4, "%u. maintenance is over: requests are not answered by 503 any more", d->count);
+    else if (before == NULL)
+        tell(d->out, "", 4, "%u. maintenance: everything but pages of the proxy itself is answered by 503, \"%s\"",
+             d->count, now);
+    else tell(d->out, "", 4, "%u. maintenance has another message, \"%s\"", d->count, now);
+}
+
 unsigned policy_diff(const struct compiled *before, const struct compiled *after, FILE *out)
 {
     struct diff d = {.policies = {before, after}, .out = out};
     const char *problem;
     bool ok;
+    compare_maintenance(&d);
     compare_users(&d);
     d.space = space_new(d.policies, 2, &problem);
     ok = d.space != NULL && space_compare(d.space, keep_difference, &d) && !d.no_memory;

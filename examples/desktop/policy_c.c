@@ -309,7 +309,8 @@ static void write_sets(const struct writer *w)
 
 static void write_methods(FILE *out, unsigned mask)
 {
-    static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "OTHER"};
+    static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "OTHER",
+                                        "PAGES"};
     const char *before = ", .methods = ";
     for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
         if ((mask >> i & 1u) == 0) continue;
@@ -541,7 +542,7 @@ static void write_needs_of_ways(const struct writer *w)
 static void write_needs(const struct writer *w)
 {
     const struct miniproxy_policy *p = &w->c->policy;
-    bool conditions = false, blobs = w->elsewhere_count > 0, rounds = false, certificates = false;
+    bool conditions = false, blobs = w->elsewhere_count > 0, rounds = false, certificates = false, pages = false;
     size_t credentials = 0;
     for (size_t i = 0; i < w->sets[ALSO].count; i++) {
         const struct miniproxy_also *also = w->sets[ALSO].list[i];
@@ -549,6 +550,7 @@ static void write_needs(const struct writer *w)
     }
     for (size_t i = 0; i < w->sets[HOSTS].count; i++)
         blobs |= ((const struct miniproxy_hosts *)w->sets[HOSTS].list[i])->blob != NULL;
+    for (unsigned i = 0; i < p->rule_count; i++) pages |= (p->rules[i].methods & MINIPROXY_PAGES) != 0;
     for (unsigned i = 0; i < p->user_count; i++) {
         const struct miniproxy_user *u = &p->users[i];
         size_t len = strlen(u->name) + (policy_has_password(u) ? 2 : 0);
@@ -562,6 +564,8 @@ static void write_needs(const struct writer *w)
     write_need(w, certificates, "MINIPROXY_WITH_TLS", "has users who come by a certificate");
     write_need(w, conditions, "MINIPROXY_WITH_CONDITIONS", "has rules with agents, types or times");
     write_need(w, blobs, "MINIPROXY_WITH_HOST_BLOBS", "has a large set of hosts");
+    write_need(w, pages, "MINIPROXY_WITH_PAGES", "has rules about pages of the proxy's own");
+    write_need(w, p->maintenance != NULL, "MINIPROXY_WITH_MAINTENANCE", "orders maintenance");
     if (credentials > 0)
         fprintf(w->out,
                 "#if MINIPROXY_WITH_AUTH && MINIPROXY_CREDENTIALS_MAX < %zu\n"
@@ -592,6 +596,11 @@ static void write_policy(const struct writer *w, bool hits)
                 p->hop_count);
     if (p->limit_count > 0)
         fprintf(w->out, "    .limits = %s_limits,\n    .limit_count = %u,\n", w->name, p->limit_count);
+    if (p->maintenance != NULL) {
+        fputs("    .maintenance = ", w->out);
+        write_string(w->out, p->maintenance);
+        fputs(",\n", w->out);
+    }
     if (hits) fprintf(w->out, "#if MINIPROXY_WITH_HITS\n    .hits = %s_hits,\n#endif\n", w->name);
     fputs("};\n", w->out);
 }
@@ -712,6 +721,7 @@ size_t policy_print_size(const struct compiled *c, FILE *out)
     if (p->route_count > 0) sum += SIZE_ROUTES;
     sum += print_size(out, "routes", p->route_count, (size_t)p->route_count * SIZE_ROUTE);
     sum += print_size(out, "hops", p->hop_count, size_of_hops(p));
+    if (p->maintenance != NULL) sum += SIZE_POINTER + strlen(p->maintenance) + 1;
     if (p->limit_count > 0) sum += SIZE_LIMITS;
     sum += print_size(out, "limits", p->limit_count, (size_t)p->limit_count * SIZE_LIMIT);
     if (p->hop_count > 0)

@@ -18,7 +18,7 @@ static const char usage[] =
     "Usage: miniproxy policy check FILE\n"
     "       miniproxy policy compile FILE [--name NAME] [--hits] [-o OUT] [--blob SET=OUT]...\n"
     "       miniproxy policy explain FILE CLIENT USER METHOD URL [--address ADDRESS] [--agent TEXT] [--type TYPE]\n"
-    "                        [--time \"mon 14:30\"]\n"
+    "                        [--time \"mon 14:30\"]   URL /PATH: a page of the proxy itself\n"
     "       miniproxy policy lint FILE\n"
     "       miniproxy policy diff OLD NEW\n"
     "\n"
@@ -50,7 +50,7 @@ static const char language[] =
     "                               file: a hosts file, AdBlock rules ||name^ or one name a line. Behind it may\n"
     "                               stand: with subdomains; exact, or hashed [checked against \"FILE\"]\n"
     "  ports   web     = 80, 443, 8000-8099\n"
-    "  methods reading = GET, HEAD  or POST, PUT, DELETE, OPTIONS, TRACE, CONNECT, other\n"
+    "  methods reading = GET, HEAD  or POST, PUT, DELETE, OPTIONS, TRACE, CONNECT, other; pages: see below\n"
     "  paths   setup   = \"/admin\", \"/settings\"       beginnings of path and query, of http:// only\n"
     "  types   video   = video/*, text/html           Content-Type of the response, of http:// only\n"
     "  agents  old     = \"MSIE \", \"curl/\"            parts of User-Agent, in any case\n"
@@ -72,7 +72,16 @@ static const char language[] =
     "\n"
     "  allow opens special-purpose addresses (loopback, private, ...) only if `to` names a network that lies inside\n"
     "  them: `to any` and `to 0.0.0.0/0` do not. CONNECT without `ports` goes to port 443 only; `ports any` opens\n"
-    "  all. While the time is unknown, deny with times matches, allow does not.\n";
+    "  all. While the time is unknown, deny with times matches, allow does not.\n"
+    "\n"
+    "Pages of the proxy itself (/, /metrics, /log, /health, /proxy.pac): allow shows them only if it names the method\n"
+    "pages. They have no host, address, port or type: rules that ask for one are not about them, all other deny rules\n"
+    "are.\n"
+    "  allow from 10.0.0.0/8 methods pages\n"
+    "  allow users admin methods pages paths \"/metrics\"\n"
+    "\n"
+    "Maintenance: new requests are answered by 503 with this message, pages go on, and so does what runs already\n"
+    "  maintenance \"Back at 14:00.\"\n";
 
 static const char language_of_ways[] =
     "\n"
@@ -176,6 +185,7 @@ static int check(int argc, char **argv)
            c->policy.rule_count, c->policy.user_count, names);
     if (c->policy.route_count > 0) printf("; %u routes", c->policy.route_count);
     if (c->policy.limit_count > 0) printf("; %u limits", c->policy.limit_count);
+    if (c->policy.maintenance != NULL) printf("; maintenance: 503 for all but pages");
     putchar('\n');
     sum = policy_print_size(c, stdout);
     printf("  %-10s %7s %9zu bytes of flash on a 32-bit target\n", "all", "", sum);

@@ -166,6 +166,33 @@ static bool read_url(struct explanation *e)
     return read_authority(e, rest, host, 80);
 }
 
+/* A page of the proxy's own: its path, or a URL at its name. NULL: it is none. */
+static const char *page_of(const char *url)
+{
+    static const char begin[] = "http://" MINIPROXY_PAGES_HOST;
+    const char *path = url + sizeof begin - 1;
+    if (*url == '/') return url;
+    if (strncmp(url, begin, sizeof begin - 1) != 0) return NULL;
+    return *path == '\0' || *path == '/' || *path == '?' ? path : NULL;
+}
+
+static bool read_target(struct explanation *e)
+{
+    e->q.path = page_of(e->text->url);
+    if (e->q.path == NULL) return read_url(e);
+    if ((e->q.method & (MINIPROXY_GET | MINIPROXY_HEAD)) == 0)
+        return expected(e, "GET or HEAD for a page of the proxy itself", e->text->method);
+    e->q.method = MINIPROXY_PAGES;
+    e->q.path_len = strlen(e->q.path);
+    e->q.host = "";
+    return true;
+}
+
+static bool is_page(const struct explanation *e)
+{
+    return e->q.method == MINIPROXY_PAGES;
+}
+
 static bool read_user(struct explanation *e)
 {
     const struct miniproxy_policy *policy = &e->c->policy;
@@ -203,7 +230,7 @@ static void find_way(struct explanation *e)
 {
     struct miniproxy_question q = e->q;
     int route;
-    if (q.literal) return;
+    if (q.literal || is_page(e)) return;
     q.address = NULL;
     route = miniproxy_find_route(&e->c->policy, &q);
     if (route < 0 || !route_hides_address(&e->c->policy, e->c->policy.routes + route)) return;
@@ -217,9 +244,10 @@ static bool read_request(struct explanation *e)
     if (!miniproxy_addr_parse(&e->client, text->client, strlen(text->client)))
         return expected(e, "the client's IP address, as 192.168.1.20", text->client);
     e->q.client = &e->client;
-    if (!read_user(e) || !read_method(e) || !read_url(e) || !read_time(e)) return false;
+    if (!read_user(e) || !read_method(e) || !read_target(e) || !read_time(e)) return false;
     if (text->address != NULL) {
         if (e->q.literal) return expected(e, "no address: the URL has one", text->address);
+        if (is_page(e)) return expected(e, "no address: a page of the proxy itself has none", text->address);
         if (!miniproxy_addr_parse(&e->address, text->address, strlen(text->address)))
             return expected(e, "the IP address that the name resolves to", text->address);
         e->q.address = &e->address;
@@ -228,13 +256,13 @@ static bool read_request(struct explanation *e)
     e->q.agent_len = text->agent != NULL ? strlen(text->agent) : 0;
     e->q.type = text->type != NULL && strcmp(text->type, "-") != 0 ? text->type : NULL;
     e->q.type_len = e->q.type != NULL ? strlen(e->q.type) : 0;
-    if (e->q.method == MINIPROXY_CONNECT || e->q.method == MINIPROXY_HEAD) {
+    if ((e->q.method & (MINIPROXY_CONNECT | MINIPROXY_HEAD | MINIPROXY_PAGES)) != 0) {
         if (e->q.type != NULL) return expected(e, "no type: a response to this method has no content", text->type);
     } else {
         e->open_type = text->type == NULL;
     }
     find_way(e);
-    e->open_address = e->q.address == NULL && !e->q.remote;
+    e->open_address = e->q.address == NULL && !e->q.remote && !is_page(e);
     e->open_time = text->time == NULL;
     return true;
 }
@@ -272,11 +300,22 @@ static enum miniproxy_cause denial(const struct compiled *c, const struct minipr
 
 #endif
 
+/* To a question about a page, which has no address and no type. */
+static struct answer answer_of_page(const struct compiled *c, const struct miniproxy_question *q)
+{
+    struct answer a = {MINIPROXY_CAUSE_NONE, -1};
+    enum miniproxy_verdict verdict = miniproxy_decide(&c->policy, q, &a.rule);
+    if (verdict == MINIPROXY_DENIED) a.cause = denial(c, q, MINIPROXY_CAUSE_POLICY);
+    if (verdict == MINIPROXY_NEEDS_USER) a.cause = MINIPROXY_CAUSE_PAGE_LOGIN_MISSING;
+    return a;
+}
+
 static struct answer answer_of(const struct compiled *c, const struct miniproxy_question *all)
 {
     struct miniproxy_question q = *all, any_port, unresolved;
     struct answer a = {MINIPROXY_CAUSE_NONE, -1};
     enum miniproxy_verdict verdict;
+    if (all->method == MINIPROXY_PAGES) return answer_of_page(c, all);
     q.type = NULL;
     q.type_len = 0;
     if (!q.literal) q.address = NULL;
@@ -475,7 +514,8 @@ static bool same_answer(const struct answer *a, const struct answer *b)
 static void phrase_answer(struct phrase *p, const struct compiled *c, const struct answer *a)
 {
     if (a->cause == MINIPROXY_CAUSE_NONE) phrase_add(p, "allowed");
-    else if (a->cause == MINIPROXY_CAUSE_LOGIN_MISSING) phrase_add(p, "asked for a login");
+    else if (a->cause == MINIPROXY_CAUSE_LOGIN_MISSING || a->cause == MINIPROXY_CAUSE_PAGE_LOGIN_MISSING)
+        phrase_add(p, "asked for a login");
     else phrase_add(p, "denied");
     if (a->rule >= 0) {
         phrase_add(p, " by ");
@@ -637,9 +677,14 @@ static void show_request(struct explanation *e)
     struct phrase p = {.len = 0};
     char text[MINIPROXY_ADDR_TEXT];
     miniproxy_addr_format(&e->client, text);
-    phrase_add(&p, "Client %s, %s%s%s: %s %s%s%s%s", text, e->q.user != NULL ? "user " : "not logged in",
+    phrase_add(&p, "Client %s, %s%s%s: ", text, e->q.user != NULL ? "user " : "not logged in",
                e->q.user != NULL ? e->q.user->name : "",
-               e->q.user != NULL && !policy_has_password(e->q.user) ? " (by certificate)" : "",
+               e->q.user != NULL && !policy_has_password(e->q.user) ? " (by certificate)" : "");
+    if (is_page(e)) {
+        tell(e->out, "", 2, "%s%s %s, a page of the proxy itself", p.text, e->text->method, e->text->url);
+        return;
+    }
+    phrase_add(&p, "%s %s%s%s%s",
                e->q.method == MINIPROXY_OTHER ? e->text->method : method_name(e->q.method),
                e->q.path != NULL ? "http://" : "", e->brackets ? "[" : "", e->host, e->brackets ? "]" : "");
     if (e->q.path == NULL || e->q.port != 80) phrase_add(&p, ":%u", e->q.port);
@@ -681,7 +726,7 @@ static void show_way(struct explanation *e)
 {
     const int count = e->c->policy.route_count;
     size_t open = e->count;
-    if (count == 0) return;
+    if (count == 0 || is_page(e)) return;
     fputc('\n', e->out);
     for (int route = 0; route < count && open > 0; route++)
         if (route < RULES_SHOWN || e->trials[0].route == route) open = walk_route(e, route, open);
@@ -696,7 +741,7 @@ static void show_limits(struct explanation *e)
 {
     const struct miniproxy_policy *policy = &e->c->policy;
     unsigned matched = 0;
-    for (int i = 0; i < policy->limit_count; i++) {
+    for (int i = 0; i < policy->limit_count && !is_page(e); i++) {
         const struct miniproxy_rule rule = limit_as_rule(policy->limits + i);
         struct phrase p = {.len = 0};
         if (phrase_mismatch(&p, e->c, &rule, &e->q)) continue;
@@ -706,6 +751,20 @@ static void show_limits(struct explanation *e)
              matched < MINIPROXY_LIMITS_EACH ? "%s holds." : "%s does not hold: there are enough before it.", p.text);
         matched++;
     }
+}
+
+/* True: whatever rules say, this is answered by 503. */
+static bool show_maintenance(struct explanation *e)
+{
+    const struct place *place = &e->c->maintenance_place;
+    const char *message = e->c->policy.maintenance;
+    if (message == NULL || is_page(e)) return false;
+    fputc('\n', e->out);
+    tell(e->out, "", 2,
+         "But maintenance is ordered (%s:%u): everything but pages of the proxy itself is answered by %u %s, \"%s\".",
+         place->file, place->line, miniproxy_cause_status(MINIPROXY_CAUSE_MAINTENANCE),
+         miniproxy_cause_token(MINIPROXY_CAUSE_MAINTENANCE), message);
+    return true;
 }
 
 /* Allowed is what is so in every case with a public address, if there is a choice: what names usually have. */
@@ -741,7 +800,7 @@ bool policy_explain(const struct compiled *c, const struct request_text *request
         show_outcome(&e);
         show_way(&e);
         show_limits(&e);
-        *allowed = is_allowed(&e);
+        *allowed = !show_maintenance(&e) && is_allowed(&e);
     } else {
         fprintf(out, "expected fewer cases: give --address, --type or --time\n");
     }

@@ -183,6 +183,8 @@ struct source {
     struct written_hops *hops, **hops_end;
     struct written_route *routes, **routes_end;
     struct written_limit *limits, **limits_end;
+    const char *maintenance; /* message, or NULL */
+    struct place maintenance_place;
     unsigned user_count, rule_count, hops_count, route_count, limit_count;
     unsigned nesting; /* of sets, while their names are looked up */
     struct host_list_note *notes, **notes_end;

@@ -11,6 +11,8 @@
 /* More atoms would make boxes of megabytes; more boxes than NODES_MAX in one search are not looked at. */
 enum { CONDITIONS_MAX = 4096, ATOMS_MAX = 4096, AGENT_ATOMS_MAX = 256, WORDS_MAX = 20000, NODES_MAX = 100000 };
 
+enum { ALL_BUT_PAGES = MINIPROXY_PAGES - 1 };
+
 static const char fresh[] = "unlisted-name."; /* a label that no list has */
 
 struct block {
@@ -320,14 +322,19 @@ bool route_hides_address(const struct miniproxy_policy *policy, const struct min
 
 struct miniproxy_rule route_as_rule(const struct miniproxy_route *r)
 {
-    return (struct miniproxy_rule){
-        .verdict = MINIPROXY_DENY, .users = r->users, .clients = r->clients, .to = r->to, .hosts = r->hosts};
+    return (struct miniproxy_rule){.verdict = MINIPROXY_DENY,
+                                   .methods = ALL_BUT_PAGES,
+                                   .users = r->users,
+                                   .clients = r->clients,
+                                   .to = r->to,
+                                   .hosts = r->hosts};
 }
 
 struct miniproxy_rule limit_as_rule(const struct miniproxy_limit *l)
 {
     const unsigned users = l->users == 0 && l->share == MINIPROXY_EACH_USER ? MINIPROXY_AUTHENTICATED : l->users;
-    return (struct miniproxy_rule){.verdict = MINIPROXY_DENY, .users = users & 0xffffu, .clients = l->clients};
+    return (struct miniproxy_rule){
+        .verdict = MINIPROXY_DENY, .methods = ALL_BUT_PAGES, .users = users & 0xffffu, .clients = l->clients};
 }
 
 bool name_is_local(const char *host)
@@ -927,12 +934,21 @@ static bool keep_asked(const void *data, unsigned client, unsigned user)
     return v->r->either ? !covers(v, PROPERTY_CLIENT, client) : covers(v, PROPERTY_CLIENT, client);
 }
 
+/* Rules that ask for what pages do not have are not about them, nor is an ALLOW that does not name them. */
+static bool covers_pages(const struct rule_view *v)
+{
+    const int *condition = v->condition;
+    return (v->r->methods != 0 || v->r->verdict == MINIPROXY_DENY) && !v->r->literal && condition[PROPERTY_HOST] < 0 &&
+           condition[PROPERTY_ADDRESS] < 0 && condition[PROPERTY_PORT] < 0 && condition[PROPERTY_TYPE] < 0;
+}
+
 static bool keep_what(const void *data, unsigned method, unsigned port)
 {
     const struct rule_view *v = data;
     const struct miniproxy_rule *r = v->r;
     bool is_connect = 1u << method == MINIPROXY_CONNECT;
     if (r->methods != 0 && (r->methods >> method & 1u) == 0) return false;
+    if (method == METHOD_PAGES) return covers_pages(v);
     if (is_connect && (v->condition[PROPERTY_PATH] >= 0 || v->condition[PROPERTY_TYPE] >= 0)) return false;
     if (v->condition[PROPERTY_PORT] >= 0 || !is_connect || r->verdict == MINIPROXY_DENY)
         return covers(v, PROPERTY_PORT, port);
@@ -1060,6 +1076,27 @@ static void add_existing(struct space *s, const uint64_t *box)
     s->all[s->all_count++] = box;
 }
 
+static bool is_page(const void *data, unsigned method)
+{
+    return (method == METHOD_PAGES) == (data != NULL);
+}
+
+/* Of what a page does not have, one atom stands for that. */
+static void add_pages(struct space *s)
+{
+    static const unsigned nothing = TYPE_NOTHING, no_port = 0, no_host = HOST_LITERAL + 1;
+    uint64_t *box = space_all(s);
+    unsigned no_address = 0;
+    if (box == NULL) return;
+    while (space_is_special(s, no_address)) no_address++;
+    space_cut(s, box, PROPERTY_METHOD, is_page, s);
+    space_cut(s, box, PROPERTY_PORT, is_atom, &no_port);
+    space_cut(s, box, PROPERTY_HOST, is_atom, &no_host);
+    space_cut(s, box, PROPERTY_ADDRESS, is_atom, &no_address);
+    space_cut(s, box, PROPERTY_TYPE, is_atom, &nothing);
+    add_existing(s, box);
+}
+
 /* Responses to HEAD have no content, tunnels have neither a path. */
 static void add_by_method(struct space *s, const uint64_t *part)
 {
@@ -1067,6 +1104,7 @@ static void add_by_method(struct space *s, const uint64_t *part)
     const bool all_alike = s->cuts[PROPERTY_TYPE].count == 1 && s->cuts[PROPERTY_PATH].count == 1;
     uint64_t *most = space_copy(s, part), *tunnels = space_copy(s, part), *heads = space_copy(s, part);
     if (most == NULL || tunnels == NULL || heads == NULL) return;
+    space_cut(s, most, PROPERTY_METHOD, is_page, NULL);
     add_existing(s, most);
     if (all_alike) return;
     space_cut(s, most, PROPERTY_METHOD, is_connect, NULL);
@@ -1201,6 +1239,7 @@ struct space *space_new(const struct compiled *const *policies, unsigned count, 
     s->first_word[DIMENSIONS] = words;
     if (s->problem == NULL && !s->no_memory) make_all_boxes(s);
     if (s->problem == NULL && !s->no_memory) make_existing(s);
+    if (s->problem == NULL && !s->no_memory) add_pages(s);
     if (s->problem == NULL && !s->no_memory) return s;
     *problem = s->problem;
     space_free(s);
@@ -1380,6 +1419,7 @@ static void fill_witness(const struct space *s, struct witness *w)
         q->literal = true;
     }
     if (q->method == MINIPROXY_CONNECT) q->path = NULL, q->path_len = 0;
+    if (q->method == MINIPROXY_PAGES) q->host = "", q->port = 0, q->address = NULL;
     if (variant_of(s, w->atom[PROPERTY_ADDRESS])->mask == (1u << s->policy_count) - 1) {
         q->address = NULL;
         q->remote = true;
@@ -1424,7 +1464,7 @@ enum miniproxy_verdict space_verdict(const struct space *s, unsigned policy, con
     struct miniproxy_question q = w->question;
     enum miniproxy_verdict verdict;
     q.client = &w->client;
-    q.address = &w->address;
+    q.address = q.method != MINIPROXY_PAGES ? &w->address : NULL;
     if (q.literal) q.host = w->literal;
     q.user = w->users[policy];
     q.remote = !q.literal && space_is_hidden(s, policy, w->atom[PROPERTY_ADDRESS]);

@@ -15,6 +15,9 @@
 #if !MINIPROXY_WITH_ROUTES || !MINIPROXY_WITH_LIMITS
 #error "policies are audited with all there is: MINIPROXY_WITH_ROUTES and _LIMITS must be 1"
 #endif
+#if !MINIPROXY_WITH_PAGES || !MINIPROXY_WITH_MAINTENANCE
+#error "policies are audited with all there is: MINIPROXY_WITH_PAGES and _MAINTENANCE must be 1"
+#endif
 #if !MINIPROXY_WITH_CONDITIONS || !MINIPROXY_WITH_AUTH || !MINIPROXY_WITH_IPV6
 #error "policies are audited with all there is: MINIPROXY_WITH_CONDITIONS, _AUTH and _IPV6 must be 1"
 #endif
@@ -44,7 +47,7 @@ bool rule_covers(const struct miniproxy_rule *r, enum property property, const s
 bool route_hides_address(const struct miniproxy_policy *policy, const struct miniproxy_route *r);
 /* Is this a name that an ALLOW does not cover then, for it means whoever resolves it? */
 bool name_is_local(const char *host);
-/* What a route or a limit matches, as a rule: a DENY with the same conditions. */
+/* What a route or a limit matches, as a rule: a DENY with the same conditions, for all but pages. */
 struct miniproxy_rule route_as_rule(const struct miniproxy_route *r);
 struct miniproxy_rule limit_as_rule(const struct miniproxy_limit *l);
 
@@ -54,7 +57,9 @@ enum {
     HOST_LITERAL = 0, /* PROPERTY_HOST: an IP literal */
     TYPE_NOTHING = 0, /* PROPERTY_TYPE: the response has no content, and its type is not asked for: allowed if a type
                          could be. Tunnels and HEAD have nothing else */
-    METHODS = 9
+    METHODS = 10,
+    METHOD_OTHER = 8,
+    METHOD_PAGES = 9 /* a page of the proxy's own: no host, no address, no port, no type */
 };
 
 /* The example of an atom. */

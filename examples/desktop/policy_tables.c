@@ -11,12 +11,15 @@
 #if !MINIPROXY_WITH_CONDITIONS
 #error "MINIPROXY_WITH_CONDITIONS is 0: the policy language has conditions; set it to 1 in your config header"
 #endif
+#if !MINIPROXY_WITH_PAGES || !MINIPROXY_WITH_MAINTENANCE
+#error "the policy language knows pages and maintenance: MINIPROXY_WITH_PAGES and _MAINTENANCE must be 1"
+#endif
 
 enum {
     LIST_MAX = 16, /* host names of a list; more become a blob */
     BUCKETS = 4096,
     GROUPS_MAX = 15,
-    ALL_METHODS = (MINIPROXY_OTHER << 1) - 1
+    ALL_METHODS = (MINIPROXY_OTHER << 1) - 1 /* of requests for origins */
 };
 
 /* Bytes that are the same for equal sets. */
@@ -417,12 +420,14 @@ static void make_ports(struct builder *b, const struct clause *clause, struct mi
     also->ports = entry->object;
 }
 
-static unsigned make_methods(struct builder *b, const struct clause *clause)
+/* What a rule without methods matches: an ALLOW no pages. */
+static unsigned make_methods(struct builder *b, const struct clause *clause, unsigned verdict)
 {
+    const unsigned all = verdict == MINIPROXY_ALLOW ? ALL_METHODS : ALL_METHODS | MINIPROXY_PAGES;
     const struct flat *flat = flatten(b, clause);
     unsigned mask = 0;
     for (size_t i = 0; i < flat->count; i++) mask |= flat->list[i]->u.method;
-    return mask == ALL_METHODS ? 0 : mask;
+    return mask == all ? 0 : mask;
 }
 
 static const struct miniproxy_texts *make_texts(struct builder *b, const struct clause *clause, enum kind kind)
@@ -600,7 +605,7 @@ static void make_rule(struct builder *b, const struct written_rule *written)
     make_who(b, written, &r);
     if (clauses[SLOT_HOSTS].values != NULL) r.hosts = make_hosts(b, &clauses[SLOT_HOSTS]);
     if (clauses[SLOT_PORTS].values != NULL) make_ports(b, &clauses[SLOT_PORTS], &r, &also);
-    if (clauses[SLOT_METHODS].values != NULL) r.methods = make_methods(b, &clauses[SLOT_METHODS]) & 0xfffu;
+    if (clauses[SLOT_METHODS].values != NULL) r.methods = make_methods(b, &clauses[SLOT_METHODS], r.verdict) & 0xfffu;
     r.also = make_also(b, clauses, &also);
     if (to->values == NULL) {
         add_rule(b, written, r);
@@ -751,6 +756,8 @@ struct compiled *make_tables(struct source *s)
     c->origins = b->origins;
     c->written_rules = s->rule_count;
     c->notes = s->notes;
+    c->policy.maintenance = s->maintenance;
+    c->maintenance_place = s->maintenance_place;
     if (s->error_count > 0) return NULL;
     wrong = miniproxy_check_policy(&c->policy);
     if (wrong < 0) return c;

@@ -600,6 +600,32 @@ static void rule_statement(struct source *s, bool allow, struct words *w)
     s->rule_count++;
 }
 
+/* A line of plain words, for people who had expected another page. */
+static bool is_message(const char *text)
+{
+    for (const char *p = text; *p != '\0'; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f) return false;
+    return text[0] != '\0' && strlen(text) <= TEXT_MAX_OCTETS;
+}
+
+static void maintenance_statement(struct source *s, struct words *w)
+{
+    const struct token *message = here(w);
+    if (message->type != TOKEN_TEXT || !is_message(message->text)) {
+        expected(s, w, "a message in quotes after maintenance, at most 1000 octets without control characters");
+        return;
+    }
+    if (s->maintenance != NULL) {
+        complain(s, w->list[0].place, NULL, "expected \"maintenance\" only once, it stands at %s:%u too",
+                 s->maintenance_place.file, s->maintenance_place.line);
+        return;
+    }
+    w->at++;
+    if (!at_end(s, w, "the end of the line")) return;
+    s->maintenance = message->text;
+    s->maintenance_place = w->list[0].place;
+}
+
 static void read_file(struct source *s, const char *name, struct place place, const struct file *parent);
 
 static void include_statement(struct source *s, const struct file *f, struct words *w)
@@ -622,10 +648,12 @@ static void statement(struct source *s, const struct file *f, struct words *w)
                   {"parent", parent_statement},
                   {"origins", origins_statement},
                   {"route", route_statement},
-                  {"limit", limit_statement}};
+                  {"limit", limit_statement},
+                  {"maintenance", maintenance_statement}};
     static const char *const words[] = {"allow", "deny",    "include", "user",  "net",    "hosts",
                                         "ports", "methods", "paths",   "types", "agents", "times",
-                                        "group", "parent",  "origins", "route", "limit",  NULL};
+                                        "group", "parent",  "origins", "route", "limit",  "maintenance",
+                                        NULL};
     const char *meant;
     if (take(w, "allow")) {
         rule_statement(s, true, w);
@@ -650,7 +678,7 @@ static void statement(struct source *s, const struct file *f, struct words *w)
         complain(s, here(w)->place, token_shown(s, here(w)), meant != NULL ? "expected \"%s\"" : "expected %s",
                  meant != NULL ? meant
                                : "allow, deny, net, hosts, ports, methods, paths, types, agents, times, user, "
-                                 "group, parent, origins, route, limit or include");
+                                 "group, parent, origins, route, limit, maintenance or include");
     }
 }
 
@@ -705,8 +733,8 @@ static const char *const hints[KIND_COUNT] = {
     [KIND_HOSTS] = "a host name with a dot (one without stands in quotes), or a set of `hosts`",
     [KIND_PORTS] = "ports as 443 or 8000-8099, any, or a set of `ports`",
     [KIND_METHODS] =
-        ("GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, CONNECT, other (all others, as PATCH), or a set of "
-         "`methods`"),
+        ("GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, CONNECT, other (all others, as PATCH), pages (of the proxy "
+         "itself), or a set of `methods`"),
     [KIND_PATHS] = "the beginning of a path in quotes, as \"/admin\", or a set of `paths`",
     [KIND_TYPES] = "a media type as video/* or text/html, or a set of `types`",
     [KIND_AGENTS] = "a part of User-Agent in quotes, or a set of `agents`",

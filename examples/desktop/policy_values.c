@@ -240,8 +240,8 @@ static bool parse_method(struct source *s, const struct token *t, struct value *
     }
     meant = nearest(t->text, names);
     complain(s, t->place, NULL,
-             "expected GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, CONNECT or other (all others, as PATCH), found "
-             "%s%s%s%s",
+             "expected GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, CONNECT, other (all others, as PATCH) or pages (of "
+             "the proxy itself), found %s%s%s%s",
              token_shown(s, t), meant != NULL ? " (did you mean \"" : "", meant != NULL ? meant : "",
              meant != NULL ? "\"?)" : "");
     return false;
@@ -470,6 +470,18 @@ static void add_builtin(struct source *s, const char *name, const struct minipro
     add_set(s, set);
 }
 
+/* `pages` among methods: a set, so that sets of other kinds may have this name. */
+static void add_pages(struct source *s)
+{
+    struct named *set = arena_take(s->arena, sizeof *set);
+    struct value *v = arena_take(s->arena, sizeof *v);
+    *set = (struct named){.kind = KIND_METHODS, .name = "pages", .place = {"(built in)", 0, 0}, .builtin = true};
+    v->u.method = MINIPROXY_PAGES;
+    v->place = set->place;
+    set->values = v;
+    add_set(s, set);
+}
+
 void add_builtin_sets(struct source *s)
 {
     static const struct miniproxy_net4 private4[] = {{{10}, 8}, {{172, 16}, 12}, {{192, 168}, 16}};
@@ -480,4 +492,5 @@ void add_builtin_sets(struct source *s)
     add_builtin(s, "private", &private);
     add_builtin(s, "loopback", &loopback);
     add_builtin(s, "special", &miniproxy_special_purpose);
+    add_pages(s);
 }

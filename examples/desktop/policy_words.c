@@ -246,8 +246,8 @@ void phrase_ports(struct phrase *p, const struct compiled *c, const struct minip
     if (named) phrase_add(p, ")");
 }
 
-static const char *const method_names[METHODS] = {"GET",     "HEAD",  "POST",    "PUT",     "DELETE",
-                                                  "OPTIONS", "TRACE", "CONNECT", "PROPFIND"};
+static const char *const method_names[METHODS] = {"GET",   "HEAD",    "POST",     "PUT",  "DELETE", "OPTIONS",
+                                                  "TRACE", "CONNECT", "PROPFIND", "pages"};
 
 const char *method_name(unsigned method)
 {
@@ -261,7 +261,7 @@ void phrase_methods(struct phrase *p, unsigned methods)
     bool any = false;
     for (unsigned i = 0; i < METHODS; i++) {
         if ((methods >> i & 1) == 0) continue;
-        phrase_add(p, "%s%s", any ? ", " : "", i + 1 == METHODS ? "other methods" : method_names[i]);
+        phrase_add(p, "%s%s", any ? ", " : "", i == METHOD_OTHER ? "other methods" : method_names[i]);
         any = true;
     }
 }
@@ -296,6 +296,12 @@ static void add_url(struct phrase *p, const struct miniproxy_question *q)
 {
     struct phrase url = {.len = 0};
     bool brackets = q->literal && strchr(q->host, ':') != NULL, connect = q->method == MINIPROXY_CONNECT;
+    if (q->method == MINIPROXY_PAGES) {
+        phrase_add(&url, "%s%.*s", q->path_len > 0 && *q->path == '/' ? "" : "http://" MINIPROXY_PAGES_HOST,
+                   (int)q->path_len, q->path);
+        add_word(p, url.text);
+        return;
+    }
     phrase_add(&url, "%s%s%s%s", connect ? "" : "http://", brackets ? "[" : "", q->host, brackets ? "]" : "");
     if (connect || q->port != 80) phrase_add(&url, ":%u", q->port);
     if (q->path != NULL) phrase_add(&url, "%.*s", (int)q->path_len, q->path);
@@ -314,7 +320,7 @@ void phrase_command(struct phrase *p, const struct compiled *c, const struct spa
     miniproxy_addr_format(&w->client, text);
     add_word(p, text);
     add_word(p, w->user != NULL ? w->user : "-");
-    add_word(p, method_name(q->method));
+    add_word(p, q->method == MINIPROXY_PAGES ? "GET" : method_name(q->method));
     add_url(p, q);
     miniproxy_addr_format(&w->address, text);
     if (!q->literal && q->address != NULL) phrase_add(p, " --address %s", text);
@@ -322,7 +328,8 @@ void phrase_command(struct phrase *p, const struct compiled *c, const struct spa
         phrase_add(p, " --agent");
         add_word(p, q->agent);
     }
-    if (space_atoms(s, PROPERTY_TYPE) > 1 && q->method != MINIPROXY_CONNECT && q->method != MINIPROXY_HEAD) {
+    if (space_atoms(s, PROPERTY_TYPE) > 1 &&
+        (q->method & (MINIPROXY_CONNECT | MINIPROXY_HEAD | MINIPROXY_PAGES)) == 0) {
         phrase_add(p, " --type");
         add_word(p, q->type != NULL ? q->type : "-");
     }
@@ -354,9 +361,32 @@ static void add_user(struct phrase *p, const struct miniproxy_question *q)
     else phrase_add(p, "user %s", q->user->name);
 }
 
+/* What a page of the proxy's own does not have. */
+static bool misses_page(struct phrase *p, const struct miniproxy_rule *r)
+{
+    const bool has_ports = r->port[0] != 0 || r->port[1] != 0 || (r->also != NULL && r->also->ports != NULL);
+    const char *what = r->hosts != NULL || r->literal                     ? "host"
+                       : r->to != NULL                                    ? "address"
+                       : has_ports                                        ? "port"
+                       : r->also != NULL && r->also->types != NULL        ? "type"
+                                                                          : NULL;
+    if (r->methods == 0 && r->verdict == MINIPROXY_ALLOW) {
+        phrase_add(p, "it does not name pages of the proxy itself (methods pages)");
+    } else if (r->methods != 0 && (r->methods & MINIPROXY_PAGES) == 0) {
+        phrase_add(p, "this is a page of the proxy itself, and the rule is for ");
+        phrase_methods(p, r->methods);
+    } else if (what != NULL) {
+        phrase_add(p, "a page of the proxy itself has no %s", what);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 static bool misses_target(struct phrase *p, const struct compiled *c, const struct miniproxy_rule *r,
                           const struct miniproxy_question *q)
 {
+    if (q->method == MINIPROXY_PAGES && misses_page(p, r)) return true;
     if (r->methods != 0 && (r->methods & q->method) == 0) {
         phrase_add(p, "the method is %s, not ", method_name(q->method));
         phrase_methods(p, r->methods);

@@ -87,7 +87,7 @@ def check_explain(directory, lines):
 
 
 def check_diff(directory, lines):
-    verdicts = {"allowed": r"^Allowed by", "denied": r"^Denied|403", "asked for a login": r"407 login_missing"}
+    verdicts = {"allowed": r"^Allowed by", "denied": r"^Denied|403", "asked for a login": r"407 login_missing|401 page_login_missing"}
     old, new = policy_of(lines).split("--\n")
     write(directory, "old.policy", old)
     write(directory, "new.policy", new)

@@ -83,7 +83,8 @@ static const int times[] = {
 
 static const uint16_t methods[] = {MINIPROXY_GET, MINIPROXY_HEAD, MINIPROXY_CONNECT, MINIPROXY_POST, MINIPROXY_OTHER};
 static const uint16_t method_sets[] = {MINIPROXY_GET, MINIPROXY_CONNECT, MINIPROXY_GET | MINIPROXY_HEAD,
-                                       0x1ff & ~MINIPROXY_CONNECT, MINIPROXY_HEAD};
+                                       0x1ff & ~MINIPROXY_CONNECT, MINIPROXY_HEAD, MINIPROXY_PAGES, MINIPROXY_PAGES,
+                                       MINIPROXY_PAGES | MINIPROXY_GET, 0x1ff, 0x3ff & ~MINIPROXY_CONNECT};
 
 #define COUNT(list) ((unsigned)(sizeof(list) / sizeof *(list)))
 #define ANY(list) (&(list)[below(COUNT(list))])
@@ -290,17 +291,48 @@ static bool fill_request(struct request *r, unsigned n, unsigned properties)
     return true;
 }
 
+/* A page of the proxy's own, which has no target. */
+static void fill_page(struct request *r, unsigned n, unsigned properties)
+{
+    struct miniproxy_question *q = &r->q;
+    const char *client = addresses[(properties & CLIENT) != 0 ? n % COUNT(addresses) : 0];
+    n /= choices(properties, CLIENT, COUNT(addresses));
+    memset(q, 0, sizeof *q);
+    q->path = paths[(properties & PATH) != 0 ? n % COUNT(paths) : 0];
+    n /= choices(properties, PATH, COUNT(paths));
+    q->agent = agents[(properties & AGENT) != 0 ? n % COUNT(agents) : 0];
+    n /= choices(properties, AGENT, COUNT(agents));
+    q->minute_of_week = times[(properties & TIME) != 0 ? n % COUNT(times) : 0];
+    n /= choices(properties, TIME, COUNT(times));
+    r->user = (properties & USER) != 0 ? (int)n - 1 : -1;
+    miniproxy_addr_parse(&r->client, client, strlen(client));
+    q->client = &r->client;
+    q->host = "";
+    q->method = MINIPROXY_PAGES;
+    q->path_len = strlen(q->path);
+    q->agent_len = q->agent != NULL ? strlen(q->agent) : 0;
+}
+
+static bool is_page(const struct request *r)
+{
+    return r->q.method == MINIPROXY_PAGES;
+}
+
 static bool make_requests(unsigned properties)
 {
+    const unsigned pages = choices(properties, CLIENT, COUNT(addresses)) * choices(properties, PATH, COUNT(paths)) *
+                           choices(properties, AGENT, COUNT(agents)) * choices(properties, TIME, COUNT(times)) *
+                           choices(properties, USER, USERS + 1);
     unsigned all = choices(properties, CLIENT, COUNT(addresses)) * choices(properties, USER, USERS + 1) *
                    ((properties & METHOD) != 0 ? COUNT(methods) : 2) * ((properties & PORT) != 0 ? COUNT(ports) : 2) *
                    ((properties & HOST) != 0 ? COUNT(host_texts) + 1 : 3) *
                    ((properties & TO) != 0 ? COUNT(addresses) : 2) * choices(properties, PATH, COUNT(paths)) *
                    choices(properties, AGENT, COUNT(agents)) * choices(properties, TYPE, COUNT(types)) *
                    choices(properties, TIME, COUNT(times));
-    if (all > REQUESTS_MAX) return false;
+    if (all + pages > REQUESTS_MAX) return false;
     request_count = 0;
     for (unsigned n = 0; n < all; n++) request_count += fill_request(&requests[request_count], n, properties);
+    for (unsigned n = 0; n < pages; n++) fill_page(&requests[request_count++], n, properties);
     return true;
 }
 
@@ -309,6 +341,8 @@ static struct miniproxy_question seen_by(const struct made *m, const struct requ
 {
     struct miniproxy_question q = r->q;
     if (r->user >= 0) q.user = &m->users[r->user];
+    *route = -1;
+    if (is_page(r)) return q;
     if (!q.literal) {
         q.address = NULL;
         *route = miniproxy_find_route(&m->compiled.policy, &q);
@@ -473,8 +507,12 @@ static void check_explain(const struct made *m, const struct request *r, uint64_
     miniproxy_addr_format(q->client, client);
     snprintf(url, sizeof url, "%s%s%s%s:%u%s", q->path != NULL ? "http://" : "", brackets ? "[" : "", q->host,
              brackets ? "]" : "", q->port, q->path != NULL ? q->path : "");
+    if (is_page(r)) {
+        text.method = "GET";
+        snprintf(url, sizeof url, "%s", q->path);
+    }
     text.user = r->user >= 0 ? m->users[r->user].name : "-";
-    text.address = q->literal ? NULL : r->literal;
+    text.address = q->literal || is_page(r) ? NULL : r->literal;
     text.agent = q->agent;
     text.type = q->type == NULL ? "-" : q->type;
     if (q->minute_of_week >= 0)
@@ -493,7 +531,7 @@ static void check_explain(const struct made *m, const struct request *r, uint64_
     if (route >= 0) {
         snprintf(said, sizeof said, "  route %d, random:%d: a route\n      matches:", route, route + 1);
         if (strstr(output, said) == NULL) blame("explain does not show the route", seed, route);
-    } else if (m->compiled.policy.route_count > 0 && strstr(output, "No route matches, it goes directly") == NULL) {
+    } else if (m->compiled.policy.route_count > 0 && !is_page(r) && strstr(output, "No route matches, it goes directly") == NULL) {
         blame("explain shows a route", seed, route);
     }
     snprintf(said, sizeof said, "  rule %d, random:", first);

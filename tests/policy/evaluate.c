@@ -4,7 +4,8 @@
  *
  *   CLIENT USER METHOD HOST ADDRESS PORT PATH AGENT TYPE MINUTE, separated by tabs
  *
- * USER, PATH and AGENT may be "-" for none; HOST "-" for a target that is ADDRESS itself. Prints the verdict that the core
+ * USER, PATH and AGENT may be "-" for none; HOST "-" for a target that is ADDRESS itself; METHOD "pages" asks for a page of
+ * the proxy's own, which has no HOST, ADDRESS, PORT and TYPE. Prints the verdict that the core
  * comes to when it knows everything, and the place of the rule: "allowed FILE:LINE"; of a policy with routes, behind a
  * tab, that of the route which such a request takes when its address is known, or "-". On the way it asks as the core does,
  * first without the address, then without the type: what is certain then must stay so.
@@ -27,7 +28,7 @@ static uint16_t method_of(const char *name)
     static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT"};
     for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(names[i], name) == 0) return (uint16_t)(1u << i);
-    return MINIPROXY_OTHER;
+    return strcmp(name, "pages") == 0 ? MINIPROXY_PAGES : MINIPROXY_OTHER;
 }
 
 static const struct miniproxy_user *user_of(const struct compiled *c, const char *name)
@@ -65,6 +66,26 @@ static void print_route(const struct compiled *c, const struct miniproxy_questio
     else printf("\t%s:%u", c->route_origins[route].place.file, c->route_origins[route].place.line);
 }
 
+static void print_verdict(const struct compiled *c, enum miniproxy_verdict verdict, int rule)
+{
+    printf("%s", verdict == MINIPROXY_ALLOWED ? "allowed" : verdict == MINIPROXY_NEEDS_USER ? "login" : "denied");
+    if (rule >= 0) printf(" %s:%u", c->origins[rule].place.file, c->origins[rule].place.line);
+}
+
+/* All is known of it, and no route leads it. */
+static void evaluate_page(const struct compiled *c, struct miniproxy_question *q, const char *whole)
+{
+    enum miniproxy_verdict verdict;
+    int rule = -1;
+    q->host = "";
+    q->port = 0;
+    q->literal = false;
+    verdict = miniproxy_decide(&c->policy, q, &rule);
+    if (verdict == MINIPROXY_NEEDS_ADDRESS || verdict == MINIPROXY_NEEDS_TYPE) fail("a page needs nothing", whole);
+    print_verdict(c, verdict, rule);
+    puts(c->policy.route_count > 0 ? "\t-" : "");
+}
+
 static void evaluate(const struct compiled *c, char *line, const char *whole)
 {
     char *column[COLUMNS];
@@ -90,6 +111,10 @@ static void evaluate(const struct compiled *c, char *line, const char *whole)
     q.agent = some(column[7]);
     q.agent_len = q.agent != NULL ? strlen(q.agent) : 0;
     q.minute_of_week = atoi(column[9]);
+    if (q.method == MINIPROXY_PAGES) {
+        evaluate_page(c, &q, whole);
+        return;
+    }
     unresolved = miniproxy_decide(&c->policy, &q, NULL);
     q.address = &address;
     unanswered = miniproxy_decide(&c->policy, &q, NULL);
@@ -98,8 +123,7 @@ static void evaluate(const struct compiled *c, char *line, const char *whole)
     verdict = miniproxy_decide(&c->policy, &q, &rule);
     check_early(unanswered, verdict, whole);
     if (!q.literal) check_early(unresolved, unanswered == MINIPROXY_NEEDS_TYPE ? verdict : unanswered, whole);
-    printf("%s", verdict == MINIPROXY_ALLOWED ? "allowed" : verdict == MINIPROXY_NEEDS_USER ? "login" : "denied");
-    if (rule >= 0) printf(" %s:%u", c->origins[rule].place.file, c->origins[rule].place.line);
+    print_verdict(c, verdict, rule);
     q.type = NULL;
     if (c->policy.route_count > 0) print_route(c, &q, whole);
     putchar('\n');

@@ -90,6 +90,10 @@ def time_is_in(minute, times):
     return False
 
 
+def kind_of(method):
+    return method if method in (*METHODS, "pages") else "other"
+
+
 class Rule:
     """Values of each clause that is there: nets, names, …"""
 
@@ -109,6 +113,14 @@ class Rule:
         if self.either:
             return self.client_fits(r) or self.user_fits(r)
         return (self.get("from") is None or self.client_fits(r)) and (self.get("users") is None or self.user_fits(r))
+
+    def page_fits(self):
+        """A page of the proxy's own has no target. An ALLOW has to name pages; `any` asks for nothing in a deny."""
+        if self.get("methods") is None and self.allow:
+            return False
+        asks_address = self.get("to") is not None and (self.allow or not self.get("to any"))
+        asks_port = self.get("ports") is not None and (self.allow or self.get("ports") != [(1, 65535)])
+        return not (asks_address or asks_port or self.get("hosts") or self.get("types") or self.get("literals"))
 
     def address_fits(self, r):
         nets = self.get("to")
@@ -138,11 +150,11 @@ class Rule:
             return False
         if not self.either and self.get("from") is not None and not self.client_fits(r):
             return False
-        if self.get("literals") and r.host is not None:
+        if self.get("literals") and r.host is not None and r.method != "pages":
             return False
-        if self.get("hosts") is not None and (r.host is None or not host_is_in(r.host, self.get("hosts"))):
+        if self.get("hosts") is not None and r.method != "pages" and (r.host is None or not host_is_in(r.host, self.get("hosts"))):
             return False
-        if self.get("methods") is not None and r.method not in self.get("methods"):
+        if self.get("methods") is not None and kind_of(r.method) not in self.get("methods"):
             return False
         if self.get("paths") is not None:
             if r.path is None or not any(r.path.startswith(p) for p in self.get("paths")):
@@ -156,6 +168,8 @@ class Rule:
                     return False
             elif not time_is_in(r.minute, self.get("times")):
                 return False
+        if r.method == "pages":
+            return self.page_fits()
         return self.port_fits(r) and self.address_fits(r) and self.content_fits(r)
 
 
@@ -270,7 +284,10 @@ class Writer:
             chosen = port_ranges(rng)
             return self.clause("ports", [f"{a}-{b}" if a != b else str(a) for a, b in chosen]), chosen
         if clause == "methods":
-            chosen = rng.sample(METHODS, rng.choice((1, 2, 4)))
+            chosen = rng.sample((*METHODS, "other", "pages", "pages", "pages"), rng.choice((1, 2, 4)))
+            if rng.random() < 0.3:
+                chosen = [*METHODS, "other", *rng.choice(((), ("pages",)))]
+            chosen = list(dict.fromkeys(chosen))
             return self.clause("methods", chosen), chosen
         if clause == "paths":
             chosen = rng.sample(("/", "/a", "/a/b", "/A", "/admin", "/a?", "/%61"), rng.choice((1, 2)))
@@ -297,6 +314,8 @@ class Writer:
                   if rng.random() < often * (0.3 if c in ("from", "to", "hosts", "users") else 0.15)]
         if not self.users and "users" in wanted:
             wanted.remove("users")
+        if rng.random() < 0.25:  # who may see pages
+            wanted = [c for c in wanted if c in ("from", "paths", "users", "times")] + ["methods"]
         either = self.users and rng.random() < 0.1
         if allow and self.users and rng.random() < 0.3 and "users" not in wanted:
             wanted.append("users")
@@ -307,6 +326,7 @@ class Writer:
         for clause in wanted:
             text, meaning[clause] = self.values(clause)
             words.append(f"{clause} {text}")
+            meaning[f"{clause} any"] = text.endswith(", any")
         if either:
             (a, meaning["from"]), (b, meaning["users"]) = self.values("from"), self.values("users")
             words.append(f"from {a} or users {b}")
@@ -342,7 +362,7 @@ class Writer:
             r = Request()
             r.client, r.address = self.address(known_nets), self.address(known_nets)
             r.user = rng.choice(self.users) if self.users and rng.random() < 0.6 else None
-            r.method = rng.choice(METHODS + ("PATCH", "GET", "CONNECT"))
+            r.method = rng.choice(METHODS + ("PATCH", "GET", "CONNECT", "pages", "pages", "pages"))
             r.host = None if rng.random() < 0.15 else self.host(known_names)
             r.port = rng.choice(known_ports) + rng.choice((-1, 0, 0, 1)) if known_ports and rng.random() < 0.6 else \
                 rng.choice((80, 443, 22, rng.randrange(1, 65536)))
@@ -414,7 +434,8 @@ def one_policy(evaluate, directory, seed, count):
         verdict, at = decide(writer.rules, request, writer.passwords)
         expected = verdict if at is None else f"{verdict} {path}:{at}"
         if writer.routes:
-            expected += "\t" + next((f"{path}:{route.line}" for route in writer.routes if route.fits(request)), "-")
+            expected += "\t" + next((f"{path}:{route.line}" for route in writer.routes
+                                     if request.method != "pages" and route.fits(request)), "-")
         if answer != expected:
             raise SystemExit(f"seed {seed}: {line!r}\nis {answer!r}, not {expected!r}\n" + "\n".join(
                 f"{i + 1}: {text}" for i, text in enumerate(writer.lines)))
