@@ -586,7 +586,8 @@ static void see_max_forwards(struct head *h, struct line *l)
 
 static bool is_host(const struct miniproxy_buffer *b, const unsigned char *p, size_t len);
 static bool counts_hops(const struct miniproxy_buffer *b);
-static void see_page_login(struct head *h, const struct miniproxy_buffer *b, const struct line *l);
+static bool asks_directly(const struct miniproxy_buffer *b);
+static enum miniproxy_cause see_page_login(struct head *h, const struct miniproxy_buffer *b, const struct line *l);
 static void see_page_host(const struct miniproxy_buffer *b, const struct line *l);
 
 /* What a field line says. Its role becomes HOP if it is not forwarded. */
@@ -620,16 +621,16 @@ static enum miniproxy_cause see_line(struct head *h, const struct miniproxy_buff
     case F_MAX_FORWARDS:
         if (counts_hops(b)) see_max_forwards(h, l);
         break;
+    case F_AUTHORIZATION:
+        return see_page_login(h, b, l);
     case F_PROXY_AUTHORIZATION:
+        if (asks_directly(b)) break;
         if ((h->seen & HAS_LOGIN) != 0) return MINIPROXY_CAUSE_FIELD;
         h->seen |= HAS_LOGIN;
         h->login = span_of(b, l->value, l->value_len);
         break;
     case F_VIA:
         if (via_names(l, name)) h->seen |= LOOPS;
-        break;
-    case F_AUTHORIZATION:
-        see_page_login(h, b, l);
         break;
     default:
         break;
@@ -932,12 +933,20 @@ static enum miniproxy_cause see_page(struct plan *pl, const struct miniproxy_buf
     return MINIPROXY_CAUSE_NONE;
 }
 
-/* Who asks a page of its own server logs in with that (RFC 9110 section 11.6.2). */
-static void see_page_login(struct head *h, const struct miniproxy_buffer *b, const struct line *l)
+/* For a page, as one asks any server. */
+static bool asks_directly(const struct miniproxy_buffer *b)
 {
-    if ((plan_of(b)->form & PAGE_DIRECT) == 0) return;
+    return (plan_of(b)->form & PAGE_DIRECT) != 0;
+}
+
+/* Then one logs in as with any server, too (RFC 9110 section 11.6.2). */
+static enum miniproxy_cause see_page_login(struct head *h, const struct miniproxy_buffer *b, const struct line *l)
+{
+    if (!asks_directly(b)) return MINIPROXY_CAUSE_NONE;
+    if ((h->seen & HAS_LOGIN) != 0) return MINIPROXY_CAUSE_FIELD;
     h->seen |= HAS_LOGIN;
     h->login = span_of(b, l->value, l->value_len);
+    return MINIPROXY_CAUSE_NONE;
 }
 
 #else
@@ -954,9 +963,16 @@ static enum miniproxy_cause see_page(struct plan *pl, const struct miniproxy_buf
     return cause;
 }
 
-static void see_page_login(struct head *h, const struct miniproxy_buffer *b, const struct line *l)
+static bool asks_directly(const struct miniproxy_buffer *b)
+{
+    (void)b;
+    return false;
+}
+
+static enum miniproxy_cause see_page_login(struct head *h, const struct miniproxy_buffer *b, const struct line *l)
 {
     (void)h, (void)b, (void)l;
+    return MINIPROXY_CAUSE_NONE;
 }
 
 #endif
@@ -5241,24 +5257,11 @@ static void count_code(struct miniproxy *p, const struct miniproxy_session *s)
 
 #if MINIPROXY_RECORDS > 0
 
-/* What is kept of a line: neither a query nor userinfo, which may be somebody's secrets. */
-static size_t keep_clean(char *out, const char *line, size_t len, size_t method_len)
-{
-    const char *target = line + method_len, *end = line + len, *host = target, *at, *mark = memchr(target, '?', (size_t)(end - target));
-    if (mark != NULL) end = mark;
-    for (at = target; at + 3 <= end; at++)
-        if (memcmp(at, "://", 3) == 0) host = at + 3;
-    for (at = host; at < end && *at != '/' && *at != '@'; at++) {}
-    at = at < end && *at == '@' ? at + 1 : host;
-    memcpy(out, line, (size_t)(host - line));
-    memcpy(out + (host - line), at, (size_t)(end - at));
-    return (size_t)(host - line) + (size_t)(end - at);
-}
-
 static void record(struct miniproxy *p, const struct miniproxy_session *s)
 {
     unsigned kind = s->cause != MINIPROXY_CAUSE_NONE, at = p->records_at[kind];
     struct miniproxy_record *r = &p->records[kind][at];
+    const char *query;
     p->records_at[kind] = u16((at + 1) % MINIPROXY_RECORDS);
     memset(r, 0, sizeof *r);
     r->id = s->id;
@@ -5278,8 +5281,10 @@ static void record(struct miniproxy *p, const struct miniproxy_session *s)
         memcpy(r->user, s->user->name, r->user_len);
     }
     if ((s->flags & LINE_READ) == 0) return;
+    query = memchr(s->line, '?', s->line_len); /* it may be secret */
     r->method_len = s->method_len;
-    r->line_len = u16(keep_clean(r->line, s->line, s->line_len, s->method_len));
+    r->line_len = query != NULL ? u16((size_t)(query - s->line)) : s->line_len;
+    memcpy(r->line, s->line, r->line_len);
 }
 
 #else
@@ -5662,7 +5667,7 @@ static bool has_pac(const struct miniproxy *p, struct miniproxy_session *s, cons
 
 #if MINIPROXY_WITH_PAGES
 
-static bool is_page(const struct miniproxy_session *s)
+static bool sends_page(const struct miniproxy_session *s)
 {
     return s->page != PAGE_NONE;
 }
@@ -5744,7 +5749,7 @@ static unsigned char *put_page(unsigned char *w, const unsigned char *end, const
 
 #else
 
-static bool is_page(const struct miniproxy_session *s)
+static bool sends_page(const struct miniproxy_session *s)
 {
     (void)s;
     return false;
@@ -5782,12 +5787,12 @@ OUTLINED static enum next on_reply(struct miniproxy *p, struct miniproxy_session
         }
         w = b->u.data;
         if (s->reply_at == 0) {
-            w = is_page(s) ? put_page_head(w, p, s)
+            w = sends_page(s) ? put_page_head(w, p, s)
                            : put_reply_head(w, &p->config, s->status, cause, (s->flags & KEEPS_CLIENT) != 0,
                                             rate_wait(s));
             s->reply_at = 1;
         }
-        if (is_page(s)) {
+        if (sends_page(s)) {
             w = put_page(w, end, p, s);
         } else if ((s->flags & IS_HEAD) == 0) {
             size_t n = reply_body(cause, s->reply_at - 1u, w, (size_t)(end - w));
@@ -6604,9 +6609,9 @@ static bool find_page(struct miniproxy *p, struct miniproxy_session *s, const st
     const struct plan *pl = plan_of(b);
     const unsigned char *path = b->u.data + pl->path.at;
     size_t len = pl->path.len;
-    const char *type = plain;
-    if (p->config.page != NULL && is_text_page(s, p->config.page(p->config.app, (const char *)path, len, &type), type))
-        return true;
+    const char *type = plain, *own = NULL;
+    if (p->config.page != NULL) own = p->config.page(p->config.app, (const char *)path, len, &type);
+    if (own != NULL) return is_text_page(s, own, type);
     s->page_type = plain;
     if (is_path(path, len, "/health")) return is_text_page(s, condition_line(miniproxy_condition(p)), plain);
     if (MINIPROXY_WITH_STATUS && is_path(path, len, "/"))

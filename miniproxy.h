@@ -1085,7 +1085,7 @@ struct miniproxy_record {
     uint8_t user_len;
     uint16_t line_len;
     char user[12];                   /* the beginning of the name */
-    char line[MINIPROXY_LINE_KEEP];  /* "METHOD target", without query and userinfo */
+    char line[MINIPROXY_LINE_KEEP];  /* "METHOD target", without query */
 };
 #endif
 

@@ -10,8 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifndef WIRE_MAX
+#define WIRE_MAX 4096
+#endif
+
 struct wire_text {
-    char data[4096];
+    char data[WIRE_MAX];
     size_t len, read;
 };
 
