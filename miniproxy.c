@@ -463,7 +463,8 @@ enum {
     NOMINATES = 1 << 13,       /* Connection nominates fields that are not hop-by-hop anyway */
     FROM_CLIENT = 1 << 14,     /* this is a request */
     NO_LENGTH = 1 << 15,       /* its Content-Length means nothing and is not forwarded */
-    IS_LAST_HOP = 1 << 16      /* Max-Forwards is 0 */
+    IS_LAST_HOP = 1 << 16,     /* Max-Forwards is 0 */
+    HIDES = 1 << 17            /* of its last line something was not told (WITH_HEADS) */
 };
 
 struct span {
@@ -673,15 +674,21 @@ static void note_condition(struct head *h, const struct miniproxy_buffer *b, con
 }
 #endif
 
+static void tell_line(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_buffer *b,
+                      unsigned line, bool is_last);
+
 /* Field lines, as far as they are there, until the empty line. NONE, MORE or what is wrong. */
-static enum miniproxy_cause parse_fields(struct head *h, struct miniproxy_buffer *b, const char *name)
+static enum miniproxy_cause parse_fields(const struct miniproxy *proxy, const struct miniproxy_session *s,
+                                         struct head *h, struct miniproxy_buffer *b)
 {
     unsigned char *p = b->u.data + h->end, *end = b->u.data + b->in_end;
+    const char *name = proxy->config.name;
     bool from_client = (h->seen & FROM_CLIENT) != 0;
     struct line l;
     enum miniproxy_cause cause;
     for (;; p = l.next) {
         h->end = u16((size_t)(p - b->u.data));
+        tell_line(proxy, s, b, h->end, false); /* before it changes or moves */
         if (p == end || *p == '\r') break;
         cause = parse_line(&l, p, end, !from_client);
         if (cause != MINIPROXY_CAUSE_NONE) return cause;
@@ -5210,6 +5217,165 @@ static void describe(const struct miniproxy *p, const struct miniproxy_session *
     describe_socks(s, e);
 }
 
+/* ---- lines of heads, for a log ---- */
+
+#if MINIPROXY_WITH_HEADS
+
+/* How a line looks: t stands for a token, v for visible octets, d for a digit, b for blanks and x for text, if there are
+ * any; all else for itself. */
+static const char *form_of(const struct head *h, const unsigned char *line, bool is_first)
+{
+    bool from_client = (h->seen & FROM_CLIENT) != 0;
+    if (is_first) return from_client ? "t v HTTP/d.d\r\n" : "HTTP/d.d dddx\r\n";
+    if (*line == '\r') return "\r\n";
+    return from_client ? "t:x\r\n" : "tb:x\r\n";
+}
+
+/* The first octet in p[0..end) that such a line does not have. *form becomes what it has there, "" behind its end. */
+static unsigned char *follow(unsigned char *p, const unsigned char *end, const char **form)
+{
+    for (const char *f = *form; *f != '\0'; *form = ++f) {
+        const unsigned char *begin = p;
+        if (*f == 'x') {
+            p = skip_text(p, end);
+            continue;
+        }
+        if (*f == 't') p = skip_token(p, end);
+        else if (*f == 'v') while (p < end && *p > 0x20 && *p < 0x7f) p++;
+        else if (*f == 'b') while (p < end && is_blank(*p)) p++;
+        else if (p < end && (*f == 'd' ? is_digit(*p) : *p == (unsigned char)*f)) p++;
+        if (p == begin && *f != 'b') break;
+    }
+    return p;
+}
+
+/* Does a field of this name let somebody in? What is made up for that is mostly called so. */
+static bool is_secret(const unsigned char *name, size_t len)
+{
+    static const char words[][20] = {"authorization", "authentication-info", "cookie", "token", "secret", "password",
+                                     "api-key", "apikey"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        size_t word_len = strlen(words[i]);
+        for (size_t at = 0; at + word_len <= len; at++)
+            if (is_word(name + at, word_len, words[i])) return true;
+    }
+    return false;
+}
+
+/* Where, in what may be or hold a URI, userinfo begins; otherwise `end`. is_cut: the line goes on behind that, or is
+ * broken there. */
+static unsigned char *find_userinfo(unsigned char *p, unsigned char *end, bool is_cut)
+{
+    const unsigned char *at = end; /* behind the last one */
+    struct authority a;
+    while (at > p && at[-1] != '@') at--;
+    for (; end - p >= 2; p++) {
+        unsigned char *begin = p + 2, *stop = begin;
+        if (p[0] != '/' || p[1] != '/') continue;
+        while (stop < end && *stop > ' ' && *stop != '/' && *stop != '?' && *stop != '#') stop++;
+        if (is_cut && (stop == end || *stop <= ' ')) return begin;
+        if (stop == begin || parse_authority(&a, begin, (size_t)(stop - begin))) continue;
+        if (is_cut || at > begin || memchr(begin, ':', (size_t)(stop - begin)) != NULL) return begin;
+    }
+    return end;
+}
+
+/* The same for a request line. Where there is no telling what a target is, all of it is hidden. */
+static unsigned char *find_target_secret(unsigned char *line, unsigned char *end, bool is_cut)
+{
+    unsigned char *target = skip_token(line, end), *p;
+    if (target == end || *target != ' ') return end;
+    p = skip_token(++target, end);
+    if ((end - p >= 3 && memcmp(p, "://", 3) == 0) || (target < end && *target == '/'))
+        return find_userinfo(target, end, is_cut);
+    return is_cut || memchr(target, '@', (size_t)(end - target)) != NULL ? target : end;
+}
+
+/* The same for a field line. One that has no name might be more of a value that is hidden. */
+static unsigned char *find_field_secret(struct head *h, unsigned char *line, unsigned char *end, bool is_cut)
+{
+    unsigned char *p = skip_token(line, end);
+    bool goes_on = (h->seen & HIDES) != 0 && (p == line || p == end || *p != ':');
+    if (is_cut && goes_on) return line;
+    h->seen &= ~(uint32_t)HIDES;
+    if (!is_secret(line, (size_t)(p - line))) return find_userinfo(p, end, is_cut);
+    h->seen |= HIDES;
+    while (p < end && (is_blank(*p) || *p == ':')) p++;
+    return p;
+}
+
+/* The line is told where it stands: a mark covers the beginning of what is hidden meanwhile. */
+static void tell_until(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_buffer *b,
+                       unsigned char *line, unsigned char *end, unsigned char *secret)
+{
+    static const char mark[] = "[\xe2\x80\xa6]";
+    enum { LEN = sizeof mark - 1 };
+    unsigned char saved[LEN], *last = b->u.data + MINIPROXY_BUFFER_SIZE - LEN;
+    struct miniproxy_event event;
+    bool hides = secret < end;
+    describe(p, s, &event);
+    if (hides) {
+        if (secret > last) secret = last;
+        if (line > last) line = last;
+        memcpy(saved, secret, LEN);
+        memcpy(secret, mark, LEN);
+        end = secret + LEN;
+    }
+    p->config.head(p->config.app, &event,
+                   (head_of(b)->seen & FROM_CLIENT) != 0 ? MINIPROXY_OF_CLIENT : MINIPROXY_OF_ORIGIN,
+                   (const char *)line, (size_t)(end - line));
+    if (hides) memcpy(secret, saved, LEN);
+}
+
+/* Tell the line at data[line], once it is complete: until its end, or the octet that is wrong. is_last: also if it is
+ * not, for no more will come. Health checks are nobody's: nothing is told of them. Diverted requests are told before they
+ * are turned into others. */
+static void tell_line(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_buffer *b,
+                      unsigned line, bool is_last)
+{
+    struct head *h = head_of(b);
+    unsigned char *begin = b->u.data + line, *end = b->u.data + b->in_end, *stop, *secret;
+    bool from_client = (h->seen & FROM_CLIENT) != 0, is_first = line == b->in, is_whole;
+    const char *form;
+    if (p->config.head == NULL || begin == end || is_check(s)) return;
+    if (from_client && (s->flags & IS_DIVERTED) != 0) return;
+    form = form_of(h, begin, is_first);
+    stop = follow(begin, end, &form);
+    is_whole = *form == '\0';
+    if (!is_whole && stop == end && !is_last) return;
+    if (is_whole) stop -= 2;
+    else if (stop < end) stop++;
+    if (is_first && from_client) secret = find_target_secret(begin, stop, !is_whole);
+    else if (is_first) secret = find_userinfo(begin, stop, !is_whole);
+    else secret = find_field_secret(h, begin, stop, !is_whole);
+    if (secret < stop) h->seen |= HIDES;
+    tell_until(p, s, b, begin, stop, secret);
+}
+
+/* A head ends too early: tell what there is of the line that is not complete. */
+static void tell_rest(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    bool is_request = s->state == STATE_HEAD && !is_socks(s);
+    struct miniproxy_buffer *b = is_request ? s->up.buffer : s->down.buffer;
+    if ((!is_request && s->state != STATE_AWAIT) || b == NULL || b->scan <= b->in) return;
+    tell_line(p, s, b, head_of(b)->fields == 0 ? b->in : head_of(b)->end, true);
+}
+
+#else
+
+static void tell_line(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_buffer *b,
+                      unsigned line, bool is_last)
+{
+    (void)p, (void)s, (void)b, (void)line, (void)is_last;
+}
+
+static void tell_rest(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+}
+
+#endif
+
 #if MINIPROXY_WITH_CAUSE_COUNTERS
 static void count_cause(struct miniproxy *p, unsigned cause)
 {
@@ -6168,15 +6334,17 @@ OUTLINED static enum miniproxy_cause read_head(struct miniproxy *p, struct minip
         if (cause == MORE) return MORE;
         if (cause == MINIPROXY_CAUSE_ORIGIN_FORM && is_intercepted(p, s)) {
             pl->form = DIVERTED;
+            tell_line(p, s, b, b->in, false);
             return MORE;
         }
         cause = see_page(pl, b, cause);
         if (cause == MINIPROXY_CAUSE_NONE && is_https(pl) && p->config.port->secure == NULL)
             cause = MINIPROXY_CAUSE_SCHEME;
         note_line(p, s, b, cause == MINIPROXY_CAUSE_NONE);
+        tell_line(p, s, b, b->in, cause != MINIPROXY_CAUSE_NONE);
         if (cause != MINIPROXY_CAUSE_NONE) return cause;
     }
-    return parse_fields(&pl->head, b, p->config.name);
+    return parse_fields(p, s, &pl->head, b);
 }
 
 #if MINIPROXY_WITH_INTERCEPTION
@@ -6186,7 +6354,8 @@ OUTLINED static enum miniproxy_cause read_head(struct miniproxy *p, struct minip
  * any other, and nothing can be reached by a Host that lies. */
 
 /* Find the one Host line: h->hole, and its value in h->login. */
-static enum miniproxy_cause find_host(struct miniproxy_buffer *b)
+static enum miniproxy_cause find_host(const struct miniproxy *proxy, const struct miniproxy_session *s,
+                                      struct miniproxy_buffer *b)
 {
     struct head *h = head_of(b);
     unsigned char *p = b->u.data + h->end, *end = b->u.data + b->in_end;
@@ -6194,6 +6363,7 @@ static enum miniproxy_cause find_host(struct miniproxy_buffer *b)
     struct line l;
     for (;; p = l.next) {
         h->end = u16((size_t)(p - b->u.data));
+        tell_line(proxy, s, b, h->end, false);
         if (p == end || *p == '\r') break;
         cause = parse_line(&l, p, end, false);
         if (cause != MINIPROXY_CAUSE_NONE) return cause;
@@ -6271,7 +6441,7 @@ static enum miniproxy_cause read_any_head(struct miniproxy *p, struct miniproxy_
     } else if (is_still_part(b, pl->head.end)) {
         return MORE;
     }
-    cause = find_host(b);
+    cause = find_host(p, s, b);
     if (cause == MINIPROXY_CAUSE_NONE) cause = address_origin(p, s, b);
     if (cause == MORE) return MORE;
     if (cause != MINIPROXY_CAUSE_NONE) {
@@ -6929,11 +7099,14 @@ OUTLINED static enum next on_head(struct miniproxy *p, struct miniproxy_session 
         if (b->u.data[b->in] == '\r' && !skip_blank_lines(s, b)) return refuse(p, s, MINIPROXY_CAUSE_REQUEST_LINE);
         if (has_received(b)) cause = read_any_head(p, s, b);
         if (cause == MINIPROXY_CAUSE_NONE) break;
-        if (cause == MORE && b->in_end >= MINIPROXY_BUFFER_SIZE - 2)
+        if (cause == MORE && b->in_end >= MINIPROXY_BUFFER_SIZE - 2) {
+            tell_rest(p, s);
             cause = plan_of(b)->head.fields == 0 ? MINIPROXY_CAUSE_LINE_SIZE : MINIPROXY_CAUSE_HEAD_SIZE;
+        }
         if (cause != MORE) return refuse(p, s, cause);
         n = fill(p, s, &s->up);
         if (n == MINIPROXY_AGAIN) return NEXT_WAIT;
+        if (n < 0) tell_rest(p, s);
         if (n == MINIPROXY_EOF) return refuse(p, s, MINIPROXY_CAUSE_HEAD_CUT);
         if (is_plain(n)) return refuse_plain(p, s);
         if (n < 0) return cut(p, s, MINIPROXY_CAUSE_CLIENT_GONE);
@@ -8134,6 +8307,7 @@ OUTLINED static enum miniproxy_cause read_response(struct miniproxy *p, struct m
 static enum next origin_failed(struct miniproxy *p, struct miniproxy_session *s, bool eof)
 {
     enum miniproxy_cause cause = eof ? MINIPROXY_CAUSE_RESPONSE_EMPTY : MINIPROXY_CAUSE_RESPONSE_RESET;
+    tell_rest(p, s);
     if (has_received(s->down.buffer) && (!MINIPROXY_WITH_ROUTES || !may_repeat(s)))
         return refuse(p, s, MINIPROXY_CAUSE_RESPONSE_CUT);
     note_silence(p, s, cause);
@@ -8149,12 +8323,17 @@ static enum miniproxy_cause parse_response(struct miniproxy *p, const struct min
     enum miniproxy_cause cause = MINIPROXY_CAUSE_NONE;
     if (b->scan <= b->in) memset(h, 0, sizeof *h);
     if (!is_still_part(b, h->fields == 0 ? b->in : h->end)) {
-        if (h->fields == 0) cause = parse_status_line(h, b);
-        if (cause == MINIPROXY_CAUSE_NONE) cause = parse_fields(h, b, p->config.name);
+        if (h->fields == 0) {
+            tell_line(p, s, b, b->in, false);
+            cause = parse_status_line(h, b);
+        }
+        if (cause == MINIPROXY_CAUSE_NONE) cause = parse_fields(p, s, h, b);
         if (cause == MINIPROXY_CAUSE_NONE) return cause;
         if (cause != MORE) return response_cause(cause);
     }
-    return is_full(&s->down, b) ? MINIPROXY_CAUSE_RESPONSE_HEAD_SIZE : MORE;
+    if (!is_full(&s->down, b)) return MORE;
+    tell_rest(p, s);
+    return MINIPROXY_CAUSE_RESPONSE_HEAD_SIZE;
 }
 
 /* From here on the request must not be repeated; if there is another hop that it may go by, once the head is complete:
@@ -8556,6 +8735,7 @@ static enum next on_timeout(struct miniproxy *p, struct miniproxy_session *s, un
         stop_up(s);
         return NEXT_WAIT;
     }
+    tell_rest(p, s);
     return state == STATE_RELAY ? cut(p, s, cause) : refuse(p, s, cause);
 }
 

@@ -289,7 +289,8 @@
 #define MINIPROXY_WITH_MAINTENANCE 0
 #endif
 
-/* The lines of request and response heads for a log that helps to find faults (struct miniproxy_config.head). */
+/* The lines of request and response heads, for a log that helps to find faults, without what lets somebody in (struct
+ * miniproxy_config.head): 1.3 KB. */
 #ifndef MINIPROXY_WITH_HEADS
 #define MINIPROXY_WITH_HEADS 0
 #endif
@@ -1169,9 +1170,16 @@ struct miniproxy_config {
     uint8_t intercepts;
 #endif
 #if MINIPROXY_WITH_HEADS
-    /* A line of a head, without its end, as it was received; len 0: the head is complete. The first is the request line
-     * or status line. Values that let somebody in (Authorization, Proxy-Authorization, Cookie, Set-Cookie, userinfo of a
-     * target) are left out, "[…]" stands in their place. May be NULL; must not call the API. */
+    /* A line of a head, without its end, as it was received from a client or an origin (or parent); len 0: the head is
+     * complete. The first is the request line or status line; interim responses have heads of their own. A line that is
+     * refused is the last one, and reaches until the octet that is wrong; so does what there is of a line that never
+     * became complete. Octets are whatever was sent: a log must escape them.
+     * "[…]" stands in place of all that follows in a line where something begins that lets somebody in: values of
+     * Authorization, Proxy-Authorization, Cookie, Set-Cookie, Authentication-Info, and of fields whose name contains such
+     * a word, token, secret, password or api-key; userinfo in any value, or in a target; a line that may go on with one
+     * of these. Queries are told. Nothing is told of SOCKS5 requests, which have no head, of trailers, of health checks,
+     * and of what the proxy itself says. Line and event are valid until it returns. The event of a client's first line
+     * has no method yet if the request was diverted. May be NULL; must not call the API. */
     void (*head)(void *app, const struct miniproxy_event *event, enum miniproxy_side side, const char *line, size_t len);
 #endif
 #if MINIPROXY_WITH_PAGES
