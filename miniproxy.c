@@ -2895,8 +2895,7 @@ enum { YOU, OPERATOR, SITE, NETWORK };
     X(PROGRAM, YOU, "Load it again. If that does not help, the program that asked for it is at fault: update it.")     \
     X(TYPING, YOU, "Check the address for typing mistakes.")                                                           \
     X(SETTINGS, YOU, "Check the proxy settings of your browser or program.")                                           \
-    X(LOGIN, YOU, "Log in with the name and password that you were given for this proxy. If you have none, ask for "   \
-                  "them.")                                                                                             \
+    X(LOGIN, YOU, "Log in with the name and password that you were given for this proxy, or ask for them.")             \
     X(LESS, YOU, "Use a shorter address. Where a site has set many cookies, delete them.")                             \
     X(PAUSE, YOU, "Wait a minute, then load it again.")                                                                \
     X(CONNECTION, NETWORK, "Check the connection of your device, then load it again.")                                 \
@@ -3024,7 +3023,7 @@ static const char *who_can(enum remedy remedy)
         REMEDIES(X)
 #undef X
     };
-    static const char names[] = "You\0Who runs this proxy\0Who runs the site\0Who runs the network";
+    static const char names[] = "You\0The people who run this proxy\0The people who run the site\0The people who run the network";
     return nth_text(names, who[remedy]);
 }
 
@@ -3117,7 +3116,7 @@ static void pour_time(struct sink *k, uint32_t unix_s)
 static void pour_contact(struct sink *k, const char *contact)
 {
     if (contact == NULL) return;
-    pour_row(k, "Contact");
+    pour_row(k, "Contact of this proxy");
     pour_text(k, contact, strlen(contact), true);
     pour(k, "</dd>");
 }
@@ -3127,13 +3126,13 @@ static const char pattern[] =
     "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
     "<meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light dark\">"
     "<title>$s</title><style>"
-    "body{font:1em/1.5 system-ui,sans-serif;max-width:36em;margin:8vh auto;padding:0 5vw}"
-    "h1{font-size:1em;opacity:.7}p{font-size:1.4em;line-height:1.3;margin:.5em 0 1em}"
-    "dl{border-top:1px solid #8888;padding-top:1em}dt{font-size:.8em;opacity:.7}"
-    "dd{margin:0 0 .8em;overflow-wrap:anywhere}"
-    "</style></head>\n<body><h1>$s</h1><p>$e</p>\n<dl>"
-    "<dt>Who can help</dt><dd>$w</dd><dt>What to try</dt><dd>$h</dd></dl>\n<dl>$r"
-    "<dt>Code</dt><dd>$c</dd><dt>Number</dt><dd>$i</dd><dt>Proxy</dt><dd>$p</dd>$a$t</dl></body></html>\n";
+    "body{font:1em/1.5 system-ui,sans-serif;max-width:36em;margin:6vh auto;padding:0 5vw}"
+    "h1,dt{font-size:.85em;opacity:.7}p{font-size:1.5em;line-height:1.3;margin:.4em 0 1em}"
+    "dl{border-top:1px solid #8888;padding-top:1em}dd{margin:0 0 .8em;overflow-wrap:anywhere}"
+    "dl+dl{display:grid;grid-template-columns:auto 1fr;gap:.4em 1.2em;font-size:.85em}dl+dl *{margin:0;font-size:1em}"
+    "</style></head>\n<body><h1>$s</h1><p>$e</p>\n"
+    "<dl><dt>Who can help</dt><dd>$w</dd><dt>What to try</dt><dd>$h</dd>$a</dl>\n"
+    "<dl>$r<dt>Code</dt><dd>$c</dd><dt>Number</dt><dd>$i</dd><dt>Proxy</dt><dd>$p</dd>$t</dl></body></html>\n";
 
 static void pour_part(struct sink *k, char part, const struct miniproxy_config *config, const struct miniproxy_event *e,
                       uint32_t unix_s)
