@@ -301,7 +301,8 @@ enum field_id {
     F_PROXY_AUTHORIZATION,
     F_USER_AGENT,
     F_VIA,
-    F_AUTHORIZATION
+    F_AUTHORIZATION,
+    F_ACCEPT
 };
 
 #if MINIPROXY_WITH_CONDITIONS
@@ -310,6 +311,11 @@ enum field_id {
 #define USER_AGENT(X)
 #endif
 #define AUTHORIZATION (MINIPROXY_WITH_PAGES ? F_AUTHORIZATION : F_OTHER)
+#if MINIPROXY_WITH_HTML
+#define ACCEPT(X) X("accept", F_ACCEPT, 0)
+#else
+#define ACCEPT(X)
+#endif
 
 /* X(name, id, role), shortest name first. */
 #define FIELDS(X)                                                           \
@@ -318,6 +324,7 @@ enum field_id {
     X("date", F_DATE, 0)                                                    \
     X("host", F_HOST, KEPT | NO_TRAILER)                                    \
     X("close", F_OTHER, OPTION)                                             \
+    ACCEPT(X)                                                               \
     X("cookie", F_OTHER, NO_TRAILER)                                        \
     X("expect", F_EXPECT, NO_TRAILER)                                       \
     X("trailer", F_OTHER, NO_TRAILER)                                       \
@@ -464,7 +471,8 @@ enum {
     FROM_CLIENT = 1 << 14,     /* this is a request */
     NO_LENGTH = 1 << 15,       /* its Content-Length means nothing and is not forwarded */
     IS_LAST_HOP = 1 << 16,     /* Max-Forwards is 0 */
-    HIDES = 1 << 17            /* of its last line something was not told (WITH_HEADS) */
+    ACCEPTS_HTML = 1 << 17,    /* Accept names it */
+    HIDES = 1 << 18            /* of its last line something was not told (WITH_HEADS) */
 };
 
 struct span {
@@ -585,6 +593,85 @@ static void see_max_forwards(struct head *h, struct line *l)
     shorten(l, len);
 }
 
+#if MINIPROXY_WITH_HTML
+
+/* The end of one part of an element of Accept: the semicolon or comma behind it that is not in a quoted string. */
+static const unsigned char *skip_part(const unsigned char *p, const unsigned char *end)
+{
+    bool quoted = false;
+    for (; p < end && (quoted || (*p != ';' && *p != ',')); p++) {
+        if (*p == '"') quoted = !quoted;
+        if (*p == '\\' && quoted && end - p > 1) p++;
+    }
+    return p;
+}
+
+static bool is_html(const unsigned char *p, const unsigned char *end)
+{
+    while (p < end && is_blank(*p)) p++;
+    while (p < end && is_blank(end[-1])) end--;
+    return is_word(p, (size_t)(end - p), "text/html") || is_word(p, (size_t)(end - p), "application/xhtml+xml");
+}
+
+/* Is this parameter a weight that is 0, or none at all: "q=0.00" (RFC 9110 section 12.4.2)? */
+static bool is_no_weight(const unsigned char *p, const unsigned char *end)
+{
+    while (p < end && is_blank(*p)) p++;
+    if (end - p < 2 || lower(*p) != 'q' || p[1] != '=') return false;
+    for (p += 2; p < end; p++)
+        if (*p >= '1' && *p <= '9') return false;
+    return true;
+}
+
+/* Accept (RFC 9110 section 12.5.1): is HTML asked for by name? Programs that print what they get say that they take
+ * anything. */
+static void see_accept(struct head *h, const struct line *l)
+{
+    const unsigned char *p = l->value, *end = p + l->value_len;
+    if (l->id != F_ACCEPT) return;
+    while (p < end) {
+        const unsigned char *q = skip_part(p, end);
+        bool is_asked = is_html(p, q);
+        while (q < end && *q == ';') {
+            p = q + 1;
+            q = skip_part(p, end);
+            if (is_no_weight(p, q)) is_asked = false;
+        }
+        if (is_asked) h->seen |= ACCEPTS_HTML;
+        p = q < end ? q + 1 : end;
+    }
+}
+
+/* What a refusal is going to be depends on as much of the head as has come. */
+static void note_accept(struct miniproxy_session *s, const struct head *h)
+{
+    s->takes_html = (h->seen & ACCEPTS_HTML) != 0;
+}
+
+static void forget_accept(struct miniproxy_session *s)
+{
+    s->takes_html = false;
+}
+
+#else
+
+static void see_accept(struct head *h, const struct line *l)
+{
+    (void)h, (void)l;
+}
+
+static void note_accept(struct miniproxy_session *s, const struct head *h)
+{
+    (void)s, (void)h;
+}
+
+static void forget_accept(struct miniproxy_session *s)
+{
+    (void)s;
+}
+
+#endif
+
 static bool is_host(const struct miniproxy_buffer *b, const unsigned char *p, size_t len);
 static bool counts_hops(const struct miniproxy_buffer *b);
 static bool asks_directly(const struct miniproxy_buffer *b);
@@ -634,6 +721,7 @@ static enum miniproxy_cause see_line(struct head *h, const struct miniproxy_buff
         if (via_names(l, name)) h->seen |= LOOPS;
         break;
     default:
+        see_accept(h, l);
         break;
     }
     return MINIPROXY_CAUSE_NONE;
@@ -2864,11 +2952,17 @@ unsigned miniproxy_cause_status(enum miniproxy_cause cause)
 #if MINIPROXY_WITH_TEXTS
 static const char *cause_text(enum miniproxy_cause cause)
 {
-    static const char texts[] =
-#define X(NAME, status, type, token, text) text "\0"
-        MINIPROXY_CAUSES(X);
+    /* too long for one string literal */
+    static const struct {
+#define X(NAME, status, type, token, text) char of_##NAME[sizeof text];
+        MINIPROXY_CAUSES(X)
 #undef X
-    return nth_text(texts, cause);
+    } texts = {
+#define X(NAME, status, type, token, text) text,
+        MINIPROXY_CAUSES(X)
+#undef X
+    };
+    return nth_text((const char *)&texts, cause);
 }
 #else
 static const char *cause_text(enum miniproxy_cause cause)
@@ -2917,68 +3011,6 @@ static const char *allowed_methods(enum miniproxy_cause cause)
 }
 #endif
 
-/* The text at offset *at of several, which stand one behind the other; *at becomes the offset in it. NULL: the end. */
-static const char *text_at(const char *const texts[], size_t count, size_t *at)
-{
-    for (size_t i = 0; i < count; i++) {
-        size_t len = strlen(texts[i]);
-        if (*at < len) return texts[i] + *at;
-        *at -= len;
-    }
-    return NULL;
-}
-
-/* Octets of the body of a refusal, from offset `at` on, into out[0..room): the text, then the log's token so that
- * reader and log meet, unless the text is the product's own. Returns how many; with out NULL all that there are. */
-static size_t reply_body(enum miniproxy_cause cause, size_t at, unsigned char *out, size_t room)
-{
-    const char *standard = cause_text(cause), *text = MINIPROXY_BODY(cause, standard);
-    bool bare = *standard == '\0';
-    const char *parts[4] = {text, bare ? "" : " (", miniproxy_cause_token(cause), bare ? "\n" : ")\n"};
-    size_t count = text == standard ? 4 : 1, done = 0;
-    if (causes[cause].status == 0) return 0;
-    while (done < room) {
-        size_t from = at + done, n;
-        text = text_at(parts, count, &from);
-        if (text == NULL) break;
-        n = strlen(text);
-        if (n > room - done) n = room - done;
-        if (out != NULL) memcpy(out + done, text, n);
-        done += n;
-    }
-    return done;
-}
-
-/* Everything before the body. rate_s: seconds until a next request is allowed, if too many have made it a 429. */
-OUTLINED static unsigned char *put_reply_head(unsigned char *w, const struct miniproxy_config *config, unsigned status,
-                                              enum miniproxy_cause cause, bool keeps, unsigned rate_s)
-{
-    unsigned retry_s = status == 503 ? MINIPROXY_RETRY_AFTER_S : 0;
-    if (status == 429) retry_s = (config->timeout_ms[MINIPROXY_TIMEOUT_THROTTLE] + 999) / 1000;
-    if (MINIPROXY_WITH_LIMITS && status == 429 && rate_s != 0) retry_s = rate_s;
-    w = put_all(put_number(put(w, "HTTP/1.1 "), status), " ", status_phrase(status), "\r\n");
-    if (cause != MINIPROXY_CAUSE_NONE) {
-        w = put(w, "Content-Type: " MINIPROXY_BODY_TYPE "\r\nCache-Control: no-store\r\nProxy-Status: ");
-        w = put(put_all(w, config->name, "; error=", miniproxy_cause_type(cause)), "\r\n");
-    }
-    w = put(put_number(put(w, "Content-Length: "), (unsigned)reply_body(cause, 0, NULL, SIZE_MAX)), "\r\n");
-    if (status == 407)
-        w = put_all(w, "Proxy-Authenticate: Basic realm=\"", config->realm, "\", charset=\"UTF-8\"\r\n");
-    if (MINIPROXY_WITH_PAGES && status == 401)
-        w = put_all(w, "WWW-Authenticate: Basic realm=\"", config->realm, "\", charset=\"UTF-8\"\r\n");
-    if (status == 405 || status == 200) w = put(w, allowed_methods(cause));
-    if (retry_s != 0) w = put(put_number(put(w, "Retry-After: "), retry_s), "\r\n");
-    w = put_date(w, unix_time(config));
-    return put(w, keeps ? "\r\n" : "Connection: close\r\n\r\n");
-}
-
-/* 503 for a session that has no buffer, or has said nothing yet: name and error type follow. */
-#define TEXT(number) TEXT_OF(number)
-#define TEXT_OF(number) #number
-static const char bare_reply[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
-                                 "Retry-After: " TEXT(MINIPROXY_RETRY_AFTER_S) "\r\nConnection: close\r\n"
-                                 "Proxy-Status: ";
-
 /* ---- Maintenance ---- */
 
 #if MINIPROXY_WITH_MAINTENANCE
@@ -3001,7 +3033,28 @@ static enum miniproxy_cause why_closed(const struct miniproxy *p)
     return maintenance(p) != NULL ? MINIPROXY_CAUSE_MAINTENANCE : MINIPROXY_CAUSE_NONE;
 }
 
+/* What is said to who is refused. */
+static const char *standard_text(const struct miniproxy_session *s)
+{
+    return s->cause == MINIPROXY_CAUSE_MAINTENANCE ? s->message : cause_text((enum miniproxy_cause)s->cause);
+}
+
+static void note_message(const struct miniproxy *p, struct miniproxy_session *s)
+{
+    s->message = maintenance(p);
+}
+
 #else
+
+static const char *standard_text(const struct miniproxy_session *s)
+{
+    return cause_text((enum miniproxy_cause)s->cause);
+}
+
+static void note_message(const struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+}
 
 static enum miniproxy_cause why_closed(const struct miniproxy *p)
 {
@@ -3010,6 +3063,443 @@ static enum miniproxy_cause why_closed(const struct miniproxy *p)
 }
 
 #endif
+
+/* The text at offset *at of several, which stand one behind the other; *at becomes the offset in it. NULL: the end. */
+static const char *text_at(const char *const texts[], size_t count, size_t *at)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t len = strlen(texts[i]);
+        if (*at < len) return texts[i] + *at;
+        *at -= len;
+    }
+    return NULL;
+}
+
+/* Octets of the body of a refusal, from offset `at` on, into out[0..room): the text, then the log's token so that
+ * reader and log meet, unless the text is the product's own. Returns how many; with out NULL all that there are. */
+static size_t reply_body(const struct miniproxy_session *s, size_t at, unsigned char *out, size_t room)
+{
+    enum miniproxy_cause cause = (enum miniproxy_cause)s->cause;
+    const char *standard = standard_text(s), *text = MINIPROXY_BODY(cause, standard);
+    bool bare = *standard == '\0';
+    const char *parts[4] = {text, bare ? "" : " (", miniproxy_cause_token(cause), bare ? "\n" : ")\n"};
+    size_t count = text == standard ? 4 : 1, done = 0;
+    if (causes[cause].status == 0) return 0;
+    while (done < room) {
+        size_t from = at + done, n;
+        text = text_at(parts, count, &from);
+        if (text == NULL) break;
+        n = strlen(text);
+        if (n > room - done) n = room - done;
+        if (out != NULL) memcpy(out + done, text, n);
+        done += n;
+    }
+    return done;
+}
+
+#define REPLY_FIELDS(type, more) "Content-Type: " type "\r\n" more "Cache-Control: no-store\r\nProxy-Status: "
+
+/* ---- Texts that are longer than a buffer ---- */
+
+#if MINIPROXY_WITH_HTML || MINIPROXY_WITH_PAC
+
+/* Where a page goes: of all its octets those from `from` on, as many as there is room for. */
+struct sink {
+    unsigned char *out;
+    size_t from, room, at;
+};
+
+static void pour_octet(struct sink *k, char c)
+{
+    if (k->out != NULL && k->at >= k->from && k->at - k->from < k->room) k->out[k->at - k->from] = (unsigned char)c;
+    k->at++;
+}
+
+static void pour(struct sink *k, const char *text)
+{
+    while (*text != '\0') pour_octet(k, *text++);
+}
+
+/* How much of it that was. */
+static size_t poured(const struct sink *k)
+{
+    if (k->at <= k->from) return 0;
+    return k->at - k->from < k->room ? k->at - k->from : k->room;
+}
+
+#endif
+
+/* ---- refusals as HTML: one page, made of a pattern, piece by piece as buffers are free ---- */
+
+#if MINIPROXY_WITH_HTML
+
+/* Who can do something about a refusal. */
+enum { YOU, OPERATOR, SITE, NETWORK };
+
+/* What to try. X(NAME, who can do most about it, text). */
+#define REMEDIES(X)                                                                                                    \
+    X(NOTHING, YOU, "")                                                                                                \
+    X(PROGRAM, YOU, "Load it again. If that does not help, the program that asked for it is at fault: update it.")     \
+    X(TYPING, YOU, "Check the address for typing mistakes.")                                                           \
+    X(SETTINGS, YOU, "Check the proxy settings of your browser or program.")                                           \
+    X(LOGIN, YOU, "Log in with the name and password that you were given for this proxy, or ask for them.")             \
+    X(LESS, YOU, "Use a shorter address. Where a site has set many cookies, delete them.")                             \
+    X(PAUSE, YOU, "Wait a minute, then load it again.")                                                                \
+    X(CONNECTION, NETWORK, "Check the connection of your device, then load it again.")                                 \
+    X(RULES, OPERATOR, "If you need it, ask for it. Tell the code and the number below.")                              \
+    X(LIMITS, OPERATOR, "Ask whether this proxy can be set up for it. Tell the code and the number below.")            \
+    X(BUSY, OPERATOR, "Wait a moment, then load it again. If that does not help, report the code and the number "      \
+                      "below.")                                                                                        \
+    X(REPORT, OPERATOR, "Report the code and the number below: it is not your fault.")                                 \
+    X(LATER, OPERATOR, "Come back later.")                                                                             \
+    X(ROUTE, NETWORK, "Load it again in a minute. If other sites fail, too, report it.")                               \
+    X(ELSEWHERE, SITE, "Try again later. If other sites work, this one has a problem.")                                \
+    X(BROKEN, SITE, "Load it again. If that does not help, only the site can mend it.")                                \
+    X(DANGER, SITE, "Nothing was sent there, because it could be somebody else. The site has to get a certificate "    \
+                    "that is right.")
+
+enum remedy {
+#define X(NAME, who, text) TRY_##NAME,
+    REMEDIES(X)
+#undef X
+};
+
+/* Which remedy each cause has, HELP_ and its name: without one it does not compile. Those of options are all here. */
+enum {
+    HELP_NONE = TRY_NOTHING,
+    HELP_REQUEST_LINE = TRY_PROGRAM,
+    HELP_TARGET = TRY_TYPING,
+    HELP_ORIGIN_FORM = TRY_SETTINGS,
+    HELP_HOST = TRY_PROGRAM,
+    HELP_FIELD = TRY_PROGRAM,
+    HELP_LENGTH = TRY_PROGRAM,
+    HELP_CODING = TRY_PROGRAM,
+    HELP_CHUNK = TRY_PROGRAM,
+    HELP_HEAD_CUT = TRY_CONNECTION,
+    HELP_BODY_CUT = TRY_CONNECTION,
+    HELP_TLS = TRY_SETTINGS,
+    HELP_LOGIN_MISSING = TRY_LOGIN,
+    HELP_LOGIN_FAILED = TRY_LOGIN,
+    HELP_LOGIN_THROTTLED = TRY_PAUSE,
+    HELP_POLICY = TRY_RULES,
+    HELP_CONNECT_PORT = TRY_RULES,
+    HELP_ADDRESS = TRY_RULES,
+    HELP_CONTENT_TYPE = TRY_RULES,
+    HELP_TRACE = TRY_LIMITS,
+    HELP_HEAD_TIMEOUT = TRY_CONNECTION,
+    HELP_BODY_TIMEOUT = TRY_CONNECTION,
+    HELP_BODY_SIZE = TRY_LIMITS,
+    HELP_LINE_SIZE = TRY_LESS,
+    HELP_EXPECTATION = TRY_PROGRAM,
+    HELP_HEAD_SIZE = TRY_LESS,
+    HELP_TRAILER_SIZE = TRY_LIMITS,
+    HELP_METHOD_SIZE = TRY_LIMITS,
+    HELP_UNKNOWN_CODING = TRY_LIMITS,
+    HELP_SCHEME = TRY_SETTINGS,
+    HELP_VERSION = TRY_PROGRAM,
+    HELP_LOGIN_QUEUE = TRY_BUSY,
+    HELP_INTERNAL = TRY_REPORT,
+    HELP_SESSIONS_FULL = TRY_BUSY,
+    HELP_CLIENT_LIMIT = TRY_PAUSE,
+    HELP_BUFFERS_FULL = TRY_BUSY,
+    HELP_RESOURCES = TRY_BUSY,
+    HELP_LOOP = TRY_REPORT,
+    HELP_DNS_NAME = TRY_TYPING,
+    HELP_DNS_FAILED = TRY_ROUTE,
+    HELP_DNS_TIMEOUT = TRY_ROUTE,
+    HELP_REFUSED = TRY_ELSEWHERE,
+    HELP_UNREACHABLE = TRY_ROUTE,
+    HELP_CONNECT_RESET = TRY_ELSEWHERE,
+    HELP_CONNECT_TIMEOUT = TRY_ELSEWHERE,
+    HELP_CERTIFICATE = TRY_RULES,
+    HELP_PLAIN = TRY_SETTINGS,
+    HELP_TLS_NAME = TRY_DANGER,
+    HELP_TLS_EXPIRED = TRY_DANGER,
+    HELP_TLS_SELF_SIGNED = TRY_DANGER,
+    HELP_TLS_ISSUER = TRY_DANGER,
+    HELP_TLS_CERTIFICATE = TRY_DANGER,
+    HELP_TLS_ALERT = TRY_BROKEN,
+    HELP_TLS_PROTOCOL = TRY_BROKEN,
+    HELP_TLS_TIMEOUT = TRY_ELSEWHERE,
+    HELP_TLS_CONFIG = TRY_REPORT,
+    HELP_HOPS_DOWN = TRY_BUSY,
+    HELP_HOP_LOGIN = TRY_REPORT,
+    HELP_HOP_REFUSED = TRY_ELSEWHERE,
+    HELP_HOP_INVALID = TRY_REPORT,
+    HELP_REQUEST_RATE = TRY_PAUSE,
+    HELP_AT_ONCE = TRY_PAUSE,
+    HELP_PAGE = TRY_SETTINGS,
+    HELP_PAGE_METHOD = TRY_PROGRAM,
+    HELP_PAGE_LOGIN_MISSING = TRY_LOGIN,
+    HELP_PAGE_LOGIN_FAILED = TRY_LOGIN,
+    HELP_MAINTENANCE = TRY_LATER,
+    HELP_WRITE_TIMEOUT = TRY_ELSEWHERE,
+    HELP_FIRST_BYTE_TIMEOUT = TRY_ELSEWHERE,
+    HELP_READ_TIMEOUT = TRY_ELSEWHERE,
+    HELP_RESPONSE_RESET = TRY_ELSEWHERE,
+    HELP_RESPONSE_EMPTY = TRY_ELSEWHERE,
+    HELP_RESPONSE_CUT = TRY_BROKEN,
+    HELP_RESPONSE_INVALID = TRY_BROKEN,
+    HELP_RESPONSE_LENGTH = TRY_BROKEN,
+    HELP_RESPONSE_CODING = TRY_BROKEN,
+    HELP_RESPONSE_HEAD_SIZE = TRY_LIMITS,
+    HELP_RESPONSE_TRAILER_SIZE = TRY_LIMITS,
+    HELP_RESPONSE_INTERIM = TRY_BROKEN,
+    HELP_UPGRADE = TRY_BROKEN,
+    HELP_CLIENT_GONE = TRY_NOTHING,
+    HELP_CLIENT_WRITE_TIMEOUT = TRY_NOTHING,
+    HELP_TUNNEL_TIMEOUT = TRY_NOTHING,
+    HELP_TOTAL_TIMEOUT = TRY_LIMITS,
+    HELP_STOPPED = TRY_NOTHING
+};
+
+static enum remedy remedy_of(enum miniproxy_cause cause)
+{
+    static const uint8_t help[] = {
+#define X(NAME, status, type, token, text) HELP_##NAME,
+        MINIPROXY_CAUSES(X)
+#undef X
+    };
+    return (enum remedy)help[cause];
+}
+
+static const char *who_can(enum remedy remedy)
+{
+    static const uint8_t who[] = {
+#define X(NAME, who, text) who,
+        REMEDIES(X)
+#undef X
+    };
+    static const char names[] = "You\0The people who run this proxy\0The people who run the site\0The people who run the network";
+    return nth_text(names, who[remedy]);
+}
+
+static const char *remedy_text(enum remedy remedy)
+{
+    static const char texts[] =
+#define X(NAME, who, text) text "\0"
+        REMEDIES(X);
+#undef X
+    return nth_text(texts, remedy);
+}
+
+static void pour_number(struct sink *k, unsigned value)
+{
+    char digits[11];
+    digits[decimal(value, digits)] = '\0';
+    pour(k, digits);
+}
+
+/* Text as text: nothing in it is markup. Of the client's only printable ASCII is shown; what the product says may be
+ * UTF-8. */
+static void pour_text(struct sink *k, const char *text, size_t len, bool is_ours)
+{
+    for (; len > 0; text++, len--) {
+        unsigned c = (unsigned char)*text;
+        bool is_shown = c >= ' ' && (c < 0x7f || (c > 0x7f && is_ours));
+        if (is_shown && memchr("<>&\"'", (int)c, 5) == NULL) {
+            pour_octet(k, *text);
+        } else {
+            pour(k, "&#");
+            pour_number(k, is_shown ? c : 0xfffd); /* REPLACEMENT CHARACTER */
+            pour_octet(k, ';');
+        }
+    }
+}
+
+/* The target without its query, which is nobody's business who looks at the screen. There is no userinfo in it: see
+ * keep_line(). */
+static void pour_target(struct sink *k, const char *target, size_t len)
+{
+    const char *query = memchr(target, '?', len);
+    pour_text(k, target, query != NULL ? (size_t)(query - target) : len, false);
+}
+
+static void pour_row(struct sink *k, const char *name)
+{
+    pour(k, "<dt>");
+    pour(k, name);
+    pour(k, "</dt><dd>");
+}
+
+static void pour_request(struct sink *k, const struct miniproxy_event *e)
+{
+    if (e->method_len == 0) return;
+    pour_row(k, "Request");
+    pour_text(k, e->method, e->method_len, false);
+    pour_octet(k, ' ');
+    pour_target(k, e->target, e->target_len);
+    if (e->method_len + 1 + e->target_len >= MINIPROXY_LINE_KEEP) pour(k, "&hellip;");
+    pour(k, "</dd>");
+}
+
+static void pour_time(struct sink *k, uint32_t unix_s)
+{
+    unsigned char date[40], *end = put_date(date, unix_s);
+    if (end == date) return;
+    end[-2] = '\0';
+    pour_row(k, "Time");
+    pour(k, (const char *)date + sizeof "Date:");
+    pour(k, "</dd>");
+}
+
+static void pour_contact(struct sink *k, const char *contact)
+{
+    if (contact == NULL) return;
+    pour_row(k, "Contact of this proxy");
+    pour_text(k, contact, strlen(contact), true);
+    pour(k, "</dd>");
+}
+
+/* Everything in it is written by pour_part(), at a $ and a letter. */
+static const char pattern[] =
+    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+    "<meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light dark\">"
+    "<title>$s</title><style>"
+    "body{font:1em/1.5 system-ui,sans-serif;max-width:36em;margin:6vh auto;padding:0 5vw}"
+    "h1,dt{font-size:.85em;opacity:.7}p{font-size:1.5em;line-height:1.3;margin:.4em 0 1em}"
+    "dl{border-top:1px solid #8888;padding-top:1em}dd{margin:0 0 .8em;overflow-wrap:anywhere}"
+    "dl+dl{display:grid;grid-template-columns:auto 1fr;gap:.4em 1.2em;font-size:.85em}dl+dl *{margin:0;font-size:1em}"
+    "</style></head>\n<body><h1>$s</h1><p>$e</p>\n"
+    "<dl><dt>Who can help</dt><dd>$w</dd><dt>What to try</dt><dd>$h</dd>$a</dl>\n"
+    "<dl>$r<dt>Code</dt><dd>$c</dd><dt>Number</dt><dd>$i</dd><dt>Proxy</dt><dd>$p</dd>$t</dl></body></html>\n";
+
+static void pour_part(struct sink *k, char part, const struct miniproxy_config *config, const struct miniproxy_event *e,
+                      const char *text, uint32_t unix_s)
+{
+    enum miniproxy_cause cause = (enum miniproxy_cause)e->cause;
+    switch (part) {
+    case 's':
+        pour_number(k, e->status);
+        pour_octet(k, ' ');
+        pour(k, status_phrase(e->status));
+        break;
+    case 'e': pour_text(k, text, strlen(text), true); break;
+    case 'w': pour(k, who_can(remedy_of(cause))); break;
+    case 'h': pour(k, remedy_text(remedy_of(cause))); break;
+    case 'r': pour_request(k, e); break;
+    case 'c': pour(k, miniproxy_cause_token(cause)); break;
+    case 'i': pour_number(k, e->id); break;
+    case 'p': pour_text(k, config->name, strlen(config->name), true); break;
+    case 'a': pour_contact(k, config->contact); break;
+    default: pour_time(k, unix_s); break;
+    }
+}
+
+/* As reply_body(). */
+static size_t page_body(const struct miniproxy_config *config, const struct miniproxy_event *e, const char *text,
+                        uint32_t unix_s, size_t at, unsigned char *out, size_t room)
+{
+    struct sink k = {out, at, room, 0};
+    for (const char *p = pattern; *p != '\0'; p++) {
+        if (*p == '$') pour_part(&k, *++p, config, e, text, unix_s);
+        else pour_octet(&k, *p);
+    }
+    return poured(&k);
+}
+
+static void describe(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_event *e);
+
+/* Not where the product has words of its own, of its own type. */
+static bool says_html(const struct miniproxy_session *s)
+{
+    enum miniproxy_cause cause = (enum miniproxy_cause)s->cause;
+    const char *standard = standard_text(s), *text = MINIPROXY_BODY(cause, standard);
+    return s->takes_html && cause != MINIPROXY_CAUSE_NONE && text == standard;
+}
+
+#define HTML "text/html; charset=utf-8"
+
+/* The standard page needs nothing but its own style. */
+static const char *reply_fields(const struct miniproxy_session *s)
+{
+    if (s->refusal != NULL) return s->takes_html ? REPLY_FIELDS(HTML, "") : REPLY_FIELDS("text/plain; charset=utf-8", "");
+    if (!says_html(s)) return REPLY_FIELDS(MINIPROXY_BODY_TYPE, "");
+    return REPLY_FIELDS(HTML, "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n");
+}
+
+/* Whatever the clock and the product say later, all of a body says the same. */
+static void choose_body(const struct miniproxy *p, struct miniproxy_session *s)
+{
+    struct miniproxy_event e;
+    s->refusal = NULL;
+    s->refused_s = unix_time(&p->config);
+    if (s->cause == MINIPROXY_CAUSE_NONE || p->config.refusal == NULL) return;
+    describe(p, s, &e);
+    s->refusal = p->config.refusal(p->config.app, &e, s->takes_html);
+    if (s->refusal != NULL && strlen(s->refusal) > MINIPROXY_PAGE_MAX) s->refusal = NULL;
+}
+
+static size_t put_body(const struct miniproxy *p, const struct miniproxy_session *s, size_t at, unsigned char *out,
+                       size_t room)
+{
+    struct miniproxy_event e;
+    size_t len;
+    if (s->refusal != NULL) {
+        len = strlen(s->refusal) - at;
+        if (len > room) len = room;
+        if (out != NULL) memcpy(out, s->refusal + at, len);
+        return len;
+    }
+    if (!says_html(s)) return reply_body(s, at, out, room);
+    describe(p, s, &e);
+    return page_body(&p->config, &e, standard_text(s), s->refused_s, at, out, room);
+}
+
+
+#else
+
+static const char *reply_fields(const struct miniproxy_session *s)
+{
+    (void)s;
+    return REPLY_FIELDS(MINIPROXY_BODY_TYPE, "");
+}
+
+static void choose_body(const struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+}
+
+static size_t put_body(const struct miniproxy *p, const struct miniproxy_session *s, size_t at, unsigned char *out,
+                       size_t room)
+{
+    (void)p;
+    return reply_body(s, at, out, room);
+}
+
+#endif
+
+/* Everything before the body. rate_s: seconds until a next request is allowed, if too many have made it a 429. */
+OUTLINED static unsigned char *put_reply_head(unsigned char *w, const struct miniproxy *p,
+                                              const struct miniproxy_session *s, bool keeps, unsigned rate_s)
+{
+    const struct miniproxy_config *config = &p->config;
+    enum miniproxy_cause cause = (enum miniproxy_cause)s->cause;
+    unsigned status = s->status, retry_s = status == 503 ? MINIPROXY_RETRY_AFTER_S : 0;
+    if (status == 429) retry_s = (config->timeout_ms[MINIPROXY_TIMEOUT_THROTTLE] + 999) / 1000;
+    if (MINIPROXY_WITH_LIMITS && status == 429 && rate_s != 0) retry_s = rate_s;
+    w = put_all(put_number(put(w, "HTTP/1.1 "), status), " ", status_phrase(status), "\r\n");
+    if (cause != MINIPROXY_CAUSE_NONE) {
+        w = put(w, reply_fields(s));
+        w = put(put_all(w, config->name, "; error=", miniproxy_cause_type(cause)), "\r\n");
+    }
+    w = put(put_number(put(w, "Content-Length: "), (unsigned)put_body(p, s, 0, NULL, SIZE_MAX)), "\r\n");
+    if (status == 407)
+        w = put_all(w, "Proxy-Authenticate: Basic realm=\"", config->realm, "\", charset=\"UTF-8\"\r\n");
+    if (MINIPROXY_WITH_PAGES && status == 401)
+        w = put_all(w, "WWW-Authenticate: Basic realm=\"", config->realm, "\", charset=\"UTF-8\"\r\n");
+    if (status == 405 || status == 200) w = put(w, allowed_methods(cause));
+    if (retry_s != 0) w = put(put_number(put(w, "Retry-After: "), retry_s), "\r\n");
+    w = put_date(w, unix_time(config));
+    return put(w, keeps ? "\r\n" : "Connection: close\r\n\r\n");
+}
+
+/* 503 for a session that has no buffer, or has said nothing yet: name and error type follow. */
+#define TEXT(number) TEXT_OF(number)
+#define TEXT_OF(number) #number
+static const char bare_reply[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
+                                 "Retry-After: " TEXT(MINIPROXY_RETRY_AFTER_S) "\r\nConnection: close\r\n"
+                                 "Proxy-Status: ";
 
 #if MINIPROXY_WITH_PAGES || MINIPROXY_WITH_METRICS
 
@@ -3469,24 +3959,6 @@ static size_t log_piece(const struct miniproxy *p, unsigned at, unsigned char *o
 
 #if MINIPROXY_WITH_PAC
 
-/* A text that is longer than a buffer, told from its beginning each time: what has left already is skipped. */
-struct sink {
-    unsigned char *out;
-    size_t skip, room, len; /* len: of all of it so far */
-};
-
-static void pour(struct sink *k, const char *text, size_t len)
-{
-    size_t skipped = len < k->skip ? len : k->skip;
-    k->len += len;
-    k->skip -= skipped;
-    len -= skipped;
-    if (len > k->room) len = k->room;
-    if (len > 0) memcpy(k->out, text + skipped, len);
-    k->out += len;
-    k->room -= len;
-}
-
 /* Texts of a script: nothing that could end a string. */
 static bool is_pac_text(const char *text, size_t len)
 {
@@ -3506,12 +3978,12 @@ static bool is_sound_pac(const struct miniproxy_pac *pac)
     return true;
 }
 
-static void say_domains(struct sink *k, const struct miniproxy_texts *domains)
+static void pour_domains(struct sink *k, const struct miniproxy_texts *domains)
 {
     for (unsigned i = 0; domains != NULL && i < domains->count; i++) {
-        pour(k, "\"", 1);
-        pour(k, domains->list[i], strlen(domains->list[i]));
-        pour(k, "\",", 2);
+        pour(k, "\"");
+        pour(k, domains->list[i]);
+        pour(k, "\",");
     }
 }
 
@@ -3536,16 +4008,14 @@ static size_t pac_piece(const struct miniproxy_pac *pac, const char *host, size_
         "else{h=h.replace(/\\.$/,\"\");if(h.indexOf(\".\")<0)return\"DIRECT\";"
         "for(i=0;i<d.length;i++)if(h==d[i]||h.slice(-d[i].length-1)==\".\"+d[i])return\"DIRECT\";}return\"";
     struct sink k = {out, at, room, 0};
-    pour(&k, begin, sizeof begin - 1);
-    say_domains(&k, pac->direct);
-    pour(&k, middle, sizeof middle - 1);
-    if (pac->speaks_tls) pour(&k, "HTTPS ", 6);
-    else pour(&k, "PROXY ", 6);
-    pour(&k, host, host_len);
-    if (!names_port(host, host_len)) pour(&k, ":80", 3);
-    if (pac->falls_back) pour(&k, "; DIRECT", 8);
-    pour(&k, "\";}\n", 4);
-    return out != NULL ? (size_t)(k.out - out) : k.len;
+    pour(&k, begin);
+    pour_domains(&k, pac->direct);
+    pour(&k, middle);
+    pour(&k, pac->speaks_tls ? "HTTPS " : "PROXY ");
+    for (size_t i = 0; i < host_len; i++) pour_octet(&k, host[i]);
+    pour(&k, names_port(host, host_len) ? "" : ":80");
+    pour(&k, pac->falls_back ? "; DIRECT\";}\n" : "\";}\n");
+    return poured(&k);
 }
 
 #endif
@@ -5172,19 +5642,30 @@ static void describe_socks(const struct miniproxy_session *s, struct miniproxy_e
 
 #endif
 
-/* Who, what, and how it went so far. */
 #if MINIPROXY_WITH_IDS
+/* Health checks have no events, so they take no numbers. */
+static void number(struct miniproxy *p, struct miniproxy_session *s)
+{
+    if (!is_check(s)) s->id = ++p->last_id;
+}
+
 static void describe_id(const struct miniproxy_session *s, struct miniproxy_event *e)
 {
     e->id = s->id;
 }
 #else
+static void number(struct miniproxy *p, struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+}
+
 static void describe_id(const struct miniproxy_session *s, struct miniproxy_event *e)
 {
     (void)s, (void)e;
 }
 #endif
 
+/* Who, what, and how it went so far. */
 static void describe(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_event *e)
 {
     memset(e, 0, sizeof *e);
@@ -5206,7 +5687,6 @@ static void describe(const struct miniproxy *p, const struct miniproxy_session *
     e->cause = s->cause;
     e->rule = s->rule;
     describe_hop(s, e);
-    describe_id(s, e);
     e->reused = (s->flags & IS_REUSED) != 0;
     e->bytes_up = s->bytes_up;
     e->bytes_down = s->bytes_down;
@@ -5215,6 +5695,7 @@ static void describe(const struct miniproxy *p, const struct miniproxy_session *
     e->first_byte_ms = s->first_byte_ms;
     e->total_ms = p->now_ms - s->start_ms;
     describe_socks(s, e);
+    describe_id(s, e);
 }
 
 /* ---- lines of heads, for a log ---- */
@@ -5551,19 +6032,6 @@ static enum next cut(struct miniproxy *p, struct miniproxy_session *s, enum mini
     return end_session(p, s, hard);
 }
 
-#if MINIPROXY_WITH_IDS
-static void number_transaction(struct miniproxy *p, struct miniproxy_session *s)
-{
-    if (++p->last_id == 0) p->last_id = 1;
-    s->id = p->last_id;
-}
-#else
-static void number_transaction(struct miniproxy *p, struct miniproxy_session *s)
-{
-    (void)p, (void)s;
-}
-#endif
-
 #if MINIPROXY_WITH_PAGES
 
 enum page { PAGE_NONE, PAGE_TEXT, PAGE_METRICS, PAGE_LOG, PAGE_PAC };
@@ -5612,6 +6080,8 @@ static void open_transaction(struct miniproxy *p, struct miniproxy_session *s)
 {
     if ((s->flags & IS_OPEN) != 0) return;
     s->flags = (s->flags & OF_CONNECTION) | IS_OPEN;
+    number(p, s);
+    forget_accept(s);
     s->start_ms = p->now_ms;
     s->bytes_up = s->bytes_down = 0;
     s->dns_ms = s->connect_ms = s->first_byte_ms = 0;
@@ -5624,7 +6094,6 @@ static void open_transaction(struct miniproxy *p, struct miniproxy_session *s)
     s->cause = MINIPROXY_CAUSE_NONE;
     s->source = MINIPROXY_BY_NOBODY;
     s->interim = 0;
-    number_transaction(p, s);
     forget_page(s);
     start_pipe(&s->up, SOURCE_NONE, 0, PIPE_WIDE);
     start_pipe(&s->down, SOURCE_NONE, 0, PIPE_WIDE);
@@ -5851,9 +6320,8 @@ static size_t text_piece(const struct miniproxy *p, const struct miniproxy_sessi
     size_t len;
     if (MINIPROXY_WITH_PAC && s->page == PAGE_PAC) return pac_text(p, s, at, out, room);
     len = strlen(s->page_text) - at;
-    if (out == NULL) return len;
     if (len > room) len = room;
-    memcpy(out, s->page_text + at, len);
+    if (out != NULL) memcpy(out, s->page_text + at, len);
     return len;
 }
 
@@ -5864,7 +6332,7 @@ static unsigned char *put_page_head(unsigned char *w, const struct miniproxy *p,
                                    "script-src 'unsafe-inline'; connect-src 'self'; img-src data:\r\n";
     w = put_all(put_number(put(w, "HTTP/1.1 "), s->status), " ", status_phrase(s->status), "\r\nContent-Type: ");
     w = put(put_all(w, s->page_type, "\r\nCache-Control: ", s->page == PAGE_PAC ? "max-age=300" : "no-store"), "\r\n");
-    if (!is_list(s)) w = put(put_number(put(w, "Content-Length: "), (unsigned)text_piece(p, s, 0, NULL, 0)), "\r\n");
+    if (!is_list(s)) w = put(put_number(put(w, "Content-Length: "), (unsigned)text_piece(p, s, 0, NULL, SIZE_MAX)), "\r\n");
     else if ((s->flags & IS_HTTP10) == 0) w = put(w, "Transfer-Encoding: chunked\r\n");
     if (s->page != PAGE_PAC) w = put(w, security);
     w = put_date(w, unix_time(&p->config));
@@ -5938,7 +6406,6 @@ static unsigned char *put_page(unsigned char *w, const unsigned char *end, const
 
 OUTLINED static enum next on_reply(struct miniproxy *p, struct miniproxy_session *s)
 {
-    enum miniproxy_cause cause = (enum miniproxy_cause)s->cause;
     struct miniproxy_buffer *b;
     unsigned char *w, *end;
     if ((s->flags & IS_BARE) != 0 || is_socks(s)) return reply_bare(p, s);
@@ -5953,15 +6420,15 @@ OUTLINED static enum next on_reply(struct miniproxy *p, struct miniproxy_session
         }
         w = b->u.data;
         if (s->reply_at == 0) {
+            choose_body(p, s);
             w = sends_page(s) ? put_page_head(w, p, s)
-                           : put_reply_head(w, &p->config, s->status, cause, (s->flags & KEEPS_CLIENT) != 0,
-                                            rate_wait(s));
+                              : put_reply_head(w, p, s, (s->flags & KEEPS_CLIENT) != 0, rate_wait(s));
             s->reply_at = 1;
         }
         if (sends_page(s)) {
             w = put_page(w, end, p, s);
         } else if ((s->flags & IS_HEAD) == 0) {
-            size_t n = reply_body(cause, s->reply_at - 1u, w, (size_t)(end - w));
+            size_t n = put_body(p, s, s->reply_at - 1u, w, (size_t)(end - w));
             s->reply_at = u16(s->reply_at + n);
             w += n;
         }
@@ -6344,7 +6811,9 @@ OUTLINED static enum miniproxy_cause read_head(struct miniproxy *p, struct minip
         tell_line(p, s, b, b->in, cause != MINIPROXY_CAUSE_NONE);
         if (cause != MINIPROXY_CAUSE_NONE) return cause;
     }
-    return parse_fields(p, s, &pl->head, b);
+    cause = parse_fields(p, s, &pl->head, b);
+    if (pl->method_bit != MINIPROXY_CONNECT) note_accept(s, &pl->head);
+    return cause;
 }
 
 #if MINIPROXY_WITH_INTERCEPTION
@@ -6887,7 +7356,10 @@ OUTLINED static enum next decide_request(struct miniproxy *p, struct miniproxy_s
     struct miniproxy_buffer *b = s->up.buffer;
     enum miniproxy_cause cause = understand(p, s, b);
     if (cause == MINIPROXY_CAUSE_NONE && (s->flags & IS_RESERVED) != 0) cause = find_place(p, s);
-    if (cause == MINIPROXY_CAUSE_NONE && !asks_page(plan_of(b))) cause = why_closed(p);
+    if (cause == MINIPROXY_CAUSE_NONE && !asks_page(plan_of(b))) {
+        cause = why_closed(p);
+        note_message(p, s);
+    }
     if (cause == MINIPROXY_CAUSE_NONE) cause = identify(p, s, b, plan_of(b));
     if (!MINIPROXY_WITH_PBKDF2 || cause != MORE) return decide_for(p, s, cause);
     start_login(p, s);

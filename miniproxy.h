@@ -1199,8 +1199,9 @@ struct miniproxy_config {
 #endif
 #if MINIPROXY_WITH_HTML
     const char *contact;                    /* whom users may ask: an address or some words; NULL: nobody is named */
-    /* The whole page, of this type, instead of the standard one: text that stays valid and unchanged. It must not
-     * contain unescaped text of the event. NULL: none, for this refusal. May be NULL; must not call the API. */
+    /* The whole page, of this type, instead of the standard one: text in UTF-8 of at most MINIPROXY_PAGE_MAX octets,
+     * that stays valid and unchanged. It must not contain unescaped text of the event. NULL: none, for this refusal.
+     * Asked once a refusal. May be NULL; must not call the API. */
     const char *(*refusal)(void *app, const struct miniproxy_event *event, bool html);
 #endif
     /* WITH_CONDITIONS: local time in minutes since Monday 0:00, or -1 while it is unknown. NULL: unknown. */
@@ -1214,6 +1215,7 @@ struct miniproxy_config {
 };
 
 #define MINIPROXY_FOREVER UINT32_MAX
+#define MINIPROXY_PAGE_MAX 60000
 
 /* Start. The instance must be zeroed (static storage is); only its first page is written, sessions and buffers are
  * touched when used. The configuration is copied, what it points at is not. False: the configuration is invalid. */
@@ -1369,6 +1371,14 @@ struct miniproxy_session {
     const char *page_text; /* of one that is a text */
     const char *page_type;
     uint8_t page_host_len; /* that follows what is kept of the line */
+#endif
+#if MINIPROXY_WITH_MAINTENANCE
+    const char *message;   /* why it is refused */
+#endif
+#if MINIPROXY_WITH_HTML
+    const char *refusal; /* of a refusal, if the product has one of its own */
+    uint32_t refused_s;  /* what its page says when it was made */
+    bool takes_html;
 #endif
     char line[MINIPROXY_LINE_KEEP]; /* "METHOD target" */
 };

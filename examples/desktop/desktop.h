@@ -136,7 +136,7 @@ struct options {
     unsigned workers;
     const char *log_file; /* "-": standard output */
     bool log_json, log_query;
-    const char *name, *realm;
+    const char *name, *realm, *contact;
     char random_name[12];
 };
 

@@ -383,6 +383,14 @@ static const char *set_realm(struct options *o, char *value)
     return NULL;
 }
 
+#if MINIPROXY_WITH_HTML
+static const char *set_contact(struct options *o, char *value)
+{
+    o->contact = value;
+    return NULL;
+}
+#endif
+
 #if MINIPROXY_WITH_ROUTES
 
 /* The login is blotted out in the list of processes. */
@@ -490,6 +498,9 @@ static const struct option options[] = {
     {"log-query", "yes|no", set_log_query, "log the query of targets (default yes)"},
     {"name", "NAME", set_name, "pseudonym in Via and Proxy-Status, unique to this proxy: loops are"
                                "\nrecognised by it (default mp- and 8 random digits)"},
+#if MINIPROXY_WITH_HTML
+    {"contact", "TEXT", set_contact, "whom users may ask: a browser's page says it with every refusal"},
+#endif
     {"help", NULL, NULL, "this text"},
     {"version", NULL, NULL, "the version"},
 };

@@ -282,6 +282,9 @@ static bool init_proxy(struct worker *w)
         .hop = on_hop,
 #endif
         .unix_time = unix_time,
+#if MINIPROXY_WITH_HTML
+        .contact = o->contact,
+#endif
 #if MINIPROXY_WITH_FORWARDED
         .forwarded = o->forwarded,
 #endif

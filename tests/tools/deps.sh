@@ -31,6 +31,7 @@ riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf
 /usr/lib/picolibc/riscv64-unknown-elf/picolibc.specs picolibc-riscv64-unknown-elf
 qemu-system-arm qemu-system-arm
 chromium chromium
+/usr/lib/python3/dist-packages/html5lib python3-html5lib
 valgrind valgrind
 musl-gcc musl-tools
 '
