@@ -76,7 +76,7 @@ static const char language[] =
     "\n"
     "Pages of the proxy itself (/, /metrics, /log, /health, /proxy.pac): allow shows them only if it names the method\n"
     "pages. They have no host, address, port or type: rules that ask for one are not about them, all other deny rules\n"
-    "are.\n"
+    "are (`to any`, and `ports any` in a deny, ask for nothing).\n"
     "  allow from 10.0.0.0/8 methods pages\n"
     "  allow users admin methods pages paths \"/metrics\"\n"
     "\n"

@@ -121,6 +121,9 @@ static void compare_limits(const struct miniproxy_limit *a, const struct minipro
 
 static void compare_ways(const struct miniproxy_policy *a, const struct miniproxy_policy *b)
 {
+    if ((a->maintenance == NULL) != (b->maintenance == NULL) ||
+        (a->maintenance != NULL && strcmp(a->maintenance, b->maintenance) != 0))
+        differ("maintenance", 0);
     if (a->route_count != b->route_count || a->hop_count != b->hop_count || a->limit_count != b->limit_count)
         differ("number of routes, hops or limits", 0);
     for (unsigned i = 0; i < a->hop_count; i++) compare_hops(a->hops + i, b->hops + i, i);
@@ -189,7 +192,7 @@ static void compare_verdicts(const struct miniproxy_policy *a, const struct mini
         q.address = pick(5) == 0 ? NULL : &address;
         q.literal = q.address != NULL && pick(5) == 0;
         q.host = q.literal ? "literal" : pick_host(a, host);
-        q.method = (uint16_t)(1u << pick(9));
+        q.method = (uint16_t)(1u << pick(10)); /* pages too */
         q.path = q.method == MINIPROXY_CONNECT ? NULL : pick_text(also->paths, "/other");
         q.path_len = q.path != NULL ? strlen(q.path) : 0;
         q.port = also->ports != NULL ? also->ports->list[pick(also->ports->count)].last : r->port[0];

@@ -115,10 +115,11 @@ class Rule:
         return (self.get("from") is None or self.client_fits(r)) and (self.get("users") is None or self.user_fits(r))
 
     def page_fits(self):
-        """A page of the proxy's own has no target. An ALLOW has to name pages; `any` asks for nothing in a deny."""
+        """A page of the proxy's own has no target. An ALLOW has to name pages. `to any`, and `deny ports any`, ask for
+        nothing."""
         if self.get("methods") is None and self.allow:
             return False
-        asks_address = self.get("to") is not None and (self.allow or not self.get("to any"))
+        asks_address = self.get("to") is not None and not self.get("to any")
         asks_port = self.get("ports") is not None and (self.allow or self.get("ports") != [(1, 65535)])
         return not (asks_address or asks_port or self.get("hosts") or self.get("types") or self.get("literals"))
 
@@ -315,7 +316,8 @@ class Writer:
         if not self.users and "users" in wanted:
             wanted.remove("users")
         if rng.random() < 0.25:  # who may see pages
-            wanted = [c for c in wanted if c in ("from", "paths", "users", "times")] + ["methods"]
+            wanted = [c for c in wanted if c in ("from", "paths", "users", "times") or rng.random() < 0.1]
+            wanted = [c for c in wanted if c != "methods"] + ["methods"]
         either = self.users and rng.random() < 0.1
         if allow and self.users and rng.random() < 0.3 and "users" not in wanted:
             wanted.append("users")

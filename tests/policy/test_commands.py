@@ -42,10 +42,13 @@ route directly
 limit each client from office down 8 kbit/s up 1 GB/s burst 64 KiB requests 2/s burst 7 requests at once 65535
 limit each user users staff at once 1
 limit all together requests 1/min
+allow from office methods pages, other paths "/metrics"
+maintenance "??/ back \\"at\\" 14:00 \u00e4 \\\\"
 """ % ("ab" * 32, "cd" * 32)
 
-WHOLE = "6 rules, 5 users, 4 routes by 4 hops and 3 limits are the same; hits: "
-WAYS = ["-DMINIPROXY_WITH_ROUTES=1", "-DMINIPROXY_WITH_LIMITS=1"]
+WHOLE = "7 rules, 5 users, 4 routes by 4 hops and 3 limits are the same; hits: "
+WAYS = ["-DMINIPROXY_WITH_ROUTES=1", "-DMINIPROXY_WITH_LIMITS=1", "-DMINIPROXY_WITH_PAGES=1",
+        "-DMINIPROXY_WITH_MAINTENANCE=1"]
 
 
 def compiled(policies, text, *options):
@@ -117,6 +120,7 @@ def test_no_compiler_has_anything_to_say(policies, cc):
     ("deny agents \"x\"\n", "CONDITIONS"), ("deny types a/b\n", "CONDITIONS"),
     ("deny times 08:00-09:00\n", "CONDITIONS"), ("user a = certificate\nallow users a\n", "TLS"),
     ("route directly\n", "ROUTES"), ("limit each client at once 1\n", "LIMITS"),
+    ("allow methods pages\n", "PAGES"), ("maintenance \"x\"\n", "MAINTENANCE"),
 ])
 def test_builds_that_lack_something_are_told(policies, text, missing):
     compiled(policies, text)

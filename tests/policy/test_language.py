@@ -108,6 +108,60 @@ def test_sets_are_their_values(policies, kind):
     assert len(made) == 1 and b"MINIPROXY_ALLOW" in made.pop()
 
 
+# ---- Pages of the proxy's own: what a rule with or without `methods pages` says of them
+
+PAGES = {
+    "allow": False, "allow methods GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, CONNECT, other": False,
+    "allow methods pages": True, "allow methods GET, pages": True, "allow from private methods pages": False,
+    "allow methods pages paths \"/m\"": True, "allow methods pages paths \"/log\"": False,
+    "allow methods pages to any": True, "allow methods pages to 8.0.0.0/8": False, "allow methods pages ports any": False, "allow methods pages literals": False,
+    "allow methods pages hosts .example": False, "allow methods pages types text/*": False,
+    "allow methods pages agents \"curl\"": False, "allow methods pages times mon 00:00-01:00": True,
+    "allow methods mine\nmethods mine = pages, GET": True,
+}
+
+
+@pytest.mark.parametrize("rule", PAGES)
+def test_pages_are_allowed_by_name(policies, rule):
+    page = {"method": "pages", "path": "/metrics"}
+    assert policies.decide(rule + "\n", page) == [("allowed", 1) if PAGES[rule] else ("denied", None)]
+    assert policies.decide(rule + "\n", {"method": "GET", "host": "a.test"})[0][0] == (
+        "allowed" if "methods" not in rule or "GET" in rule else "denied")
+
+
+@pytest.mark.parametrize("rule,denied", [
+    ("deny", True), ("deny from 192.0.2.0/24", True), ("deny paths \"/m\"", True), ("deny methods GET", False),
+    ("deny methods GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, CONNECT, other", False), ("deny ports any", True),
+    ("deny to any", True), ("deny ports 80", False), ("deny to 8.0.0.0/8", False), ("deny hosts .example", False),
+    ("deny literals", False), ("deny types text/*", False), ("deny methods pages", True)])
+def test_pages_are_denied_by_what_asks_for_no_target(policies, rule, denied):
+    answer = policies.decide(f"{rule}\nallow methods pages\n", {"method": "pages", "path": "/metrics"})
+    assert answer == [("denied", 1) if denied else ("allowed", 2)]
+
+
+def test_a_set_may_be_called_pages(policies):
+    text = "hosts pages = a.example\nallow hosts pages methods pages, GET\n"
+    assert policies.decide(text, {"host": "a.example"}, {"method": "pages"}) == [("allowed", 2), ("denied", None)]
+
+
+def test_pages_ask_for_a_login(policies):
+    text = "user admin = clear \"x\"\nallow users admin methods pages\n"
+    assert policies.decide(text, {"method": "pages"}, {"method": "pages", "user": "admin"}) == [
+        ("login", 2), ("allowed", 2)]
+
+
+def test_maintenance(policies):
+    assert "; maintenance: 503 for all but pages" in policies.good("allow\nmaintenance \"Back at 14:00.\"\n")
+    assert policies.decide("maintenance \"x\"\nallow\n", {}) == [("allowed", 2)]  # which rules say, to be told later
+    for text, place in ("maintenance", "1:12"), ("maintenance now", "1:13"), ("maintenance \"\"", "1:13"), \
+            ("maintenance \"a\tb\"", "1:13"), ("maintenance \"" + "x" * 1001 + "\"", "1:13"):
+        (line,) = policies.errors(text + "\n")
+        assert re.match(rf"p\.policy:{place}: expected a message in quotes after maintenance, at most 1000", line)
+    assert policies.errors("maintenance \"a\"\nmaintenance \"b\"\n") == [
+        "p.policy:2:1: expected \"maintenance\" only once, it stands at p.policy:1 too"]
+    assert re.match(r"p\.policy:1:17: expected the end of the line", policies.errors("maintenance \"a\" b\n")[0])
+
+
 def test_first_match_wins(policies):
     text = "deny hosts a.example\nallow hosts .example\ndeny\nallow\n"
     assert policies.decide(text, {"host": "a.example"}, {"host": "b.example"}, {"host": "c.test"}) == [
@@ -306,6 +360,8 @@ ERRORS = [
     ("allow ports 80-", 13, r"expected a port of 1 to 65535, or a range"),
     ("allow ports web", 13, r"expected ports as 443"),
     ("allow methods get", 15, r'did you mean "GET"'),
+    ("methods pages = GET", 9, r'expected another name, "pages" is built in'),
+    ("allow methods page", 15, r'found "page" \(did you mean "pages"'),
     ("allow methods PATCH", 15, r"expected GET, HEAD, .*other \(all others, as PATCH\)"),
     ('allow paths "admin"', 13, r"expected the beginning of a path"),
     ('allow paths "/\u00e4"', 13, r"expected the beginning of a path"),
