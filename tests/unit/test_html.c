@@ -671,6 +671,12 @@ static void own_pages(const void *data)
         assert_string_equal(body_of_reply(), "");
         assert_int_equal(atoi(strstr(wire.to_client.data, "Content-Length: ") + 16), sizeof html - 1);
         assert_int_equal(asked, 6);
+        say(HEAD_OF("OPTIONS", "*") ASKS_HTML "\r\n"); /* no refusal */
+        run_long();
+        contains("HTTP/1.1 200 OK\r\n");
+        assert_string_equal(body_of_reply(), "");
+        check_length();
+        assert_int_equal(asked, 6);
     }
 }
 

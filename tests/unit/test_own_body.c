@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Texts of a product's own, compiled in: for the causes that it has words for, whatever the client accepts.
+ */
+#include <stdlib.h>
+#define MINIPROXY_ASSERT(condition) ((condition) ? (void)0 : abort())
+#define MINIPROXY_WITH_HTML 1
+#define MINIPROXY_BUFFER_SIZE 512
+#define MINIPROXY_BODY(cause, standard) own_body((int)(cause), standard)
+#define MINIPROXY_BODY_TYPE "text/html; charset=us-ascii"
+static const char *own_body(int cause, const char *standard);
+#include "../../miniproxy.c"
+#include "unit.h"
+#include "wire.h"
+
+static char words[3000];
+
+static const char *own_body(int cause, const char *standard)
+{
+    return cause == MINIPROXY_CAUSE_REFUSED ? words : standard;
+}
+
+#define GET(fields) "GET http://h.example/ HTTP/1.1\r\nHost: h.example\r\n" fields "\r\n"
+
+static void request(const char *head, int error, size_t at_most)
+{
+    wire_start((struct miniproxy_config){.name = "box"});
+    wire.connect_error = error;
+    wire.at_most = at_most;
+    say(head);
+    for (unsigned i = 0; i < 6000 && miniproxy_poll(&wire.proxy, 1) == 0; i++) {}
+}
+
+static const char *body(void)
+{
+    const char *end = strstr(wire.to_client.data, "\r\n\r\n"), *field = strstr(wire.to_client.data, "Content-Length: ");
+    assert_true(end != NULL && field != NULL);
+    assert_int_equal(atoi(field + 16), strlen(end + 4));
+    return end + 4;
+}
+
+static bool is_of_type(const char *type)
+{
+    const char *field = strstr(wire.to_client.data, "\r\nContent-Type: ");
+    return field != NULL && strncmp(field + 16, type, strlen(type)) == 0 && field[16 + strlen(type)] == '\r';
+}
+
+static void own_words(const void *data)
+{
+    static const char *const heads[] = {GET(""), GET("Accept: text/html\r\n"), GET("Accept: */*\r\n")};
+    (void)data;
+    memset(words, 'w', sizeof words - 1);
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t at_most = 0; at_most < 3; at_most++) {
+            request(heads[i], MINIPROXY_EREFUSED, at_most);
+            assert_string_equal(body(), words);
+            assert_true(is_of_type("text/html; charset=us-ascii"));
+            assert_null(strstr(wire.to_client.data, "Content-Security-Policy"));
+        }
+    }
+}
+
+static void standard_words(const void *data)
+{
+    (void)data;
+    request(GET("Accept: text/html\r\n"), MINIPROXY_EUNREACHABLE, 0);
+    assert_true(is_of_type("text/html; charset=utf-8"));
+    assert_non_null(strstr(body(), "<dt>Code</dt><dd>unreachable</dd>"));
+    request(GET(""), MINIPROXY_EUNREACHABLE, 0);
+    assert_string_equal(body(), "There is no route to the origin. (unreachable)\n");
+}
+
+int main(void)
+{
+    static struct unit_test tests[] = {
+        {.name = "own words replace text and page [S17]", .run = own_words},
+        {.name = "where there are none the standard ones stay [S17]", .run = standard_words},
+    };
+    return unit_run("own_body", tests, sizeof tests / sizeof tests[0]);
+}
