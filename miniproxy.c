@@ -3036,7 +3036,8 @@ static enum miniproxy_cause why_closed(const struct miniproxy *p)
 /* What is said to who is refused. */
 static const char *standard_text(const struct miniproxy_session *s)
 {
-    return s->cause == MINIPROXY_CAUSE_MAINTENANCE ? s->message : cause_text((enum miniproxy_cause)s->cause);
+    bool is_said = s->cause == MINIPROXY_CAUSE_MAINTENANCE && s->message != NULL;
+    return is_said ? s->message : cause_text((enum miniproxy_cause)s->cause);
 }
 
 static void note_message(const struct miniproxy *p, struct miniproxy_session *s)
