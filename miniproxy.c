@@ -472,7 +472,7 @@ enum {
     NO_LENGTH = 1 << 15,       /* its Content-Length means nothing and is not forwarded */
     IS_LAST_HOP = 1 << 16,     /* Max-Forwards is 0 */
     ACCEPTS_HTML = 1 << 17,    /* Accept names it */
-    HIDES = 1 << 18            /* of its last line something was not told (WITH_HEADS) */
+    HIDES = 1 << 18            /* what is not told of its last line might go on in the next (WITH_HEADS) */
 };
 
 struct span {
@@ -5703,12 +5703,12 @@ static void describe(const struct miniproxy *p, const struct miniproxy_session *
 
 #if MINIPROXY_WITH_HEADS
 
-/* How a line looks: t stands for a token, v for visible octets, d for a digit, b for blanks and x for text, if there are
- * any; all else for itself. */
+/* How a line looks: t stands for a token, v for visible octets, d for a digit; b for blanks, x for text, r for a space
+ * and text, if there are any; all else for itself. */
 static const char *form_of(const struct head *h, const unsigned char *line, bool is_first)
 {
     bool from_client = (h->seen & FROM_CLIENT) != 0;
-    if (is_first) return from_client ? "t v HTTP/d.d\r\n" : "HTTP/d.d dddx\r\n";
+    if (is_first) return from_client ? "t v HTTP/d.d\r\n" : "HTTP/d.d dddr\r\n";
     if (*line == '\r') return "\r\n";
     return from_client ? "t:x\r\n" : "tb:x\r\n";
 }
@@ -5718,15 +5718,26 @@ static unsigned char *follow(unsigned char *p, const unsigned char *end, const c
 {
     for (const char *f = *form; *f != '\0'; *form = ++f) {
         const unsigned char *begin = p;
-        if (*f == 'x') {
+        switch (*f) {
+        case 't':
+            p = skip_token(p, end);
+            break;
+        case 'v':
+            while (p < end && *p > 0x20 && *p < 0x7f) p++;
+            break;
+        case 'b':
+            while (p < end && is_blank(*p)) p++;
+            continue;
+        case 'x':
             p = skip_text(p, end);
             continue;
+        case 'r':
+            if (p < end && *p == ' ') p = skip_text(p, end);
+            continue;
+        default:
+            if (p < end && (*f == 'd' ? is_digit(*p) : *p == (unsigned char)*f)) p++;
         }
-        if (*f == 't') p = skip_token(p, end);
-        else if (*f == 'v') while (p < end && *p > 0x20 && *p < 0x7f) p++;
-        else if (*f == 'b') while (p < end && is_blank(*p)) p++;
-        else if (p < end && (*f == 'd' ? is_digit(*p) : *p == (unsigned char)*f)) p++;
-        if (p == begin && *f != 'b') break;
+        if (p == begin) break;
     }
     return p;
 }
@@ -5755,33 +5766,35 @@ static unsigned char *find_userinfo(unsigned char *p, unsigned char *end, bool i
         unsigned char *begin = p + 2, *stop = begin;
         if (p[0] != '/' || p[1] != '/') continue;
         while (stop < end && *stop > ' ' && *stop != '/' && *stop != '?' && *stop != '#') stop++;
-        if (is_cut && (stop == end || *stop <= ' ')) return begin;
-        if (stop == begin || parse_authority(&a, begin, (size_t)(stop - begin))) continue;
+        if (stop == end ? is_cut : *stop <= ' ' && (is_cut || at > stop)) return begin; /* that may not be all of it */
+        if (parse_authority(&a, begin, (size_t)(stop - begin))) continue;
         if (is_cut || at > begin || memchr(begin, ':', (size_t)(stop - begin)) != NULL) return begin;
     }
     return end;
 }
 
-/* The same for a request line. Where there is no telling what a target is, all of it is hidden. */
+/* The same for a request line. What may be no method at all, or no target, is hidden: when a request ends elsewhere than
+ * its client means, the rest of it stands here. */
 static unsigned char *find_target_secret(unsigned char *line, unsigned char *end, bool is_cut)
 {
     unsigned char *target = skip_token(line, end), *p;
-    if (target == end || *target != ' ') return end;
-    p = skip_token(++target, end);
-    if ((end - p >= 3 && memcmp(p, "://", 3) == 0) || (target < end && *target == '/'))
-        return find_userinfo(target, end, is_cut);
+    if (target == line) return end;
+    if (target == end || *target != ' ') return method_bit(line, (size_t)(target - line)) == MINIPROXY_OTHER ? line : end;
+    if (++target == end || *target == ' ') return end;
+    p = skip_token(target, end);
+    if ((end - p >= 3 && memcmp(p, "://", 3) == 0) || *target == '/') return find_userinfo(target, end, is_cut);
     return is_cut || memchr(target, '@', (size_t)(end - target)) != NULL ? target : end;
 }
 
-/* The same for a field line. One that has no name might be more of a value that is hidden. */
+/* The same for a field line. One that has no name might be more of a value that is not told. */
 static unsigned char *find_field_secret(struct head *h, unsigned char *line, unsigned char *end, bool is_cut)
 {
     unsigned char *p = skip_token(line, end);
-    bool goes_on = (h->seen & HIDES) != 0 && (p == line || p == end || *p != ':');
-    if (is_cut && goes_on) return line;
+    bool is_value = is_secret(line, (size_t)(p - line));
+    if (is_cut && (h->seen & HIDES) != 0 && (p == line || p == end || *p != ':')) return line;
     h->seen &= ~(uint32_t)HIDES;
-    if (!is_secret(line, (size_t)(p - line))) return find_userinfo(p, end, is_cut);
-    h->seen |= HIDES;
+    if (is_value || find_userinfo(p, end, true) < end) h->seen |= HIDES;
+    if (!is_value) return find_userinfo(p, end, is_cut);
     while (p < end && (is_blank(*p) || *p == ':')) p++;
     return p;
 }
@@ -5830,7 +5843,6 @@ static void tell_line(const struct miniproxy *p, const struct miniproxy_session 
     if (is_first && from_client) secret = find_target_secret(begin, stop, !is_whole);
     else if (is_first) secret = find_userinfo(begin, stop, !is_whole);
     else secret = find_field_secret(h, begin, stop, !is_whole);
-    if (secret < stop) h->seen |= HIDES;
     tell_until(p, s, b, begin, stop, secret);
 }
 
@@ -8797,8 +8809,8 @@ static enum miniproxy_cause parse_response(struct miniproxy *p, const struct min
     if (b->scan <= b->in) memset(h, 0, sizeof *h);
     if (!is_still_part(b, h->fields == 0 ? b->in : h->end)) {
         if (h->fields == 0) {
-            tell_line(p, s, b, b->in, false);
             cause = parse_status_line(h, b);
+            tell_line(p, s, b, b->in, cause != MINIPROXY_CAUSE_NONE && cause != MORE);
         }
         if (cause == MINIPROXY_CAUSE_NONE) cause = parse_fields(p, s, h, b);
         if (cause == MINIPROXY_CAUSE_NONE) return cause;
