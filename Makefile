@@ -19,7 +19,8 @@ SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-om
            -DMINIPROXY_DEBUG
 
 CORE = miniproxy.c miniproxy.h
-DESKTOP = $(wildcard examples/desktop/*.c) miniproxy.c port/miniproxy_posix.c port/miniproxy_sha256.c
+DESKTOP = $(wildcard examples/desktop/*.c) miniproxy.c port/miniproxy_posix.c port/miniproxy_sha256.c port/miniproxy_log.c \
+          port/miniproxy_watch.c
 DESKTOP_HEADERS = miniproxy.h $(wildcard examples/desktop/*.h port/*.h)
 DESKTOP_FLAGS = -DMINIPROXY_CONFIG='"examples/desktop/config.h"' -pthread
 

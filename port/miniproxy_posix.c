@@ -1012,3 +1012,29 @@ void miniproxy_posix_end(struct miniproxy_posix *posix)
     remove_instance(posix);
     watch_end(posix);
 }
+
+/* ---- Syslog */
+
+/* Not connected: then a server that is not there yet costs no line beyond those that nobody heard. */
+bool miniproxy_posix_syslog_open(struct miniproxy_posix_syslog *syslog, const struct miniproxy_addr *to)
+{
+    struct sockaddr_storage sa;
+    errno = EAFNOSUPPORT;
+    if (sockaddr_of(&sa, to) == 0) return false;
+    syslog->fd = open_socket(sa.ss_family, SOCK_DGRAM);
+    syslog->to = *to;
+    syslog->dropped = 0;
+    return syslog->fd >= 0;
+}
+
+void miniproxy_posix_syslog_send(struct miniproxy_posix_syslog *syslog, const char *line, size_t len)
+{
+    struct sockaddr_storage sa;
+    socklen_t sa_len = sockaddr_of(&sa, &syslog->to);
+    if (sendto(syslog->fd, line, len, 0, (struct sockaddr *)&sa, sa_len) < 0) syslog->dropped++;
+}
+
+void miniproxy_posix_syslog_close(struct miniproxy_posix_syslog *syslog)
+{
+    close(syslog->fd);
+}

@@ -107,6 +107,19 @@ void miniproxy_posix_interrupt(struct miniproxy_posix *posix);
  * thread. */
 void miniproxy_posix_flush_names(struct miniproxy_posix *posix);
 
+/* Lines for a syslog server, by UDP (RFC 5426): one datagram each, from one thread at a time. Sending never blocks; what
+ * the system does not take at once is dropped and counted, and nothing tells whether anybody listens. */
+struct miniproxy_posix_syslog {
+    int fd;
+    uint32_t dropped;
+    struct miniproxy_addr to;
+};
+
+/* False: errno says why. */
+bool miniproxy_posix_syslog_open(struct miniproxy_posix_syslog *syslog, const struct miniproxy_addr *to);
+void miniproxy_posix_syslog_send(struct miniproxy_posix_syslog *syslog, const char *line, size_t len);
+void miniproxy_posix_syslog_close(struct miniproxy_posix_syslog *syslog);
+
 /* Close what is left, after miniproxy_stop. Does not wait for lookups under way. */
 void miniproxy_posix_end(struct miniproxy_posix *posix);
 

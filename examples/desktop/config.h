@@ -151,6 +151,20 @@
 #define MINIPROXY_WITH_HEADS 1
 #endif
 
+/* --log-heads */
+#ifndef MINIPROXY_WITH_HEADS
+#define MINIPROXY_WITH_HEADS 1
+#endif
+
+/* --alerts */
+#ifndef MINIPROXY_WATCH_CLIENTS
+#define MINIPROXY_WATCH_CLIENTS 256
+#endif
+
+#ifndef MINIPROXY_WATCH_HOPS
+#define MINIPROXY_WATCH_HOPS 256
+#endif
+
 /* For builds with MINIPROXY_WITH_TLS. An instance a thread; memory of a TLS connection that never was is never touched;
  * all roots that a system trusts. */
 #ifndef MINIPROXY_TLS_THREAD

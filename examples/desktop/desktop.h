@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
  * The miniproxy command: what its files share. options.c reads the command line, users.c the users, policy.c builds the
- * tables of the core from both, log.c writes, worker.c runs one instance, main.c starts workers and answers signals.
+ * tables of the core from both, log.c writes, alerts.c watches, worker.c runs one instance, main.c starts workers and answers signals.
  * tls.c and tls_cert.c do nothing but say so in a build without TLS.
  */
 #ifndef DESKTOP_H
 #define DESKTOP_H
 
 #include "miniproxy.h"
+#include "port/miniproxy_log.h"
 #include "port/miniproxy_posix.h"
+#include "port/miniproxy_watch.h"
 #if MINIPROXY_WITH_TLS
 #include "port/miniproxy_tls.h"
 #endif
@@ -135,7 +137,10 @@ struct options {
     uint16_t per_client;
     unsigned workers;
     const char *log_file; /* "-": standard output */
-    bool log_json, log_query;
+    const struct miniproxy_log_format *log_format;
+    bool log_query, log_heads;
+    struct miniproxy_addr syslog; /* family 0: none */
+    struct miniproxy_watch_config alerts; /* without where to */
     const char *name, *realm, *contact;
     char random_name[12];
 };
@@ -190,15 +195,22 @@ void tables_print_hits(const struct tables *t, const uint64_t *hits, FILE *out);
 
 /* ---- log.c */
 
-/* Octets of the longest line: everything escaped as \u00XX. Where this is less, what has no room is left out. */
+/* Octets of the longest line: everything escaped as \u00XX. Where this is less, targets are cut to what there is room for. */
 #ifndef LOG_LINE_MAX
 #define LOG_LINE_MAX (6 * (MINIPROXY_BUFFER_SIZE + MINIPROXY_METHOD_MAX + MINIPROXY_CREDENTIALS_MAX) + 1024)
 #endif
 
+enum {
+    SYSLOG_MAX = 2048, /* octets of a datagram, which every receiver should take (RFC 5424 section 6.1) */
+    SYSLOG_FACILITY = 3 /* daemon */
+};
+
 struct log {
     const char *file;
     int fd;
-    bool json, query;
+    struct miniproxy_log style, syslog_style; /* the latter without a format: there is no syslog */
+    struct miniproxy_posix_syslog syslog;
+    char host[256];
     pthread_mutex_t lock; /* around a write, so that lines stay whole in pipes too */
     bool torn, said;      /* the last line is incomplete; a failure has been told */
     atomic_ullong lost;
@@ -206,25 +218,45 @@ struct log {
 
 bool log_open(struct log *log, const struct options *o);
 void log_reopen(struct log *log);
-/* line: room for the line, LOG_LINE_MAX octets. */
-void log_event(struct log *log, char *line, const struct miniproxy_event *e);
+unsigned long log_syslog_dropped(struct log *log);
 
+/* What port/miniproxy_log.h makes lines of. line: room for one, LOG_LINE_MAX octets. */
+void log_event(struct log *log, char *line, const struct miniproxy_event *e);
+void log_tls(struct log *log, char *line, const struct miniproxy_log_tls *e);
+void log_alert(struct log *log, char *line, const struct miniproxy_alert *alert); /* on stderr, too */
 #if MINIPROXY_WITH_ROUTES
-/* A hop went down or came up, in the form of log_event. */
 void log_hop(struct log *log, char *line, const struct miniproxy_hop *hop, const struct miniproxy_health *health);
 #endif
-
-/* What went wrong with TLS where no transaction tells of it, in the form of log_event. */
-struct log_tls {
-    const struct miniproxy_addr *client, *address; /* one of them is NULL */
-    const char *host;  /* what the origin at `address` should have proven to be */
-    const char *cause; /* as in events */
-    const char *error; /* words for it, "" if there are none */
-};
-void log_tls(struct log *log, char *line, const struct log_tls *e);
+#if MINIPROXY_WITH_HEADS
+void log_head(struct log *log, char *line, const struct miniproxy_event *e, enum miniproxy_side side, const char *text,
+              size_t len);
+#endif
 
 /* One whole line on stderr, "miniproxy: " in front. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- alerts.c */
+
+/* One watch over all workers. */
+struct alerts {
+    struct miniproxy_watch watch;
+    struct log *log;
+    bool on;
+    pthread_mutex_t lock;
+    uint16_t sessions[WORKERS_MAX], buffers[WORKERS_MAX]; /* in use, by worker */
+    char *line; /* room for one: that of the worker which holds the lock */
+};
+
+struct worker;
+void alerts_start(struct alerts *alerts, const struct options *o, struct log *log);
+void alerts_event(struct worker *w, const struct miniproxy_event *e);
+#if MINIPROXY_WITH_ROUTES
+void alerts_hop(struct worker *w, const struct miniproxy_hop *hop, bool down);
+/* A worker's policy was replaced: what its hops said counts no more, what the new ones have inherited does. */
+void alerts_hops(struct worker *w, const struct miniproxy_policy *old, const struct miniproxy_policy *policy);
+#endif
+/* After miniproxy_poll, with what that returned; returns the like. */
+uint32_t alerts_poll(struct worker *w, uint32_t now_ms, uint32_t wait_ms);
 
 /* ---- tls.c */
 
@@ -255,7 +287,6 @@ void tls_release(struct tls_files *files); /* may be NULL */
 bool tls_same_files(const struct tls_files *a, const struct tls_files *b);
 
 /* Put TLS between the core that is about to get this configuration and the port in it. False: as above. */
-struct worker;
 bool tls_start(struct worker *w, struct miniproxy_config *config);
 /* Take up new files: before miniproxy_poll, so that a request sent after their arrival was told finds them. */
 void tls_take_mail(struct worker *w);
@@ -287,6 +318,7 @@ struct shared {
     const struct options *options;
     struct tls_files *tls_files; /* the newest */
     struct log log;
+    struct alerts alerts;
     atomic_int stage;   /* enum stage; only grows */
     pthread_t main;     /* gets SIGUSR2 when a worker has ended or answered */
 };
@@ -299,6 +331,8 @@ struct worker {
     struct tls_files *tls_files, *tls_before; /* in force; those before, or NULL */
     _Atomic(struct tls_files *) tls_mail;     /* to be taken up, or NULL */
     struct shared *shared;
+    unsigned index;      /* among the workers */
+    uint32_t alerts_ms;  /* when alerts_poll looked at it last */
     struct held *held; /* tables that the core may still use, current one first */
     uint32_t held_checked_ms;
     uint8_t secret[MINIPROXY_SECRET_LEN]; /* of the logins it remembers */
@@ -318,7 +352,7 @@ struct worker {
 
 /* Start all but the thread. `at` is where to listen; ports that were 0 become those that were bound. NULL: a line on
  * stderr has said why. */
-struct worker *worker_new(struct shared *shared, struct tables *tables, struct miniproxy_addr *at);
+struct worker *worker_new(struct shared *shared, unsigned index, struct tables *tables, struct miniproxy_addr *at);
 void *worker_run(void *worker);
 /* When the thread has been joined, or was never started. */
 void worker_free(struct worker *w);

@@ -77,7 +77,9 @@ static void print_counters(FILE *out)
     }
     fprintf(out, "miniproxy: counters sum");
     print_totals(&sum, out);
-    fprintf(out, " log_lines_lost=%llu\n", atomic_load(&program.shared.log.lost));
+    fprintf(out, " log_lines_lost=%llu", atomic_load(&program.shared.log.lost));
+    if (program.options.syslog.family != 0) fprintf(out, " syslog_dropped=%lu", log_syslog_dropped(&program.shared.log));
+    fputc('\n', out);
 }
 
 #if MINIPROXY_WITH_HITS
@@ -341,7 +343,7 @@ static bool open_workers(struct tables *tables)
 {
     memcpy(program.listen, program.options.listen, sizeof program.listen);
     for (unsigned i = 0; i < program.options.workers; i++) {
-        program.workers[i] = worker_new(&program.shared, tables, program.listen);
+        program.workers[i] = worker_new(&program.shared, i, tables, program.listen);
         if (program.workers[i] == NULL) return false;
     }
     return true;
@@ -359,6 +361,7 @@ static void close_workers(void)
 static bool start(void)
 {
     if (!log_open(&program.shared.log, &program.options)) return false;
+    alerts_start(&program.shared.alerts, &program.options, &program.shared.log);
     program.tables = tables_build(&program.options);
     if (program.tables == NULL) return false;
     program.shared.tls_files = tls_load(&program.options);

@@ -131,18 +131,24 @@ void options_reachable_text(const struct miniproxy_addr *a, char out[TEXT_MAX])
 
 /* ---- One function an option: NULL, or what was expected */
 
+/* ADDR:PORT with brackets around IPv6. */
+static bool parse_server(const char *value, struct miniproxy_addr *a)
+{
+    const char *colon = strrchr(value, ':');
+    bool brackets = value[0] == '[';
+    memset(a, 0, sizeof *a);
+    if (colon == NULL || !parse_u16(colon + 1, strlen(colon + 1), &a->port)) return false;
+    if (brackets && colon[-1] != ']') return false;
+    value += brackets ? 1 : 0;
+    colon -= brackets ? 1 : 0;
+    return miniproxy_addr_parse(a, value, (size_t)(colon - value)) && brackets == (a->family == 6);
+}
+
 static const char *add_listener(struct options *o, char *value)
 {
-    static const char expected[] = "expected ADDR:PORT with a numeric address, as 127.0.0.1:3128 or [::1]:3128";
-    const char *colon = strrchr(value, ':'), *address = value;
     struct miniproxy_addr a;
-    bool brackets = value[0] == '[';
-    memset(&a, 0, sizeof a);
-    if (colon == NULL || !parse_u16(colon + 1, strlen(colon + 1), &a.port)) return expected;
-    if (brackets && colon[-1] != ']') return expected;
-    address += brackets ? 1 : 0;
-    colon -= brackets ? 1 : 0;
-    if (!miniproxy_addr_parse(&a, address, (size_t)(colon - address)) || brackets != (a.family == 6)) return expected;
+    if (!parse_server(value, &a))
+        return "expected ADDR:PORT with a numeric address, as 127.0.0.1:3128 or [::1]:3128";
     if (o->listen_count == MINIPROXY_POSIX_LISTENERS) return "expected fewer: no more listeners are possible";
     o->listen[o->listen_count++] = a;
     return NULL;
@@ -354,8 +360,77 @@ static const char *set_log(struct options *o, char *value)
 
 static const char *set_log_format(struct options *o, char *value)
 {
-    o->log_json = strcmp(value, "json") == 0;
-    return o->log_json || strcmp(value, "clf") == 0 ? NULL : "expected clf or json";
+    o->log_format = strcmp(value, "clf") == 0     ? &miniproxy_log_clf
+                    : strcmp(value, "squid") == 0 ? &miniproxy_log_squid
+                    : strcmp(value, "json") == 0  ? &miniproxy_log_json
+                                                  : NULL;
+    return o->log_format != NULL ? NULL : "expected clf, squid or json";
+}
+
+static const char *set_syslog(struct options *o, char *value)
+{
+    return parse_server(value, &o->syslog) && o->syslog.port > 0
+               ? NULL
+               : "expected ADDR:PORT with a numeric address, as 127.0.0.1:514 or [::1]:514";
+}
+
+#if MINIPROXY_WITH_HEADS
+static const char *set_log_heads(struct options *o, char *value)
+{
+    (void)value;
+    o->log_heads = true;
+    return NULL;
+}
+#else
+static const char *set_log_heads(struct options *o, char *value)
+{
+    (void)o, (void)value;
+    return "expected a build with MINIPROXY_WITH_HEADS";
+}
+#endif
+
+static bool set_threshold(struct miniproxy_watch_config *w, const char *name, size_t name_len, uint64_t value)
+{
+    struct {
+        const char *name;
+        uint64_t most;
+        uint8_t *percent;
+    } shares[] = {{"server-errors", 100, &w->server_errors},
+                  {"client-errors", 100, &w->client_errors},
+                  {"sessions", 100, &w->sessions},
+                  {"buffers", 100, &w->buffers}};
+    for (size_t i = 0; i < sizeof shares / sizeof shares[0]; i++) {
+        if (strlen(shares[i].name) != name_len || memcmp(name, shares[i].name, name_len) != 0) continue;
+        *shares[i].percent = (uint8_t)value;
+        return value <= shares[i].most;
+    }
+    if (name_len == 6 && memcmp(name, "logins", 6) == 0 && value <= UINT16_MAX) w->logins = (uint16_t)value;
+    else if (name_len == 5 && memcmp(name, "least", 5) == 0 && value <= UINT32_MAX) w->least = (uint32_t)value;
+    else if (name_len == 6 && memcmp(name, "window", 6) == 0 && value > 0 && value <= TIMEOUT_MAX_S)
+        w->window_ms = (uint32_t)value * 1000;
+    else if (name_len == 7 && memcmp(name, "parents", 7) == 0 && value <= 1) w->hops = value == 1;
+    else return false;
+    return true;
+}
+
+/* off, or NAME=NUMBER,... */
+static const char *set_alerts(struct options *o, char *value)
+{
+    struct miniproxy_watch_config *w = &o->alerts;
+    if (strcmp(value, "off") == 0) {
+        *w = (struct miniproxy_watch_config){.window_ms = w->window_ms, .least = w->least};
+        return NULL;
+    }
+    for (size_t len; ; value += len + 1) {
+        size_t name_len = strcspn(value, "=,");
+        uint64_t number;
+        len = strcspn(value, ",");
+        if (name_len >= len || !parse_number(value + name_len + 1, len - name_len - 1, UINT32_MAX, &number) ||
+            !set_threshold(w, value, name_len, number))
+            return "expected off, or of server-errors, client-errors, sessions, buffers (percent, 0 for none), logins, "
+                   "parents (0 or 1), window (seconds) and least some as server-errors=20,logins=5";
+        if (value[len] == '\0') return NULL;
+    }
 }
 
 static const char *set_log_query(struct options *o, char *value)
@@ -494,8 +569,18 @@ static const struct option options[] = {
     {"log", "FILE", set_log, "access log, - is standard output (default -)"},
     {"log-format", "FORMAT", set_log_format, "clf: Common Log Format, then cause, source, total ms, address, rule,"
                                              "\nand via=HOST:PORT of a parent if one was used;"
-                                             "\njson: an object a line with all there is to know (default clf)"},
+                                             "\nsquid: what Squid writes; json: an object a line with all there is to"
+                                             "\nknow (default clf)"},
     {"log-query", "yes|no", set_log_query, "log the query of targets (default yes)"},
+    {"log-heads", NULL, set_log_heads, "log every line of requests' and responses' heads, to find faults; logins and"
+                                       "\ncookies are left out"},
+    {"syslog", "ADDR:PORT", set_syslog, "send what is logged to this syslog server too, by UDP (RFC 5424)"},
+    {"alerts", "LIST", set_alerts, "when to raise an alert, on standard error and in the log, as NAME=NUMBER,...:"
+                                   "\nserver-errors, client-errors (percent of 5xx or 4xx among the requests of a"
+                                   "\nwindow, at least so many: least), sessions, buffers (percent in use), logins"
+                                   "\n(failed ones of a client), parents (1: when one goes down); 0: no such alert;"
+                                   "\nor off (default server-errors=20,client-errors=50,least=50,window=60,"
+                                   "\nsessions=90,buffers=90,logins=5,parents=1)"},
     {"name", "NAME", set_name, "pseudonym in Via and Proxy-Status, unique to this proxy: loops are"
                                "\nrecognised by it (default mp- and 8 random digits)"},
 #if MINIPROXY_WITH_HTML
@@ -565,8 +650,7 @@ static void print_help(void)
            "      miniproxy --connect-ports 22,443 --timeout tunnel=3600\n"
            "  For many clients, with a log for a program:\n"
            "      miniproxy --workers 4 --log access.json --log-format json --log-query no\n"
-           "  Ban guessers of passwords, as a filter of fail2ban:\n"
-           "      failregex = ^<ADDR> .* (login_failed|login_throttled) proxy\n"
+           "  Ban guessers of passwords: examples/desktop/fail2ban/miniproxy.conf is a filter of fail2ban\n"
            "\nSignals\n"
            "  SIGTERM, SIGINT   stop listening, end when all is done or after --drain; a second one ends at once\n"
            "  SIGHUP            read the policy or the users again, reopen the log, forget resolved names\n"
@@ -750,6 +834,15 @@ int options_parse(struct options *o, int argc, char **argv)
     o->workers = 1;
     o->log_file = "-";
     o->log_query = true;
+    o->log_format = &miniproxy_log_clf;
+    o->alerts = (struct miniproxy_watch_config){.server_errors = 20,
+                                                .client_errors = 50,
+                                                .window_ms = 60000,
+                                                .least = 50,
+                                                .sessions = 90,
+                                                .buffers = 90,
+                                                .logins = 5,
+                                                .hops = true};
     for (int i = 1; i < argc && status < 0; i++) status = parse_one(o, argc, argv, &i);
     if (status < 0) status = check_policy_alone(o);
     if (status < 0) status = check_tls(o);

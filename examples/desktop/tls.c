@@ -248,8 +248,10 @@ static void on_event(void *app, const struct miniproxy_tls_event *e)
 {
     struct worker *w = app;
     char words[ERROR_TEXT_MAX] = "";
-    struct log_tls line = {.client = e->host == NULL ? e->peer : NULL, .address = e->host != NULL ? e->peer : NULL,
-                           .host = e->host, .cause = cause_of(e)};
+    struct miniproxy_log_tls line = {.client = e->host == NULL ? e->peer : NULL,
+                                     .address = e->host != NULL ? e->peer : NULL,
+                                     .host = e->host,
+                                     .cause = cause_of(e)};
     if (e->what == MINIPROXY_TLS_DONE || e->what == MINIPROXY_TLS_PLAIN) return;
     if (e->alert >= 0) snprintf(words, sizeof words, "the peer sent alert %d", e->alert);
     else if (e->error != 0) error_text(e->error, words);

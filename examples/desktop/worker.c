@@ -38,10 +38,19 @@ static void on_event(void *app, const struct miniproxy_event *e)
         whole.target_len = (uint16_t)strlen(target);
     }
     log_event(&w->shared->log, w->line, &whole);
+    alerts_event(w, &whole);
     if (target == NULL) return; /* a page of zeros stays untouched */
     free(target);
     w->target[e->session] = NULL;
 }
+
+#if MINIPROXY_WITH_HEADS
+static void on_head(void *app, const struct miniproxy_event *e, enum miniproxy_side side, const char *line, size_t len)
+{
+    struct worker *w = app;
+    log_head(&w->shared->log, w->line, e, side, line, len);
+}
+#endif
 
 static uint32_t unix_time(void *app)
 {
@@ -102,9 +111,21 @@ static void on_hop(void *app, const struct miniproxy_policy *policy, unsigned ho
 {
     struct worker *w = app;
     log_hop(&w->shared->log, w->line, &policy->hops[hop], &policy->health[hop]);
+    /* Transactions that keep an older policy have nothing to say any more. */
+    if (policy == &w->held->policy) alerts_hop(w, &policy->hops[hop], policy->health[hop].down != 0);
+}
+
+static void watch_hops(struct worker *w)
+{
+    alerts_hops(w, &w->held->next->policy, &w->held->policy);
 }
 
 #else
+
+static void watch_hops(struct worker *w)
+{
+    (void)w;
+}
 
 static bool hold_health(struct held *held, const struct held *old)
 {
@@ -157,8 +178,12 @@ static void take_mail(struct worker *w, uint32_t now_ms)
 {
     struct tables *tables = atomic_exchange(&w->mail, NULL);
     if (tables != NULL) {
-        if (hold(w, tables)) miniproxy_set_policy(&w->proxy, &w->held->policy);
-        else say("no memory for the new policy; the old one stays");
+        if (hold(w, tables)) {
+            miniproxy_set_policy(&w->proxy, &w->held->policy);
+            watch_hops(w);
+        } else {
+            say("no memory for the new policy; the old one stays");
+        }
         tables_release(tables); /* the hold of the mail */
     }
     if (w->held->next != NULL && now_ms - w->held_checked_ms >= HELD_CHECK_MS) {
@@ -238,6 +263,7 @@ void *worker_run(void *worker)
         }
         wait_ms = miniproxy_poll(&w->proxy, now_ms);
         wait_ms = tls_poll(w, now_ms, wait_ms);
+        wait_ms = alerts_poll(w, now_ms, wait_ms);
         if (draining) {
             uint32_t waited_ms = now_ms - drain_start_ms;
             if (stage == STAGE_STOP || waited_ms >= drain_ms || miniproxy_active(&w->proxy) == 0) break;
@@ -280,6 +306,9 @@ static bool init_proxy(struct worker *w)
         .begin = on_begin,
 #if MINIPROXY_WITH_ROUTES
         .hop = on_hop,
+#endif
+#if MINIPROXY_WITH_HEADS
+        .head = o->log_heads ? on_head : NULL,
 #endif
         .unix_time = unix_time,
 #if MINIPROXY_WITH_HTML
@@ -328,7 +357,7 @@ static bool init_all(struct worker *w, struct tables *tables)
     return init_proxy(w);
 }
 
-struct worker *worker_new(struct shared *shared, struct tables *tables, struct miniproxy_addr *at)
+struct worker *worker_new(struct shared *shared, unsigned index, struct tables *tables, struct miniproxy_addr *at)
 {
     /* Hundreds of megabytes of which few are ever touched: no swap is set aside, and no huge pages are filled. */
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
@@ -341,6 +370,7 @@ struct worker *worker_new(struct shared *shared, struct tables *tables, struct m
     madvise(w, sizeof *w, MADV_NOHUGEPAGE);
 #endif
     w->shared = shared;
+    w->index = index;
     if (init_all(w, tables) && listen_all(w, at, shared->options->listen_count, shared->options->workers > 1)) return w;
     worker_free(w);
     return NULL;

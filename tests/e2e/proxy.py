@@ -75,7 +75,7 @@ class Proxy:
         self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, preexec_fn=limit, env=environment)
         self.lines, self.clients, self.log_read = [], [], 0
-        self.log_records, self.tls_log, self.hop_log = [], [], []
+        self.log_records, self.tls_log, self.hop_log, self.alerts, self.heads = [], [], [], [], []
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         self.host, self.port = self._banner()
@@ -140,7 +140,8 @@ class Proxy:
             end = data.rfind(b"\n") + 1
             self.log_read += end
             for record in map(json.loads, data[:end].split(b"\n")[:-1]):
-                kinds = {"tls": self.tls_log, "parent": self.hop_log, "member": self.hop_log}
+                kinds = {"tls": self.tls_log, "parent": self.hop_log, "member": self.hop_log, "alert": self.alerts,
+                         "head": self.heads}
                 kinds.get(record["by"], self.log_records).append(record)
         return self.log_records
 

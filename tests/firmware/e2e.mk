@@ -18,8 +18,8 @@ IMAGE_STACK_mps2 = 32768
 
 IMAGE_PROGRAM = $(addprefix $(FIRMWARE)/,startup.c cpu.c random.c net.c console.c) \
     $(addprefix $(IMAGE)/,entry.c posix.c syscalls.c device.c link.c no_policy.c) miniproxy.c port/miniproxy_sha256.c \
-    tests/lwip/desktop/shim.c tests/lwip/desktop/net.c \
-    $(addprefix examples/desktop/,main.c worker.c options.c nets.c parents.c policy.c users.c log.c tls.c tls_cert.c)
+    port/miniproxy_log.c port/miniproxy_watch.c tests/lwip/desktop/shim.c tests/lwip/desktop/net.c \
+    $(addprefix examples/desktop/,main.c worker.c options.c nets.c parents.c policy.c users.c log.c alerts.c tls.c tls_cert.c)
 IMAGE_PROGRAM_raw = port/miniproxy_lwip_raw.c
 IMAGE_PROGRAM_sockets = $(FIRMWARE)/sys_arch.c port/miniproxy_lwip_sockets.c
 IMAGE_LWIP = $(filter-out core/ipv4/dhcp.c,$(FIRMWARE_LWIP)) \

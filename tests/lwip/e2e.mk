@@ -6,7 +6,7 @@
 HOST_STACKS = raw sockets
 HOST = tests/lwip/desktop
 HOST_OWN = $(addprefix $(HOST)/, shim.c net.c stack.c memp.c tap.c)
-HOST_DESKTOP = $(wildcard examples/desktop/*.c) miniproxy.c port/miniproxy_sha256.c
+HOST_DESKTOP = $(wildcard examples/desktop/*.c) miniproxy.c port/miniproxy_sha256.c port/miniproxy_log.c port/miniproxy_watch.c
 HOST_HEADERS = miniproxy.h $(wildcard examples/desktop/*.h port/*.h $(HOST)/*.h $(HOST)/port/*.h) Makefile \
                tests/lwip/e2e.mk
 HOST_LWIP = $(LWIP_DIR)/src

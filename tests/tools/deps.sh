@@ -25,6 +25,8 @@ ssh openssh-client
 nc.openbsd netcat-openbsd
 /usr/sbin/haproxy haproxy
 /usr/sbin/nft nftables
+/usr/bin/goaccess goaccess
+/usr/bin/fail2ban-regex fail2ban
 arm-none-eabi-gcc gcc-arm-none-eabi
 riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf
 /usr/lib/arm-none-eabi/newlib/nano.specs libnewlib-arm-none-eabi
