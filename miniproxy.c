@@ -1011,11 +1011,36 @@ static bool asks_page(const struct plan *pl)
     return (pl->form & (PAGE_DIRECT | PAGE_BY_PROXY)) != 0;
 }
 
+/* Is it this path? A query is left aside. */
+static bool is_path(const unsigned char *path, size_t len, const char *known)
+{
+    const unsigned char *mark = memchr(path, '?', len);
+    size_t n = mark != NULL ? (size_t)(mark - path) : len;
+    if (n == 0) return strcmp(known, "/") == 0;
+    return n == strlen(known) && memcmp(path, known, n) == 0;
+}
+
+static bool is_pac(const unsigned char *path, size_t len)
+{
+    return MINIPROXY_WITH_PAC && (is_path(path, len, "/proxy.pac") || is_path(path, len, "/wpad.dat"));
+}
+
+/* Other paths are asked for by who takes the proxy for another server: who has been led here without knowing. */
+static bool is_own_path(const struct miniproxy_config *config, const unsigned char *path, size_t len)
+{
+    const char *type;
+    if (config->page != NULL && config->page(config->app, (const char *)path, len, &type) != NULL) return true;
+    return is_path(path, len, "/health") || is_pac(path, len) || (MINIPROXY_WITH_STATUS && is_path(path, len, "/")) ||
+           (MINIPROXY_WITH_METRICS && is_path(path, len, "/metrics")) ||
+           (MINIPROXY_RECORDS > 0 && is_path(path, len, "/log"));
+}
+
 /* The request line is there, and said NONE or what is wrong: is it one for a page? Nothing of its head is forwarded. */
-static enum miniproxy_cause see_page(struct plan *pl, const struct miniproxy_buffer *b, enum miniproxy_cause cause)
+static enum miniproxy_cause see_page(const struct miniproxy_config *config, struct plan *pl,
+                                     const struct miniproxy_buffer *b, enum miniproxy_cause cause)
 {
     static const char name[] = MINIPROXY_PAGES_HOST;
-    if (cause == MINIPROXY_CAUSE_ORIGIN_FORM) {
+    if (cause == MINIPROXY_CAUSE_ORIGIN_FORM && is_own_path(config, b->u.data + pl->target.at, pl->target.len)) {
         pl->form = PAGE_DIRECT;
         pl->path = pl->target;
     } else if (cause == MINIPROXY_CAUSE_NONE && pl->method_bit != MINIPROXY_CONNECT && pl->host.at != 0 &&
@@ -1052,9 +1077,10 @@ static bool asks_page(const struct plan *pl)
     return false;
 }
 
-static enum miniproxy_cause see_page(struct plan *pl, const struct miniproxy_buffer *b, enum miniproxy_cause cause)
+static enum miniproxy_cause see_page(const struct miniproxy_config *config, struct plan *pl,
+                                     const struct miniproxy_buffer *b, enum miniproxy_cause cause)
 {
-    (void)pl, (void)b;
+    (void)config, (void)pl, (void)b;
     return cause;
 }
 
@@ -6817,7 +6843,7 @@ OUTLINED static enum miniproxy_cause read_head(struct miniproxy *p, struct minip
             tell_line(p, s, b, b->in, false);
             return MORE;
         }
-        cause = see_page(pl, b, cause);
+        cause = see_page(&p->config, pl, b, cause);
         if (cause == MINIPROXY_CAUSE_NONE && is_https(pl) && p->config.port->secure == NULL)
             cause = MINIPROXY_CAUSE_SCHEME;
         note_line(p, s, b, cause == MINIPROXY_CAUSE_NONE);
@@ -7225,20 +7251,6 @@ static enum next go_directly(struct miniproxy *p, struct miniproxy_session *s)
 static enum next choose_way(struct miniproxy *p, struct miniproxy_session *s);
 
 #if MINIPROXY_WITH_PAGES
-
-/* The text at b[at..at+len) is this path? A query is left aside. */
-static bool is_path(const unsigned char *path, size_t len, const char *known)
-{
-    const unsigned char *mark = memchr(path, '?', len);
-    size_t n = mark != NULL ? (size_t)(mark - path) : len;
-    if (n == 0) return strcmp(known, "/") == 0;
-    return n == strlen(known) && memcmp(path, known, n) == 0;
-}
-
-static bool is_pac(const unsigned char *path, size_t len)
-{
-    return MINIPROXY_WITH_PAC && (is_path(path, len, "/proxy.pac") || is_path(path, len, "/wpad.dat"));
-}
 
 static const char *condition_line(enum miniproxy_condition condition)
 {

@@ -880,7 +880,7 @@ size_t miniproxy_addr_format(const struct miniproxy_addr *a, char out[MINIPROXY_
 /* Causes of pages of the proxy's own, and of maintenance: parts of MINIPROXY_CAUSES. */
 #if MINIPROXY_WITH_PAGES
 #define MINIPROXY_CAUSES_OF_PAGES(X)                                                                                                                          \
-    X(PAGE,                  404, http_request_error,                 "no_such_page",            "This proxy has no such page. To reach other servers, set it as the proxy of your client.") \
+    X(PAGE,                  404, http_request_error,                 "no_such_page",            "This proxy has no such page.")                               \
     X(PAGE_METHOD,           405, http_request_error,                 "page_method",             "Pages of this proxy can only be read.")                     \
     X(PAGE_LOGIN_MISSING,    401, http_request_error,                 "page_login_missing",      "This page wants a user name and password.")                 \
     X(PAGE_LOGIN_FAILED,     401, http_request_error,                 "page_login_failed",       "User name or password is wrong.")

@@ -157,18 +157,26 @@ static void test_health(const void *data)
 
 static void test_other_paths_and_methods(const void *data)
 {
-    static const char *const paths[] = {"/healthy", "/health/", "/Health", "/metric", "/%68ealth", "//health", "/proxy.pac",
-                                        "/favicon.ico"};
+    static const char *const targets[] = {"/healthy", "/health/",   "/Health", "/metric", "/%68ealth",
+                                          "//health", "/index.html", "/nothing"};
+    char text[128];
     (void)data;
-    begin(&open_policy);
-    for (unsigned i = 0; i < sizeof paths / sizeof *paths; i++) {
-        char text[128];
-        snprintf(text, sizeof text, "GET %s HTTP/1.1\r\n" NAMED, paths[i]);
+    for (unsigned i = 0; i < sizeof targets / sizeof *targets; i++) {
+        begin(&open_policy);
+        snprintf(text, sizeof text, "GET %s HTTP/1.1\r\n" NAMED, targets[i]);
+        say(text);
+        assert_true(begins("HTTP/1.1 400 Bad Request\r\n"));
+        assert_string_equal(miniproxy_cause_token(wire.event.cause), "not_a_proxy_request");
+        next_client();
+        snprintf(text, sizeof text, "GET http://miniproxy.internal%s HTTP/1.1\r\n" NAMED, targets[i]);
         say(text);
         assert_true(begins("HTTP/1.1 404 Not Found\r\n"));
         assert_string_equal(miniproxy_cause_token(wire.event.cause), "no_such_page");
         check_length();
+        next_client();
     }
+    say("GET /proxy.pac HTTP/1.1\r\n" NAMED); /* W02: off */
+    assert_true(begins("HTTP/1.1 404 "));
     say("DELETE /metrics HTTP/1.1\r\n" NAMED);
     assert_true(begins("HTTP/1.1 405 Method Not Allowed\r\n"));
     assert_true(has("\r\nAllow: GET, HEAD\r\n"));
@@ -306,7 +314,7 @@ static void test_metrics_count(const void *data)
     wire.answer = "HTTP/1.1 204 No Content\r\n\r\n";
     say("GET http://h.example/ HTTP/1.1\r\nHost: h.example\r\n\r\n");
     say("GET http://h.example/ HTTP/1.1\r\nHost: h.example\r\n\r\n");
-    say("GET /nothing HTTP/1.1\r\n" NAMED);
+    say("GET http://miniproxy.internal/nothing HTTP/1.1\r\n" NAMED);
     next_client();
     wire.resolve_error = MINIPROXY_ENAME;
     say("GET http://h.example/ HTTP/1.1\r\nHost: h.example\r\n\r\n");
@@ -441,7 +449,7 @@ static void test_records(const void *data)
     assert_null(miniproxy_recent(&wire.proxy, 0));
     wire.answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     say("GET http://h.example/a?token=1 HTTP/1.1\r\nHost: h.example\r\n\r\n");
-    say("GET /nothing?secret=2 HTTP/1.1\r\n" NAMED);
+    say("GET http://miniproxy.internal/nothing?secret=2 HTTP/1.1\r\n" NAMED);
     for (unsigned i = 0; i < 5; i++) {
         wire.now_ms += 10;
         say("GET http://h.example/b HTTP/1.1\r\nHost: h.example\r\n\r\n");
@@ -458,8 +466,8 @@ static void test_records(const void *data)
     assert_non_null(r);
     assert_int_equal(r->status, 404);
     assert_int_equal(r->id, 2);
-    assert_int_equal(r->line_len, 12);
-    assert_memory_equal(r->line, "GET /nothing", 12);
+    assert_int_equal(r->line_len, 37);
+    assert_memory_equal(r->line, "GET http://miniproxy.internal/nothing", 37);
     assert_null(miniproxy_recent(&wire.proxy, 4));
     next_client();
 }
@@ -472,7 +480,7 @@ static void test_records_keep_no_secrets(const void *data)
                  {"http://h.example?token=1", "http://h.example"},
                  {"http://h.example/a@b?c", "http://h.example/a@b"},
                  {"http://h.example/?u=http://x:y@z/", "http://h.example/"},
-                 {"/nothing?a=b", "/nothing"}};
+                 {"/health?a=b", "/health"}};
     (void)data;
     wire.answer = NULL;
     for (unsigned i = 0; i < sizeof lines / sizeof *lines; i++) {
@@ -496,11 +504,11 @@ static void test_log_page(const void *data)
     const char *text;
     (void)data;
     begin(&open_policy);
-    say("GET /a\"b<c HTTP/1.1\r\n" NAMED);
+    say("GET http://miniproxy.internal/a\"b<c HTTP/1.1\r\n" NAMED);
     say("GET /log HTTP/1.1\r\n" NAMED);
     text = chunks();
-    assert_string_equal(text, "{\"target\":\"/a\\u0022b<c\",\"method\":\"GET\",\"user\":\"\",\"by\":\"proxy\",\"cause\":"
-                              "\"no_such_page\",\"id\":1,\"status\":404,\"ago_ms\":0,\"ms\":0,\"up\":50,\"down\":268,"
+    assert_string_equal(text, "{\"target\":\"http://miniproxy.internal/a\\u0022b<c\",\"method\":\"GET\",\"user\":\"\",\"by\":\"proxy\",\"cause\":"
+                              "\"no_such_page\",\"id\":1,\"status\":404,\"ago_ms\":0,\"ms\":0,\"up\":75,\"down\":207,"
                               "\"client\":\"127.0.0.0\",\"rule\":0}\n");
     next_client();
 }
@@ -528,7 +536,7 @@ static void test_pieces(const void *data)
             begin_with((struct miniproxy_config){.pac = &pac});
             wire.at_most = at_most;
             for (unsigned k = 0; k < 5; k++) {
-                say("GET /nothing HTTP/1.1\r\n" NAMED);
+                say("GET http://miniproxy.internal/nothing HTTP/1.1\r\n" NAMED);
                 let_it_read();
             }
             snprintf(text, sizeof text, "GET %s HTTP/1.1\r\n" NAMED, targets[i]);
@@ -548,7 +556,7 @@ static void test_lists_for_old_clients(const void *data)
 {
     (void)data;
     begin(&open_policy);
-    say("GET /nothing HTTP/1.1\r\n" NAMED);
+    say("GET http://miniproxy.internal/nothing HTTP/1.1\r\n" NAMED);
     next_client();
     say("GET /log HTTP/1.0\r\n\r\n");
     assert_false(has("chunked"));
