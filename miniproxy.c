@@ -1016,7 +1016,7 @@ static bool is_path(const unsigned char *path, size_t len, const char *known)
 {
     const unsigned char *mark = memchr(path, '?', len);
     size_t n = mark != NULL ? (size_t)(mark - path) : len;
-    if (n == 0) return strcmp(known, "/") == 0;
+    if (n == 0) return known[1] == '\0';
     return n == strlen(known) && memcmp(path, known, n) == 0;
 }
 
@@ -3991,7 +3991,7 @@ static bool is_pac_text(const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)text[i];
-        if (!is_letter(c) && !is_digit(c) && (c == '\0' || strchr("-._:[]", c) == NULL)) return false;
+        if (!is_letter(c) && !is_digit(c) && memchr("-._:[]", c, 6) == NULL) return false;
     }
     return len > 0;
 }

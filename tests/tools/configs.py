@@ -127,7 +127,9 @@ def plan_ranges(plan, results, here):
 
 
 # What one option needs another for.
-NEEDS = {"MINIPROXY_WITH_PBKDF2": "MINIPROXY_WITH_AUTH", "MINIPROXY_WITH_ROUTES": "MINIPROXY_WITH_FORWARDING"}
+NEEDS = {"MINIPROXY_WITH_PBKDF2": ["MINIPROXY_WITH_AUTH"], "MINIPROXY_WITH_ROUTES": ["MINIPROXY_WITH_FORWARDING"],
+         "MINIPROXY_WITH_PAC": ["MINIPROXY_WITH_PAGES"],
+         "MINIPROXY_WITH_STATUS": ["MINIPROXY_WITH_PAGES", "MINIPROXY_WITH_METRICS"]}
 
 
 def plan_options(plan, here):
@@ -141,9 +143,9 @@ def plan_options(plan, here):
     for combination in combinations:
         values = dict(zip(options, combination))
         for option, needed in NEEDS.items():
-            if values[option] > values[needed] and sum(combination) > 1:
+            if values[option] > min(values[n] for n in needed) and sum(combination) > 1:
                 values[option] = 0
-            values[needed] = max(values[option], values[needed])
+            values.update({n: max(values[option], values[n]) for n in needed})
         name = "with-" + "".join(map(str, combination))
         text = " ".join(f"{macro.replace('MINIPROXY_WITH_', '')} {value}" for macro, value in values.items())
         for label, command in here:

@@ -45,6 +45,10 @@ COLUMNS = {
 LIMITED = ("flash", "ram", "stack", "once", "mbedtls", "arena", "session", "shared") + instructions.PHASES
 PORTS = ("miniproxy_sha256", "miniproxy_lwip_raw", "miniproxy_lwip_sockets")
 MBEDTLS = os.environ.get("MBEDTLS_DIR", "build/mbedtls")
+# What is measured upon others that it needs, and what is a number and no choice.
+UPON = {"WITH_METRICS": ["WITH_PAGES"], "WITH_STATUS": ["WITH_PAGES", "WITH_METRICS"], "WITH_PAC": ["WITH_PAGES"],
+        "RECORDS": ["WITH_PAGES"]}
+COUNTED = {"RECORDS": 8}
 # target: (mbedTLS's configuration, the proxy's, an image to look for mbedTLS in)
 TLS = {
     "cortex-m3": ("examples/firmware/mbedtls_config.h", "examples/firmware/config.h", "lm3s6965-raw-tls"),
@@ -145,7 +149,7 @@ def measure_options(results, rows):
     if compiler(target, "gcc") is None:
         return
     with open(os.path.join(ROOT, "miniproxy.h"), encoding="utf-8") as f:
-        options = re.findall(r"^#ifndef MINIPROXY_WITH_(\w+)\n#define MINIPROXY_WITH_\1 ([01])$", f.read(), re.M)
+        options = re.findall(r"^#ifndef MINIPROXY_(WITH_\w+)\n#define MINIPROXY_\1 ([01])$", f.read(), re.M)
     results.check(len(options) > 10, "the options of miniproxy.h are found")
 
     def measure(flags):
@@ -158,10 +162,14 @@ def measure_options(results, rows):
         row = sizes_of_variables(target, base + "-probe.o")
         return {**row, "flash": sections(target, base + ".o")[0]}
 
+    changes = {name: f"-DMINIPROXY_{name}={1 - int(value)}" for name, value in options}
+    changes.update({name: f"-DMINIPROXY_{name}={value}" for name, value in COUNTED.items()})
+    pairs = [[f"-DMINIPROXY_{needed}=1" for needed in UPON.get(name, ())] for name in changes]
     with ThreadPoolExecutor(2) as pool:
-        plain, *others = pool.map(measure, [[]] + [[f"-DMINIPROXY_WITH_{name}={1 - int(value)}"] for name, value in options])
-    for (name, value), other in zip(options, others):
-        sign = -1 if value == "1" else 1
+        without = pool.map(measure, pairs)
+        others = pool.map(measure, [before + [change] for before, change in zip(pairs, changes.values())])
+    for name, plain, other in zip(changes, without, others):
+        sign = -1 if dict(options).get(name) == "1" else 1
         cost = {column: sign * (other[column] - plain[column]) for column in plain}
         cost["once"] = cost["ram"] - cost["session"] * plain["slots"]
         rows["option", target, name] = {column: cost[column] for column in COLUMNS["option"]}
@@ -359,8 +367,14 @@ def readme_tables(budget):
     if options:
         lines += ["", "| option, Cortex-M3, gcc -Os: what it adds | flash | RAM, once | RAM, each session |", "|---|--:|--:|--:|"]
         for (_, _, name), row in sorted(options, key=lambda o: -o[1]["flash"]):
-            lines.append(f"| `MINIPROXY_WITH_{name}` | " + " | ".join(f"{row[c]:,}" for c in COLUMNS["option"]) + " |")
+            lines.append(f"| `MINIPROXY_{name}`{upon(name)} | " + " | ".join(f"{row[c]:,}" for c in COLUMNS["option"]) + " |")
     return "<!-- size -->\n" + "\n".join(lines) + "\n<!-- /size -->"
+
+
+def upon(name):
+    """How a row says what it was measured upon."""
+    number = f" {COUNTED[name]}" if name in COUNTED else ""
+    return number + (" upon " + ", ".join(f"`_{needed.replace('WITH_', '')}`" for needed in UPON[name]) if name in UPON else "")
 
 
 def tls_lines(budget):
