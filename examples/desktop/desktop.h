@@ -29,6 +29,11 @@
 #define PORTS_MAX 32
 #endif
 
+/* Domains of --pac-direct. */
+#ifndef PAC_DIRECT_MAX
+#define PAC_DIRECT_MAX 32
+#endif
+
 #ifndef USERS_MAX
 #define USERS_MAX 10000
 #endif
@@ -124,6 +129,15 @@ struct options {
     const char *ports_text;
     struct port_range ports[PORTS_MAX];
     unsigned port_count;
+    struct net_list pages; /* whose clients may see pages of the proxy's own; text NULL: this machine's */
+    bool no_pages;
+    const char *contact, *maintenance; /* texts, NULL: none; of SIGUSR2 */
+#if MINIPROXY_WITH_PAC
+    bool serves_pac;
+    struct miniproxy_pac pac;
+    const char *pac_direct[PAC_DIRECT_MAX];
+    struct miniproxy_texts pac_domains;
+#endif
     const char *policy_file; /* in place of all options about who may go where, or NULL */
 #if MINIPROXY_WITH_ROUTES
     struct miniproxy_hop parents[PARENTS_MAX]; /* their texts stay as long as the program */
@@ -176,7 +190,7 @@ const char *tidy_host(char *name);
 struct tables {
     struct miniproxy_policy policy;
     struct compiled *compiled; /* of --policy, or NULL */
-    struct miniproxy_rule rules[2 * (PORTS_MAX + 1)];
+    struct miniproxy_rule rules[2 * (PORTS_MAX + 1) + 2];
     struct users users;
 #if MINIPROXY_WITH_ROUTES
     struct miniproxy_route *routes; /* those of --policy and that of --parent; NULL: the former alone */
@@ -320,14 +334,29 @@ struct shared {
     struct log log;
     struct alerts alerts;
     atomic_int stage;   /* enum stage; only grows */
-    pthread_t main;     /* gets SIGUSR2 when a worker has ended or answered */
+    atomic_bool maintenance;  /* ordered by SIGUSR2 */
+    struct worker **workers;  /* as many as the options say, once all are there */
+    pthread_t main;           /* gets SIGALRM, which nothing else sends, when a worker has ended or answered */
+};
+
+#define SIGNAL_OF_WORKERS SIGALRM
+
+/* What a worker has counted, for the others: at most PUBLISH_MS old, and complete. */
+struct published {
+    pthread_mutex_t lock;
+    struct miniproxy_counters counters;
+    uint32_t at_ms;
 };
 
 /* One instance with its thread. Too large for a stack and mostly untouched: see worker_new. */
 struct worker {
     struct miniproxy proxy;
     struct miniproxy_posix posix;
+    struct published published;
+    struct miniproxy_counters totals; /* of all workers, when somebody has asked this one */
+    bool maintained;                  /* the core has been told so */
     bool tls_started;
+    atomic_uint tls_done, tls_failed; /* handshakes */
     struct tls_files *tls_files, *tls_before; /* in force; those before, or NULL */
     _Atomic(struct tls_files *) tls_mail;     /* to be taken up, or NULL */
     struct shared *shared;

@@ -283,6 +283,29 @@ static void ask_for_counters(void)
     interrupt_all();
 }
 
+#if MINIPROXY_WITH_MAINTENANCE
+
+static void change_maintenance(void)
+{
+    const bool begins = !atomic_load(&program.shared.maintenance);
+    const bool stays = program.tables->policy.maintenance != NULL;
+    atomic_store(&program.shared.maintenance, begins);
+    interrupt_all();
+    say("maintenance %s",
+        begins  ? "begins: new requests are answered by 503 until the next SIGUSR2"
+        : stays ? "is over as far as SIGUSR2 goes, but the policy orders it too"
+                : "is over");
+}
+
+#else
+
+static void change_maintenance(void)
+{
+    say("maintenance: expected a build with MINIPROXY_WITH_MAINTENANCE");
+}
+
+#endif
+
 /* A worker has ended or answered. Returns whether all have ended. */
 static bool look_at_workers(void)
 {
@@ -311,6 +334,7 @@ static void serve(const sigset_t *signals)
         case SIGINT: stop_one_stage_further(); break;
         case SIGHUP: reload(); break;
         case SIGUSR1: ask_for_counters(); break;
+        case SIGUSR2: change_maintenance(); break;
         default: done = look_at_workers(); break;
         }
     }
@@ -334,7 +358,8 @@ static void block_signals(sigset_t *signals)
     sigaddset(signals, SIGINT);
     sigaddset(signals, SIGHUP);
     sigaddset(signals, SIGUSR1);
-    sigaddset(signals, SIGUSR2); /* from workers */
+    sigaddset(signals, SIGUSR2);
+    sigaddset(signals, SIGNAL_OF_WORKERS);
     pthread_sigmask(SIG_BLOCK, signals, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
@@ -397,6 +422,7 @@ int main(int argc, char **argv)
     raise_file_limit();
     program.shared.options = &program.options;
     program.shared.main = pthread_self();
+    program.shared.workers = program.workers;
     status = start() ? run(&signals) : EXIT_FAILED;
     close_workers();
     return status;

@@ -502,6 +502,83 @@ static const char *set_check(struct options *o, char *value)
 
 #endif
 
+#if MINIPROXY_WITH_PAGES
+
+static const char *set_pages(struct options *o, char *value)
+{
+    if (strcmp(value, "none") != 0) return set_nets(&o->pages, value);
+    o->no_pages = true;
+    return NULL;
+}
+
+#endif
+
+#if MINIPROXY_WITH_HTML || MINIPROXY_WITH_MAINTENANCE
+/* Words for people, on one line. */
+static const char *set_words(const char **words, char *value)
+{
+    *words = value;
+    for (const char *p = value; *p != '\0'; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f) return "expected text without control characters";
+    return *value != '\0' ? NULL : "expected some text";
+}
+#endif
+
+#if MINIPROXY_WITH_HTML
+static const char *set_contact(struct options *o, char *value)
+{
+    return set_words(&o->contact, value);
+}
+#endif
+
+#if MINIPROXY_WITH_MAINTENANCE
+static const char *set_maintenance(struct options *o, char *value)
+{
+    return set_words(&o->maintenance, value);
+}
+#endif
+
+#if MINIPROXY_WITH_PAC
+
+/* HOST:PORT, as it stands in a script. */
+static const char *set_pac(struct options *o, char *value)
+{
+    static const char expected[] = "expected HOST:PORT by which clients reach the proxy, IPv6 in brackets";
+    char host[256] = "", *colon = value != NULL ? strrchr(value, ':') : NULL;
+    size_t len = colon != NULL ? (size_t)(colon - value) : 0;
+    struct miniproxy_addr a;
+    o->serves_pac = true;
+    o->pac.proxy = value;
+    if (value == NULL) return NULL;
+    if (len == 0 || len >= sizeof host || !parse_u16(colon + 1, strlen(colon + 1), &a.port) || a.port == 0) return expected;
+    memcpy(host, value, len);
+    if (host[0] == '[')
+        return host[len - 1] == ']' && miniproxy_addr_parse(&a, host + 1, len - 2) && a.family == 6 ? NULL : expected;
+    if (miniproxy_addr_parse(&a, host, len)) return a.family == 4 ? NULL : expected;
+    return host[0] != '.' && tidy_host(host) == NULL ? NULL : expected;
+}
+
+static const char *set_pac_direct(struct options *o, char *value)
+{
+    for (char *name = strtok(value, ","); name != NULL; name = strtok(NULL, ",")) {
+        if (o->pac_domains.count == PAC_DIRECT_MAX || tidy_host(name) != NULL)
+            return "expected domains as corp.example,example.org, at most " NUMBER(PAC_DIRECT_MAX);
+        o->pac_direct[o->pac_domains.count++] = name[0] == '.' ? name + 1 : name;
+    }
+    o->pac_domains.list = o->pac_direct;
+    o->pac.direct = &o->pac_domains;
+    return NULL;
+}
+
+static const char *set_pac_fallback(struct options *o, char *value)
+{
+    (void)value;
+    o->pac.falls_back = true;
+    return NULL;
+}
+
+#endif
+
 /* ---- The table */
 
 struct option {
@@ -560,6 +637,24 @@ static const struct option options[] = {
                                           "\nso often, and leave out those that fail (default: requests tell)"},
 
 #endif
+#if MINIPROXY_WITH_PAGES
+    {NULL, NULL, NULL, "Pages of its own: / for people, /metrics, /log, /health"},
+    {"pages", "NET,...", set_pages, "clients that may see them, or none (default: programs on this machine; with"
+                                    "\n--policy: whom that allows the method pages)"},
+#endif
+#if MINIPROXY_WITH_PAC
+    {"pac", "[=HOST:PORT]", set_pac, "serve /proxy.pac and /wpad.dat, by which browsers find the proxy, to all clients"
+                                     "\n(with --policy: as above); HOST:PORT if it is not the one they ask"},
+    {"pac-direct", "DOMAIN,...", set_pac_direct, "what browsers are told to reach without the proxy, with all below"},
+    {"pac-fallback", NULL, set_pac_fallback, "and everything, while the proxy does not answer"},
+#endif
+#if MINIPROXY_WITH_HTML
+    {"contact", "TEXT", set_contact, "whom users may ask, in pages that tell of errors: an address or some words"},
+#endif
+#if MINIPROXY_WITH_MAINTENANCE
+    {"maintenance", "TEXT", set_maintenance, "what clients are told in maintenance, which SIGUSR2 begins and ends"},
+#endif
+
     {NULL, NULL, NULL, "Limits"},
     {"timeout", "NAME=SECONDS", set_timeout, "one of the timeouts below. Repeat for more"},
     {"body-max", "BYTES", set_body_max, "largest request body (default 0: no limit)"},
@@ -615,6 +710,13 @@ static void print_option(const struct option *option)
 #define PARENT_EXAMPLE ""
 #endif
 
+#if MINIPROXY_WITH_MAINTENANCE
+#define MAINTENANCE_HELP \
+    "  SIGUSR2           maintenance: answer new requests by 503, but go on with what runs; again: as before\n"
+#else
+#define MAINTENANCE_HELP ""
+#endif
+
 static void print_help(void)
 {
     printf("miniproxy " MINIPROXY_VERSION ", an HTTP/1.1 forward proxy\n\n"
@@ -655,6 +757,7 @@ static void print_help(void)
            "  SIGTERM, SIGINT   stop listening, end when all is done or after --drain; a second one ends at once\n"
            "  SIGHUP            read the policy or the users again, reopen the log, forget resolved names\n"
            "  SIGUSR1           print counters on standard error\n"
+           MAINTENANCE_HELP
            "\nExit status: 0 ended by a signal, 1 failed, 2 wrong usage\n");
 }
 
@@ -768,6 +871,7 @@ static int check_policy_alone(const struct options *o)
     const char *other = o->users_file != NULL        ? "--users"
                         : o->users.count > 0         ? "--user"
                         : o->clients.text != NULL    ? "--clients"
+                        : o->no_pages || o->pages.text != NULL ? "--pages"
                         : o->port_count > 0          ? "--connect-ports"
                         : o->allow_private || o->private_nets.text != NULL ? "--allow-private"
                                                                            : NULL;
@@ -789,6 +893,24 @@ static int check_tls(const struct options *o)
     }
     return -1;
 }
+
+#if MINIPROXY_WITH_PAC
+static int check_pac(struct options *o)
+{
+    if (!o->serves_pac && (o->pac.direct != NULL || o->pac.falls_back)) {
+        say("%s: expected --pac with it", o->pac.falls_back ? "--pac-fallback" : "--pac-direct");
+        return EXIT_USAGE;
+    }
+    o->pac.speaks_tls = o->tls_listeners != 0 && o->tls_listeners == (1u << o->listen_count) - 1;
+    return -1;
+}
+#else
+static int check_pac(struct options *o)
+{
+    (void)o;
+    return -1;
+}
+#endif
 
 #if MINIPROXY_WITH_ROUTES
 static int check_parents(struct options *o)
@@ -846,6 +968,7 @@ int options_parse(struct options *o, int argc, char **argv)
     for (int i = 1; i < argc && status < 0; i++) status = parse_one(o, argc, argv, &i);
     if (status < 0) status = check_policy_alone(o);
     if (status < 0) status = check_tls(o);
+    if (status < 0) status = check_pac(o);
     if (status < 0) status = check_parents(o);
     if (status >= 0) return status;
     if (!set_defaults(o)) return EXIT_FAILED;

@@ -10,12 +10,13 @@
 
 enum { ALL_BUT_CONNECT = (MINIPROXY_OTHER << 1) - 1 - MINIPROXY_CONNECT };
 
+static const struct miniproxy_net4 loopback4 = {{127, 0, 0, 0}, 8};
+static const struct miniproxy_net6 loopback6 = {{[15] = 1}, 128};
+static const struct miniproxy_nets loopback = {&loopback4, &loopback6, 1, 1};
+
 /* Without users and without --clients only programs on this machine are served. */
 static const struct miniproxy_nets *clients_of(const struct options *o)
 {
-    static const struct miniproxy_net4 v4 = {{127, 0, 0, 0}, 8};
-    static const struct miniproxy_net6 v6 = {{[15] = 1}, 128};
-    static const struct miniproxy_nets loopback = {&v4, &v6, 1, 1};
     if (o->clients.text != NULL) return &o->clients.nets;
     return options_have_users(o) ? NULL : &loopback;
 }
@@ -34,6 +35,40 @@ static void add_rule(struct tables *t, const struct options *o, struct miniproxy
     }
     rule.special_purpose = o->allow_private;
     t->rules[t->policy.rule_count++] = rule;
+}
+
+#if MINIPROXY_WITH_PAC
+
+/* Without a login, for a browser has none before it knows the proxy. */
+static void add_pac_rule(struct tables *t, const struct options *o)
+{
+    static const char *const list[] = {"/proxy.pac", "/wpad.dat"};
+    static const struct miniproxy_texts paths = {list, 2};
+    static const struct miniproxy_also also = {.paths = &paths};
+    if (!o->serves_pac) return;
+    t->rules[t->policy.rule_count++] = (struct miniproxy_rule){
+        .verdict = MINIPROXY_ALLOW, .methods = MINIPROXY_PAGES, .clients = clients_of(o), .also = &also};
+}
+
+#else
+
+static void add_pac_rule(struct tables *t, const struct options *o)
+{
+    (void)t, (void)o;
+}
+
+#endif
+
+/* Who may see pages of the proxy's own. The last rules, so that the others keep their numbers. */
+static void add_page_rules(struct tables *t, const struct options *o)
+{
+    if (!MINIPROXY_WITH_PAGES) return;
+    if (!o->no_pages)
+        t->rules[t->policy.rule_count++] =
+            (struct miniproxy_rule){.verdict = MINIPROXY_ALLOW,
+                                    .methods = MINIPROXY_PAGES,
+                                    .clients = o->pages.text != NULL ? &o->pages.nets : &loopback};
+    add_pac_rule(t, o);
 }
 
 bool policy_has_password(const struct miniproxy_user *user)
@@ -80,6 +115,7 @@ static bool fill(struct tables *t, const struct options *o)
         add_rule(t, o, (struct miniproxy_rule){.methods = MINIPROXY_CONNECT, .port = {r->first, r->last}});
     }
     add_rule(t, o, (struct miniproxy_rule){.methods = ALL_BUT_CONNECT});
+    add_page_rules(t, o);
     if (!users_copy(&t->users, &o->users)) return false;
     if (o->users_file != NULL && !users_load(&t->users, o->users_file)) return false;
     t->policy.users = t->users.list;
@@ -202,6 +238,12 @@ static void describe_some(const char *what, const struct rule_origin *origins, u
     if (count > SHOWN_MAX) fprintf(out, "  and %u more %ss\n", count - SHOWN_MAX, what);
 }
 
+#if MINIPROXY_WITH_MAINTENANCE
+#define MAINTENANCE_OF(policy) ((policy).maintenance)
+#else
+#define MAINTENANCE_OF(policy) ((const char *)NULL)
+#endif
+
 static void describe_text(const struct compiled *c, FILE *out)
 {
     const unsigned count = c->policy.rule_count;
@@ -213,6 +255,8 @@ static void describe_text(const struct compiled *c, FILE *out)
     fputs("  everything else is refused\n", out);
     describe_some("route", c->route_origins, ROUTES_OF(c->policy), out);
     describe_some("limit", c->limit_origins, LIMITS_OF(c->policy), out);
+    if (MAINTENANCE_OF(c->policy) != NULL)
+        fprintf(out, "  maintenance: all but pages is answered by 503, \"%s\"\n", MAINTENANCE_OF(c->policy));
 }
 
 #if MINIPROXY_WITH_ROUTES
@@ -246,20 +290,29 @@ void tables_print_hits(const struct tables *t, const uint64_t *hits, FILE *out)
     fprintf(out, "miniproxy: hits rule=none count=%llu\n", (unsigned long long)hits[count]);
 }
 
+static void describe_target(const struct miniproxy_rule *r, const struct options *o, FILE *out)
+{
+    if (r->methods == MINIPROXY_CONNECT) {
+        fputs("CONNECT to ", out);
+        describe_port(r, out);
+    } else {
+        fputs("http:// to any port", out);
+    }
+    if (r->to != NULL) fprintf(out, " of %s", o->private_nets.text);
+    else fputs(r->special_purpose ? " of all addresses" : " of public addresses", out);
+}
+
 static void describe_options(const struct tables *t, const struct options *o, FILE *out)
 {
     for (unsigned i = 0; i < t->policy.rule_count; i++) {
         const struct miniproxy_rule *r = &t->rules[i];
+        const char *nets = r->clients == &o->clients.nets ? o->clients.text
+                           : r->clients == &o->pages.nets ? o->pages.text
+                                                          : NULL;
         fprintf(out, "  rule %u: ", i);
-        if (r->methods == MINIPROXY_CONNECT) {
-            fputs("CONNECT to ", out);
-            describe_port(r, out);
-        } else {
-            fputs("http:// to any port", out);
-        }
-        if (r->to != NULL) fprintf(out, " of %s", o->private_nets.text);
-        else fputs(r->special_purpose ? " of all addresses" : " of public addresses", out);
-        if (o->clients.text != NULL) fprintf(out, ", for clients in %s", o->clients.text);
+        if (r->methods == MINIPROXY_PAGES) fputs(r->also != NULL ? "/proxy.pac and /wpad.dat" : "pages of its own", out);
+        else describe_target(r, o, out);
+        if (nets != NULL) fprintf(out, ", for clients in %s", nets);
         else fputs(r->clients != NULL ? ", for clients on this machine" : ", for clients anywhere", out);
         fputs(r->users != 0 ? " who log in\n" : "\n", out);
     }

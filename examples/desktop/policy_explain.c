@@ -300,13 +300,25 @@ static enum miniproxy_cause denial(const struct compiled *c, const struct minipr
 
 #endif
 
-/* To a question about a page, which has no address and no type. */
+/* A browser that fetches its configuration is not asked for a login: it could not answer. */
+static bool is_pac(const struct miniproxy_question *q)
+{
+    static const char *const paths[] = {"/proxy.pac", "/wpad.dat"};
+    for (unsigned i = 0; i < 2; i++) {
+        const size_t len = strlen(paths[i]);
+        if (q->path_len < len || memcmp(q->path, paths[i], len) != 0) continue;
+        if (q->path_len == len || q->path[len] == '?') return true;
+    }
+    return false;
+}
+
+/* To a question about a page, which has no address and no type. See judge_page in miniproxy.c. */
 static struct answer answer_of_page(const struct compiled *c, const struct miniproxy_question *q)
 {
     struct answer a = {MINIPROXY_CAUSE_NONE, -1};
     enum miniproxy_verdict verdict = miniproxy_decide(&c->policy, q, &a.rule);
-    if (verdict == MINIPROXY_DENIED) a.cause = denial(c, q, MINIPROXY_CAUSE_POLICY);
-    if (verdict == MINIPROXY_NEEDS_USER) a.cause = MINIPROXY_CAUSE_PAGE_LOGIN_MISSING;
+    if (verdict == MINIPROXY_ALLOWED) return a;
+    a.cause = verdict == MINIPROXY_NEEDS_USER && !is_pac(q) ? MINIPROXY_CAUSE_PAGE_LOGIN_MISSING : MINIPROXY_CAUSE_POLICY;
     return a;
 }
 

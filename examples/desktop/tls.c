@@ -252,7 +252,9 @@ static void on_event(void *app, const struct miniproxy_tls_event *e)
                                      .address = e->host != NULL ? e->peer : NULL,
                                      .host = e->host,
                                      .cause = cause_of(e)};
+    if (e->what == MINIPROXY_TLS_DONE) atomic_fetch_add(&w->tls_done, 1);
     if (e->what == MINIPROXY_TLS_DONE || e->what == MINIPROXY_TLS_PLAIN) return;
+    atomic_fetch_add(&w->tls_failed, 1);
     if (e->alert >= 0) snprintf(words, sizeof words, "the peer sent alert %d", e->alert);
     else if (e->error != 0) error_text(e->error, words);
     line.error = words;

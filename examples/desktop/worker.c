@@ -18,7 +18,7 @@
 #define MAP_NORESERVE 0
 #endif
 
-enum { HELD_CHECK_MS = 1000 };
+enum { HELD_CHECK_MS = 1000, PUBLISH_MS = 100 };
 
 /* Only what does not fit into the session is kept here: an idle tunnel costs nothing. */
 static void on_begin(void *app, const struct miniproxy_event *e)
@@ -67,6 +67,142 @@ static int minute_of_week(void *app)
     if (localtime_r(&now, &tm) == NULL) return -1;
     return ((tm.tm_wday + 6) % 7 * 24 + tm.tm_hour) * 60 + tm.tm_min;
 }
+#endif
+
+/* ---- What all workers have counted */
+
+#if MINIPROXY_WITH_METRICS
+
+static void add_took(struct miniproxy_took *sum, const struct miniproxy_took *t)
+{
+    sum->ms += t->ms;
+    sum->count += t->count;
+}
+
+/* Of the peaks it is the most that they can have been together. */
+static void add_counters(struct miniproxy_counters *sum, const struct miniproxy_counters *c)
+{
+    sum->accepted += c->accepted;
+    sum->requests += c->requests;
+    sum->tunnels += c->tunnels;
+    sum->reused += c->reused;
+    sum->retried += c->retried;
+    sum->evicted += c->evicted;
+    sum->accept_paused += c->accept_paused;
+    sum->buffer_waits += c->buffer_waits;
+    sum->active += c->active;
+    sum->active_peak += c->active_peak;
+    sum->buffers += c->buffers;
+    sum->buffers_peak += c->buffers_peak;
+    sum->bytes_up += c->bytes_up;
+    sum->bytes_down += c->bytes_down;
+    for (unsigned i = 0; i < sizeof c->status / sizeof c->status[0]; i++) sum->status[i] += c->status[i];
+#if MINIPROXY_WITH_CAUSE_COUNTERS
+    for (unsigned i = 0; i < MINIPROXY_CAUSE_COUNT; i++) sum->cause[i] += c->cause[i];
+#endif
+    for (unsigned i = 0; i < MINIPROXY_CODE_COUNT; i++) sum->code[i] += c->code[i];
+    add_took(&sum->dns, &c->dns);
+    add_took(&sum->connect, &c->connect);
+    add_took(&sum->first_byte, &c->first_byte);
+    add_took(&sum->total, &c->total);
+}
+
+static const struct miniproxy_counters *totals(void *app)
+{
+    struct worker *w = app;
+    w->totals = *miniproxy_counters(&w->proxy);
+    for (unsigned i = 0; i < w->shared->options->workers; i++) {
+        struct worker *other = w->shared->workers[i];
+        if (other == w) continue;
+        pthread_mutex_lock(&other->published.lock);
+        add_counters(&w->totals, &other->published.counters);
+        pthread_mutex_unlock(&other->published.lock);
+    }
+    return &w->totals;
+}
+
+/* After miniproxy_poll, with what that returned; returns the like: a worker that falls asleep has published all. */
+static uint32_t publish(struct worker *w, uint32_t now_ms, uint32_t wait_ms)
+{
+    struct published *p = &w->published;
+    uint32_t age_ms = now_ms - p->at_ms;
+    if (w->shared->options->workers == 1) return wait_ms;
+    if (age_ms < PUBLISH_MS) return wait_ms < PUBLISH_MS - age_ms ? wait_ms : PUBLISH_MS - age_ms;
+    pthread_mutex_lock(&p->lock);
+    p->counters = *miniproxy_counters(&w->proxy);
+    pthread_mutex_unlock(&p->lock);
+    p->at_ms = now_ms;
+    return wait_ms;
+}
+
+#if MINIPROXY_WITH_TLS
+static int print_handshakes(const struct worker *w, char *out, size_t room)
+{
+    unsigned long long done = 0, failed = 0;
+    for (unsigned i = 0; i < w->shared->options->workers; i++) {
+        done += atomic_load(&w->shared->workers[i]->tls_done);
+        failed += atomic_load(&w->shared->workers[i]->tls_failed);
+    }
+    return snprintf(out, room, "# TYPE miniproxy_tls_handshakes counter\n"
+                               "# HELP miniproxy_tls_handshakes TLS handshakes with clients, origins and parents.\n"
+                               "miniproxy_tls_handshakes_total{result=\"done\"} %llu\n"
+                               "miniproxy_tls_handshakes_total{result=\"failed\"} %llu\n", done, failed);
+}
+#else
+static int print_handshakes(const struct worker *w, char *out, size_t room)
+{
+    (void)w, (void)out, (void)room;
+    return 0;
+}
+#endif
+
+static size_t metrics(void *app, unsigned at, char *out, size_t room)
+{
+    struct worker *w = app;
+    int len = 0;
+    if (at == 0)
+        len = snprintf(out, room, "# TYPE miniproxy_log_lost_lines counter\n"
+                                  "# HELP miniproxy_log_lost_lines Lines of the access log that could not be written.\n"
+                                  "miniproxy_log_lost_lines_total %llu\n", atomic_load(&w->shared->log.lost));
+    if (at == 1)
+        len = snprintf(out, room, "# TYPE miniproxy_workers gauge\n"
+                                  "# HELP miniproxy_workers Threads, each with its own sessions and buffers.\n"
+                                  "miniproxy_workers %u\n", w->shared->options->workers);
+    if (at == 2) len = print_handshakes(w, out, room);
+    return len > 0 && (size_t)len < room ? (size_t)len : 0;
+}
+
+#else
+
+static uint32_t publish(struct worker *w, uint32_t now_ms, uint32_t wait_ms)
+{
+    (void)w, (void)now_ms;
+    return wait_ms;
+}
+
+#endif
+
+/* ---- Maintenance */
+
+#if MINIPROXY_WITH_MAINTENANCE
+
+static void take_maintenance(struct worker *w)
+{
+    static const char message[] = "This proxy is under maintenance. Please try again later.";
+    const char *own = w->shared->options->maintenance;
+    const bool ordered = atomic_load(&w->shared->maintenance);
+    if (ordered == w->maintained) return;
+    w->maintained = ordered;
+    miniproxy_maintain(&w->proxy, !ordered ? NULL : own != NULL ? own : message);
+}
+
+#else
+
+static void take_maintenance(struct worker *w)
+{
+    (void)w;
+}
+
 #endif
 
 /* ---- Tables */
@@ -234,14 +370,14 @@ static void report(struct worker *w)
     report_hits(w);
     report_health(w);
     atomic_store(&w->report_asked, false);
-    pthread_kill(w->shared->main, SIGUSR2);
+    pthread_kill(w->shared->main, SIGNAL_OF_WORKERS);
 }
 
 static void end(struct worker *w)
 {
     miniproxy_stop(&w->proxy);
     atomic_store(&w->ended, true);
-    pthread_kill(w->shared->main, SIGUSR2);
+    pthread_kill(w->shared->main, SIGNAL_OF_WORKERS);
 }
 
 void *worker_run(void *worker)
@@ -254,6 +390,7 @@ void *worker_run(void *worker)
         int stage = atomic_load(&w->shared->stage);
         take_mail(w, now_ms);
         tls_take_mail(w);
+        take_maintenance(w);
         report(w);
         if (stage != STAGE_RUN && !draining) {
             draining = true;
@@ -264,6 +401,7 @@ void *worker_run(void *worker)
         wait_ms = miniproxy_poll(&w->proxy, now_ms);
         wait_ms = tls_poll(w, now_ms, wait_ms);
         wait_ms = alerts_poll(w, now_ms, wait_ms);
+        wait_ms = publish(w, now_ms, wait_ms);
         if (draining) {
             uint32_t waited_ms = now_ms - drain_start_ms;
             if (stage == STAGE_STOP || waited_ms >= drain_ms || miniproxy_active(&w->proxy) == 0) break;
@@ -326,6 +464,16 @@ static bool init_proxy(struct worker *w)
 #if MINIPROXY_WITH_CONDITIONS
         .minute_of_week = minute_of_week,
 #endif
+#if MINIPROXY_WITH_METRICS
+        .metrics = metrics,
+        .totals = o->workers > 1 ? totals : NULL,
+#endif
+#if MINIPROXY_WITH_PAC
+        .pac = o->serves_pac ? &o->pac : NULL,
+#endif
+#if MINIPROXY_WITH_HTML
+        .contact = o->contact,
+#endif
         .sha256 = miniproxy_sha256,
         .pbkdf2 = &miniproxy_sha256_pbkdf2,
         .secret = w->secret,
@@ -371,6 +519,7 @@ struct worker *worker_new(struct shared *shared, unsigned index, struct tables *
 #endif
     w->shared = shared;
     w->index = index;
+    pthread_mutex_init(&w->published.lock, NULL);
     if (init_all(w, tables) && listen_all(w, at, shared->options->listen_count, shared->options->workers > 1)) return w;
     worker_free(w);
     return NULL;

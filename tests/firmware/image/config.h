@@ -83,6 +83,14 @@ _Noreturn void cpu_panic(const char *why);
 #if IMAGE_TINY
 #define MINIPROXY_WITH_ROUTES 0
 #define MINIPROXY_WITH_LIMITS 0
+#define MINIPROXY_WITH_PAGES 0
+#define MINIPROXY_WITH_METRICS 0
+#define MINIPROXY_WITH_STATUS 0
+#define MINIPROXY_WITH_PAC 0
+#define MINIPROXY_RECORDS 0
+#define MINIPROXY_WITH_HTML 0
+#define MINIPROXY_WITH_MAINTENANCE 0
+#define MINIPROXY_WITH_HEADS 0
 #endif
 
 #include "examples/desktop/config.h"

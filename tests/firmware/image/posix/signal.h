@@ -12,7 +12,7 @@
 typedef unsigned long sigset_t;
 #endif
 
-enum { SIGHUP = 1, SIGINT = 2, SIGABRT = 6, SIGPIPE = 13, SIGTERM = 15, SIGUSR1 = 30, SIGUSR2 = 31, SIGXFSZ = 25 };
+enum { SIGHUP = 1, SIGINT = 2, SIGABRT = 6, SIGPIPE = 13, SIGALRM = 14, SIGTERM = 15, SIGUSR1 = 30, SIGUSR2 = 31, SIGXFSZ = 25 };
 enum { SIG_BLOCK = 1 };
 
 typedef void (*signal_function)(int);
