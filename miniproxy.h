@@ -278,7 +278,7 @@
 #endif
 
 /* Refusals as HTML for clients that accept it (RFC 9110 section 12.5.1): what happened, who can do something about it,
- * what to try, whom to ask. Text for all others. */
+ * what to try, whom to ask. Text for all others. About 3.7 KB, and 16 bytes a session. */
 #ifndef MINIPROXY_WITH_HTML
 #define MINIPROXY_WITH_HTML 0
 #endif

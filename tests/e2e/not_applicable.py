@@ -49,6 +49,7 @@ NOT_APPLICABLE = {
     "test_target.py::test_other_schemes_are_never_sent_in_clear[HTTPS]": (OVER_TLS, HTTPS),
     "test_refusals.py::test_refusal_of_head_has_no_body[https*": (OVER_TLS, HTTPS),
     # ---- Firmware
+    "test_html.py::*": (BOARD, "it is built without pages"),
     "test_policy.py::*": (BOARD, "an image has no file system to read policies from"),
     "test_swap.py::*": (BOARD, "an image has no file system to read policies from"),
     "test_login.py::test_credentials_are_nowhere_to_be_read": (

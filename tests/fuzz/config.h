@@ -12,3 +12,4 @@
 #define MINIPROXY_INTERIM_MAX 3
 #define MINIPROXY_ASSERT(condition) ((condition) ? (void)0 : abort())
 #define MINIPROXY_WITH_CONDITIONS 1
+#define MINIPROXY_WITH_HTML 1

@@ -154,7 +154,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct miniproxy proxy;
-    struct miniproxy_config config = {.port = &port, .event = on_event, .name = "fuzz"};
+    struct miniproxy_config config = {.port = &port, .event = on_event, .name = "fuzz", .contact = "a & b"};
     uint32_t now_ms = 0xfffff000u, wait_ms;
     if (size < 3) return 0;
     memset(&proxy, 0, sizeof proxy);

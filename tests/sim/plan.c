@@ -315,6 +315,7 @@ static void put_request(struct exchange *ex)
     put_perhaps(ex, 8, "Keep-Alive: 5\r\n");
     put_perhaps(ex, 8, "Via: 1.0 other\r\n");
     put_perhaps(ex, 3, "User-Agent: simulation\r\n");
+    if (MINIPROXY_WITH_HTML) put_perhaps(ex, 2, "Accept: text/html, */*;q=0.5\r\n");
     if (!world.mood.small && one_in(MINIPROXY_WITH_ROUTES ? 8 : 20)) { /* up to the last octet that fits */
         put(ex, "X-Pad: ");
         while (ex->head_len + 4 < HEAD_LIMIT) put(ex, "p");
