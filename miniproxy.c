@@ -5794,7 +5794,7 @@ static unsigned char *find_userinfo(unsigned char *p, unsigned char *end, bool i
         while (stop < end && *stop > ' ' && *stop != '/' && *stop != '?' && *stop != '#') stop++;
         if (stop == end ? is_cut : *stop <= ' ' && (is_cut || at > stop)) return begin; /* that may not be all of it */
         if (parse_authority(&a, begin, (size_t)(stop - begin))) continue;
-        if (is_cut || at > begin || memchr(begin, ':', (size_t)(stop - begin)) != NULL) return begin;
+        if (at > begin || memchr(begin, ':', (size_t)(stop - begin)) != NULL) return begin;
     }
     return end;
 }
@@ -5872,10 +5872,11 @@ static void tell_line(const struct miniproxy *p, const struct miniproxy_session 
     tell_until(p, s, b, begin, stop, secret);
 }
 
-/* A head ends too early: tell what there is of the line that is not complete. */
+/* A head ends too early: tell what there is of the line that is not complete. Without a line that has been looked at, as
+ * those of SOCKS5 are not, there is none. */
 static void tell_rest(const struct miniproxy *p, const struct miniproxy_session *s)
 {
-    bool is_request = s->state == STATE_HEAD && !is_socks(s);
+    bool is_request = s->state == STATE_HEAD;
     struct miniproxy_buffer *b = is_request ? s->up.buffer : s->down.buffer;
     if ((!is_request && s->state != STATE_AWAIT) || b == NULL || b->scan <= b->in) return;
     tell_line(p, s, b, head_of(b)->fields == 0 ? b->in : head_of(b)->end, true);

@@ -10,7 +10,7 @@ struct exchange *current_exchange(struct client *cl)
     return cl->events < cl->count ? cl->exchanges[cl->events] : NULL;
 }
 
-static struct client *client_at(const struct miniproxy_addr *a)
+struct client *client_at(const struct miniproxy_addr *a)
 {
     struct client *cl =
         a->port >= 20000 && a->port < 20000 + world.client_count ? &world.clients[a->port - 20000] : NULL;
@@ -296,6 +296,7 @@ static void check_result(const struct exchange *ex, const struct miniproxy_event
                 "request %u: user %s without a login", ex->id, e->user);
     secure_check_event(ex, e);
     socks_check_event(ex, e);
+    heads_check_event(ex, e);
 }
 
 static void count_event(struct client *cl, const struct miniproxy_event *e)

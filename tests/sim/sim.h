@@ -13,6 +13,7 @@
  *   rules.c    policies, and an own reference of what they say
  *   limits.c   limits, and accounts of what they allow
  *   routes.c   parents and groups, what becomes of them, and a model of what the core has to know of them
+ *   heads.c    lines of heads that are told
  *   plan.c     the generator: hosts, clients, requests, answers
  *   message.c  a strict HTTP/1.1 parser of the simulation's own
  *   client.c   clients      origin.c  origins      tunnel.c  both ends of a tunnel
@@ -50,6 +51,13 @@
 #else
 #define PROPERTIES_OF_SOCKS(X)
 #define PROPERTY_SOCKS PROPERTY_CAUSE
+#endif
+
+#if MINIPROXY_WITH_HEADS
+#define PROPERTIES_OF_HEADS(X)                                                                                         \
+    X(HEADS, "lines of heads are told as they were sent, once each, without logins and cookies", "G02")
+#else
+#define PROPERTIES_OF_HEADS(X)
 #endif
 
 #if MINIPROXY_WITH_ROUTES
@@ -97,6 +105,7 @@
     PROPERTIES_OF_TLS(X)                                                                                               \
     PROPERTIES_OF_LIMITS(X)                                                                                            \
     PROPERTIES_OF_SOCKS(X)                                                                                             \
+    PROPERTIES_OF_HEADS(X)                                                                                             \
     PROPERTIES_OF_ROUTES(X)                                                                                            \
     X(DRAIN, "drain and stop accept nothing and come to an end", "-")                                                  \
     X(ASSERTION, "no assertion of the core fails", "-")
@@ -515,6 +524,10 @@ struct exchange {
     bool by_hops, written, parent_mute;
     uint16_t event_status;
     uint8_t event_cause, event_source;
+    uint32_t told;        /* octets of the head, as its lines were told */
+    uint16_t told_status; /* of the last head of a response */
+    uint8_t told_hidden; /* lines that were not told completely */
+    bool told_whole, told_part; /* the last line was the end, or not complete */
     char target[128];      /* as the origin must see it */
     char sent_target[256]; /* as the client wrote it */
     uint32_t head_len;
@@ -764,6 +777,10 @@ bool socks_fill(struct client *cl);
 size_t socks_take(struct client *cl, const uint8_t *data, size_t len);
 void socks_check_event(const struct exchange *ex, const struct miniproxy_event *e);
 void socks_check_end(const struct exchange *ex);
+
+/* heads.c: lines of heads; without MINIPROXY_WITH_HEADS these do nothing */
+void heads_start(void);
+void heads_check_event(const struct exchange *ex, const struct miniproxy_event *e);
 void origin_reset(void);
 struct actor *origin_actor(uint32_t number);
 void origin_new(struct conn *v);
@@ -793,6 +810,7 @@ void make_users(void);
 void check_step(void);
 void check_rest(void);
 struct exchange *current_exchange(struct client *cl);
+struct client *client_at(const struct miniproxy_addr *a);
 
 int split_main(const char *results);
 struct actor *split_actor(uint32_t number);

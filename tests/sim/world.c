@@ -83,6 +83,7 @@ void start_core(void (*begin)(void *, const struct miniproxy_event *),
     world.config.event = event;
     world.config.begin = begin;
     world.config.app = &world;
+    if (begin != NULL) heads_start();
 #if MINIPROXY_WITH_ROUTES
     world.config.hop = routes_told;
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "common.h"
 #define SIM_VARIANT "socks"
+#define MINIPROXY_WITH_HEADS 1
 #define MINIPROXY_WITH_SOCKS5 1
 #define MINIPROXY_SESSIONS 6
 #define MINIPROXY_BUFFERS 8
