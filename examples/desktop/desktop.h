@@ -41,8 +41,11 @@
 #define USERS_ROUNDS_DEFAULT 600000
 #endif
 
+#ifndef WORKERS_MAX
+#define WORKERS_MAX 64
+#endif
+
 enum {
-    WORKERS_MAX = 64,
     TEXT_MAX = MINIPROXY_ADDR_TEXT + 8 /* "[address]:port" */
 };
 
