@@ -762,7 +762,8 @@ static const char *squid_end(const struct miniproxy_event *e)
 {
     bool late = e->cause == MINIPROXY_CAUSE_CLIENT_WRITE_TIMEOUT || e->cause == MINIPROXY_CAUSE_TUNNEL_TIMEOUT ||
                 e->cause == MINIPROXY_CAUSE_TOTAL_TIMEOUT || miniproxy_cause_status(cause_of(e)) == 504;
-    if (e->cause == MINIPROXY_CAUSE_NONE || miniproxy_cause_status(cause_of(e)) == e->status) return "";
+    bool is_told = e->source == MINIPROXY_BY_PROXY && miniproxy_cause_status(cause_of(e)) == e->status;
+    if (e->cause == MINIPROXY_CAUSE_NONE || is_told) return "";
     return late ? "_TIMEDOUT" : "_ABORTED";
 }
 

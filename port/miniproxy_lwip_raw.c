@@ -14,6 +14,7 @@
 #include "lwip/pbuf.h"
 #include "lwip/priv/tcp_priv.h" /* tcp_active_pcbs, tcp_ticks */
 #include "lwip/tcp.h"
+#include "lwip/udp.h"
 #if MINIPROXY_LWIP_RAW_BOTH_FAMILIES
 #include "lwip/timeouts.h"
 #include "netif/ppp/ppp_opts.h" /* lwIP counts its timers with it */
@@ -1119,4 +1120,42 @@ void miniproxy_lwip_raw_end(struct miniproxy_lwip_raw *raw)
     miniproxy_lwip_raw_stop_listening(raw);
     abort_all(raw, LINGER);
     abort_parted(raw);
+}
+
+/* ---- Syslog */
+
+bool miniproxy_lwip_raw_syslog_open(struct miniproxy_lwip_raw_syslog *syslog, const struct miniproxy_addr *to)
+{
+    syslog->pcb = NULL;
+    if (!ip_of(&syslog->to, to)) return false;
+    syslog->port = to->port;
+    syslog->dropped = 0;
+    syslog->pcb = udp_new_ip_type(IP_GET_TYPE(&syslog->to));
+    return syslog->pcb != NULL;
+}
+
+/* NULL where that would take what connections need. */
+static struct pbuf *pbuf_of_line(const char *line, size_t len)
+{
+    struct pbuf *spare = pbuf_alloc(PBUF_RAW, MINIPROXY_LWIP_RAW_SPARE + MINIPROXY_LWIP_RAW_SPARE_FIRST, PBUF_RAM), *p;
+
+    if (spare == NULL) return NULL;
+    p = pbuf_alloc(PBUF_TRANSPORT, (u16_t)len, PBUF_RAM);
+    pbuf_free(spare);
+    if (p != NULL) memcpy(p->payload, line, len);
+    return p;
+}
+
+void miniproxy_lwip_raw_syslog_send(struct miniproxy_lwip_raw_syslog *syslog, const char *line, size_t len)
+{
+    struct pbuf *p = pbuf_of_line(line, len < TCP_MSS ? len : TCP_MSS);
+
+    if (p == NULL || udp_sendto(syslog->pcb, p, &syslog->to, syslog->port) != ERR_OK) syslog->dropped++;
+    if (p != NULL) pbuf_free(p);
+}
+
+void miniproxy_lwip_raw_syslog_close(struct miniproxy_lwip_raw_syslog *syslog)
+{
+    if (syslog->pcb != NULL) udp_remove(syslog->pcb);
+    syslog->pcb = NULL;
 }

@@ -97,6 +97,21 @@ void miniproxy_lwip_raw_stop_listening(struct miniproxy_lwip_raw *raw);
  * some seconds. */
 void miniproxy_lwip_raw_end(struct miniproxy_lwip_raw *raw);
 
+/* Lines for a syslog server, by UDP (RFC 5426): one datagram each, from the loop that runs the port; it may be in
+ * struct miniproxy_config.event. A line that does not fit into TCP_MSS is cut, so that none is fragmented. What lwIP does
+ * not take at once is dropped and counted; sending leaves alone what connections need of the heap. Takes a UDP PCB. */
+struct miniproxy_lwip_raw_syslog {
+    struct udp_pcb *pcb; /* NULL: not open */
+    ip_addr_t to;
+    uint16_t port;
+    uint32_t dropped;
+};
+
+/* False: no PCB is left, or this build does not have the family. */
+bool miniproxy_lwip_raw_syslog_open(struct miniproxy_lwip_raw_syslog *syslog, const struct miniproxy_addr *to);
+void miniproxy_lwip_raw_syslog_send(struct miniproxy_lwip_raw_syslog *syslog, const char *line, size_t len);
+void miniproxy_lwip_raw_syslog_close(struct miniproxy_lwip_raw_syslog *syslog);
+
 /* ---- Private ---- */
 
 /* Are names looked up in both families? */

@@ -23,6 +23,7 @@
 #include "lwip/priv/tcpip_priv.h"
 #include "lwip/sys.h"
 #include "lwip/tcp.h"
+#include "lwip/udp.h"
 
 #include <string.h>
 
@@ -1172,4 +1173,71 @@ void miniproxy_lwip_sockets_end(struct miniproxy_lwip_sockets *sockets)
     miniproxy_lwip_sockets_stop_listening(sockets);
     do_job(job_forget, &job);
     lwip_close(sockets->wake_fd);
+}
+
+/* ---- Syslog: by lwIP's own functions, in its thread */
+
+struct syslog_job {
+    struct tcpip_api_call_data call; /* first: a job is found by it */
+    struct miniproxy_lwip_sockets_syslog *syslog;
+    const char *line;
+    u16_t len;
+};
+
+static bool do_syslog_job(tcpip_api_call_fn work, struct syslog_job *job)
+{
+    return tcpip_api_call(work, &job->call) == ERR_OK;
+}
+
+static err_t job_syslog_open(struct tcpip_api_call_data *call)
+{
+    struct miniproxy_lwip_sockets_syslog *syslog = ((struct syslog_job *)(void *)call)->syslog;
+
+    syslog->pcb = udp_new_ip_type(IP_GET_TYPE(&syslog->to));
+    return syslog->pcb != NULL ? ERR_OK : ERR_MEM;
+}
+
+static err_t job_syslog_send(struct tcpip_api_call_data *call)
+{
+    struct syslog_job *job = (struct syslog_job *)(void *)call;
+    struct pbuf *p = pbuf_alloc(PBUF_TRANSPORT, job->len, PBUF_RAM);
+    err_t err;
+
+    if (p == NULL) return ERR_MEM;
+    memcpy(p->payload, job->line, job->len);
+    err = udp_sendto(job->syslog->pcb, p, &job->syslog->to, job->syslog->port);
+    pbuf_free(p);
+    return err;
+}
+
+static err_t job_syslog_close(struct tcpip_api_call_data *call)
+{
+    udp_remove(((struct syslog_job *)(void *)call)->syslog->pcb);
+    return ERR_OK;
+}
+
+bool miniproxy_lwip_sockets_syslog_open(struct miniproxy_lwip_sockets_syslog *syslog, const struct miniproxy_addr *to)
+{
+    struct syslog_job job = {.syslog = syslog};
+
+    syslog->pcb = NULL;
+    if (!ip_of(&syslog->to, to)) return false;
+    syslog->port = to->port;
+    syslog->dropped = 0;
+    return do_syslog_job(job_syslog_open, &job);
+}
+
+void miniproxy_lwip_sockets_syslog_send(struct miniproxy_lwip_sockets_syslog *syslog, const char *line, size_t len)
+{
+    struct syslog_job job = {.syslog = syslog, .line = line, .len = (u16_t)(len < TCP_MSS ? len : TCP_MSS)};
+
+    if (!do_syslog_job(job_syslog_send, &job)) syslog->dropped++;
+}
+
+void miniproxy_lwip_sockets_syslog_close(struct miniproxy_lwip_sockets_syslog *syslog)
+{
+    struct syslog_job job = {.syslog = syslog};
+
+    if (syslog->pcb != NULL) do_syslog_job(job_syslog_close, &job);
+    syslog->pcb = NULL;
 }

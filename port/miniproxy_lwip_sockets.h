@@ -8,6 +8,7 @@
 
 #include "miniproxy.h"
 
+#include "lwip/ip_addr.h"
 #include "lwip/opt.h"
 
 /* 1: wait with lwip_select, for stacks without poll. 0: with lwip_poll. */
@@ -67,6 +68,21 @@ void miniproxy_lwip_sockets_stop_listening(struct miniproxy_lwip_sockets *socket
 
 /* After miniproxy_stop. Does not wait for queries under way. */
 void miniproxy_lwip_sockets_end(struct miniproxy_lwip_sockets *sockets);
+
+/* Lines for a syslog server, by UDP (RFC 5426): one datagram each, from one thread at a time; it may be in
+ * struct miniproxy_config.event. A line that does not fit into TCP_MSS is cut, so that none is fragmented. What lwIP does
+ * not take at once is dropped and counted. Takes a UDP PCB, and no socket. */
+struct miniproxy_lwip_sockets_syslog {
+    struct udp_pcb *pcb; /* NULL: not open */
+    ip_addr_t to;
+    uint16_t port;
+    uint32_t dropped;
+};
+
+/* False: no PCB is left, or this build does not have the family. */
+bool miniproxy_lwip_sockets_syslog_open(struct miniproxy_lwip_sockets_syslog *syslog, const struct miniproxy_addr *to);
+void miniproxy_lwip_sockets_syslog_send(struct miniproxy_lwip_sockets_syslog *syslog, const char *line, size_t len);
+void miniproxy_lwip_sockets_syslog_close(struct miniproxy_lwip_sockets_syslog *syslog);
 
 /* ---- Private ---- */
 

@@ -46,8 +46,11 @@
 #define USERS_ROUNDS_DEFAULT 600000
 #endif
 
+#ifndef WORKERS_MAX
+#define WORKERS_MAX 64
+#endif
+
 enum {
-    WORKERS_MAX = 64,
     TEXT_MAX = MINIPROXY_ADDR_TEXT + 8 /* "[address]:port" */
 };
 
@@ -155,7 +158,7 @@ struct options {
     bool log_query, log_heads;
     struct miniproxy_addr syslog; /* family 0: none */
     struct miniproxy_watch_config alerts; /* without where to */
-    const char *name, *realm, *contact;
+    const char *name, *realm;
     char random_name[12];
 };
 

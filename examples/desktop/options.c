@@ -458,14 +458,6 @@ static const char *set_realm(struct options *o, char *value)
     return NULL;
 }
 
-#if MINIPROXY_WITH_HTML
-static const char *set_contact(struct options *o, char *value)
-{
-    o->contact = value;
-    return NULL;
-}
-#endif
-
 #if MINIPROXY_WITH_ROUTES
 
 /* The login is blotted out in the list of processes. */
@@ -649,7 +641,7 @@ static const struct option options[] = {
     {"pac-fallback", NULL, set_pac_fallback, "and everything, while the proxy does not answer"},
 #endif
 #if MINIPROXY_WITH_HTML
-    {"contact", "TEXT", set_contact, "whom users may ask, in pages that tell of errors: an address or some words"},
+    {"contact", "TEXT", set_contact, "whom users may ask: a browser's page says it with every refusal"},
 #endif
 #if MINIPROXY_WITH_MAINTENANCE
     {"maintenance", "TEXT", set_maintenance, "what clients are told in maintenance, which SIGUSR2 begins and ends"},
@@ -678,9 +670,6 @@ static const struct option options[] = {
                                    "\nsessions=90,buffers=90,logins=5,parents=1)"},
     {"name", "NAME", set_name, "pseudonym in Via and Proxy-Status, unique to this proxy: loops are"
                                "\nrecognised by it (default mp- and 8 random digits)"},
-#if MINIPROXY_WITH_HTML
-    {"contact", "TEXT", set_contact, "whom users may ask: a browser's page says it with every refusal"},
-#endif
     {"help", NULL, NULL, "this text"},
     {"version", NULL, NULL, "the version"},
 };

@@ -449,9 +449,6 @@ static bool init_proxy(struct worker *w)
         .head = o->log_heads ? on_head : NULL,
 #endif
         .unix_time = unix_time,
-#if MINIPROXY_WITH_HTML
-        .contact = o->contact,
-#endif
 #if MINIPROXY_WITH_FORWARDED
         .forwarded = o->forwarded,
 #endif

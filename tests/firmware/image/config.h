@@ -23,7 +23,8 @@ _Noreturn void cpu_panic(const char *why);
 #define NETS_MAX 4
 #define PORTS_MAX 4
 #define USERS_MAX 8
-#define LOG_LINE_MAX 2560
+#define LOG_LINE_MAX 2048
+#define WORKERS_MAX 1
 #define MINIPROXY_ADDRESSES 4
 #define MINIPROXY_CLIENT_BUCKETS 1
 #define MINIPROXY_FIELDS_MAX 64
@@ -91,6 +92,7 @@ _Noreturn void cpu_panic(const char *why);
 #define MINIPROXY_WITH_HTML 0
 #define MINIPROXY_WITH_MAINTENANCE 0
 #define MINIPROXY_WITH_HEADS 0
+#define MINIPROXY_WATCH_CLIENTS 4
 #endif
 
 #include "examples/desktop/config.h"

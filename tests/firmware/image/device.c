@@ -224,8 +224,10 @@ static void print_account(void)
 
 #if NO_SYS
 static struct miniproxy_lwip_raw raw;
+static struct miniproxy_lwip_raw_syslog syslog;
 #else
 static struct miniproxy_lwip_sockets sockets;
+static struct miniproxy_lwip_sockets_syslog syslog;
 #endif
 
 /* What the port holds. */
@@ -357,6 +359,13 @@ void stack_wait(uint32_t wait_ms)
     has_work = false;
 }
 
+uint32_t stack_syslog(const struct miniproxy_addr *to, const char *line, size_t len)
+{
+    if (syslog.pcb == NULL && !miniproxy_lwip_raw_syslog_open(&syslog, to)) return 1;
+    miniproxy_lwip_raw_syslog_send(&syslog, line, len);
+    return syslog.dropped;
+}
+
 void stack_flush_names(void)
 {
     age_names();
@@ -367,6 +376,7 @@ void stack_end(void)
     uint32_t start_ms = cpu_now_ms();
 
     while (delivering() && cpu_now_ms() - start_ms < DELIVER_MS) turn(10);
+    miniproxy_lwip_raw_syslog_close(&syslog);
     miniproxy_lwip_raw_end(&raw);
     print_account();
 }
@@ -419,6 +429,13 @@ void stack_wait(uint32_t wait_ms)
     has_work = false;
 }
 
+uint32_t stack_syslog(const struct miniproxy_addr *to, const char *line, size_t len)
+{
+    if (syslog.pcb == NULL && !miniproxy_lwip_sockets_syslog_open(&syslog, to)) return 1;
+    miniproxy_lwip_sockets_syslog_send(&syslog, line, len);
+    return syslog.dropped;
+}
+
 void stack_flush_names(void)
 {
     LOCK_TCPIP_CORE();
@@ -430,6 +447,7 @@ void stack_end(void)
 {
     uint32_t start_ms = cpu_now_ms();
 
+    miniproxy_lwip_sockets_syslog_close(&syslog);
     miniproxy_lwip_sockets_end(&sockets);
     while (delivering() && cpu_now_ms() - start_ms < DELIVER_MS) sys_msleep(10);
     LOCK_TCPIP_CORE();

@@ -209,6 +209,13 @@ _Noreturn void _exit(int status)
     cpu_reset();
 }
 
+int gethostname(char *name, size_t len);
+int gethostname(char *name, size_t len)
+{
+    strncpy(name, "board", len);
+    return 0;
+}
+
 int _getpid(void);
 int _getpid(void)
 {

@@ -217,3 +217,20 @@ void miniproxy_posix_end(struct miniproxy_posix *posix)
     posix->proxy = NULL;
     stack_end();
 }
+
+/* ---- Syslog */
+
+/* The stack is not there yet, nor is the address of the kernel's end. */
+bool miniproxy_posix_syslog_open(struct miniproxy_posix_syslog *syslog, const struct miniproxy_addr *to)
+{
+    syslog->to = *to;
+    return true;
+}
+
+void miniproxy_posix_syslog_send(struct miniproxy_posix_syslog *syslog, const char *line, size_t len)
+{
+    bool is_here = syslog->to.family == 6 && is_loopback(&syslog->to);
+    struct miniproxy_addr there = is_here ? with_port(&net.gw6, syslog->to.port) : syslog->to;
+
+    syslog->dropped = stack_syslog(&there, line, len);
+}

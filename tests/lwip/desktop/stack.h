@@ -53,6 +53,9 @@ void stack_wait(uint32_t wait_ms);
 /* From any thread, and from signal handlers. */
 void stack_interrupt(void);
 
+/* Send a line to a syslog server, always the same one. How many were dropped so far. */
+uint32_t stack_syslog(const struct miniproxy_addr *to, const char *line, size_t len);
+
 /* From any thread: forget the names that lwIP remembers, before the next stack_wait returns. */
 void stack_flush_names(void);
 

@@ -20,6 +20,7 @@
 enum { FRAMES_AT_ONCE = 64 };
 
 static struct miniproxy_lwip_raw raw;
+static struct miniproxy_lwip_raw_syslog syslog;
 static int wake_fd = -1;
 static atomic_bool flush_asked;
 
@@ -67,6 +68,13 @@ void stack_wait(uint32_t wait_ms)
     sys_check_timeouts();
 }
 
+uint32_t stack_syslog(const struct miniproxy_addr *to, const char *line, size_t len)
+{
+    if (syslog.pcb == NULL && !miniproxy_lwip_raw_syslog_open(&syslog, to)) return 1;
+    miniproxy_lwip_raw_syslog_send(&syslog, line, len);
+    return syslog.dropped;
+}
+
 void stack_interrupt(void)
 {
     static const uint64_t one = 1;
@@ -84,6 +92,7 @@ void stack_end(void)
 {
     uint32_t start_ms = sys_now();
 
+    miniproxy_lwip_raw_syslog_close(&syslog);
     miniproxy_lwip_raw_end(&raw);
     while (stack_delivering() && sys_now() - start_ms < stack_deliver_ms()) stack_wait(20);
     stack_unplug();

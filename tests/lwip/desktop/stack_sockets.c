@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 static struct miniproxy_lwip_sockets sockets;
+static struct miniproxy_lwip_sockets_syslog syslog;
 static pthread_t receiver;
 static int stop_fd = -1;
 
@@ -75,6 +76,13 @@ void stack_wait(uint32_t wait_ms)
     miniproxy_lwip_sockets_wait(&sockets, wait_ms);
 }
 
+uint32_t stack_syslog(const struct miniproxy_addr *to, const char *line, size_t len)
+{
+    if (syslog.pcb == NULL && !miniproxy_lwip_sockets_syslog_open(&syslog, to)) return 1;
+    miniproxy_lwip_sockets_syslog_send(&syslog, line, len);
+    return syslog.dropped;
+}
+
 void stack_interrupt(void)
 {
     miniproxy_lwip_sockets_interrupt(&sockets);
@@ -105,6 +113,7 @@ void stack_end(void)
 {
     static const uint64_t one = 1;
 
+    miniproxy_lwip_sockets_syslog_close(&syslog);
     miniproxy_lwip_sockets_end(&sockets);
     wait_for_delivery();
     if (write(stop_fd, &one, sizeof one) < 0) return;

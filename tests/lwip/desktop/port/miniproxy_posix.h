@@ -27,4 +27,12 @@ void miniproxy_posix_interrupt(struct miniproxy_posix *posix);
 void miniproxy_posix_flush_names(struct miniproxy_posix *posix);
 void miniproxy_posix_end(struct miniproxy_posix *posix);
 
+struct miniproxy_posix_syslog {
+    struct miniproxy_addr to;
+    uint32_t dropped;
+};
+
+bool miniproxy_posix_syslog_open(struct miniproxy_posix_syslog *syslog, const struct miniproxy_addr *to);
+void miniproxy_posix_syslog_send(struct miniproxy_posix_syslog *syslog, const char *line, size_t len);
+
 #endif
