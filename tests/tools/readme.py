@@ -22,10 +22,20 @@ def read(name):
         return f.read()
 
 
+def blocks(text):
+    """All blocks between fences: language, name (what stands behind it, or nothing), body."""
+    return re.findall(r"^```(\w+)(?: ([\w-]+))?\n(.*?)^```", text, re.S | re.M)
+
+
+def section(text, title):
+    """What stands under a heading of the second level."""
+    return re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, re.S | re.M)[1]
+
+
 def check_examples(results, text):
     out = os.path.join(ROOT, "build", "readme")
     os.makedirs(out, exist_ok=True)
-    examples = re.findall(r"^```c\n(.*?)^```", text, re.S | re.M)
+    examples = [body for language, _, body in blocks(text) if language == "c"]
     results.check(len(examples) >= 2, "there are examples")
     for n, code in enumerate(examples, 1):
         path = os.path.join(out, f"example{n}.c")
@@ -91,7 +101,7 @@ def answer(commands):
 
 
 def check_policies(results, text):
-    for n, policy in enumerate(re.findall(r"^```policy\n(.*?)^```", text, re.S | re.M), 1):
+    for n, policy in enumerate((body for language, _, body in blocks(text) if language == "policy"), 1):
         with tempfile.TemporaryDirectory() as directory:
             place = os.path.join(directory, "policy")
             shutil.copytree(os.path.join(ROOT, "examples", "policy"), place)
