@@ -63,6 +63,16 @@ def check_defaults(results, text):
         results.check(known, f"{name} exists")
 
 
+def options(text):
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text))
+
+
+def commands_of_others(text):
+    """What a shell is given for programs that are not miniproxy."""
+    told = re.findall(r"`((?:curl|git|pip|npm|apt-get|chromium|docker) [^`]*)`", text)
+    return "\n".join([*told, *(body for language, _, body in blocks(text) if language == "sh")])
+
+
 def check_commands(results, text):
     makefile = read("Makefile")
     prose = re.sub(r"^```console\n.*?^```", "", text, flags=re.S | re.M)
@@ -70,8 +80,7 @@ def check_commands(results, text):
     for target in sorted(set(re.findall(r"\bmake ([a-z][\w-]*)", prose))):
         results.check(re.search(rf"^{target}:", makefile, re.M) is not None, f"make {target} exists")
     help_text = run(["build/miniproxy", "--help"]).stdout + run(["build/miniproxy", "policy", "help"]).stdout
-    own = re.sub(r"^.*\bcurl .*$", "", text, flags=re.M)
-    for option in sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", own))):
+    for option in sorted(options(re.sub(r"^.*\bcurl .*$", "", text, flags=re.M)) - options(commands_of_others(text))):
         results.check(option + " " in help_text or option + "[" in help_text, f"miniproxy has the option {option}")
     for path in sorted(set(re.findall(r"`((?:tests|port|examples)/[\w./-]+)`", text))):
         results.check(os.path.exists(os.path.join(ROOT, path)), f"{path} exists")
