@@ -129,6 +129,25 @@ def check_answers(results, text):
             f.write(shown)
 
 
+def check_causes(results, text):
+    """The table of causes has each of miniproxy.h's once, with its status."""
+    rows = re.search(r"^<!-- causes -->\n(.*?)^<!-- /causes -->", text, re.S | re.M)[1].splitlines()[2:]
+    told, status, core = {}, "", read("miniproxy.c")
+    for sees, causes, *_ in ([cell.strip() for cell in row.strip("|").split("|")] for row in rows):
+        status = sees or status
+        if sees[:3].isdigit() and f"{sees[:3]} - NO_STATUS" in core:
+            results.check(re.search(rf'[0"]{sees[4:]}[\\"]', core) is not None, f"miniproxy says {sees}")
+        for token in re.findall(r"`(\w+)`", causes):
+            results.check(token not in told, f"cause {token} is told once")
+            told[token] = int(status[:3]) if status[:3].isdigit() else 0
+    header = read("miniproxy.h").replace("\\\n", "")
+    causes = {token: int(number) for number, token in re.findall(r'\bX\(\w+,\s*(\d+),\s*\w+,\s*"(\w+)"', header)}
+    results.check(len(causes) > 50, "causes are found")
+    for token in sorted({*causes, *told}):
+        results.check(told.get(token) == causes.get(token), f"cause {token} is told with its status", "-",
+                      f"README: {told.get(token)}, header: {causes.get(token)}")
+
+
 def main():
     results = Results("readme")
     text = read("README.md")
@@ -137,6 +156,7 @@ def main():
     check_examples(results, text)
     check_defaults(results, text)
     check_commands(results, text)
+    check_causes(results, text)
     return 1 if results.failed else 0
 
 
