@@ -238,6 +238,12 @@ run-parents: build/asan/tls/miniproxy
 	@MINIPROXY_SUITE=parents MINIPROXY_PARENTS=1 MINIPROXY_BIN=$(CURDIR)/$< \
 	    $(SUITE) parents 600 $(PYTHON) -m pytest -q tests/e2e/test_real_parents.py
 
+# README's lines for clients, as they stand there.
+SUITES += clients
+run-clients: build/miniproxy build/tls/miniproxy
+	@MINIPROXY_SUITE=clients MINIPROXY_CLIENTS=1 MINIPROXY_BIN=$(CURDIR)/build/miniproxy \
+	    MINIPROXY_TLS_BIN=$(CURDIR)/build/tls/miniproxy $(SUITE) clients 900 $(PYTHON) -m pytest -q tests/e2e/test_clients.py
+
 # For SECONDS each: everything that wears a proxy out, damaged messages from both sides over sockets, the same in the
 # core alone.
 SUITES += hostile damage fuzz

@@ -19,6 +19,7 @@ world.enter()
 
 collect_ignore = [] if os.environ.get("MINIPROXY_TLS") else ["test_tls.py"]  # those builds alone have it
 collect_ignore += [] if os.environ.get("MINIPROXY_PARENTS") else ["test_real_parents.py"]  # and this one suite that
+collect_ignore += [] if os.environ.get("MINIPROXY_CLIENTS") else ["test_clients.py"]
 SUITE = os.environ.get("MINIPROXY_SUITE", "e2e-posix")
 PART = os.environ.get("MINIPROXY_PART", "")  # when several processes share the work
 SECONDS_EACH = int(os.environ.get("MINIPROXY_TEST_SECONDS", "90"))

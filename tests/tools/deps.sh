@@ -34,6 +34,16 @@ riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf
 qemu-system-arm qemu-system-arm
 chromium chromium
 /usr/lib/python3/dist-packages/html5lib python3-html5lib
+firefox-esr firefox-esr
+certutil libnss3-tools
+/usr/lib/python3/dist-packages/requests python3-requests
+/usr/lib/python3/dist-packages/pip python3-pip
+npm npm
+gsettings libglib2.0-bin
+/usr/share/glib-2.0/schemas/org.gnome.system.proxy.gschema.xml gsettings-desktop-schemas
+dnsmasq dnsmasq-base
+/usr/sbin/dhcpd isc-dhcp-server
+/usr/sbin/kea-dhcp4 kea-dhcp4-server
 valgrind valgrind
 musl-gcc musl-tools
 '
@@ -87,7 +97,7 @@ install() {
     for package in "$@"; do
         $root apt-get -qq install -y --no-install-recommends "$package" || echo "could not install $package"
         case $package in
-        squid | haproxy | nginx-light) $root update-rc.d "${package%-light}" disable ;;
+        squid | haproxy | nginx-light | isc-dhcp-server | kea-dhcp4-server) $root update-rc.d "${package%-light}" disable ;;
         esac
     done
 }

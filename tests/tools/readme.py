@@ -22,10 +22,20 @@ def read(name):
         return f.read()
 
 
+def blocks(text):
+    """All blocks between fences: language, name (what stands behind it, or nothing), body."""
+    return re.findall(r"^```(\w+)(?: ([\w-]+))?\n(.*?)^```", text, re.S | re.M)
+
+
+def section(text, title):
+    """What stands under a heading of the second level."""
+    return re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, re.S | re.M)[1]
+
+
 def check_examples(results, text):
     out = os.path.join(ROOT, "build", "readme")
     os.makedirs(out, exist_ok=True)
-    examples = re.findall(r"^```c\n(.*?)^```", text, re.S | re.M)
+    examples = [body for language, _, body in blocks(text) if language == "c"]
     results.check(len(examples) >= 2, "there are examples")
     for n, code in enumerate(examples, 1):
         path = os.path.join(out, f"example{n}.c")
@@ -53,6 +63,16 @@ def check_defaults(results, text):
         results.check(known, f"{name} exists")
 
 
+def options(text):
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text))
+
+
+def commands_of_others(text):
+    """What a shell is given for programs that are not miniproxy."""
+    told = re.findall(r"`((?:curl|git|pip|npm|apt-get|chromium|docker) [^`]*)`", text)
+    return "\n".join([*told, *(body for language, _, body in blocks(text) if language == "sh")])
+
+
 def check_commands(results, text):
     makefile = read("Makefile")
     prose = re.sub(r"^```console\n.*?^```", "", text, flags=re.S | re.M)
@@ -60,8 +80,7 @@ def check_commands(results, text):
     for target in sorted(set(re.findall(r"\bmake ([a-z][\w-]*)", prose))):
         results.check(re.search(rf"^{target}:", makefile, re.M) is not None, f"make {target} exists")
     help_text = run(["build/miniproxy", "--help"]).stdout + run(["build/miniproxy", "policy", "help"]).stdout
-    own = re.sub(r"^.*\bcurl .*$", "", text, flags=re.M)
-    for option in sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", own))):
+    for option in sorted(options(re.sub(r"^.*\bcurl .*$", "", text, flags=re.M)) - options(commands_of_others(text))):
         results.check(option + " " in help_text or option + "[" in help_text, f"miniproxy has the option {option}")
     for path in sorted(set(re.findall(r"`((?:tests|port|examples)/[\w./-]+)`", text))):
         results.check(os.path.exists(os.path.join(ROOT, path)), f"{path} exists")
@@ -91,7 +110,7 @@ def answer(commands):
 
 
 def check_policies(results, text):
-    for n, policy in enumerate(re.findall(r"^```policy\n(.*?)^```", text, re.S | re.M), 1):
+    for n, policy in enumerate((body for language, _, body in blocks(text) if language == "policy"), 1):
         with tempfile.TemporaryDirectory() as directory:
             place = os.path.join(directory, "policy")
             shutil.copytree(os.path.join(ROOT, "examples", "policy"), place)
@@ -110,6 +129,25 @@ def check_answers(results, text):
             f.write(shown)
 
 
+def check_causes(results, text):
+    """The table of causes has each of miniproxy.h's once, with its status."""
+    rows = re.search(r"^<!-- causes -->\n(.*?)^<!-- /causes -->", text, re.S | re.M)[1].splitlines()[2:]
+    told, status, core = {}, "", read("miniproxy.c")
+    for sees, causes, *_ in ([cell.strip() for cell in row.strip("|").split("|")] for row in rows):
+        status = sees or status
+        if sees[:3].isdigit() and f"{sees[:3]} - NO_STATUS" in core:
+            results.check(re.search(rf'[0"]{sees[4:]}[\\"]', core) is not None, f"miniproxy says {sees}")
+        for token in re.findall(r"`(\w+)`", causes):
+            results.check(token not in told, f"cause {token} is told once")
+            told[token] = int(status[:3]) if status[:3].isdigit() else 0
+    header = read("miniproxy.h").replace("\\\n", "")
+    causes = {token: int(number) for number, token in re.findall(r'\bX\(\w+,\s*(\d+),\s*\w+,\s*"(\w+)"', header)}
+    results.check(len(causes) > 50, "causes are found")
+    for token in sorted({*causes, *told}):
+        results.check(told.get(token) == causes.get(token), f"cause {token} is told with its status", "-",
+                      f"README: {told.get(token)}, header: {causes.get(token)}")
+
+
 def main():
     results = Results("readme")
     text = read("README.md")
@@ -118,6 +156,7 @@ def main():
     check_examples(results, text)
     check_defaults(results, text)
     check_commands(results, text)
+    check_causes(results, text)
     return 1 if results.failed else 0
 
 

@@ -31,14 +31,16 @@ row() {
     why=$(sed -n 's/^< //; s/\r$//; /^Proxy-Status/p' "$dir/out" | head -n 1)
     text=$(tr -d '\r' <"$dir/out" | grep -v -e '^[<>*{}]' -e '^[A-Za-z-]*: ' -e '^HTTP/1' -e '^ *$' | head -n 1)
     sleep 0.3
-    log=$(tail -n 1 "$dir/$name.log" | sed 's/|/\\|/g')
+    log=$(tail -n 1 "$dir/$name.log" | sed 's/|/\\|/g; s/xxxxxxxxxx*/x…x/')
     echo "| $status | \`$line\`<br>\`$why\`<br>\`$text\` | \`$log\` | $1 |"
 }
 
-all_rows() {
-    echo '| status | `curl -v` shows | access log | what to do |'
-    echo '|---|---|---|---|'
+# x COUNT: that many letters
+x() {
+    head -c "$1" /dev/zero | tr '\0' x
+}
 
+all_rows() {
     start plain build/miniproxy
     curl -sv "http://$proxy/" >"$dir/out" 2>&1
     row 'Set this address as the *proxy* of the client (`curl -x`), do not open it like a web server.'
@@ -46,9 +48,31 @@ all_rows() {
     curl -sv -x "http://$proxy" http://127.0.0.1:9/ >"$dir/out" 2>&1
     row 'Wanted? Then allow it: here `--allow-private`, in C `.special_purpose` in a rule. The log names the rule.'
 
+    curl -sv -X TRACE -H 'Max-Forwards: 0' -x "http://$proxy" http://example.com/ >"$dir/out" 2>&1
+    row 'TRACE that asks the proxy itself. Do without: it would show a client what others have added to its request.'
+
+    curl -sv -H 'Expect: 200-ok' -x "http://$proxy" http://example.com/ >"$dir/out" 2>&1
+    row 'The client expects something else than 100-continue: leave it out.'
+
+    curl -sv -x "http://$proxy" ftp://example.com/ >"$dir/out" 2>&1
+    row 'It forwards `http://` only, and `https://` in a build with TLS: let the client use CONNECT.'
+
+    printf 'GET http://example.com/ HTTP/2.0\r\n\r\n' | curl -sv "telnet://$proxy" >"$dir/out" 2>&1
+    row 'HTTP/1.1 to the proxy. Through a tunnel any version passes.'
+
     start login build/miniproxy --user anna:secret
     curl -sv -x "http://$proxy" http://example.com/ >"$dir/out" 2>&1
     row 'Give the client a user name and password: `curl -x http://anna:secret@…`.'
+
+    start small build/miniproxy-small --body-max 1000
+    curl -sv -d "$(x 2000)" -x "http://$proxy" http://example.com/ >"$dir/out" 2>&1
+    row 'The upload is larger than `--body-max`.'
+
+    curl -sv -x "http://$proxy" "http://example.com/$(x 2000)" >"$dir/out" 2>&1
+    row 'The URL does not fit into a buffer (`MINIPROXY_BUFFER_SIZE`): send by POST what may be long.'
+
+    curl -sv -b "a=$(x 2000)" -x "http://$proxy" http://example.com/ >"$dir/out" 2>&1
+    row 'Mostly cookies: delete those of this site, or raise `MINIPROXY_BUFFER_SIZE`.'
 
     start slow build/miniproxy --timeout head=1
     { printf 'GET http://example.com/ HTTP/1.1\r\nHost: exa'; sleep 2; } | curl -sv "telnet://$proxy" >"$dir/out" 2>&1
@@ -90,7 +114,12 @@ all_rows() {
     row 'The client asks more often than a `limit` of the policy allows; `policy explain` says which. `Retry-After` says how long to wait.'
 }
 
-all_rows >"$dir/table" || exit 1
+{
+    echo '| status | `curl -v` shows | access log | what to do |'
+    echo '|---|---|---|---|'
+    all_rows >"$dir/rows" || exit 1
+    sort -s -t '|' -k 2n "$dir/rows"
+} >"$dir/table"
 cat "$dir/table"
 [ "$1" = --update ] || exit 0
 awk -v table="$dir/table" '
