@@ -34,6 +34,7 @@ riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf
 qemu-system-arm qemu-system-arm
 chromium chromium
 /usr/lib/python3/dist-packages/html5lib python3-html5lib
+/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py python3-prometheus-client
 valgrind valgrind
 musl-gcc musl-tools
 '
