@@ -232,7 +232,7 @@ def watchers_change_nothing(server):
     for name in ("requests_total", "responses_total", "codes_total", "causes_total", "transaction_seconds_count"):
         assert before[f"miniproxy_{name}"] == after[f"miniproxy_{name}"], name
     assert after["miniproxy_pages_total"][()] - before["miniproxy_pages_total"][()] == 11
-    assert server.get("/nothing")[0] == 404
+    assert server.ask("http://miniproxy.internal/nothing")[0] == 404
     assert server.metrics()["miniproxy_causes_total"]["no_such_page", "404"] == 1
 
 
