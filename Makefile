@@ -232,6 +232,16 @@ $(E2E:%=run-%): run-%:
 	    MINIPROXY_SMALL_BIN=$(CURDIR)/$(or $(SMALL_$*),build/miniproxy-small) \
 	    $(SUITE) $* 1500 $(PYTHON) -m pytest -q tests/e2e
 
+# What can be seen of a proxy from inside: the metrics by a strict parser, the status page in Chromium.
+SUITES += status
+STATUS_SOURCES = tests/status/server.c miniproxy.c port/miniproxy_posix.c
+build/status/server: $(STATUS_SOURCES) tests/status/config.h port/miniproxy_posix.h miniproxy.h Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(SANITIZE) -DMINIPROXY_CONFIG='"tests/status/config.h"' -pthread $(STATUS_SOURCES) -o $@
+
+run-status: build/status/server
+	@$(SUITE) status 300 $(PYTHON) tests/status/status.py $<
+
 # Ways through other people's proxies, with the sanitizers watching.
 SUITES += parents
 run-parents: build/asan/tls/miniproxy

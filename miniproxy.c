@@ -3128,7 +3128,7 @@ static size_t reply_body(const struct miniproxy_session *s, size_t at, unsigned 
 
 /* ---- Texts that are longer than a buffer ---- */
 
-#if MINIPROXY_WITH_HTML || MINIPROXY_WITH_PAC
+#if MINIPROXY_WITH_HTML || MINIPROXY_WITH_PAC || MINIPROXY_WITH_STATUS
 
 /* Where a page goes: of all its octets those from `from` on, as many as there is room for. */
 struct sink {
@@ -3541,23 +3541,137 @@ enum miniproxy_condition miniproxy_condition(const struct miniproxy *p)
 
 /* ---- Pages of the proxy's own: what they say ---- */
 
+#if MINIPROXY_WITH_PAGES
+
+enum page { PAGE_NONE, PAGE_TEXT, PAGE_STATUS, PAGE_METRICS, PAGE_LOG, PAGE_PAC };
+
+#endif
+
 #if MINIPROXY_WITH_STATUS
 
-/* For phones and desks; nothing of it comes from elsewhere. */
-static const char *status_page(void)
+/* A page for phones and desks, which asks for /metrics and /log every two seconds, one after the other, as long as
+ * somebody looks at it. Nothing of it comes from elsewhere, and what clients have said is only ever set as text. It
+ * knows few names: all other samples are shown, too, those with labels as tables, of which the last word of a name makes
+ * a column. */
+static const char *const status_page[] = {
+    "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+    "<link rel=icon href=data:,><title>miniproxy</title><style>"
+    ":root{color-scheme:light dark;--g:#15703f;--r:#b5202c}"
+    "@media(prefers-color-scheme:dark){:root{--g:#57c98f;--r:#ff8c86}}"
+    "*{box-sizing:border-box;margin:0}"
+    "body{max-width:76em;margin:auto;padding:.8em;font:15px/1.4 system-ui,sans-serif}"
+    "h1,#c,a{margin-right:.6em}h1{display:inline;font-size:1.4em}"
+    "h2{font-size:.9em}h2:first-letter{text-transform:uppercase}"
+    "h2,p,small,th{opacity:.75}p,small,th{font-size:.85em;font-weight:400}"
+    "main{display:grid;grid:auto-flow dense/repeat(2,1fr);gap:.7em;margin:.8em 0}"
+    "section{grid-column:span 2;min-width:0;overflow:auto;padding:.7em;border-radius:8px;background:#8882}"
+    ".t{grid-column:auto}.t b{font-size:1.6em}td small,i,svg{display:block}"
+    "i{height:5px;border-radius:3px;margin:3px 0}"
+    "svg{width:100%;height:2.4em;border-bottom:1px solid #8884}"
+    "path{fill:none;stroke:#27e;stroke-width:1.5;vector-effect:non-scaling-stroke}"
+    "path+path{stroke:#c70}table{width:100%;border-collapse:collapse}"
+    "td,th{padding:.2em 0 .2em .6em;text-align:right;vertical-align:top;white-space:nowrap}td{border-top:1px solid #8884}"
+    "td:first-child,th:first-child,.w td{padding-left:0;text-align:left}.w td+td{padding-left:.6em}"
+    "td:first-child,th:first-child,.w td+td+td{width:99%;white-space:normal;overflow-wrap:anywhere}"
+    ".w td+td+td{word-break:break-all}.w td:first-child{width:0;white-space:nowrap}.w small{word-break:normal}"
+    ".e{color:var(--r)}.off main{opacity:.5}"
+    "#c{padding:0 .5em;border-radius:9px;background:var(--r);color:Canvas}#c.ok{background:var(--g)}"
+    "@media(min-width:600px){main{grid-template-columns:repeat(4,1fr)}.w{grid-column:1/-1}}"
+    "@media(min-width:1000px){section{grid-column:auto}.p,.w{grid-column:span 2}}"
+    "</style><h1>miniproxy <small id=v></small></h1><b id=c></b><span id=z role=status></span><main>"
+    "<section class=t><h2>Sessions</h2><b id=s></b><i id=sb></i><p id=sp></section>"
+    "<section class=t><h2>Buffers</h2><b id=u></b><i id=ub></i><p id=up></section>"
+    "<section class=t><h2>Requests a second</h2><b id=q></b>"
+    "<svg viewBox='0 0 120 30' preserveAspectRatio=none><path id=q1 /></svg><p id=qp></section>"
+    "<section class=t><h2>Octets a second to clients</h2><b id=o></b>"
+    "<svg viewBox='0 0 120 30' preserveAspectRatio=none><path id=q2 /><path id=q3 /></svg><p id=op></section></main>"
+    "<a href=/metrics>metrics</a><a href=/log>log</a><a href=/health>health</a>"
+    "<noscript>Without scripts, this is all there is.</noscript>",
+    "<script>'use strict';const D=document,$=i=>D.getElementById(i),C={},"
+    "el=(p,t,x,c)=>{const e=D.createElement(t);e.textContent=x;e.className=c||'';return p.appendChild(e)},"
+    "num=v=>v.toLocaleString('en'),"
+    "sh=v=>{let i=0;for(;v>=1e3&&i<4;i++)v/=1e3;"
+    "return(v<10&&v%1?v.toFixed(1):Math.round(v))+['',' k',' M',' G',' T'][i]},"
+    "time=s=>s<1?Math.round(s*1e3)+' ms':s<100?+s.toFixed(s<10)+' s':"
+    "s<6e3?Math.round(s/60)+' min':Math.round(s/3600)+' h',"
+    "bar=(e,a,b)=>e.style.background=`linear-gradient(90deg,#27e ${a*100}%,#27e6 0 ${b*100}%,#8884 0)`,"
+    "card=(t,c,head,rows)=>{let k=C[t];if(!k){k=C[t]={s:el(D.querySelector('main'),'section','',c)};"
+    "el(k.s,'h2',t);const e=el(k.s,'table','');if(head)head.forEach(x=>el(e.tHead||e.createTHead(),'th',x));"
+    "k.b=e.createTBody()}k.s.hidden=!rows[0];"
+    "rows.forEach((r,y)=>{const tr=k.b.rows[y]||k.b.insertRow();r.forEach((x,i)=>{"
+    "const d=tr.cells[i]||tr.insertCell(),j=JSON.stringify(x),[m,h,...s]=x.pop?x:[x];if(d.j==j)return;d.j=j;"
+    "d.textContent=m===+m?num(m):m;d.className=/^(down|[45]..)$/.test(m)&&m!==+m?'e':'';"
+    "s.forEach(x=>x&&el(d,'small',x));if(h)bar(el(d,'i',''),h,0)})});"
+    "while(k.b.rows[rows.length])k.b.deleteRow(-1)},"
+    "read=t=>{const F={};t.replace(/^(\\w+)(?:\\{(.*)\\})? (\\S+)/gm,(_,n,l,v)=>{const a=[];"
+    "(l||'').replace(/\\w+=\"((?:\\\\.|[^\"\\\\])*)\"/g,(_,x)=>a.push(x.replace(/\\\\(.)/g,'$1')));"
+    "(F[n]=F[n]||[]).push([a,+v])});return F};"
+    "let prev,P=[],wait,timer,busy,seen,logs=1;",
+    "const draw=(F,log,now)=>{"
+    "const take=n=>{n='miniproxy_'+n;const a=F[n]||[];delete F[n];return a},one=n=>(take(n)[0]||[0,0])[1],"
+    "pool=(n,i)=>{const u=one(n),p=one(n+'_peak'),l=one(n+'_limit')||1;$(i).textContent=num(u);"
+    "bar($(i+'b'),u/l,p/l);$(i+'p').textContent=`of ${num(l)}, peak ${num(p)}`},"
+    "c=(take('condition').find(x=>x[1])||[['']])[0][0];$('c').textContent=$('c').className=c;"
+    "D.title='miniproxy'+(c=='ok'?'':': '+c);$('v').textContent=(take('build_info')[0]||[''])[0];"
+    "pool('sessions','s');pool('buffers','u');"
+    "const r=one('requests_total'),up=one('received_bytes_total'),down=one('sent_bytes_total'),"
+    "n=[now,r,down-one('pages_sent_bytes_total'),up-one('pages_received_bytes_total')];"
+    "if(prev&&prev[1]<=r)P.push(n.map((v,i)=>i?(v-prev[i])/(now-prev[0])*1e3:v));else P=[];"
+    "prev=n;P=P.filter(p=>now-p[0]<12e4);"
+    "const p=P[P.length-1]||[0,0,0,0],top=k=>Math.max(...P.map(p=>p[k]),0),"
+    "line=(k,m)=>$('q'+k).setAttribute('d',P.map((p,i)=>"
+    "(i?'L':'M')+(120-(now-p[0])/1e3)+','+(28-26*p[k]/(m||1))).join(''));"
+    "$('q').textContent=sh(p[1]);$('qp').textContent=`peak ${sh(top(1))}, ${num(r)} in all`;"
+    "$('o').textContent=sh(p[2]);"
+    "$('op').textContent=`${sh(p[3])} from them, in all ${sh(down)} and ${sh(up)}`;"
+    "const m=Math.max(top(2),top(3));line(1,top(1));line(2,m);line(3,m);"
+    "const some=n=>take(n+'_total').filter(x=>x[1]).sort((a,b)=>b[1]-a[1]),"
+    "list=(t,n,f)=>{const a=some(n);card(t,'',0,a.map(x=>[[f(x[0]),x[1]/a[0][1],x[0][1]],x[1]]))};"
+    "list('Responses','responses',l=>l[0]);list('Status codes','codes',l=>l[0]);"
+    "list('Errors by cause','causes',l=>l[0]);list('Hits of rules','rule_hits',l=>'rule '+l[0]);"
+    "const L=log.split('\\n').filter(x=>x).map(JSON.parse),show=(t,f)=>card(t,'w',0,L.filter(f).map(x=>"
+    "[time(x.ago_ms/1e3),x.status?''+x.status:'\\u2013',[x.method?x.method+' '+x.target:'(no request line)',0,"
+    "x.cause!='-'&&x.cause+(x.rule>=0?', rule '+x.rule:''),[x.user,x.client,x.address&&'to '+x.address,time(x.ms/1e3),"
+    "sh(x.up)+' up',sh(x.down)+' down'].filter(y=>y).join(' \\u00b7 ')]]));"
+    "show('Last refusals and failures',x=>x.cause!='-');show('Last transactions',x=>x.cause=='-');"
+    "card('Mean times','',0,['dns','connect','first_byte','transaction'].map(k=>{const v=one(k+'_seconds_count'),"
+    "s=one(k+'_seconds_sum');return[[k.replace('_',' '),0,num(v)+' \\u00d7'],v?time(s/v):'\\u2013']}));"
+    "const T={};for(const n in F)F[n].forEach(([l,v])=>{const b=n.replace(/_total$/,''),x=l[0],"
+    "i=x?b.lastIndexOf('_'):b.indexOf('_'),t=b.slice(0,i)+(x?' ':''),h=b.slice(i+1),c=x?h:'',k=T[t]=T[t]||{h:[],r:{}},"
+    "w=x?l.join('\\n'):h.replace(/_/g,' ').replace(/ seconds$/,'');if(k.h.indexOf(c)<0)k.h.push(c);"
+    "(k.r[w]=k.r[w]||{})[c]=h=='up'?v?'up':'down':/_seconds$/.test(b)?time(v):v});"
+    "for(const t in T){const k=T[t];card(({miniproxy:'Counters','miniproxy_hop ':'Parents'})[t]||t.replace(/_/g,' '),"
+    "k.h[2]?'p':'',k.h[0]&&['',...k.h],Object.keys(k.r).map(w=>{const[m,...s]=w.split('\\n');"
+    "return[[m,0,s.join(' ')],...k.h.map(h=>h in k.r[w]?k.r[w][h]:'')]}))}},",
+    "say=(t,c)=>{if($('z').textContent!=t)$('z').textContent=t;D.body.className=c||''},"
+    "get=u=>{const a=new AbortController,k=setTimeout(()=>a.abort(),1e4);"
+    "return fetch(u,{cache:'no-store',signal:a.signal}).then(r=>r.ok?r.text():"
+    "u=='/log'&&r.status==404?logs='':Promise.reject(r.status)).then(x=>(clearTimeout(k),x),e=>{"
+    "clearTimeout(k);throw e})},"
+    "poll=()=>{clearTimeout(timer);if(busy||D.hidden)return;busy=1;let m,t;"
+    "get('/metrics').then(x=>(m=x,t=Date.now(),logs&&get('/log'))).then(l=>{"
+    "draw(read(m),l,t);wait=2e3;seen=new Date(t);say('live')}).catch(e=>{wait=Math.min(2*wait||4e3,3e4);"
+    "say('no answer'+(e>0?' but '+e:'')+(seen?' since '+seen.toLocaleTimeString():''),'off')})"
+    ".then(()=>{busy=0;timer=setTimeout(poll,wait)})};"
+    "D.addEventListener('visibilitychange',poll);poll()</script>",
+};
+
+static size_t status_piece(size_t at, unsigned char *out, size_t room)
 {
-    return "<!doctype html><title>miniproxy</title>";
+    struct sink k = {out, at, room, 0};
+    for (size_t i = 0; i < sizeof status_page / sizeof status_page[0]; i++) pour(&k, status_page[i]);
+    return poured(&k);
 }
 
 #elif MINIPROXY_WITH_PAGES
 
-static const char *status_page(void)
+static size_t status_piece(size_t at, unsigned char *out, size_t room)
 {
-    return NULL;
+    (void)at, (void)out, (void)room;
+    return 0;
 }
 
 #endif
-
 
 #if MINIPROXY_WITH_METRICS || (MINIPROXY_WITH_PAGES && MINIPROXY_RECORDS > 0)
 
@@ -3614,6 +3728,14 @@ static uint32_t cause_count(const struct miniproxy_counters *c, enum miniproxy_c
 
 /* X(member, name, kind, meaning): what is counted, or is at the moment. */
 enum { COUNTER, BYTES, GAUGE };
+#if MINIPROXY_WITH_PAGES
+#define NUMBERS_OF_PAGES(X)                                                                    \
+    X(pages, "pages", COUNTER, "Pages of the proxy's own; in no other counter but octets.")    \
+    X(page_bytes_up, "pages_received_bytes", BYTES, "Octets from clients that were for pages.") \
+    X(page_bytes_down, "pages_sent_bytes", BYTES, "Octets to clients that were pages.")
+#else
+#define NUMBERS_OF_PAGES(X)
+#endif
 #define NUMBERS(X)                                                                     \
     X(accepted, "connections", COUNTER, "Connections of clients.")                     \
     X(requests, "requests", COUNTER, "Transactions ended, refusals included.")         \
@@ -3628,7 +3750,8 @@ enum { COUNTER, BYTES, GAUGE };
     X(active, "sessions", GAUGE, "Sessions in use.")                                   \
     X(active_peak, "sessions_peak", GAUGE, "The most that were in use.")               \
     X(buffers, "buffers", GAUGE, "Buffers in use.")                                    \
-    X(buffers_peak, "buffers_peak", GAUGE, "The most that were in use.")
+    X(buffers_peak, "buffers_peak", GAUGE, "The most that were in use.")               \
+    NUMBERS_OF_PAGES(X)
 
 static const struct {
     uint16_t at;
@@ -3809,9 +3932,9 @@ static unsigned char *put_hop(unsigned char *w, const struct miniproxy *p, unsig
     const struct miniproxy_health *health = p->config.policy->health + i;
     const char *name = nth_text(names, family);
     if (i == 0) w = put_family(w, name, family == 0 ? "gauge" : "counter", nth_text(meanings, family));
-    w = put_all(put(w, "miniproxy_"), name, family == 0 ? "" : "_total", "{hop=\"");
-    w = put_all(put_number(w, i), "\",name=\"", hop->host, ":");
-    w = put_all(put_number(w, hop->port), "\",kind=\"", hop->kind == MINIPROXY_HOP_ORIGIN ? "member" : "parent", "");
+    w = put_all(put(w, "miniproxy_"), name, family == 0 ? "" : "_total", "{name=\"");
+    w = put_number(put_all(w, hop->host, ":", ""), hop->port);
+    w = put_number(put_all(w, "\",kind=\"", hop->kind == MINIPROXY_HOP_ORIGIN ? "member" : "parent", "\",hop=\""), i);
     return end_labelled(w, family == 0 ? health->down == 0 : family == 1 ? health->used : health->failed);
 }
 
@@ -5983,6 +6106,37 @@ static void record(struct miniproxy *p, const struct miniproxy_session *s)
 
 #endif
 
+#if MINIPROXY_WITH_PAGES
+
+/* Was a page sent? */
+static bool count_page(struct miniproxy *p, const struct miniproxy_session *s)
+{
+    if (s->page == PAGE_NONE) return false;
+    p->counters.pages++;
+    p->counters.page_bytes_up += s->bytes_up;
+    p->counters.page_bytes_down += s->bytes_down;
+    return true;
+}
+
+#else
+
+static bool count_page(struct miniproxy *p, const struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return false;
+}
+
+#endif
+
+static void count_result(struct miniproxy *p, const struct miniproxy_session *s)
+{
+    p->counters.requests++;
+    p->counters.status[s->status / 100 <= 5 ? s->status / 100 : 5]++;
+    count_cause(p, s->cause);
+    count_code(p, s);
+    record(p, s);
+}
+
 #if MINIPROXY_WITH_HITS
 static void count_hit(const struct miniproxy_session *s)
 {
@@ -6008,12 +6162,8 @@ OUTLINED static void report(struct miniproxy *p, struct miniproxy_session *s)
         s->policy = NULL;
         return;
     }
-    p->counters.requests++;
-    p->counters.status[s->status / 100 <= 5 ? s->status / 100 : 5]++;
-    count_cause(p, s->cause);
-    count_code(p, s);
+    if (!count_page(p, s)) count_result(p, s);
     count_hit(s);
-    record(p, s);
     if (p->config.event != NULL) {
         describe(p, s, &event);
         p->config.event(p->config.app, &event);
@@ -6073,8 +6223,6 @@ static enum next cut(struct miniproxy *p, struct miniproxy_session *s, enum mini
 }
 
 #if MINIPROXY_WITH_PAGES
-
-enum page { PAGE_NONE, PAGE_TEXT, PAGE_METRICS, PAGE_LOG, PAGE_PAC };
 
 static void forget_page(struct miniproxy_session *s)
 {
@@ -6359,6 +6507,7 @@ static size_t text_piece(const struct miniproxy *p, const struct miniproxy_sessi
 {
     size_t len;
     if (MINIPROXY_WITH_PAC && s->page == PAGE_PAC) return pac_text(p, s, at, out, room);
+    if (MINIPROXY_WITH_STATUS && s->page == PAGE_STATUS) return status_piece(at, out, room);
     len = strlen(s->page_text) - at;
     if (len > room) len = room;
     if (out != NULL) memcpy(out, s->page_text + at, len);
@@ -7279,8 +7428,10 @@ static bool find_page(struct miniproxy *p, struct miniproxy_session *s, const st
     if (own != NULL) return is_text_page(s, own, type);
     s->page_type = plain;
     if (is_path(path, len, "/health")) return is_text_page(s, condition_line(miniproxy_condition(p)), plain);
-    if (MINIPROXY_WITH_STATUS && is_path(path, len, "/"))
-        return is_text_page(s, status_page(), "text/html; charset=utf-8");
+    if (MINIPROXY_WITH_STATUS && is_path(path, len, "/")) {
+        s->page = PAGE_STATUS;
+        s->page_type = "text/html; charset=utf-8";
+    }
     if (MINIPROXY_RECORDS > 0 && is_path(path, len, "/log")) s->page = PAGE_LOG;
     if (MINIPROXY_WITH_METRICS && is_path(path, len, "/metrics")) {
         s->page = PAGE_METRICS;

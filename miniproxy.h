@@ -271,8 +271,8 @@
 #define MINIPROXY_WITH_PAC 0
 #endif
 
-/* /log: so many of the last transactions that went well, and so many of those that did not: twice this many struct
- * miniproxy_record in RAM. Range 0..1000; 0: none. */
+/* /log: so many of the last transactions that went well, and so many of those that did not, without pages that were sent:
+ * twice this many struct miniproxy_record in RAM. Range 0..1000; 0: none. */
 #ifndef MINIPROXY_RECORDS
 #define MINIPROXY_RECORDS 0
 #endif
@@ -1052,7 +1052,7 @@ struct miniproxy_took {
 
 struct miniproxy_counters {
     uint32_t accepted;        /* connections */
-    uint32_t requests;        /* transactions ended, refusals included */
+    uint32_t requests;        /* transactions ended, refusals included; but for pages that were sent */
     uint32_t tunnels;         /* CONNECT and Upgrade tunnels begun */
     uint32_t reused;          /* requests on a kept upstream connection */
     uint32_t retried;         /* of those, sent again on a new one */
@@ -1070,6 +1070,12 @@ struct miniproxy_counters {
     uint32_t code[MINIPROXY_CODE_COUNT];
     /* Names resolved, connections made, first octets of responses waited for, transactions. */
     struct miniproxy_took dns, connect, first_byte, total;
+#endif
+#if MINIPROXY_WITH_PAGES
+    /* Pages of the proxy's own that were sent, which no other counter but the octets contains: who watches the proxy
+     * does not change what he sees. Their part of the octets. */
+    uint32_t pages;
+    uint64_t page_bytes_up, page_bytes_down;
 #endif
 };
 

@@ -86,6 +86,14 @@ _Noreturn void cpu_panic(const char *why);
 #define MINIPROXY_WITH_PBKDF2 1
 #define MINIPROXY_WITH_HITS 1
 
+/* What can be seen from inside, by those whom the policy lets in. */
+#define MINIPROXY_WITH_PAGES 1
+#define MINIPROXY_WITH_METRICS 1
+#define MINIPROXY_WITH_STATUS 1
+#define MINIPROXY_WITH_HTML 1
+#define MINIPROXY_WITH_MAINTENANCE 1
+#define MINIPROXY_RECORDS 8
+
 /* Browsers send heads of a kilobyte and more, with cookies two. */
 #ifndef MINIPROXY_BUFFER_SIZE
 #define MINIPROXY_BUFFER_SIZE 2560

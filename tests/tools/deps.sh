@@ -44,6 +44,7 @@ gsettings libglib2.0-bin
 dnsmasq dnsmasq-base
 /usr/sbin/dhcpd isc-dhcp-server
 /usr/sbin/kea-dhcp4 kea-dhcp4-server
+/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py python3-prometheus-client
 valgrind valgrind
 musl-gcc musl-tools
 '

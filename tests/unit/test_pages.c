@@ -381,10 +381,10 @@ static void test_metrics_of_hops(const void *data)
     health[1].down = 1;
     health[1].failed = 4;
     read_metrics();
-    assert_int_equal(value_of("miniproxy_hop_up{hop=\"0\",name=\"up.example:3128\",kind=\"parent\"}"), 1);
-    assert_int_equal(value_of("miniproxy_hop_up{hop=\"1\",name=\"down.example:3128\",kind=\"parent\"}"), 0);
-    assert_int_equal(value_of("miniproxy_hop_uses_total{hop=\"0\",name=\"up.example:3128\",kind=\"parent\"}"), 7);
-    assert_int_equal(value_of("miniproxy_hop_failures_total{hop=\"1\",name=\"down.example:3128\",kind=\"parent\"}"), 4);
+    assert_int_equal(value_of("miniproxy_hop_up{name=\"up.example:3128\",kind=\"parent\",hop=\"0\"}"), 1);
+    assert_int_equal(value_of("miniproxy_hop_up{name=\"down.example:3128\",kind=\"parent\",hop=\"1\"}"), 0);
+    assert_int_equal(value_of("miniproxy_hop_uses_total{name=\"up.example:3128\",kind=\"parent\",hop=\"0\"}"), 7);
+    assert_int_equal(value_of("miniproxy_hop_failures_total{name=\"down.example:3128\",kind=\"parent\",hop=\"1\"}"), 4);
     next_client();
 }
 
@@ -480,7 +480,7 @@ static void test_records_keep_no_secrets(const void *data)
                  {"http://h.example?token=1", "http://h.example"},
                  {"http://h.example/a@b?c", "http://h.example/a@b"},
                  {"http://h.example/?u=http://x:y@z/", "http://h.example/"},
-                 {"/health?a=b", "/health"}};
+                 {"/none?a=b", "/none"}};
     (void)data;
     wire.answer = NULL;
     for (unsigned i = 0; i < sizeof lines / sizeof *lines; i++) {
@@ -497,6 +497,31 @@ static void test_records_keep_no_secrets(const void *data)
         assert_memory_equal(r->line, text, strlen(text));
         next_client();
     }
+}
+
+/* Who watches the proxy does not change what he sees. */
+static void test_pages_are_counted_apart(const void *data)
+{
+    const struct miniproxy_counters *c = miniproxy_counters(&wire.proxy);
+    (void)data;
+    begin(&open_policy);
+    say("GET /health HTTP/1.1\r\n" NAMED);
+    say("GET /metrics HTTP/1.1\r\n" NAMED);
+    assert_int_equal(c->pages, 2);
+    assert_int_equal(c->page_bytes_up, c->bytes_up);
+    assert_int_equal(c->page_bytes_down, c->bytes_down);
+    assert_true(c->page_bytes_down > 1000);
+    assert_int_equal(c->requests, 0);
+    assert_int_equal(c->status[2], 0);
+    assert_int_equal(c->code[MINIPROXY_CODE_200], 0);
+    assert_int_equal(c->total.count, 0);
+    assert_null(miniproxy_recent(&wire.proxy, 0));
+    say("PUT /health HTTP/1.1\r\n" NAMED);
+    assert_int_equal(c->pages, 2);
+    assert_int_equal(c->requests, 1);
+    assert_int_equal(c->code[MINIPROXY_CODE_405], 1);
+    assert_non_null(miniproxy_recent(&wire.proxy, 0));
+    next_client();
 }
 
 static void test_log_page(const void *data)
@@ -721,6 +746,7 @@ int main(void)
         {"numbers of any size", test_numbers, NULL, false},
         {"the last that went well, and those that did not [G01]", test_records, NULL, false},
         {"no query, no userinfo [G02]", test_records_keep_no_secrets, NULL, false},
+        {"pages are counted apart [G04]", test_pages_are_counted_apart, NULL, false},
         {"the last transactions as JSON [G01,S13]", test_log_page, NULL, false},
         {"in pieces of any size", test_pieces, NULL, false},
         {"lists for HTTP/1.0 and HEAD [S12]", test_lists_for_old_clients, NULL, false},
