@@ -5794,7 +5794,7 @@ static void describe_socks(const struct miniproxy_session *s, struct miniproxy_e
 
 #if MINIPROXY_WITH_IDS
 /* Health checks have no events, so they take no numbers. */
-static void number(struct miniproxy *p, struct miniproxy_session *s)
+static void give_number(struct miniproxy *p, struct miniproxy_session *s)
 {
     if (!is_check(s)) s->id = ++p->last_id;
 }
@@ -5804,7 +5804,7 @@ static void describe_id(const struct miniproxy_session *s, struct miniproxy_even
     e->id = s->id;
 }
 #else
-static void number(struct miniproxy *p, struct miniproxy_session *s)
+static void give_number(struct miniproxy *p, struct miniproxy_session *s)
 {
     (void)p, (void)s;
 }
@@ -6268,7 +6268,7 @@ static void open_transaction(struct miniproxy *p, struct miniproxy_session *s)
 {
     if ((s->flags & IS_OPEN) != 0) return;
     s->flags = (s->flags & OF_CONNECTION) | IS_OPEN;
-    number(p, s);
+    give_number(p, s);
     forget_accept(s);
     s->start_ms = p->now_ms;
     s->bytes_up = s->bytes_down = 0;
