@@ -2895,7 +2895,7 @@ enum { YOU, OPERATOR, SITE, NETWORK };
     X(PROGRAM, YOU, "Load it again. If that does not help, the program that asked for it is at fault: update it.")     \
     X(TYPING, YOU, "Check the address for typing mistakes.")                                                           \
     X(SETTINGS, YOU, "Check the proxy settings of your browser or program.")                                           \
-    X(LOGIN, YOU, "Log in with the name and password that you were given for this proxy, or ask for them.")             \
+    X(LOGIN, YOU, "Log in with the name and password that you were given for this proxy, or ask for them.")            \
     X(LESS, YOU, "Use a shorter address. Where a site has set many cookies, delete them.")                             \
     X(PAUSE, YOU, "Wait a minute, then load it again.")                                                                \
     X(CONNECTION, NETWORK, "Check the connection of your device, then load it again.")                                 \
@@ -3023,7 +3023,8 @@ static const char *who_can(enum remedy remedy)
         REMEDIES(X)
 #undef X
     };
-    static const char names[] = "You\0The people who run this proxy\0The people who run the site\0The people who run the network";
+    static const char names[] = "You\0The people who run this proxy\0The people who run the site\0"
+                                "The people who run the network";
     return nth_text(names, who[remedy]);
 }
 
@@ -4894,7 +4895,7 @@ static void describe_socks(const struct miniproxy_session *s, struct miniproxy_e
 
 #if MINIPROXY_WITH_IDS
 /* Health checks have no events, so they take no numbers. */
-static void number(struct miniproxy *p, struct miniproxy_session *s)
+static void take_number(struct miniproxy *p, struct miniproxy_session *s)
 {
     if (!is_check(s)) s->id = ++p->last_id;
 }
@@ -4904,7 +4905,7 @@ static void describe_id(const struct miniproxy_session *s, struct miniproxy_even
     e->id = s->id;
 }
 #else
-static void number(struct miniproxy *p, struct miniproxy_session *s)
+static void take_number(struct miniproxy *p, struct miniproxy_session *s)
 {
     (void)p, (void)s;
 }
@@ -5052,7 +5053,7 @@ static void open_transaction(struct miniproxy *p, struct miniproxy_session *s)
 {
     if ((s->flags & IS_OPEN) != 0) return;
     s->flags = (s->flags & OF_CONNECTION) | IS_OPEN;
-    number(p, s);
+    take_number(p, s);
     forget_accept(s);
     s->start_ms = p->now_ms;
     s->bytes_up = s->bytes_down = 0;
