@@ -3169,7 +3169,7 @@ enum { YOU, OPERATOR, SITE, NETWORK };
     X(PROGRAM, YOU, "Load it again. If that does not help, the program that asked for it is at fault: update it.")     \
     X(TYPING, YOU, "Check the address for typing mistakes.")                                                           \
     X(SETTINGS, YOU, "Check the proxy settings of your browser or program.")                                           \
-    X(LOGIN, YOU, "Log in with the name and password that you were given for this proxy, or ask for them.")             \
+    X(LOGIN, YOU, "Log in with the name and password that you were given for this proxy, or ask for them.")            \
     X(LESS, YOU, "Use a shorter address. Where a site has set many cookies, delete them.")                             \
     X(PAUSE, YOU, "Wait a minute, then load it again.")                                                                \
     X(CONNECTION, NETWORK, "Check the connection of your device, then load it again.")                                 \
@@ -3297,7 +3297,8 @@ static const char *who_can(enum remedy remedy)
         REMEDIES(X)
 #undef X
     };
-    static const char names[] = "You\0The people who run this proxy\0The people who run the site\0The people who run the network";
+    static const char names[] = "You\0The people who run this proxy\0The people who run the site\0"
+                                "The people who run the network";
     return nth_text(names, who[remedy]);
 }
 
@@ -5794,7 +5795,7 @@ static void describe_socks(const struct miniproxy_session *s, struct miniproxy_e
 
 #if MINIPROXY_WITH_IDS
 /* Health checks have no events, so they take no numbers. */
-static void give_number(struct miniproxy *p, struct miniproxy_session *s)
+static void take_number(struct miniproxy *p, struct miniproxy_session *s)
 {
     if (!is_check(s)) s->id = ++p->last_id;
 }
@@ -5804,7 +5805,7 @@ static void describe_id(const struct miniproxy_session *s, struct miniproxy_even
     e->id = s->id;
 }
 #else
-static void give_number(struct miniproxy *p, struct miniproxy_session *s)
+static void take_number(struct miniproxy *p, struct miniproxy_session *s)
 {
     (void)p, (void)s;
 }
@@ -6268,7 +6269,7 @@ static void open_transaction(struct miniproxy *p, struct miniproxy_session *s)
 {
     if ((s->flags & IS_OPEN) != 0) return;
     s->flags = (s->flags & OF_CONNECTION) | IS_OPEN;
-    give_number(p, s);
+    take_number(p, s);
     forget_accept(s);
     s->start_ms = p->now_ms;
     s->bytes_up = s->bytes_down = 0;

@@ -738,6 +738,9 @@ static void numbers(const void *data)
     run_long();
     assert_int_equal(wire.event.id, 1);
     assert_int_equal(begun, 1);
+    wire.proxy.sessions[1].flags = IS_CHECK; /* a health check takes none */
+    open_transaction(&wire.proxy, &wire.proxy.sessions[1]);
+    assert_int_equal(wire.proxy.last_id, 1);
 }
 
 int main(void)
