@@ -753,7 +753,7 @@ static void show_limits(struct explanation *e)
 {
     const struct miniproxy_policy *policy = &e->c->policy;
     unsigned matched = 0;
-    for (int i = 0; i < policy->limit_count && !is_page(e); i++) {
+    for (int i = 0; i < policy->limit_count; i++) {
         const struct miniproxy_rule rule = limit_as_rule(policy->limits + i);
         struct phrase p = {.len = 0};
         if (phrase_mismatch(&p, e->c, &rule, &e->q)) continue;

@@ -333,8 +333,7 @@ struct miniproxy_rule route_as_rule(const struct miniproxy_route *r)
 struct miniproxy_rule limit_as_rule(const struct miniproxy_limit *l)
 {
     const unsigned users = l->users == 0 && l->share == MINIPROXY_EACH_USER ? MINIPROXY_AUTHENTICATED : l->users;
-    return (struct miniproxy_rule){
-        .verdict = MINIPROXY_DENY, .methods = ALL_BUT_PAGES, .users = users & 0xffffu, .clients = l->clients};
+    return (struct miniproxy_rule){.verdict = MINIPROXY_DENY, .users = users & 0xffffu, .clients = l->clients};
 }
 
 bool name_is_local(const char *host)

@@ -47,7 +47,7 @@ bool rule_covers(const struct miniproxy_rule *r, enum property property, const s
 bool route_hides_address(const struct miniproxy_policy *policy, const struct miniproxy_route *r);
 /* Is this a name that an ALLOW does not cover then, for it means whoever resolves it? */
 bool name_is_local(const char *host);
-/* What a route or a limit matches, as a rule: a DENY with the same conditions, for all but pages. */
+/* What a route or a limit matches, as a rule: a DENY with the same conditions. Routes lead no pages. */
 struct miniproxy_rule route_as_rule(const struct miniproxy_route *r);
 struct miniproxy_rule limit_as_rule(const struct miniproxy_limit *l);
 

@@ -79,6 +79,12 @@ static void add_took(struct miniproxy_took *sum, const struct miniproxy_took *t)
     sum->count += t->count;
 }
 
+/* Gauges of many workers may be more than their member can say. */
+static uint16_t add_gauges(uint16_t a, uint16_t b)
+{
+    return (uint16_t)(a + b < UINT16_MAX ? a + b : UINT16_MAX);
+}
+
 /* Of the peaks it is the most that they can have been together. */
 static void add_counters(struct miniproxy_counters *sum, const struct miniproxy_counters *c)
 {
@@ -90,10 +96,10 @@ static void add_counters(struct miniproxy_counters *sum, const struct miniproxy_
     sum->evicted += c->evicted;
     sum->accept_paused += c->accept_paused;
     sum->buffer_waits += c->buffer_waits;
-    sum->active += c->active;
-    sum->active_peak += c->active_peak;
-    sum->buffers += c->buffers;
-    sum->buffers_peak += c->buffers_peak;
+    sum->active = add_gauges(sum->active, c->active);
+    sum->active_peak = add_gauges(sum->active_peak, c->active_peak);
+    sum->buffers = add_gauges(sum->buffers, c->buffers);
+    sum->buffers_peak = add_gauges(sum->buffers_peak, c->buffers_peak);
     sum->bytes_up += c->bytes_up;
     sum->bytes_down += c->bytes_down;
     for (unsigned i = 0; i < sizeof c->status / sizeof c->status[0]; i++) sum->status[i] += c->status[i];
@@ -105,6 +111,11 @@ static void add_counters(struct miniproxy_counters *sum, const struct miniproxy_
     add_took(&sum->connect, &c->connect);
     add_took(&sum->first_byte, &c->first_byte);
     add_took(&sum->total, &c->total);
+#if MINIPROXY_WITH_PAGES
+    sum->pages += c->pages;
+    sum->page_bytes_up += c->page_bytes_up;
+    sum->page_bytes_down += c->page_bytes_down;
+#endif
 }
 
 static const struct miniproxy_counters *totals(void *app)
