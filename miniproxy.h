@@ -290,7 +290,7 @@
 #endif
 
 /* The lines of request and response heads, for a log that helps to find faults, without what lets somebody in (struct
- * miniproxy_config.head): 1.3 KB. */
+ * miniproxy_config.head): 1.4 KB. */
 #ifndef MINIPROXY_WITH_HEADS
 #define MINIPROXY_WITH_HEADS 0
 #endif
