@@ -4579,7 +4579,7 @@ static unsigned char *find_field_secret(struct head *h, unsigned char *line, uns
 static void tell_until(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_buffer *b,
                        unsigned char *line, unsigned char *end, unsigned char *secret)
 {
-    static const char mark[] = "[\xe2\x80\xa6]";
+    static const char mark[] = "[...]";
     enum { LEN = sizeof mark - 1 };
     unsigned char saved[LEN], *last = b->u.data + MINIPROXY_BUFFER_SIZE - LEN;
     struct miniproxy_event event;

@@ -1173,7 +1173,7 @@ struct miniproxy_config {
      * complete. The first is the request line or status line; interim responses have heads of their own. A line that is
      * refused is the last one, and reaches until the octet that is wrong; so does what there is of a line that never
      * became complete. Octets are whatever was sent: a log must escape them.
-     * "[…]" stands in place of all that follows in a line where something begins that lets somebody in: values of
+     * "[...]" stands in place of all that follows in a line where something begins that lets somebody in: values of
      * Authorization, Proxy-Authorization, Cookie, Set-Cookie, Authentication-Info, and of fields whose name contains such
      * a word, token, secret, password or api-key; userinfo in any value, or in a target; a line that may go on with one
      * of these. Queries are told. Nothing is told of SOCKS5 requests, which have no head, of trailers, of health checks,

@@ -7,7 +7,7 @@
 
 #if MINIPROXY_WITH_HEADS
 
-#define MARK "[\xe2\x80\xa6]"
+#define MARK "[...]"
 
 static bool begins(const char *line, size_t len, const char *name)
 {
