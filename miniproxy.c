@@ -762,13 +762,15 @@ static void note_condition(struct head *h, const struct miniproxy_buffer *b, con
 }
 #endif
 
+static struct head *head_of(const struct miniproxy_buffer *b);
 static void tell_line(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_buffer *b,
                       unsigned line, bool is_last);
 
 /* Field lines, as far as they are there, until the empty line. NONE, MORE or what is wrong. */
 static enum miniproxy_cause parse_fields(const struct miniproxy *proxy, const struct miniproxy_session *s,
-                                         struct head *h, struct miniproxy_buffer *b)
+                                         struct miniproxy_buffer *b)
 {
+    struct head *h = head_of(b);
     unsigned char *p = b->u.data + h->end, *end = b->u.data + b->in_end;
     const char *name = proxy->config.name;
     bool from_client = (h->seen & FROM_CLIENT) != 0;
@@ -5953,7 +5955,7 @@ static unsigned char *find_field_secret(struct head *h, unsigned char *line, uns
 static void tell_until(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_buffer *b,
                        unsigned char *line, unsigned char *end, unsigned char *secret)
 {
-    static const char mark[] = "[\xe2\x80\xa6]";
+    static const char mark[] = "[...]";
     enum { LEN = sizeof mark - 1 };
     unsigned char saved[LEN], *last = b->u.data + MINIPROXY_BUFFER_SIZE - LEN;
     struct miniproxy_event event;
@@ -7001,7 +7003,7 @@ OUTLINED static enum miniproxy_cause read_head(struct miniproxy *p, struct minip
         tell_line(p, s, b, b->in, cause != MINIPROXY_CAUSE_NONE);
         if (cause != MINIPROXY_CAUSE_NONE) return cause;
     }
-    cause = parse_fields(p, s, &pl->head, b);
+    cause = parse_fields(p, s, b);
     if (pl->method_bit != MINIPROXY_CONNECT) note_accept(s, &pl->head);
     return cause;
 }
@@ -8977,7 +8979,7 @@ static enum miniproxy_cause parse_response(struct miniproxy *p, const struct min
             cause = parse_status_line(h, b);
             tell_line(p, s, b, b->in, cause != MINIPROXY_CAUSE_NONE && cause != MORE);
         }
-        if (cause == MINIPROXY_CAUSE_NONE) cause = parse_fields(p, s, h, b);
+        if (cause == MINIPROXY_CAUSE_NONE) cause = parse_fields(p, s, b);
         if (cause == MINIPROXY_CAUSE_NONE) return cause;
         if (cause != MORE) return response_cause(cause);
     }

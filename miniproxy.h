@@ -290,7 +290,7 @@
 #endif
 
 /* The lines of request and response heads, for a log that helps to find faults, without what lets somebody in (struct
- * miniproxy_config.head): 1.3 KB. */
+ * miniproxy_config.head): 1.4 KB. */
 #ifndef MINIPROXY_WITH_HEADS
 #define MINIPROXY_WITH_HEADS 0
 #endif
@@ -1180,7 +1180,7 @@ struct miniproxy_config {
      * complete. The first is the request line or status line; interim responses have heads of their own. A line that is
      * refused is the last one, and reaches until the octet that is wrong; so does what there is of a line that never
      * became complete. Octets are whatever was sent: a log must escape them.
-     * "[…]" stands in place of all that follows in a line where something begins that lets somebody in: values of
+     * "[...]" stands in place of all that follows in a line where something begins that lets somebody in: values of
      * Authorization, Proxy-Authorization, Cookie, Set-Cookie, Authentication-Info, and of fields whose name contains such
      * a word, token, secret, password or api-key; userinfo in any value, or in a target; a line that may go on with one
      * of these. Queries are told. Nothing is told of SOCKS5 requests, which have no head, of trailers, of health checks,

@@ -25,7 +25,7 @@ REGISTERED = {
     "TCP_EVENT_POLL": r"\btcp_poll\s*\([^,;]*,\s*&?(\w+)\s*,",
     "TCP_EVENT_ERR": r"\btcp_err\s*\([^,;]*,\s*&?(\w+)\s*\)",
     "TCP_EVENT_CONNECTED": r"\btcp_connect\s*\([^;]*,\s*&?(\w+)\s*\)",
-    "miniproxy.c:hop": r"\.hop\s*=\s*&?(\w+)",
+    **{f"miniproxy.c:{hook}": rf"\.{hook}\s*=\s*&?(\w+)" for hook in ("hop", "head", "page", "metrics", "totals", "refusal")},
     "API_EVENT": r"#define DEFAULT_SOCKET_EVENTCB (\w+)",
     "dns_call_found:found": r"\bdns_gethostbyname(?:_addrtype)?\s*\([^;]*?,\s*&?(\w+)\s*,",
     "api_lib.c:callback": r"#define DEFAULT_SOCKET_EVENTCB (\w+)",

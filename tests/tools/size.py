@@ -57,7 +57,9 @@ TLS = {
 HEAD_FITS = 1024      # octets of payload, as in tests/bench/targets/config.h
 EXCEPTION_FRAME = 32  # octets that a Cortex-M pushes by itself
 # Hooks that an application may leave out: then nothing is stored in them. Every other pointer must lead somewhere.
-OPTIONAL = {"event", "begin", "refusal", "miniproxy.c:hop", "unix_time", "minute_of_week", "sha256", "relay", "acd_conflict_callback"}
+OPTIONAL = {"event", "begin", "miniproxy.c:hop", "miniproxy.c:head", "miniproxy.c:page", "miniproxy.c:metrics",
+            "miniproxy.c:totals", "miniproxy.c:refusal", "unix_time", "minute_of_week", "sha256", "relay",
+            "acd_conflict_callback"}
 PROBE = """#include "miniproxy.h"
 char fixed[offsetof(struct miniproxy, sessions)], session[sizeof(struct miniproxy_session)];
 char buffer[sizeof(struct miniproxy_buffer)], ram[sizeof(struct miniproxy)];

@@ -14,7 +14,7 @@
 #include "unit.h"
 #include "wire.h"
 
-#define MARK "[\xe2\x80\xa6]"
+#define MARK "[...]"
 
 static struct {
     char lines[16384]; /* "C line" of the client, "O line" of the origin, "C." and "O." at the end of a head */
