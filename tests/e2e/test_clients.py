@@ -261,14 +261,24 @@ class Home:
             (path / name).mkdir(parents=True)
         (path / ".ssh").chmod(0o700)
         (path / "apt" / "status").write_text("")
-        (path / "etc" / "apt" / "sources.list").write_text("deb [trusted=yes] http://packages.example.com/deb/ ./\n"
-                                                           "deb [trusted=yes] https://example.com/deb/ ./\n")
+        self.sources("http://packages.example.com", "https://example.com")
         (path / "apt.conf").write_text(APT.format(path, authority))
         (path / "wgetrc").write_text(f"ca_certificate = {authority}\n")
         shutil.copy(authority, path / "proxy.pem")
         self.program("pip", f'exec {sys.executable} -m pip "$@"')
         (path / "bin" / "nc").symlink_to(shutil.which("nc.openbsd") or "/nonexistent")
         self.browse("https://example.com/")
+
+    def sources(self, *servers):
+        """Of apt."""
+        text = "".join(f"deb [trusted=yes] {server}/deb/ ./\n" for server in servers)
+        (self.path / "etc" / "apt" / "sources.list").write_text(text)
+
+    def place(self, name):
+        """A file of README's here: that of a user, or of /etc."""
+        file = self.path / name.removeprefix("~/").lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return file
 
     def browse(self, url):
         """What `chromium` opens."""
@@ -362,7 +372,7 @@ def went_through(proxy, origin, login=None):
 # ---- The tests
 
 TRIED = {"environment", "curl", "wget", "git", "ssh", "apt", "pip", "npm", "python", "docker", "chromium", "firefox", "firefox-pac",
-         "gnome", "kde", "dnsmasq", "dhcpd", "kea", "login", "apt-auth"}
+         "gnome", "kde", "dnsmasq", "dhcpd", "kea"}
 
 
 def test_every_block_is_tried():
@@ -469,12 +479,10 @@ def test_npm_takes_one_for_all(home, proxy):
 
 def test_apt(home, proxy):
     installed("apt")
-    file = home.path / "etc" / "apt" / "apt.conf.d" / "80proxy"
-    file.write_text(BLOCKS["apt"][1])
+    home.place("/etc/apt/apt.conf.d/80proxy").write_text(BLOCKS["apt"][1])
     home.shell(PROBES["apt"])
     went_through(proxy, home.origin)
-    with open(home.path / "etc" / "apt" / "sources.list", "w", encoding="ascii") as f:
-        f.write("deb [trusted=yes] http://deb.corp.example/deb/ ./\n")
+    home.sources("http://deb.corp.example")
     count = len(proxy.records())
     home.shell(PROBES["apt"])
     assert home.origin.direct and len(proxy.records()) == count
@@ -482,7 +490,7 @@ def test_apt(home, proxy):
 
 def test_apt_takes_the_first_for_both(home, proxy):
     installed("apt")
-    (home.path / "etc" / "apt" / "apt.conf.d" / "80proxy").write_text(BLOCKS["apt"][1].splitlines()[0])
+    home.place("/etc/apt/apt.conf.d/80proxy").write_text(BLOCKS["apt"][1].splitlines()[0])
     home.shell(PROBES["apt"])
     assert {r["method"] for r in went_through(proxy, home.origin)} == {"GET", "CONNECT"}
 
@@ -543,11 +551,10 @@ def test_desktop(home, proxy, desktop):
     """Chromium there reads the desktop's own settings."""
     need("gsettings", "chromium")
     kind, text = BLOCKS[desktop]
-    (home.path / ".config").mkdir()
     if kind == "sh":
         home.shell(text, **DESKTOPS[desktop])
     else:
-        (home.path / ".config" / "kioslaverc").write_text(text)
+        home.place("~/.config/kioslaverc").write_text(text)
     assert MARKER in home.shell("chromium", **DESKTOPS[desktop]).stdout
     went_through(proxy, home.origin)
 
@@ -597,8 +604,7 @@ class Daemon(http.server.BaseHTTPRequestHandler):
 def test_docker(home):
     """What `docker` tells the daemon to give a new container."""
     need("docker")
-    (home.path / ".docker").mkdir()
-    (home.path / ".docker" / "config.json").write_text(BLOCKS["docker"][1])
+    home.place("~/.docker/config.json").write_text(BLOCKS["docker"][1])
     daemon = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Daemon)
     threading.Thread(target=daemon.serve_forever, daemon=True).start()
     home.shell("docker create image", DOCKER_HOST=f"tcp://127.0.0.1:{daemon.server_address[1]}")
@@ -631,15 +637,19 @@ def private(start, origin):
     return start("--connect-ports", "22,443", "--name", "tester", "--user", "anna:secret", listen="127.0.0.1:3128")
 
 
-def client_of(line):
-    return next(client for client in ("curl", "wget", "git", "pip", "npm") if re.search(rf"\b{client}", line))
+FILES = {"curl": "curlrc", "wget": "wgetrc", "git": "gitconfig", "pip": "pip.conf", "npm": "npmrc", "apt": "auth.conf"}
 
 
-@pytest.mark.parametrize("name, line", lines("login"))
-def test_login(home, private, name, line):
-    client = client_of(line)
+@pytest.mark.parametrize("row", table("logins"), ids=lambda row: row[0].strip("`"))
+def test_login(home, private, row):
+    client = next(client for client, file in FILES.items() if file in row[0])
     installed(client)
-    home.shell(*([line] if asks(name, line) else [line, PROBES[client]]))
+    file = home.place(row[0].strip("`"))
+    file.write_text("\n".join(re.findall(r"`([^`]*)`", row[1])) + "\n")
+    file.chmod(0o600)
+    if client == "apt":
+        home.place("/etc/apt/apt.conf.d/80proxy").write_text(BLOCKS["apt"][1])
+    home.shell(PROBES[client])
     went_through(private, home.origin, "anna")
 
 
@@ -657,18 +667,10 @@ def test_git_asks_its_helper(home, private):
     went_through(private, home.origin, "anna")
 
 
-def test_login_of_apt(home, private):
-    installed("apt")
-    (home.path / "etc" / "apt" / "apt.conf.d" / "80proxy").write_text(BLOCKS["apt"][1])
-    (home.path / "etc" / "apt" / "auth.conf.d" / "proxy.conf").write_text(BLOCKS["apt-auth"][1])
-    home.shell(PROBES["apt"])
-    went_through(private, home.origin, "anna")
-
-
 @pytest.mark.parametrize("client", ["curl", "wget", "python"])
 def test_netrc_is_not_for_proxies(home, private, client):
     installed(client)
-    (home.path / ".netrc").write_text(BLOCKS["apt-auth"][1] + "machine 127.0.0.1 login anna password secret\n")
+    (home.path / ".netrc").write_text("machine 127.0.0.1 login anna password secret\n")
     (home.path / ".netrc").chmod(0o600)
     home.shell(PROBES[client].replace("curl ", "curl --netrc "), ok=False, http_proxy=AT, https_proxy=AT)
     assert {r["status"] for r in ends(private, "example.com:443")} == {407}
@@ -703,6 +705,8 @@ def test_way(home, both, client, scheme, line):
     installed(client)
     if client == "npm" and scheme == "https" and int(run("npm", "--version").stdout.split(b".")[0]) < 11:
         pytest.skip("OLD PROGRAM: npm before 11, which offers proxies a protocol that there is not (ALPN)")
+    if client == "apt" and scheme == "https":
+        home.sources("http://packages.example.com")  # README says why
     home.shell(line)
     if scheme == "socks5":
         home.origin.direct = []  # in a tunnel no request has Via
