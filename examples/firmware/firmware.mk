@@ -221,7 +221,7 @@ firmware-bench-tls: $(FIRMWARE_TLS_BENCH_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 
 # ---- Tests
 
-SUITES += firmware-boot firmware-tls firmware-chromium policy-wire firmware-routes
+SUITES += firmware-boot firmware-tls firmware-chromium policy-wire firmware-routes firmware-status
 
 run-firmware-boot: $(FIRMWARE_IMAGES:%=$(FIRMWARE_OUT)/%.elf) $(FIRMWARE_TIGHT_IMAGES:%=$(FIRMWARE_OUT)/%.elf) \
         $(FIRMWARE_TEST_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
@@ -239,3 +239,7 @@ run-policy-wire: build/miniproxy $(FIRMWARE_OUT)/lm3s6965-raw-test.elf $(FIRMWAR
 
 run-firmware-routes: build/miniproxy $(FIRMWARE_ROUTES_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 	@$(SUITE) firmware-routes 300 $(PYTHON) tests/firmware/routes.py
+
+STATUS_IMAGES = lm3s6965-raw mps2_an385-sockets
+run-firmware-status: $(STATUS_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
+	@$(SUITE) firmware-status 600 $(PYTHON) tests/firmware/status.py $(STATUS_IMAGES)

@@ -101,30 +101,38 @@ static void proxy_counters(const struct miniproxy *proxy)
 #endif
 }
 
+static const struct {
+    const char *name;
+    uint8_t pool;
+} pools[] = {
+    {"tcp_pcb", MEMP_TCP_PCB},
+    {"tcp_seg", MEMP_TCP_SEG},
+    {"pbuf_ref", MEMP_PBUF},
+    {"udp_pcb", MEMP_UDP_PCB},
+    {"timeout", MEMP_SYS_TIMEOUT},
+    {"pbuf_pool", MEMP_PBUF_POOL},
+#if !NO_SYS
+    {"netconn", MEMP_NETCONN},
+    {"netbuf", MEMP_NETBUF},
+#endif
+};
+enum { POOLS = sizeof pools / sizeof *pools + 1 };
+
+/* The last one is the heap. */
+static const struct stats_mem *pool_at(unsigned i, const char **name)
+{
+    *name = i < POOLS - 1 ? pools[i].name : "heap";
+    return i < POOLS - 1 ? lwip_stats.memp[pools[i].pool] : &lwip_stats.mem;
+}
+
 /* used, the most that was used, what there is, how often that was not enough */
 static void pool_counters(void)
 {
-    static const struct {
+    for (unsigned i = 0; i < POOLS; i++) {
         const char *name;
-        uint8_t pool;
-    } pools[] = {
-        {"tcp_pcb", MEMP_TCP_PCB},
-        {"tcp_seg", MEMP_TCP_SEG},
-        {"pbuf_ref", MEMP_PBUF},
-        {"udp_pcb", MEMP_UDP_PCB},
-        {"timeout", MEMP_SYS_TIMEOUT},
-        {"pbuf_pool", MEMP_PBUF_POOL},
-#if !NO_SYS
-        {"netconn", MEMP_NETCONN},
-        {"netbuf", MEMP_NETBUF},
-#endif
-    };
-    for (unsigned i = 0; i < sizeof pools / sizeof *pools; i++) {
-        const struct stats_mem *s = lwip_stats.memp[pools[i].pool];
-        console_printf("pool %s used=%u max=%u of=%u failed=%u\n", pools[i].name, s->used, s->max, s->avail, s->err);
+        const struct stats_mem *s = pool_at(i, &name);
+        console_printf("pool %s used=%u max=%u of=%u failed=%u\n", name, s->used, s->max, s->avail, s->err);
     }
-    console_printf("pool heap used=%u max=%u of=%u failed=%u\n", lwip_stats.mem.used, lwip_stats.mem.max,
-                   lwip_stats.mem.avail, lwip_stats.mem.err);
 }
 
 void log_counters(const struct miniproxy *proxy)
@@ -159,6 +167,118 @@ void log_hits(void)
 
 #endif
 
+/* ---- Metrics: what /metrics has of the board */
+
+#if MINIPROXY_WITH_METRICS
+
+static char *put_word(char *w, const char *text)
+{
+    while (*text != '\0') *w++ = *text++;
+    return w;
+}
+
+static char *put_decimal(char *w, uint32_t value)
+{
+    char digits[10];
+    unsigned n = 0;
+    do {
+        digits[n++] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value != 0);
+    while (n > 0) *w++ = digits[--n];
+    return w;
+}
+
+/* What stands in front of the samples of a name. */
+static char *put_family(char *w, const char *name, const char *type, const char *help)
+{
+    w = put_word(put_word(put_word(put_word(put_word(w, "# TYPE "), name), " "), type), "\n# HELP ");
+    return put_word(put_word(put_word(put_word(w, name), " "), help), "\n");
+}
+
+static const struct {
+    const char *name, *type, *help;
+} pool_families[] = {
+    {"lwip_pool_used", "gauge", "In use."},
+    {"lwip_pool_peak", "gauge", "The most that was in use."},
+    {"lwip_pool_limit", "gauge", "What there is; octets of the heap."},
+    {"lwip_pool_failures", "counter", "Times that was not enough."},
+};
+
+static char *put_pool(char *w, unsigned family, unsigned i)
+{
+    const char *name;
+    const struct stats_mem *s = pool_at(i, &name);
+    const uint32_t values[] = {s->used, s->max, s->avail, s->err};
+    w = put_word(put_word(w, pool_families[family].name), family == 3 ? "_total{pool=\"" : "{pool=\"");
+    return put_word(put_decimal(put_word(put_word(w, name), "\"} "), values[family]), "\n");
+}
+
+static const struct {
+    const char *name, *type, *help;
+} board_families[] = {
+    {"board_stack_bytes", "gauge", "Octets of the stack."},
+    {"board_stack_unused_bytes", "gauge", "Octets of it that were never used."},
+    {"board_frames_received", "counter", "Ethernet frames that came in."},
+    {"board_frames_dropped", "counter", "Frames dropped for want of memory."},
+    {"board_uptime_seconds", "gauge", "Since the start; from 0 again after 49 days."},
+};
+enum { POOL_FAMILIES = sizeof pool_families / sizeof *pool_families,
+       BOARD_FAMILIES = sizeof board_families / sizeof *board_families };
+
+static size_t board_metrics(void *app, unsigned at, char *out, size_t room)
+{
+    const uint32_t values[] = {cpu_stack_size(), cpu_stack_unused(), net_counters.received, net_counters.dropped,
+                               cpu_now_ms() / 1000};
+    char *w = out;
+    (void)app, (void)room; /* a group takes less than half of what there is */
+    if (at < POOL_FAMILIES * POOLS) {
+        unsigned family = at / POOLS, i = at % POOLS;
+        if (i == 0) w = put_family(w, pool_families[family].name, pool_families[family].type, pool_families[family].help);
+        return (size_t)(put_pool(w, family, i) - out);
+    }
+    at -= POOL_FAMILIES * POOLS;
+    if (at >= BOARD_FAMILIES) return 0;
+    w = put_family(w, board_families[at].name, board_families[at].type, board_families[at].help);
+    w = put_word(put_word(w, board_families[at].name), *board_families[at].type == 'c' ? "_total " : " ");
+    return (size_t)(put_word(put_decimal(w, values[at]), "\n") - out);
+}
+
+void log_metrics(struct miniproxy_config *config)
+{
+    config->metrics = board_metrics;
+}
+
+#else
+
+void log_metrics(struct miniproxy_config *config)
+{
+    (void)config;
+}
+
+#endif
+
+/* ---- Maintenance */
+
+#if MINIPROXY_WITH_MAINTENANCE
+
+static void toggle_maintenance(struct miniproxy *proxy)
+{
+    bool begins = miniproxy_condition(proxy) != MINIPROXY_IN_MAINTENANCE;
+    miniproxy_maintain(proxy, begins ? "This device is under maintenance. Try again later." : NULL);
+    console_printf("maintenance %s\n", begins ? "begins" : "ends");
+}
+
+#else
+
+static void toggle_maintenance(struct miniproxy *proxy)
+{
+    (void)proxy;
+    console_printf("maintenance is not in this image\n");
+}
+
+#endif
+
 /* ---- Console */
 
 #if FIRMWARE_TEST
@@ -187,12 +307,13 @@ static void test_command(int command)
 
 #endif
 
-void log_commands(const struct miniproxy *proxy)
+void log_commands(struct miniproxy *proxy)
 {
     int command;
     while ((command = board_uart_get()) >= 0) {
         if (command == 'c') log_counters(proxy);
         else if (command == 'h') log_hits();
+        else if (command == 'm') toggle_maintenance(proxy);
         else test_command(command);
     }
 }

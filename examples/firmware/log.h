@@ -16,8 +16,11 @@ void log_counters(const struct miniproxy *proxy);
 /* How often each rule of the policy decided, by the numbers of the log; -1: none did. */
 void log_hits(void);
 
-/* What came in by the console: "c" asks for the counters, "h" for the hits. */
-void log_commands(const struct miniproxy *proxy);
+/* What /metrics has of the board: pools of lwIP, stack, frames, time since the start. */
+void log_metrics(struct miniproxy_config *config);
+
+/* What came in by the console: "c" asks for the counters, "h" for the hits, "m" begins maintenance or ends it. */
+void log_commands(struct miniproxy *proxy);
 
 /* The address, once known and whenever it has changed. */
 void log_address(uint16_t port);

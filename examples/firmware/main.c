@@ -36,6 +36,7 @@ __attribute__((noinline)) static void start(void)
     net_start();
     net_device_name(name);
     policy_logins(&config);
+    log_metrics(&config);
     miniproxy_lwip_raw_init(&port, &proxy);
     tls_start(&config);
     if (!miniproxy_init(&proxy, &config)) cpu_panic("invalid configuration");

@@ -47,6 +47,7 @@ __attribute__((noinline)) static void start(void)
     sys_sem_wait(&done);
     net_device_name(name);
     policy_logins(&config);
+    log_metrics(&config);
     if (!miniproxy_lwip_sockets_init(&port, &proxy)) cpu_panic("no memory for the port");
     tls_start(&config);
     if (!miniproxy_init(&proxy, &config)) cpu_panic("invalid configuration");

@@ -110,6 +110,8 @@ def serve(context=None):
 # ---- The browser
 
 class Browser:
+    asked_by = "Proxy"  # who may want a login
+
     def __init__(self, directory, proxy, *more):
         to_read, self.to_write = os.pipe()
         self.from_read, from_write = os.pipe()
@@ -164,7 +166,7 @@ class Browser:
             if m.get("method") == "Fetch.requestPaused":
                 self.post("Fetch.continueRequest", requestId=m["params"]["requestId"])
             elif m.get("method") == "Fetch.authRequired":
-                assert m["params"]["authChallenge"]["source"] == "Proxy", m
+                assert m["params"]["authChallenge"]["source"] == self.asked_by, m
                 self.logins += 1
                 login = {"response": "ProvideCredentials", "username": USER, "password": PASSWORD}
                 self.post("Fetch.continueWithAuth", requestId=m["params"]["requestId"], authChallengeResponse=login)

@@ -243,6 +243,8 @@ class OnPosix(Program):
                 break  # the rest is being written
             line, self.part = self.part, ""
             e = json.loads(line)
+            if "method" not in e:
+                continue  # an alert
             if e["method"] is None and e["status"] == 0:
                 continue  # a connection without a request
             assert e["client"] == self.client, line

@@ -17,7 +17,6 @@ sys.path.insert(0, HERE)
 
 import watch  # noqa: E402
 from chromium import run_suite  # noqa: E402
-from prometheus_client.openmetrics import parser  # noqa: E402
 import peers  # noqa: E402
 import world  # noqa: E402
 
@@ -72,7 +71,7 @@ class Server:
         """{name: {labels' values: value}}, as a strict parser reads them."""
         status, kind, body = self.get("/metrics")
         assert status == 200 and kind == "application/openmetrics-text; version=1.0.0; charset=utf-8", (status, kind)
-        return strictly(body.decode())
+        return watch.strictly(body.decode())
 
     def quiet(self):
         """The metrics when only who asks for them is connected."""
@@ -89,18 +88,6 @@ class Server:
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(10) == 0
-
-
-def strictly(text):
-    found = {}
-    for family in parser.text_string_to_metric_families(text):
-        assert family.documentation or family.type == "info" or not family.name.startswith("miniproxy"), family.name
-        for sample in family.samples:
-            labels = found.setdefault(sample.name, {})
-            key = tuple(sample.labels.values())
-            assert key not in labels, sample
-            labels[key] = sample.value
-    return found
 
 
 class Traffic:
@@ -261,8 +248,8 @@ def shows_what_was_sent(browser, server):
     assert any(row[1] == "403" and "GET http://www.forbidden.test/\npolicy_denied, rule 1\n127.0.0.1" in row[2]
                for row in refusals), refusals
     assert any("GET http://" in row[2] for row in browser.value(watch.rows("Last transactions")))
-    assert watch.hostile_request("127.0.0.1", server.port, f"127.0.0.1:{peers.unused_port()}") == 502
-    assert watch.hostile_request("127.0.0.1", server.port, traffic.at) == 200
+    assert watch.hostile_request(server.port, f"127.0.0.1:{peers.unused_port()}") == 502
+    assert watch.hostile_request(server.port, traffic.at) == 200
     traffic.stop()
 
 

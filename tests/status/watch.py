@@ -6,14 +6,14 @@ import os
 import socket
 import sys
 import time
-import urllib.parse
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
 sys.path[:0] = [os.path.join(TESTS, "e2e"), os.path.join(TESTS, "firmware")]
 
-from chromium import Browser, expect  # noqa: E402
 from board import ROOT  # noqa: E402
+from chromium import Browser, expect  # noqa: E402
+from prometheus_client.openmetrics import parser  # noqa: E402
 
 SIZES = {"phone": (375, 700), "desk": (1200, 800)}
 HOSTILE = "/<img/src=x/onerror=window.stung=1>\"'&lt;/td><script>window.stung=2</script>"
@@ -49,6 +49,7 @@ CONTRAST = """(() => {
 
 class Watcher(Browser):
     """Remembers what its page asked for and complained of."""
+    asked_by = "Server"
 
     def __init__(self, directory):
         super().__init__(directory, "direct://")
@@ -103,10 +104,10 @@ def rows(title):
         "document).querySelectorAll('tbody tr')].map(r => [...r.cells].map(c => c.innerText))"
 
 
-def hostile_request(host, port, authority):
+def hostile_request(port, authority, fields=""):
     """What no tidy client would send; the status of the answer."""
-    with socket.create_connection((host, port), 10) as s:
-        s.sendall(f"GET http://{authority}{HOSTILE} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n".encode())
+    with socket.create_connection(("127.0.0.1", port), 20) as s:
+        s.sendall(f"GET http://{authority}{HOSTILE} HTTP/1.1\r\nHost: {authority}\r\n{fields}Connection: close\r\n\r\n".encode())
         return int(s.makefile("rb").readline().split()[1])
 
 
@@ -127,7 +128,7 @@ def fits(browser, name):
 
 def stays_text(browser):
     text = browser.wait("document.body.innerText.includes('onerror=') && document.body.innerText")
-    assert HOSTILE[:36] in text, text
+    assert HOSTILE[:20] in text, text
     assert browser.value("[document.images.length, document.querySelectorAll('main script').length, window.stung || 0]") \
         == [0, 0, 0]
 
@@ -168,10 +169,18 @@ def is_live(browser):
     browser.wait("document.getElementById('z').textContent == 'live'", 60)
 
 
-def origin_of(url):
-    parts = urllib.parse.urlsplit(url)
-    return parts.hostname, parts.port
+def strictly(text):
+    """{name: {labels' values: value}} of a text that a strict parser accepts."""
+    found = {}
+    for family in parser.text_string_to_metric_families(text):
+        assert family.documentation or family.type == "info", family.name
+        for sample in family.samples:
+            labels = found.setdefault(sample.name, {})
+            key = tuple(sample.labels.values())
+            assert key not in labels, sample
+            labels[key] = sample.value
+    return found
 
 
-__all__ = ["HOSTILE", "Watcher", "asks_only_its_proxy", "expect", "fits", "hostile_request", "is_live", "origin_of",
-           "pauses_while_hidden", "rows", "says_no_answer", "stays_text"]
+__all__ = ["Watcher", "asks_only_its_proxy", "expect", "fits", "hostile_request", "is_live", "pauses_while_hidden", "rows",
+           "says_no_answer", "stays_text", "strictly"]
