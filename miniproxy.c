@@ -900,7 +900,7 @@ struct plan {
     int8_t error;          /* of the last attempt that failed, enum miniproxy_result */
     uint8_t tries[MINIPROXY_ATTEMPTS]; /* index of each attempt's address */
     uint8_t since[MINIPROXY_ATTEMPTS]; /* tick at its start */
-#if MINIPROXY_WITH_PAC
+#if MINIPROXY_WITH_PAGES
     struct span page_host; /* value of Host, if a page is asked for */
 #endif
     struct miniproxy_addr at[MINIPROXY_ADDRESSES];
@@ -1071,7 +1071,36 @@ static enum miniproxy_cause see_page_login(struct head *h, const struct miniprox
     return MINIPROXY_CAUSE_NONE;
 }
 
+static void see_page_host(const struct miniproxy_buffer *b, const struct line *l)
+{
+    if (asks_page(plan_of(b))) plan_of(b)->page_host = span_of(b, l->value, l->value_len);
+}
+
+static bool is_among_names(const struct miniproxy_texts *names, const unsigned char *host, size_t len)
+{
+    for (unsigned i = 0; names != NULL && i < names->count; i++)
+        if (is_word(host, len, names->list[i])) return true;
+    return false;
+}
+
+/* Does Host mean this proxy? A browser that was led here by a name of somebody else's (DNS rebinding) would show what it
+ * gets to that name's scripts. Addresses and names without a dot are nobody's. */
+static bool means_us(const struct miniproxy_config *config, const struct miniproxy_buffer *b)
+{
+    const struct span *host = &plan_of(b)->page_host;
+    struct authority a;
+    if (!asks_directly(b) || host->len == 0) return true;
+    if (!parse_authority(&a, b->u.data + host->at, host->len)) return false;
+    return a.literal || memchr(a.host, '.', a.host_len) == NULL || is_word(a.host, a.host_len, MINIPROXY_PAGES_HOST) ||
+           is_among_names(config->page_names, a.host, a.host_len);
+}
+
 #else
+
+static void see_page_host(const struct miniproxy_buffer *b, const struct line *l)
+{
+    (void)b, (void)l;
+}
 
 static bool asks_page(const struct plan *pl)
 {
@@ -1096,22 +1125,6 @@ static enum miniproxy_cause see_page_login(struct head *h, const struct miniprox
 {
     (void)h, (void)b, (void)l;
     return MINIPROXY_CAUSE_NONE;
-}
-
-#endif
-
-#if MINIPROXY_WITH_PAC
-
-static void see_page_host(const struct miniproxy_buffer *b, const struct line *l)
-{
-    if (asks_page(plan_of(b))) plan_of(b)->page_host = span_of(b, l->value, l->value_len);
-}
-
-#else
-
-static void see_page_host(const struct miniproxy_buffer *b, const struct line *l)
-{
-    (void)b, (void)l;
 }
 
 #endif
@@ -7462,6 +7475,13 @@ static enum next answer_page(struct miniproxy *p, struct miniproxy_session *s)
     return NEXT_STATE;
 }
 
+/* Is it a page that not everybody may read? */
+static bool tells_more(const struct miniproxy_buffer *b, const struct plan *pl)
+{
+    const unsigned char *path = b->u.data + pl->path.at;
+    return !is_pac(path, pl->path.len) && !is_path(path, pl->path.len, "/health");
+}
+
 /* May this client see it? A browser that fetches its configuration cannot log in. */
 static enum miniproxy_cause judge_page(const struct miniproxy *p, struct miniproxy_session *s,
                                        const struct miniproxy_buffer *b)
@@ -7470,6 +7490,7 @@ static enum miniproxy_cause judge_page(const struct miniproxy *p, struct minipro
     struct miniproxy_question q;
     enum miniproxy_verdict verdict;
     int rule = -1;
+    if (tells_more(b, pl) && !means_us(&p->config, b)) return MINIPROXY_CAUSE_ORIGIN_FORM;
     memset(&q, 0, sizeof q);
     q.client = &s->client_addr;
     q.user = s->user;

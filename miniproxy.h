@@ -1192,6 +1192,9 @@ struct miniproxy_config {
     /* A page of the product's own, or instead of one of miniproxy's: text and its Content-Type for a path with its query,
      * that stay valid and unchanged. NULL: there is none. May be NULL. */
     const char *(*page)(void *app, const char *path, size_t path_len, const char **type);
+    /* Names of this proxy in Host, in lower case. Addresses, names without a dot and MINIPROXY_PAGES_HOST always are; a
+     * request for a page by another name, /health and PAC apart, is one for another server: 400. May be NULL. */
+    const struct miniproxy_texts *page_names;
 #endif
 #if MINIPROXY_WITH_METRICS
     /* Lines of the product's own in /metrics: the `at`th group of at most `room` octets into out, from 0 on, until it

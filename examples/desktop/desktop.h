@@ -29,7 +29,10 @@
 #define PORTS_MAX 32
 #endif
 
-/* Domains of --pac-direct. */
+/* Names of --page-names, domains of --pac-direct. */
+#ifndef PAGE_NAMES_MAX
+#define PAGE_NAMES_MAX 32
+#endif
 #ifndef PAC_DIRECT_MAX
 #define PAC_DIRECT_MAX 32
 #endif
@@ -134,6 +137,8 @@ struct options {
     unsigned port_count;
     struct net_list pages; /* whose clients may see pages of the proxy's own; text NULL: this machine's */
     bool no_pages;
+    const char *page_names[PAGE_NAMES_MAX];
+    struct miniproxy_texts page_name_texts;
     const char *contact, *maintenance; /* texts, NULL: none; of SIGUSR2 */
 #if MINIPROXY_WITH_PAC
     bool serves_pac;

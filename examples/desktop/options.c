@@ -496,6 +496,23 @@ static const char *set_check(struct options *o, char *value)
 
 #if MINIPROXY_WITH_PAGES
 
+/* Host names with commas between, in lower case; each may stand for all below it. False: one is none, or too many. */
+static bool add_names(const char **list, unsigned most, struct miniproxy_texts *names, char *value)
+{
+    for (char *name = strtok(value, ","); name != NULL; name = strtok(NULL, ",")) {
+        if (names->count == most || tidy_host(name) != NULL) return false;
+        list[names->count++] = name[0] == '.' ? name + 1 : name;
+    }
+    names->list = list;
+    return names->count > 0;
+}
+
+static const char *set_page_names(struct options *o, char *value)
+{
+    if (add_names(o->page_names, PAGE_NAMES_MAX, &o->page_name_texts, value)) return NULL;
+    return "expected names as proxy.corp.example,router.example, at most " NUMBER(PAGE_NAMES_MAX);
+}
+
 static const char *set_pages(struct options *o, char *value)
 {
     if (strcmp(value, "none") != 0) return set_nets(&o->pages, value);
@@ -552,12 +569,8 @@ static const char *set_pac(struct options *o, char *value)
 
 static const char *set_pac_direct(struct options *o, char *value)
 {
-    for (char *name = strtok(value, ","); name != NULL; name = strtok(NULL, ",")) {
-        if (o->pac_domains.count == PAC_DIRECT_MAX || tidy_host(name) != NULL)
-            return "expected domains as corp.example,example.org, at most " NUMBER(PAC_DIRECT_MAX);
-        o->pac_direct[o->pac_domains.count++] = name[0] == '.' ? name + 1 : name;
-    }
-    o->pac_domains.list = o->pac_direct;
+    if (!add_names(o->pac_direct, PAC_DIRECT_MAX, &o->pac_domains, value))
+        return "expected domains as corp.example,example.org, at most " NUMBER(PAC_DIRECT_MAX);
     o->pac.direct = &o->pac_domains;
     return NULL;
 }
@@ -633,6 +646,7 @@ static const struct option options[] = {
     {NULL, NULL, NULL, "Pages of its own: / for people, /metrics, /log, /health"},
     {"pages", "NET,...", set_pages, "clients that may see them, or none (default: programs on this machine; with"
                                     "\n--policy: whom that allows the method pages)"},
+    {"page-names", "NAME,...", set_page_names, "names with dots by which they may be asked for, beside miniproxy.internal"},
 #endif
 #if MINIPROXY_WITH_PAC
     {"pac", "[=HOST:PORT]", set_pac, "serve /proxy.pac and /wpad.dat, by which browsers find the proxy, to all clients"

@@ -472,6 +472,9 @@ static bool init_proxy(struct worker *w)
 #if MINIPROXY_WITH_CONDITIONS
         .minute_of_week = minute_of_week,
 #endif
+#if MINIPROXY_WITH_PAGES
+        .page_names = &o->page_name_texts,
+#endif
 #if MINIPROXY_WITH_METRICS
         .metrics = metrics,
         .totals = o->workers > 1 ? totals : NULL,

@@ -161,3 +161,16 @@ def test_all_workers_are_counted(start, origin, workers):
     assert value_of(text, "miniproxy_workers") == workers
     assert value_of(text, "miniproxy_log_lost_lines_total") == 0
     assert text.endswith("# EOF\n") and text.count("# EOF\n") == 1
+
+
+def test_pages_are_not_told_by_foreign_names(start):
+    """DNS rebinding: a browser on this machine is led here by a name of somebody else's."""
+    proxy = start("--page-names", "proxy.corp.example,Other.Example", "--log-format", "json")
+    for host, status in (("evil.example", 400), ("proxy.corp.example:3128", 200), ("other.example", 200),
+                         ("localhost:3128", 200), ("router", 200), ("x.proxy.corp.example", 400)):
+        client = proxy.client()
+        client.send(request("GET", "/metrics", "Connection: close", host=host))
+        message = client.response("GET")
+        assert message.status == status, host
+        if status == 400:
+            assert proxy.event(client)["cause"] == "not_a_proxy_request"

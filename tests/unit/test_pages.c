@@ -45,12 +45,15 @@ static const struct miniproxy_policy login_policy = {.rules = login_rules, .rule
 static const struct miniproxy_policy hop_policy = {
     .rules = open_rules, .rule_count = 2, .hits = hits, .hops = hops, .hop_count = 3, .health = health};
 
-#define NAMED "Host: router.example:3128\r\n\r\n"
+#define NAMED "Host: router.example:3128\r\n\r\n" /* one of the names that the configuration knows */
 #define LOGIN "Basic YW5uOnNlY3JldA==" /* ann:secret */
 #define WRONG "Basic YW5uOndyb25n"
 
 static void begin_with(struct miniproxy_config config)
 {
+    static const char *const list[] = {"proxy.example", "router.example"};
+    static const struct miniproxy_texts names = {list, 2};
+    config.page_names = &names;
     memset(hits, 0, sizeof hits);
     memset(health, 0, sizeof health);
     if (config.policy == NULL) config.policy = &open_policy;
@@ -278,6 +281,31 @@ static void test_pages_of_the_product(const void *data)
     say("GET /metrics HTTP/1.1\r\n" NAMED);
     assert_true(has("chunked"));
     next_client();
+}
+
+/* A browser that a foreign name has led here would show its scripts what it gets: DNS rebinding. */
+static void test_foreign_names(const void *data)
+{
+    static const struct {
+        const char *host;
+        bool is_ours;
+    } hosts[] = {{"127.0.0.1:3128", true},        {"[::1]", true},           {"router", true},
+                 {"LOCALHOST:3128", true},        {"Router.Example", true},  {"proxy.example:80", true},
+                 {"miniproxy.internal", true},    {"evil.example", false},   {"router.example.evil", false},
+                 {"x.router.example:3128", false}, {"1.2.3.4.evil", false},  {"router.example.", false}};
+    char text[128];
+    (void)data;
+    for (unsigned i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
+        begin(&open_policy);
+        snprintf(text, sizeof text, "GET /log HTTP/1.1\r\nHost: %s\r\n\r\n", hosts[i].host);
+        say(text);
+        assert_true(begins(hosts[i].is_ours ? "HTTP/1.1 200 " : "HTTP/1.1 400 "));
+        if (!hosts[i].is_ours) assert_string_equal(miniproxy_cause_token(wire.event.cause), "not_a_proxy_request");
+        snprintf(text, sizeof text, "GET /health HTTP/1.1\r\nHost: %s\r\n\r\n", hosts[i].host);
+        say(text);
+        assert_true(begins("HTTP/1.1 200 "));
+        next_client();
+    }
 }
 
 /* ---- metrics ---- */
@@ -738,6 +766,7 @@ int main(void)
         {"logins for pages, and none for PAC [W01]", test_logins, NULL, false},
         {"Authorization for an origin is no login here", test_authorization_of_origins, NULL, false},
         {"diverted requests are for origins [I01]", test_diverted, NULL, false},
+        {"pages are told to nobody who was led here by a foreign name", test_foreign_names, NULL, false},
         {"pages of the product", test_pages_of_the_product, NULL, false},
         {"metrics count [G04]", test_metrics_count, NULL, false},
         {"metrics are families of samples [G04]", test_metrics_are_families, NULL, false},
