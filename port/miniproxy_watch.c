@@ -25,6 +25,12 @@ void miniproxy_watch_init(struct miniproxy_watch *w, const struct miniproxy_watc
     if (w->config.window_ms < SLICES) w->config.window_ms = WINDOW_MS;
 }
 
+/* A loop may have asked for the time before an event did: what is later than now is as of now. */
+static uint32_t age_of(uint32_t then_ms, uint32_t now_ms)
+{
+    return (int32_t)(now_ms - then_ms) > 0 ? now_ms - then_ms : 0;
+}
+
 /* One of those without a table. */
 static void tell(struct miniproxy_watch *w, enum miniproxy_alert_kind kind, bool over, uint32_t value, uint32_t limit)
 {
@@ -52,7 +58,7 @@ static void next_slice(struct miniproxy_watch *w)
 
 static void move_window(struct miniproxy_watch *w, uint32_t now_ms)
 {
-    uint32_t steps = (now_ms - w->slice_ms) / slice_len(w);
+    uint32_t steps = age_of(w->slice_ms, now_ms) / slice_len(w);
     if (!w->begun || steps > SLICES) {
         w->slice_ms = now_ms;
         steps = w->begun ? SLICES : 0;
@@ -142,7 +148,7 @@ static struct miniproxy_watch_client *client_of(struct miniproxy_watch *w, const
     for (struct miniproxy_watch_client *c = w->clients; c < w->clients + MINIPROXY_WATCH_CLIENTS; c++) {
         if (is_client(c, a)) return c;
         if (best->client.family == 0) continue;
-        if (c->client.family == 0 || now_ms - c->last_ms > now_ms - best->last_ms) best = c;
+        if (c->client.family == 0 || age_of(c->last_ms, now_ms) > age_of(best->last_ms, now_ms)) best = c;
     }
     if (best->raised) tell_client(w, best, true);
     *best = (struct miniproxy_watch_client){.client = *a, .since_ms = now_ms};
@@ -155,7 +161,7 @@ static void count_login(struct miniproxy_watch *w, const struct miniproxy_event 
     struct miniproxy_watch_client *c;
     if (w->config.logins == 0 || e->client->family == 0 || !is_failed_login(e)) return;
     c = client_of(w, e->client, now_ms);
-    if (!c->raised && now_ms - c->since_ms >= w->config.window_ms) {
+    if (!c->raised && age_of(c->since_ms, now_ms) >= w->config.window_ms) {
         c->since_ms = now_ms;
         c->count = 0;
     }
@@ -169,7 +175,7 @@ static uint32_t forget_clients(struct miniproxy_watch *w, uint32_t now_ms)
 {
     uint32_t wait_ms = MINIPROXY_FOREVER;
     for (struct miniproxy_watch_client *c = w->clients; c < w->clients + MINIPROXY_WATCH_CLIENTS; c++) {
-        uint32_t quiet_ms = now_ms - c->last_ms;
+        uint32_t quiet_ms = age_of(c->last_ms, now_ms);
         if (c->client.family == 0) continue;
         if (quiet_ms >= w->config.window_ms) {
             if (c->raised) tell_client(w, c, true);
@@ -244,7 +250,7 @@ uint32_t miniproxy_watch_poll(struct miniproxy_watch *w, uint32_t now_ms)
     uint32_t wait_ms = forget_clients(w, now_ms), slice_ms;
     move_window(w, now_ms);
     judge_all_errors(w);
-    slice_ms = slice_len(w) - (now_ms - w->slice_ms);
+    slice_ms = slice_len(w) - age_of(w->slice_ms, now_ms);
     if ((w->raised[MINIPROXY_ALERT_SERVER_ERRORS] || w->raised[MINIPROXY_ALERT_CLIENT_ERRORS]) && slice_ms < wait_ms)
         wait_ms = slice_ms;
     return wait_ms;

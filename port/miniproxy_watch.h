@@ -91,7 +91,7 @@ struct miniproxy_watch {
 /* *watch must be zeroed; it is the caller's. The configuration is copied. */
 void miniproxy_watch_init(struct miniproxy_watch *watch, const struct miniproxy_watch_config *config);
 
-/* From struct miniproxy_config.event. now_ms as in miniproxy_poll. */
+/* From struct miniproxy_config.event. now_ms is of the same clock as in miniproxy_poll. */
 void miniproxy_watch_event(struct miniproxy_watch *watch, const struct miniproxy_event *event, uint32_t now_ms);
 
 /* After miniproxy_poll: sessions and buffers in use, and how many there are. */

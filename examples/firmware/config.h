@@ -29,6 +29,11 @@
 #define MINIPROXY_LWIP_RAW_LINGER_S 20
 #define MINIPROXY_LWIP_SOCKETS_LINGER_S 20
 
+/* Of alerts. */
+#ifndef MINIPROXY_WATCH_CLIENTS
+#define MINIPROXY_WATCH_CLIENTS 8
+#endif
+
 /* What the policy asks for (firmware.mk): a compiled policy that needs more does not build, and says what. Large sets
  * of host names lie in flash alone. */
 #define MINIPROXY_WITH_HOST_BLOBS 1

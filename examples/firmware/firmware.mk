@@ -10,7 +10,7 @@
 #
 # The policy is text, examples/policy/site.policy, which `build/miniproxy policy compile` makes C of: see POLICY below.
 #
-# LWIP_DIR= names another lwIP, CROSS= another toolchain, FIRMWARE_FLAGS= further flags (-DFIRMWARE_ADDRESS='"…"').
+# FIRMWARE_SYSLOG=ADDRESS names a syslog server, LWIP_DIR= another lwIP, CROSS= another toolchain, FIRMWARE_FLAGS= further flags (-DFIRMWARE_ADDRESS='"…"').
 
 .PHONY: firmware firmware-images firmware-tools firmware-run firmware-ram firmware-bench firmware-bench-tls firmware-ca
 
@@ -30,6 +30,8 @@ FIRMWARE_TEST_IMAGES = lm3s6965-raw-test mps2_an385-raw-test
 FIRMWARE_WIRE_IMAGES = lm3s6965-raw-wire
 # with another one, whose ways lead through parents
 FIRMWARE_ROUTES_IMAGES = lm3s6965-raw-routes
+# with a syslog server: the machine that runs the emulator
+FIRMWARE_SYSLOG_IMAGES = lm3s6965-raw-syslog lm3s6965-sockets-syslog
 # with TLS for clients on a second port, and some for origins: FIRMWARE_CLIENT_IMAGES. In the emulator alone: their random
 # numbers come from the machine that runs it.
 FIRMWARE_TLS_IMAGES = lm3s6965-raw-tls lm3s6965-sockets-tls mps2_an385-raw-tls mps2_an385-sockets-tls
@@ -42,8 +44,11 @@ FIRMWARE_TLS_BENCH_IMAGES = lm3s6965-raw-tlsbench mps2_an385-raw-tlsbench
 
 # ---- Sources
 
-FIRMWARE_OWN = $(addprefix $(FIRMWARE)/,startup.c cpu.c console.c random.c net.c log.c logins.c) miniproxy.c \
+FIRMWARE_OWN = $(addprefix $(FIRMWARE)/,startup.c cpu.c console.c random.c net.c log.c logins.c syslog.c) miniproxy.c \
     port/miniproxy_sha256.c
+# FIRMWARE_SYSLOG=ADDRESS: what is logged goes there too, and alerts
+FIRMWARE_LOG = port/miniproxy_log.c port/miniproxy_watch.c
+FIRMWARE_OWN += $(if $(FIRMWARE_SYSLOG),$(FIRMWARE_LOG))
 FIRMWARE_OWN_raw = $(FIRMWARE)/main.c port/miniproxy_lwip_raw.c
 FIRMWARE_OWN_sockets = $(addprefix $(FIRMWARE)/,main_sockets.c sys_arch.c) port/miniproxy_lwip_sockets.c
 FIRMWARE_OWN_board = $(addprefix $(FIRMWARE)/boards/,$1/board.c $1/ethernet.c)
@@ -56,7 +61,7 @@ FIRMWARE_LWIP_sockets = $(addprefix api/,api_lib.c api_msg.c err.c netbuf.c netd
 
 FIRMWARE_CFLAGS = -std=c11 -mcpu=cortex-m3 -mthumb -Os -g -ffunction-sections -fdata-sections -fno-common \
     -fcallgraph-info=su --specs=nano.specs -I. -I$(FIRMWARE) -isystem $(LWIP_DIR)/src/include -DMINIPROXY_CONFIG='"config.h"' \
-    -DFIRMWARE_SEMIHOSTING=0 $(FIRMWARE_FLAGS)
+    -DFIRMWARE_SEMIHOSTING=0 $(if $(FIRMWARE_SYSLOG),-DFIRMWARE_SYSLOG='"$(FIRMWARE_SYSLOG)"') $(FIRMWARE_FLAGS)
 FIRMWARE_CFLAGS_raw = -DNO_SYS=1
 FIRMWARE_CFLAGS_sockets = -DNO_SYS=0
 FIRMWARE_CFLAGS_test = -UFIRMWARE_SEMIHOSTING -DFIRMWARE_SEMIHOSTING=1 -DFIRMWARE_TEST=1
@@ -93,6 +98,8 @@ $(foreach i,$(FIRMWARE_CLIENT_IMAGES),$(eval $(call FIRMWARE_CLIENT,$i)))
 FIRMWARE_OWN_bench = tests/bench/firmware/bare.c
 FIRMWARE_CFLAGS_bench = -DMEMP_NUM_TCP_PCB_LISTEN=3
 FIRMWARE_LDFLAGS_bench = -Wl,--wrap=lwip_init
+FIRMWARE_OWN_syslog = $(if $(FIRMWARE_SYSLOG),,$(FIRMWARE_LOG))
+FIRMWARE_CFLAGS_syslog = -UFIRMWARE_SYSLOG -DFIRMWARE_SYSLOG='"10.0.2.2"' -DFIRMWARE_SYSLOG_PORT=5514
 # Octets of stack: the deepest use that was measured and a third more, which also covers an interrupt at that moment
 # (72). tests/firmware/boot.py fails if less is left.
 FIRMWARE_STACK = 1536
@@ -185,7 +192,7 @@ endef
 FIRMWARE_PART = $(word $2,$(subst -, ,$1))
 $(foreach i,$(FIRMWARE_IMAGES) $(FIRMWARE_TIGHT_IMAGES) $(FIRMWARE_TEST_IMAGES) \
     $(FIRMWARE_WIRE_IMAGES) $(FIRMWARE_ROUTES_IMAGES) $(FIRMWARE_BENCH_IMAGES) $(FIRMWARE_TLS_IMAGES) \
-    $(FIRMWARE_WEAK_IMAGES) $(FIRMWARE_TLS_BENCH_IMAGES),$(eval $(call \
+    $(FIRMWARE_SYSLOG_IMAGES) $(FIRMWARE_WEAK_IMAGES) $(FIRMWARE_TLS_BENCH_IMAGES),$(eval $(call \
     FIRMWARE_IMAGE,$i,$(call FIRMWARE_PART,$i,1),$(call FIRMWARE_PART,$i,2),$(call FIRMWARE_PART,$i,3))))
 
 $(FIRMWARE_OUT)/%.d: ;
@@ -221,7 +228,7 @@ firmware-bench-tls: $(FIRMWARE_TLS_BENCH_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 
 # ---- Tests
 
-SUITES += firmware-boot firmware-tls firmware-chromium policy-wire firmware-routes firmware-status
+SUITES += firmware-boot firmware-tls firmware-chromium policy-wire firmware-routes firmware-status firmware-syslog
 
 run-firmware-boot: $(FIRMWARE_IMAGES:%=$(FIRMWARE_OUT)/%.elf) $(FIRMWARE_TIGHT_IMAGES:%=$(FIRMWARE_OUT)/%.elf) \
         $(FIRMWARE_TEST_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
@@ -243,3 +250,6 @@ run-firmware-routes: build/miniproxy $(FIRMWARE_ROUTES_IMAGES:%=$(FIRMWARE_OUT)/
 STATUS_IMAGES = lm3s6965-raw mps2_an385-sockets
 run-firmware-status: $(STATUS_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 	@$(SUITE) firmware-status 600 $(PYTHON) tests/firmware/status.py $(STATUS_IMAGES)
+
+run-firmware-syslog: $(FIRMWARE_SYSLOG_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
+	@$(SUITE) firmware-syslog 300 $(PYTHON) tests/firmware/syslog_lines.py

@@ -8,6 +8,7 @@
 #include "cpu.h"
 #include "net.h"
 #include "policy.h"
+#include "syslog.h"
 #include "sys_arch.h"
 #include "tls.h"
 
@@ -52,6 +53,7 @@ void log_event(void *app, const struct miniproxy_event *e)
     static const char *const by[] = {"-", "proxy", "origin"};
     uint32_t now_ms = cpu_now_ms();
     (void)app;
+    syslog_event(e);
     console_printf("%u.%03u ", now_ms / 1000, now_ms % 1000);
     put_address(e->client);
     console_printf(" ");

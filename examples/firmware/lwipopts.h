@@ -131,8 +131,12 @@ unsigned net_ooseq_limit(struct tcp_pcb *pcb);
 #define DNS_MAX_NAME_LENGTH (FIRMWARE_TIGHT ? 128 : 256)
 #define DNS_MAX_SERVERS 2
 #define DNS_MAX_REQUESTS (FIRMWARE_TIGHT ? 2 + MINIPROXY_SESSIONS / 4 : 4)
-/* Every request has a port of its own, against forged answers; and one for DHCP. [32 each] */
+/* Every request has a port of its own, against forged answers; one for DHCP, and one for syslog. [32 each] */
+#ifdef FIRMWARE_SYSLOG
+#define MEMP_NUM_UDP_PCB (DNS_MAX_REQUESTS + 2)
+#else
 #define MEMP_NUM_UDP_PCB (DNS_MAX_REQUESTS + 1)
+#endif
 
 /* Clients and the router. [24 each] */
 #define ARP_TABLE_SIZE (FIRMWARE_TIGHT ? 6 : 12)

@@ -9,6 +9,7 @@
 #include "net.h"
 #include "policy.h"
 #include "port/miniproxy_lwip_raw.h"
+#include "syslog.h"
 #include "tls.h"
 
 #include "lwip/init.h"
@@ -39,6 +40,7 @@ __attribute__((noinline)) static void start(void)
     log_metrics(&config);
     miniproxy_lwip_raw_init(&port, &proxy);
     tls_start(&config);
+    syslog_start(name);
     if (!miniproxy_init(&proxy, &config)) cpu_panic("invalid configuration");
     if (miniproxy_lwip_raw_listen(&port, &everywhere) < 0) cpu_panic("cannot listen");
     everywhere.port = TLS_PORT;
@@ -57,6 +59,7 @@ int main(void)
         now_ms = cpu_now_ms();
         wait_ms = miniproxy_poll(&proxy, now_ms);
         wait_ms = least(wait_ms, tls_poll(now_ms));
+        wait_ms = least(wait_ms, syslog_poll(&proxy, now_ms));
         log_address(PORT);
         log_commands(&proxy);
         board_watchdog_feed();

@@ -11,6 +11,7 @@
 #include "policy.h"
 #include "port/miniproxy_lwip_sockets.h"
 #include "sys_arch.h"
+#include "syslog.h"
 #include "tls.h"
 
 #include "lwip/sys.h"
@@ -50,6 +51,7 @@ __attribute__((noinline)) static void start(void)
     log_metrics(&config);
     if (!miniproxy_lwip_sockets_init(&port, &proxy)) cpu_panic("no memory for the port");
     tls_start(&config);
+    syslog_start(name);
     if (!miniproxy_init(&proxy, &config)) cpu_panic("invalid configuration");
     if (miniproxy_lwip_sockets_listen(&port, &everywhere) < 0) cpu_panic("cannot listen");
     everywhere.port = TLS_PORT;
@@ -65,6 +67,7 @@ int main(void)
     for (;;) {
         uint32_t now_ms = cpu_now_ms(), wait_ms = miniproxy_poll(&proxy, now_ms);
         wait_ms = least(wait_ms, tls_poll(now_ms));
+        wait_ms = least(wait_ms, syslog_poll(&proxy, now_ms));
         log_address(PORT);
         log_commands(&proxy);
         board_watchdog_feed();

@@ -14,6 +14,7 @@ import pytest
 
 from peers import PATIENCE, answer, request, response, unused_port
 from proxy import BINARY, ROOT
+from rfc5424 import receive
 
 FILTER = os.path.join(ROOT, "examples", "desktop", "fail2ban", "miniproxy.conf")
 VICTIM = "127.66.66.66"  # whom hostile texts accuse
@@ -270,13 +271,6 @@ def test_json_lines_are_json(watched, origin):
 
 # ---- Syslog
 
-RFC5424 = re.compile(  # its section 6, without structured data, which there is none of
-    r"<(?P<priority>0|[1-9]\d{0,2})>1 "
-    r"(?P<time>-|\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?"
-    r"(Z|[+-]([01]\d|2[0-3]):[0-5]\d)) "
-    r"(?P<host>[!-~]{1,255}) (?P<app>[!-~]{1,48}) (?P<process>[!-~]{1,128}) (?P<id>[!-~]{1,32}) - (?P<text>[ -~]+)")
-
-
 @pytest.fixture
 def syslog():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -285,21 +279,13 @@ def syslog():
         yield sock
 
 
-def received(sock):
-    match = RFC5424.fullmatch(sock.recv(65536).decode("ascii"))
-    assert match and int(match["priority"]) <= 191, match
-    kind, *words = match["text"].split(" ")
-    assert kind == match["id"] and all("=" in word for word in words)
-    return match, dict(word.split("=", 1) for word in words)
-
-
 @pytest.mark.req("G01", "G02")
 def test_syslog(start, origin, syslog):
     o, proxy = origin(), start("--allow-private", "--syslog", f"127.0.0.1:{syslog.getsockname()[1]}", "--alerts",
                                "client-errors=1,least=2")
     client = proxy.client()
     client.ask("GET", o.url + '/"a"b?c')
-    match, words = received(syslog)
+    match, words = receive(syslog)
     assert (match["priority"], match["app"], match["id"]) == (str(3 * 8 + 6), "miniproxy", "transaction")
     assert match["process"].isdigit()
     event = proxy.event(client)
@@ -307,9 +293,9 @@ def test_syslog(start, origin, syslog):
     for key in ("client", "client_port", "status", "bytes_up", "bytes_down", "by", "address"):
         assert words[key] == str(event[key])
     client.ask("CONNECT", "127.0.0.1:22")
-    match, words = received(syslog)
+    match, words = receive(syslog)
     assert (match["priority"], words["cause"]) == (str(3 * 8 + 5), "connect_port_denied")
-    match, words = received(syslog)
+    match, words = receive(syslog)
     assert (match["priority"], match["id"], words["threshold"]) == (str(3 * 8 + 4), "alert", "client_errors")
 
 
@@ -319,9 +305,9 @@ def test_syslog_lines_are_cut_to_what_a_datagram_holds(start, origin, syslog):
     client = proxy.client()
     client.ask("GET", o.url + "/" + "t" * 500 + '"' * 450)
     client.ask("GET", o.url + "/next")
-    match, words = received(syslog)
+    match, words = receive(syslog)
     assert len(match[0]) <= 2048 and words["target"].startswith(o.url + "/ttt")
-    assert received(syslog)[1]["target"] == o.url + "/next"
+    assert receive(syslog)[1]["target"] == o.url + "/next"
 
 
 @pytest.mark.req("G01", "Z03")

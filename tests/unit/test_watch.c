@@ -244,6 +244,25 @@ static void failed_logins(const void *data)
     expect("failed_logins .7 over 104/3", "failed_logins .8 over 3/3");
 }
 
+/* A main loop asks for the time once, before the events that come from it. */
+static void a_time_of_before(const void *data)
+{
+    uint32_t starts[] = {10, UINT32_MAX - 1, 0, 5};
+    (void)data;
+    for (unsigned i = 0; i < 4; i++) {
+        begin(starts[i]);
+        for (unsigned k = 0; k < 3; k++) {
+            now_ms += 5;
+            failed_login(7);
+            events(4, 500);
+            miniproxy_watch_poll(&watch, now_ms - 5);
+        }
+        expect("server_errors raised 80/20", "failed_logins .7 raised 3/3");
+        assert_in_range(miniproxy_watch_poll(&watch, now_ms - 5), 1, 1000);
+        assert_int_equal(watch.sum.all, 15);
+    }
+}
+
 /* The table has four places: newcomers take that of whoever was quiet for longest, and what was raised is over then. */
 static void more_clients_than_places(const void *data)
 {
@@ -318,6 +337,7 @@ int main(void)
         {.name = "the window counts right at any times", .run = windows_at_random},
         {.name = "sessions and buffers nearly in use", .run = sessions_and_buffers},
         {.name = "failed logins of a client [A14]", .run = failed_logins},
+        {.name = "times of before events", .run = a_time_of_before},
         {.name = "more clients than are remembered", .run = more_clients_than_places},
         {.name = "parents down and up, as many say it [G05]", .run = parents},
         {.name = "no alert without a threshold", .run = nothing_is_watched_that_was_not_asked_for},
