@@ -105,6 +105,11 @@ static void add_counters(struct miniproxy_counters *sum, const struct miniproxy_
     add_took(&sum->connect, &c->connect);
     add_took(&sum->first_byte, &c->first_byte);
     add_took(&sum->total, &c->total);
+#if MINIPROXY_WITH_PAGES
+    sum->pages += c->pages;
+    sum->page_bytes_up += c->page_bytes_up;
+    sum->page_bytes_down += c->page_bytes_down;
+#endif
 }
 
 static const struct miniproxy_counters *totals(void *app)
