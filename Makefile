@@ -239,7 +239,7 @@ build/status/server: $(STATUS_SOURCES) tests/status/config.h port/miniproxy_posi
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(SANITIZE) -DMINIPROXY_CONFIG='"tests/status/config.h"' -pthread $(STATUS_SOURCES) -o $@
 
-run-status: build/status/server
+run-status: build/status/server build/miniproxy
 	@$(SUITE) status 300 $(PYTHON) tests/status/status.py $<
 
 # Ways through other people's proxies, with the sanitizers watching.

@@ -4,6 +4,7 @@ and the status page in headless Chromium. Writes build/results/status.tsv and bu
 
     status.py SERVER
 """
+import functools
 import http.client
 import json
 import os
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
@@ -18,6 +20,7 @@ sys.path.insert(0, HERE)
 import watch  # noqa: E402
 from chromium import run_suite  # noqa: E402
 import peers  # noqa: E402
+import proxy as proxies  # noqa: E402
 import world  # noqa: E402
 
 SERVER = sys.argv[1]
@@ -223,6 +226,26 @@ def watchers_change_nothing(server):
     assert server.metrics()["miniproxy_causes_total"]["no_such_page", "404"] == 1
 
 
+def workers_are_counted_together(directory):
+    """The desktop program with two of them: whoever is asked answers for both."""
+    proxy = proxies.Proxy(directory, "--workers", "2", "--allow-private", "--connect-ports", "any")
+    watched = types.SimpleNamespace(port=proxy.port)
+    watched.get, watched.connect = (functools.partial(f, watched) for f in (Server.get, Server.connect))
+    watched.ask, watched.metrics = (functools.partial(f, watched) for f in (Server.ask, Server.metrics))
+    traffic = Traffic(watched)
+    for _ in range(12):
+        traffic.ask(200, "/200/1000")
+        assert watched.get("/health")[0] == 200
+    deadline, pages = time.monotonic() + 10, 12
+    while (found := watched.metrics())["miniproxy_requests_total"][()] < 12 or found["miniproxy_pages_total"][()] < pages:
+        assert time.monotonic() < deadline, (pages, found)
+        time.sleep(0.1)
+        pages += 1
+    assert found["miniproxy_codes_total"]["200",] == 12 and watched.get("/")[2].startswith(b"<!doctype html>")
+    traffic.stop()
+    proxy.stop()
+
+
 # ---- The status page
 
 def shows_what_was_sent(browser, server):
@@ -271,6 +294,7 @@ def body(results, directory):
         metrics("the last transactions as lines of JSON, without pages", log_is_json_lines, server)
         metrics("condition, health and maintenance", condition_is_told, server)
         metrics("who watches changes no other counter", watchers_change_nothing, server)
+        metrics("two workers count together", workers_are_counted_together, directory)
     finally:
         server.stop()
     server, browser, url = Server(), watch.Watcher(directory), None
