@@ -217,6 +217,9 @@ def origin(servers, names):
 def ssh_server(home, tmp_path):
     """A dropbear at git.example.com; the users root and git have the client's home."""
     need("ssh", "ssh-keygen", "dropbear", "dropbearkey", "nc.openbsd")
+    with open("/proc/self/setgroups", encoding="ascii") as f:
+        if f.read().strip() == "deny":
+            pytest.skip("NOT ROOT: an SSH server cannot change to a user's groups here")
     host_key, at = str(tmp_path / "host_key"), home.path / ".ssh"
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(at / "id_ed25519"))
     (at / "authorized_keys").write_bytes((at / "id_ed25519.pub").read_bytes())
@@ -837,5 +840,5 @@ def test_the_refusal_itself_by_http(home, refusing):
     """README: a browser shows it for http://."""
     installed("chromium")
     home.browse("http://127.0.0.1:8080/")
-    assert "(address_denied)" in home.shell("chromium --proxy-server=http://127.0.0.1:3128 "
+    assert "address_denied" in home.shell("chromium --proxy-server=http://127.0.0.1:3128 "
                                             "--proxy-bypass-list='<-loopback>'", ok=False).stdout
