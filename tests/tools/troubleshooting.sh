@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Provokes each refusal by its real cause and prints a table row for each: what curl -v shows, the access log's line,
-# what to do. With --update it writes them into README.md, between the troubleshooting markers.
+# what to do. It wants build/miniproxy and build/miniproxy-small. With --update it writes them into README.md, between the troubleshooting markers.
 cd "$(dirname "$0")/../.." || exit 1
 dir=$(mktemp -d)
 started=
