@@ -217,6 +217,9 @@ def origin(servers, names):
 def ssh_server(home, tmp_path):
     """A dropbear at git.example.com; the users root and git have the client's home."""
     need("ssh", "ssh-keygen", "dropbear", "dropbearkey", "nc.openbsd")
+    with open("/proc/self/setgroups", encoding="ascii") as f:
+        if f.read().strip() == "deny":
+            pytest.skip("NOT ROOT: an SSH server cannot change to a user's groups here")
     host_key, at = str(tmp_path / "host_key"), home.path / ".ssh"
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(at / "id_ed25519"))
     (at / "authorized_keys").write_bytes((at / "id_ed25519.pub").read_bytes())
@@ -347,13 +350,18 @@ def proxy(start, origin):
 
 def asks(name, line):
     """Whether a line is a request of its own, not only a setting."""
-    return name == "ssh" and "printf" not in line or "https://example.com/" in line or re.search(r" clone | install |^chromium", line)
+    return name == "ssh" and "printf" not in line or re.search(r"https://example\.com/| clone | install ", line)
+
+
+def asked(proxy):
+    """How many requests it has had. Unlike the log, which is written a little later, this is exact."""
+    return proxy.counters()["requests"]
 
 
 def went_through(proxy, origin, login=None):
     """Everything that reached the servers came by the proxy. The records."""
-    expected = ("example.com:443", "packages.example.com:80", "git.example.com:443", "git.example.com:22", "packages.example.com:443",
-                "http://packages.example.com")
+    expected = ("example.com:443", "packages.example.com:80", "packages.example.com:443", "http://packages.example.com",
+                "git.example.com:443", "git.example.com:22")
     deadline = time.monotonic() + 10
     while True:
         records = [r for r in proxy.records() if r["target"].startswith(expected)]
@@ -371,8 +379,8 @@ def went_through(proxy, origin, login=None):
 
 # ---- The tests
 
-TRIED = {"environment", "curl", "wget", "git", "ssh", "apt", "pip", "npm", "python", "docker", "chromium", "firefox", "firefox-pac",
-         "gnome", "kde", "dnsmasq", "dhcpd", "kea"}
+TRIED = {"environment", "curl", "wget", "git", "ssh", "apt", "pip", "npm", "python", "docker", "chromium", "firefox",
+         "firefox-pac", "gnome", "kde", "dnsmasq", "dhcpd", "kea"}
 
 
 def test_every_block_is_tried():
@@ -387,7 +395,7 @@ def test_without_any_setting(home, proxy, request, client):
         request.getfixturevalue("ssh_server")
     home.shell(PROBES[client])
     assert home.origin.direct or home.origin.tunnels or client == "ssh"
-    assert not proxy.records()
+    assert not asked(proxy)
 
 
 
@@ -424,7 +432,7 @@ def test_goes_directly(home, proxy, claim):
     command, env = CLAIMS[claim]
     installed(claim.split()[0].lower())
     home.shell(command, **env)
-    assert home.origin.tunnels and not proxy.records()
+    assert home.origin.tunnels and not asked(proxy)
 
 
 @pytest.mark.parametrize("scheme, target", [("socks5", f"{world.PUBLIC}:443"), ("socks5h", "example.com:443")])
@@ -438,7 +446,7 @@ def test_who_looks_names_up(home, proxy, scheme, target):
 def test_upper_case(home, proxy, client):
     installed(client)
     home.shell(PROBES[client].replace("https:", "http:"), HTTP_PROXY=AT)
-    assert home.origin.direct and not proxy.records()
+    assert home.origin.direct and not asked(proxy)
 
 
 HEAD = [cell.strip() for cell in re.search(r"^\| in `no_proxy` \|.*$", GUIDE, re.M)[0].strip("|").split("|")][2:]
@@ -458,15 +466,15 @@ def test_no_proxy(home, proxy, client, row):
     installed({"Python, pip": "python"}.get(client, client))
     home.shell(FETCH[client].format(target), ok=target != INSIDE, http_proxy=AT, https_proxy=AT, no_proxy=entry)
     went = bool(home.origin.direct)
-    assert went == (cells[HEAD.index(client)] == "yes"), ("directly" if went else "by the proxy", proxy.records())
-    assert bool(proxy.records()) != went
+    assert went == (cells[HEAD.index(client)] == "yes"), "directly" if went else "by the proxy"
+    assert bool(asked(proxy)) != went
 
 
 def test_no_proxy_of_npm(home, proxy):
     installed("npm")
     line = next(case.values[1] for case in lines("npm") if "noproxy" in case.values[1])
     home.shell("npm config set proxy http://127.0.0.1:3128", line, "npm --registry=http://corp.example/npm/ view name")
-    assert home.origin.direct and not proxy.records()
+    assert home.origin.direct and not asked(proxy)
 
 
 def test_npm_takes_one_for_all(home, proxy):
@@ -483,9 +491,9 @@ def test_apt(home, proxy):
     home.shell(PROBES["apt"])
     went_through(proxy, home.origin)
     home.sources("http://deb.corp.example")
-    count = len(proxy.records())
+    count = asked(proxy)
     home.shell(PROBES["apt"])
-    assert home.origin.direct and len(proxy.records()) == count
+    assert home.origin.direct and asked(proxy) == count
 
 
 def test_apt_takes_the_first_for_both(home, proxy):
@@ -537,9 +545,7 @@ def test_chromium(home, proxy, pac, name, line):
     went_through(proxy, home.origin)
     if "bypass" in line:
         home.browse("http://www.corp.example/")
-        count = len(proxy.records())
-        assert MARKER in home.shell(line).stdout and home.origin.direct
-        assert not any("corp.example" in r["target"] for r in proxy.records()[count:])
+        assert MARKER in home.shell(line).stdout and "/" in home.origin.direct
 
 
 DESKTOPS = {"gnome": {"XDG_CURRENT_DESKTOP": "GNOME", "GSETTINGS_BACKEND": "keyfile"},
@@ -573,7 +579,6 @@ def test_firefox(home, proxy, pac, name):
         home.shell(f"timeout 60 firefox-esr --headless --no-remote --profile {profile} --screenshot {home.path}/shot.png "
                    "http://www.corp.example/")
         assert "/" in home.origin.direct
-        assert not any("corp.example" in r["target"] for r in proxy.records())
 
 
 # ---- Docker, DHCP
@@ -678,8 +683,9 @@ def test_netrc_is_not_for_proxies(home, private, client):
 
 def test_chromium_takes_no_login(home, private):
     installed("chromium")
-    home.shell("chromium --proxy-server=http://anna:secret@127.0.0.1:3128", ok=False)
-    assert not any(r["status"] == 200 for r in private.records())
+    done = home.shell("chromium --proxy-server=http://anna:secret@127.0.0.1:3128", ok=False)
+    word = re.search(r"`(ERR_NO_\w+)`", GUIDE)[1]
+    assert word in done.stdout + done.stderr and not asked(private), done.stderr[-2000:]
 
 
 # ---- Proxies by TLS and SOCKS5
@@ -717,7 +723,7 @@ def test_way(home, both, client, scheme, line):
 @pytest.mark.parametrize("way", ["https://proxy.example:3129", "socks5h://127.0.0.1:3128", "socks5://127.0.0.1:3128"])
 def test_not_with_wget(home, both, way):
     home.shell(PROBES["wget"], ok=False, http_proxy=way, https_proxy=way)
-    assert not any(r["status"] == 200 for r in both.records())
+    assert not home.origin.tunnels
 
 
 def test_firefox_by_tls(home, both):
@@ -818,12 +824,14 @@ BROWSED = {
 }
 
 
-@pytest.mark.parametrize("word", [row[0].strip("`") for row in table("chromium")])
+@pytest.mark.parametrize("word", BROWSED)
 def test_words_of_chromium(home, request, word):
+    assert {row[0].strip("`") for row in table("chromium")} == set(BROWSED)
     installed("chromium")
     state, at = BROWSED[word]
     request.getfixturevalue(state)
-    home.program("chromium", (home.path / "bin" / "chromium").read_text().split("\n", 1)[1].replace("--ignore-certificate-errors", ""))
+    wrapper = home.path / "bin" / "chromium"
+    wrapper.write_text(wrapper.read_text().replace("--ignore-certificate-errors", ""))
     done = home.shell(f"chromium --proxy-server={at}", ok=False)
     assert word in done.stdout + done.stderr, done.stderr[-2000:]
 
@@ -832,5 +840,5 @@ def test_the_refusal_itself_by_http(home, refusing):
     """README: a browser shows it for http://."""
     installed("chromium")
     home.browse("http://127.0.0.1:8080/")
-    assert "(address_denied)" in home.shell("chromium --proxy-server=http://127.0.0.1:3128 "
+    assert "address_denied" in home.shell("chromium --proxy-server=http://127.0.0.1:3128 "
                                             "--proxy-bypass-list='<-loopback>'", ok=False).stdout

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Provokes each refusal by its real cause and prints a table row for each: what curl -v shows, the access log's line,
-# what to do. With --update it writes them into README.md, between the troubleshooting markers.
+# what to do. With --update it writes them into README.md, between the troubleshooting markers. It wants build/miniproxy
+# and build/miniproxy-small.
 cd "$(dirname "$0")/../.." || exit 1
 dir=$(mktemp -d)
 started=
@@ -40,9 +41,29 @@ x() {
     head -c "$1" /dev/zero | tr '\0' x
 }
 
+# what only a build with pages and maintenance can say
+rows_of_pages() {
+    curl -sv "http://$proxy/proxy.pac" >"$dir/out" 2>&1
+    row 'A page that this proxy has not: a PAC file has to be asked for by its operator.'
+
+    printf 'user anna = clear "secret"\nallow users anna methods pages\n' >"$dir/pages.policy"
+    start pages build/miniproxy --policy "$dir/pages.policy"
+    curl -sv "http://$proxy/metrics" >"$dir/out" 2>&1
+    row 'A page of the proxy that the policy shows to its users only: log in.'
+
+    start closed build/miniproxy --maintenance 'Back at noon.'
+    kill -USR2 "$pid"
+    sleep 0.5
+    curl -sv -x "http://$proxy" http://example.com/ >"$dir/out" 2>&1
+    row 'Wait, or end it: SIGUSR2 again. Tunnels and responses that have begun go on.'
+}
+
 all_rows() {
     start plain build/miniproxy
-    curl -sv "http://$proxy/" >"$dir/out" 2>&1
+    printf 'GET http://example.com/two words HTTP/1.1\r\nHost: example.com\r\n\r\n' | curl -sv "telnet://$proxy" >"$dir/out" 2>&1
+    row 'A blank in a URL is `%20`: the program that sent it has to be mended.'
+
+    curl -sv "http://$proxy/nothing" >"$dir/out" 2>&1
     row 'Set this address as the *proxy* of the client (`curl -x`), do not open it like a web server.'
 
     curl -sv -x "http://$proxy" http://127.0.0.1:9/ >"$dir/out" 2>&1
@@ -59,6 +80,8 @@ all_rows() {
 
     printf 'GET http://example.com/ HTTP/2.0\r\n\r\n' | curl -sv "telnet://$proxy" >"$dir/out" 2>&1
     row 'HTTP/1.1 to the proxy. Through a tunnel any version passes.'
+
+    ! build/miniproxy --help | grep -q -- --pages || rows_of_pages
 
     start login build/miniproxy --user anna:secret
     curl -sv -x "http://$proxy" http://example.com/ >"$dir/out" 2>&1
