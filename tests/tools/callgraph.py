@@ -15,6 +15,9 @@ INDIRECT = "__indirect_call"
 CHASED = 2 # how often a function may be handed on from one name to the next before it is stored
 THIRD_PARTY = re.compile(r"(^|/)lwip/")
 
+# Members of struct miniproxy_config that are named as much else is.
+HOOKS = ("begin", "event", "head", "hop", "metrics", "page", "refusal", "totals")
+
 # Where to look instead, for a macro or member, if need be only in one function ("caller:name") or file ("file:name").
 REGISTERED = {
     "accept_of_lwip": r"\btcp_accept\s*\([^,;]*,\s*&?(accept_function)\s*\)",
@@ -25,7 +28,7 @@ REGISTERED = {
     "TCP_EVENT_POLL": r"\btcp_poll\s*\([^,;]*,\s*&?(\w+)\s*,",
     "TCP_EVENT_ERR": r"\btcp_err\s*\([^,;]*,\s*&?(\w+)\s*\)",
     "TCP_EVENT_CONNECTED": r"\btcp_connect\s*\([^;]*,\s*&?(\w+)\s*\)",
-    **{f"miniproxy.c:{hook}": rf"\.{hook}\s*=\s*&?(\w+)" for hook in ("hop", "head", "page", "metrics", "totals", "refusal")},
+    **{f"miniproxy.c:{hook}": rf"\.{hook}\s*=\s*&?(\w+)" for hook in HOOKS},
     "API_EVENT": r"#define DEFAULT_SOCKET_EVENTCB (\w+)",
     "dns_call_found:found": r"\bdns_gethostbyname(?:_addrtype)?\s*\([^;]*?,\s*&?(\w+)\s*,",
     "api_lib.c:callback": r"#define DEFAULT_SOCKET_EVENTCB (\w+)",

@@ -23,7 +23,7 @@ import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from callgraph import Graph, short
+from callgraph import HOOKS, Graph, short
 from targets import ROOT, TARGETS, Results, binutil, compiler, config_flag, must, run, version
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "bench"))
@@ -57,9 +57,8 @@ TLS = {
 HEAD_FITS = 1024      # octets of payload, as in tests/bench/targets/config.h
 EXCEPTION_FRAME = 32  # octets that a Cortex-M pushes by itself
 # Hooks that an application may leave out: then nothing is stored in them. Every other pointer must lead somewhere.
-OPTIONAL = {"event", "begin", "miniproxy.c:hop", "miniproxy.c:head", "miniproxy.c:page", "miniproxy.c:metrics",
-            "miniproxy.c:totals", "miniproxy.c:refusal", "unix_time", "minute_of_week", "sha256", "relay",
-            "acd_conflict_callback"}
+OPTIONAL = {"unix_time", "minute_of_week", "sha256", "relay", "acd_conflict_callback",
+            *(f"miniproxy.c:{hook}" for hook in HOOKS)}
 PROBE = """#include "miniproxy.h"
 char fixed[offsetof(struct miniproxy, sessions)], session[sizeof(struct miniproxy_session)];
 char buffer[sizeof(struct miniproxy_buffer)], ram[sizeof(struct miniproxy)];
