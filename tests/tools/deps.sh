@@ -86,7 +86,7 @@ install() {
     for package in "$@"; do
         $root apt-get -qq install -y --no-install-recommends "$package" || echo "could not install $package"
         case $package in
-        squid | haproxy | nginx-light) $root update-rc.d "${package%-light}" disable ;;
+        squid | haproxy | nginx-light | fail2ban) $root update-rc.d "${package%-light}" disable ;;
         esac
     done
 }
