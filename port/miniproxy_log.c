@@ -647,8 +647,7 @@ static void head_fields(struct text *t, const struct line *l)
 {
     field_kind(t, l->kind);
     field_ip(t, "client", l->event->client);
-    field_count(t, "client_port", l->event->client->port);
-    field_count(t, "session", l->event->session);
+    if (t->json) field_count(t, "client_port", l->event->client->port);
     field_count(t, "id", id_of(l->event));
     field_word(t, "side", l->side == MINIPROXY_OF_CLIENT ? "client" : "origin");
     if (t->json) put_key(t, "line");

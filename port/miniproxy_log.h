@@ -76,7 +76,7 @@ size_t miniproxy_log_tls(const struct miniproxy_log *log, const struct miniproxy
                          const struct miniproxy_log_tls *tls, char *out, size_t room);
 
 #if MINIPROXY_WITH_HEADS
-/* A line of a head: "# TIME head client=… client_port=… session=… id=… side=client LINE", where LINE is as it was received
+/* A line of a head: "# TIME head client=… id=… side=client LINE", where LINE is as it was received
  * but for octets that could end it. */
 size_t miniproxy_log_head(const struct miniproxy_log *log, const struct miniproxy_log_time *now,
                           const struct miniproxy_event *event, enum miniproxy_side side, const char *text, size_t len,

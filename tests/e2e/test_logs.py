@@ -320,6 +320,27 @@ def test_nobody_listens_to_syslog(start, origin):
     assert "syslog_dropped" in proxy.counters()
 
 
+@pytest.mark.req("G01", "Z03")
+def test_syslog_that_cannot_be_reached(start, origin, isolated):
+    """Lines are dropped and counted, and nobody waits."""
+    o, proxy = origin(), start("--allow-private", "--syslog", "203.0.113.9:514")
+    client = proxy.client()
+    for i in range(5):
+        assert client.ask("GET", f"{o.url}/{i}").status == 200
+    assert len(proxy.events(client, 5)) == 5
+    assert proxy.counters()["syslog_dropped"] >= 5
+
+
+@pytest.mark.req("G01", "Z04")
+def test_syslog_by_ipv6(start, origin, ipv6):
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        sock.bind(("::", 0))
+        sock.settimeout(PATIENCE)
+        o, proxy = origin(), start("--allow-private", "--syslog", f"[::1]:{sock.getsockname()[1]}")
+        proxy.client().ask("GET", o.url + "/")
+        assert receive(sock)[1]["target"] == o.url + "/"
+
+
 # ---- Alerts
 
 def alerts(proxy, count, patience=PATIENCE):

@@ -99,6 +99,7 @@ install() {
         $root apt-get -qq install -y --no-install-recommends "$package" || echo "could not install $package"
         case $package in
         squid | haproxy | nginx-light | isc-dhcp-server | kea-dhcp4-server) $root update-rc.d "${package%-light}" disable ;;
+        squid | haproxy | nginx-light | fail2ban) $root update-rc.d "${package%-light}" disable ;;
         esac
     done
 }

@@ -338,12 +338,12 @@ static void heads(const void *data)
     (void)data;
     e.id = 9;
     line[miniproxy_log_head(&style, &noon, &e, MINIPROXY_OF_CLIENT, text, sizeof text - 1, line, ROOM)] = '\0';
-    assert_string_equal(line, "# 2026-11-29T12:00:00.007Z head client=192.0.2.7 client_port=40000 session=3 id=9 "
-                              "side=client X: \"a\" \\x5c \\x09\\x0d\\x0a\\xe4# 2026");
+    assert_string_equal(line, "# 2026-11-29T12:00:00.007Z head client=192.0.2.7 id=9 side=client "
+                              "X: \"a\" \\x5c \\x09\\x0d\\x0a\\xe4# 2026");
     style.format = &miniproxy_log_json;
     line[miniproxy_log_head(&style, &noon, &e, MINIPROXY_OF_ORIGIN, "", 0, line, ROOM)] = '\0';
     assert_string_equal(line, "{\"time\":\"2026-11-29T12:00:00.007Z\",\"by\":\"head\",\"client\":\"192.0.2.7\","
-                              "\"client_port\":40000,\"session\":3,\"id\":9,\"side\":\"origin\",\"line\":\"\"}");
+                              "\"client_port\":40000,\"id\":9,\"side\":\"origin\",\"line\":\"\"}");
 }
 
 /* ---- Dates */

@@ -14,5 +14,7 @@ void *memset(void *to, int value, size_t len);
 void *memchr(const void *data, int value, size_t len);
 int memcmp(const void *a, const void *b, size_t len);
 size_t strlen(const char *text);
+int strcmp(const char *a, const char *b);
+char *strchr(const char *text, int value);
 
 #endif

@@ -27,9 +27,11 @@ void miniproxy_posix_interrupt(struct miniproxy_posix *posix);
 void miniproxy_posix_flush_names(struct miniproxy_posix *posix);
 void miniproxy_posix_end(struct miniproxy_posix *posix);
 
+/* As in the other header, which the desktop's files may have found first. */
 struct miniproxy_posix_syslog {
-    struct miniproxy_addr to;
+    int fd;
     uint32_t dropped;
+    struct miniproxy_addr to;
 };
 
 bool miniproxy_posix_syslog_open(struct miniproxy_posix_syslog *syslog, const struct miniproxy_addr *to);
