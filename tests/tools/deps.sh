@@ -98,8 +98,8 @@ install() {
     for package in "$@"; do
         $root apt-get -qq install -y --no-install-recommends "$package" || echo "could not install $package"
         case $package in
-        squid | haproxy | nginx-light | isc-dhcp-server | kea-dhcp4-server) $root update-rc.d "${package%-light}" disable ;;
-        squid | haproxy | nginx-light | fail2ban) $root update-rc.d "${package%-light}" disable ;;
+        squid | haproxy | nginx-light | fail2ban | isc-dhcp-server | kea-dhcp4-server)
+            $root update-rc.d "${package%-light}" disable ;;
         esac
     done
 }
