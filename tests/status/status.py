@@ -233,17 +233,19 @@ def workers_are_counted_together(directory):
     watched.get, watched.connect = (functools.partial(f, watched) for f in (Server.get, Server.connect))
     watched.ask, watched.metrics = (functools.partial(f, watched) for f in (Server.ask, Server.metrics))
     traffic = Traffic(watched)
-    for _ in range(12):
-        traffic.ask(200, "/200/1000")
-        assert watched.get("/health")[0] == 200
-    deadline, pages = time.monotonic() + 10, 12
-    while (found := watched.metrics())["miniproxy_requests_total"][()] < 12 or found["miniproxy_pages_total"][()] < pages:
-        assert time.monotonic() < deadline, (pages, found)
-        time.sleep(0.1)
-        pages += 1
-    assert found["miniproxy_codes_total"]["200",] == 12 and watched.get("/")[2].startswith(b"<!doctype html>")
-    traffic.stop()
-    proxy.stop()
+    try:
+        for _ in range(12):
+            traffic.ask(200, "/200/1000")
+            assert watched.get("/health")[0] == 200
+        deadline, pages = time.monotonic() + 10, 12
+        while (found := watched.metrics())["miniproxy_requests_total"][()] < 12 or found["miniproxy_pages_total"][()] < pages:
+            assert time.monotonic() < deadline, (pages, found)
+            time.sleep(0.1)
+            pages += 1
+        assert found["miniproxy_codes_total"]["200",] == 12 and watched.get("/")[2].startswith(b"<!doctype html>")
+    finally:
+        traffic.stop()
+        proxy.stop()
 
 
 # ---- The status page
