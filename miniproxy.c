@@ -3666,7 +3666,7 @@ static const char *const status_page[] = {
     "say=(t,c)=>{if($('z').textContent!=t)$('z').textContent=t;D.body.className=c||''},"
     "get=u=>{const a=new AbortController,k=setTimeout(()=>a.abort(),1e4);"
     "return fetch(u,{cache:'no-store',signal:a.signal}).then(r=>r.ok?r.text():"
-    "u=='/log'&&r.status==404?logs='':Promise.reject(r.status)).then(x=>(clearTimeout(k),x),e=>{"
+    "u=='/log'&&r.status<500?logs='':Promise.reject(r.status)).then(x=>(clearTimeout(k),x),e=>{"
     "clearTimeout(k);throw e})},"
     "poll=()=>{clearTimeout(timer);if(busy||D.hidden)return;busy=1;let m,t;"
     "get('/metrics').then(x=>(m=x,t=Date.now(),logs&&get('/log'))).then(l=>{"

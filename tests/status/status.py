@@ -2,7 +2,7 @@
 """What can be seen of a proxy from inside, on POSIX: the metrics, read by a strict parser and compared with what was sent,
 and the status page in headless Chromium. Writes build/results/status.tsv and build/status-posix-*.png.
 
-    status.py SERVER
+    status.py SERVER BARE      the same program, and one that remembers no transactions
 """
 import functools
 import http.client
@@ -23,7 +23,7 @@ import peers  # noqa: E402
 import proxy as proxies  # noqa: E402
 import world  # noqa: E402
 
-SERVER = sys.argv[1]
+SERVER, BARE = sys.argv[1:]
 BODY = b"x" * 5000
 
 
@@ -45,8 +45,8 @@ def echo(peer):
 
 
 class Server:
-    def __init__(self, port=0):
-        self.process = subprocess.Popen([SERVER, str(port), str(peers.unused_port())], stdout=subprocess.PIPE)
+    def __init__(self, port=0, program=SERVER):
+        self.process = subprocess.Popen([program, str(port), str(peers.unused_port())], stdout=subprocess.PIPE)
         self.port = int(self.process.stdout.readline())
 
     def get(self, path):
@@ -285,6 +285,20 @@ def shows_maintenance(browser, server):
     browser.wait("document.getElementById('c').textContent == 'ok' && document.title == 'miniproxy'")
 
 
+def does_without_log(browser):
+    server = Server(program=BARE)
+    try:
+        browser.asked.clear()
+        browser.load(f"http://127.0.0.1:{server.port}/")
+        watch.is_live(browser)
+        browser.call("Runtime.evaluate", awaitPromise=True, expression="new Promise(r => setTimeout(r, 5000))")
+        paths = [url.rpartition("/")[2] for url in browser.asked if url.startswith("http")]
+        assert paths.count("log") == 1 and paths.count("metrics") >= 3, paths
+        watch.is_live(browser)
+    finally:
+        server.stop()
+
+
 def body(results, directory):
     def metrics(name, case, *arguments):
         results.run(name, case, *arguments)
@@ -313,6 +327,7 @@ def body(results, directory):
         results.run("it says that nobody answers", watch.says_no_answer, browser)
         server = Server(server.port)
         results.run("and goes on when somebody does", watch.is_live, browser)
+        results.run("it does without /log", does_without_log, browser)
     finally:
         browser.stop()
         server.stop()
