@@ -3617,7 +3617,7 @@ static const char *const status_page[] = {
     "head.forEach(x=>el(h,'th',x))}k.b=e.createTBody()}k.s.hidden=!rows[0];"
     "rows.forEach((r,y)=>{const tr=k.b.rows[y]||k.b.insertRow();r.forEach((x,i)=>{"
     "const d=tr.cells[i]||tr.insertCell(),j=JSON.stringify(x),[m,h,...s]=x.pop?x:[x];if(d.j==j)return;d.j=j;"
-    "d.textContent=m===+m?num(m):m;d.className=/^(down|[45]..)$/.test(m)&&m!==+m?'e':'';"
+    "d.textContent=m===+m?num(m):m;d.className=/^(down|[45][\\dx]+)$/.test(m)&&m!==+m?'e':'';"
     "s.forEach(x=>x&&el(d,'small',x));if(h)bar(el(d,'i',''),h,0)})});"
     "while(k.b.rows[rows.length])k.b.deleteRow(-1)},"
     "read=t=>{const F={};t.replace(/^(\\w+)(?:\\{(.*)\\})? (\\S+)/gm,(_,n,l,v)=>{const a=[];"

@@ -8,6 +8,7 @@ import functools
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -268,6 +269,8 @@ def shows_what_was_sent(browser, server):
     assert counts == sorted(counts, reverse=True)
     assert ["policy_denied\n403", "2"] in [[row[0].strip(), row[-1]] for row in errors], errors
     assert [row[1] for row in browser.value(watch.rows("Parents"))] == ["down"]
+    red = browser.value("[...document.querySelectorAll('td.e')].map(e => e.firstChild.data)")
+    assert {"down", "5xx", "403"} <= set(red) and all(re.fullmatch("down|[45](xx|[0-9]{2})", text) for text in red), red
     assert ["left", "3", "8"] in browser.value(watch.rows("tank"))
     refusals = browser.value(watch.rows("Last refusals and failures"))
     assert any(row[1] == "403" and "GET http://www.forbidden.test/\npolicy_denied, rule 1\n127.0.0.1" in row[2]
