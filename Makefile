@@ -235,12 +235,13 @@ $(E2E:%=run-%): run-%:
 # What can be seen of a proxy from inside: the metrics by a strict parser, the status page in Chromium.
 SUITES += status
 STATUS_SOURCES = tests/status/server.c miniproxy.c port/miniproxy_posix.c
-build/status/server: $(STATUS_SOURCES) tests/status/config.h port/miniproxy_posix.h miniproxy.h Makefile
+FLAGS_server-bare = -DMINIPROXY_RECORDS=0
+build/status/server build/status/server-bare: build/status/%: $(STATUS_SOURCES) tests/status/config.h port/miniproxy_posix.h miniproxy.h Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(SANITIZE) -DMINIPROXY_CONFIG='"tests/status/config.h"' -pthread $(STATUS_SOURCES) -o $@
+	$(CC) $(ALL_CFLAGS) $(SANITIZE) -DMINIPROXY_CONFIG='"tests/status/config.h"' $(FLAGS_$*) -pthread $(STATUS_SOURCES) -o $@
 
-run-status: build/status/server build/miniproxy
-	@$(SUITE) status 300 $(PYTHON) tests/status/status.py $<
+run-status: build/status/server build/status/server-bare build/miniproxy
+	@$(SUITE) status 300 $(PYTHON) tests/status/status.py build/status/server build/status/server-bare
 
 # Ways through other people's proxies, with the sanitizers watching.
 SUITES += parents

@@ -55,6 +55,8 @@ static size_t own_metrics(void *app, unsigned at, char *out, size_t room)
         "tank_level{tank=\"right\"} 5\n",
         "# TYPE tank_limit gauge\n# HELP tank_limit When is it?\ntank_limit{tank=\"left\"} 8\ntank_limit{tank=\"right\"} 8\n",
         "# TYPE board_uptime_seconds gauge\n# UNIT board_uptime_seconds seconds\n# HELP board_uptime_seconds Since.\nboard_uptime_seconds 4217.5\n",
+        "# TYPE board_nap_seconds gauge\n# UNIT board_nap_seconds seconds\n# HELP board_nap_seconds The last.\n"
+        "board_nap_seconds 5\n",
     };
     (void)app;
     if (at >= sizeof groups / sizeof *groups) return 0;

@@ -2,12 +2,13 @@
 """What can be seen of a proxy from inside, on POSIX: the metrics, read by a strict parser and compared with what was sent,
 and the status page in headless Chromium. Writes build/results/status.tsv and build/status-posix-*.png.
 
-    status.py SERVER
+    status.py SERVER BARE      the same program, and one that remembers no transactions
 """
 import functools
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ import peers  # noqa: E402
 import proxy as proxies  # noqa: E402
 import world  # noqa: E402
 
-SERVER = sys.argv[1]
+SERVER, BARE = sys.argv[1:]
 BODY = b"x" * 5000
 
 
@@ -45,8 +46,8 @@ def echo(peer):
 
 
 class Server:
-    def __init__(self, port=0):
-        self.process = subprocess.Popen([SERVER, str(port), str(peers.unused_port())], stdout=subprocess.PIPE)
+    def __init__(self, port=0, program=SERVER):
+        self.process = subprocess.Popen([program, str(port), str(peers.unused_port())], stdout=subprocess.PIPE)
         self.port = int(self.process.stdout.readline())
 
     def get(self, path):
@@ -233,17 +234,19 @@ def workers_are_counted_together(directory):
     watched.get, watched.connect = (functools.partial(f, watched) for f in (Server.get, Server.connect))
     watched.ask, watched.metrics = (functools.partial(f, watched) for f in (Server.ask, Server.metrics))
     traffic = Traffic(watched)
-    for _ in range(12):
-        traffic.ask(200, "/200/1000")
-        assert watched.get("/health")[0] == 200
-    deadline, pages = time.monotonic() + 10, 12
-    while (found := watched.metrics())["miniproxy_requests_total"][()] < 12 or found["miniproxy_pages_total"][()] < pages:
-        assert time.monotonic() < deadline, (pages, found)
-        time.sleep(0.1)
-        pages += 1
-    assert found["miniproxy_codes_total"]["200",] == 12 and watched.get("/")[2].startswith(b"<!doctype html>")
-    traffic.stop()
-    proxy.stop()
+    try:
+        for _ in range(12):
+            traffic.ask(200, "/200/1000")
+            assert watched.get("/health")[0] == 200
+        deadline, pages = time.monotonic() + 10, 12
+        while (found := watched.metrics())["miniproxy_requests_total"][()] < 12 or found["miniproxy_pages_total"][()] < pages:
+            assert time.monotonic() < deadline, (pages, found)
+            time.sleep(0.1)
+            pages += 1
+        assert found["miniproxy_codes_total"]["200",] == 12 and watched.get("/")[2].startswith(b"<!doctype html>")
+    finally:
+        traffic.stop()
+        proxy.stop()
 
 
 # ---- The status page
@@ -266,6 +269,8 @@ def shows_what_was_sent(browser, server):
     assert counts == sorted(counts, reverse=True)
     assert ["policy_denied\n403", "2"] in [[row[0].strip(), row[-1]] for row in errors], errors
     assert [row[1] for row in browser.value(watch.rows("Parents"))] == ["down"]
+    red = browser.value("[...document.querySelectorAll('td.e')].map(e => e.firstChild.data)")
+    assert {"down", "5xx", "403"} <= set(red) and all(re.fullmatch("down|[45](xx|[0-9]{2})", text) for text in red), red
     assert ["left", "3", "8"] in browser.value(watch.rows("tank"))
     refusals = browser.value(watch.rows("Last refusals and failures"))
     assert any(row[1] == "403" and "GET http://www.forbidden.test/\npolicy_denied, rule 1\n127.0.0.1" in row[2]
@@ -281,6 +286,20 @@ def shows_maintenance(browser, server):
     browser.wait("document.getElementById('c').textContent == 'maintenance' && document.title == 'miniproxy: maintenance'")
     server.maintain()
     browser.wait("document.getElementById('c').textContent == 'ok' && document.title == 'miniproxy'")
+
+
+def does_without_log(browser):
+    server = Server(program=BARE)
+    try:
+        browser.asked.clear()
+        browser.load(f"http://127.0.0.1:{server.port}/")
+        watch.is_live(browser)
+        browser.call("Runtime.evaluate", awaitPromise=True, expression="new Promise(r => setTimeout(r, 5000))")
+        paths = [url.rpartition("/")[2] for url in browser.asked if url.startswith("http")]
+        assert paths.count("log") == 1 and paths.count("metrics") >= 3, paths
+        watch.is_live(browser)
+    finally:
+        server.stop()
 
 
 def body(results, directory):
@@ -311,6 +330,7 @@ def body(results, directory):
         results.run("it says that nobody answers", watch.says_no_answer, browser)
         server = Server(server.port)
         results.run("and goes on when somebody does", watch.is_live, browser)
+        results.run("it does without /log", does_without_log, browser)
     finally:
         browser.stop()
         server.stop()
