@@ -126,6 +126,14 @@ def page_shows_maintenance(browser, pages):
     browser.wait("document.getElementById('c').textContent == 'ok'")
 
 
+def refusal_is_a_page(directory, port, image):
+    client = watch.Client(os.path.join(directory, "client"), f"http://127.0.0.1:{port}")
+    try:
+        watch.explains_a_refusal(client, "http://tracker.example/", "policy_denied", f"{image}-refusal")
+    finally:
+        client.stop()
+
+
 def leaves_stack(pages):
     """As tests/firmware/boot.py wants of all images."""
     done = pages.board.counters()
@@ -154,6 +162,7 @@ def body(results, directory, image):
             run("it fits and is legible at 375 and 1200 pixels, light and dark", watch.fits, browser, image)
             run("it shows maintenance", page_shows_maintenance, browser, pages)
             run("it asks its proxy alone, one thing at a time", watch.asks_only_its_proxy, browser, pages.url)
+            run("a refusal is a page that helps, at 375 pixels too", refusal_is_a_page, directory, board.port, image)
             run("a quarter of the stack is left", leaves_stack, pages)
         finally:
             browser.stop()

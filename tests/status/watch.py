@@ -51,8 +51,8 @@ class Watcher(Browser):
     """Remembers what its page asked for and complained of."""
     asked_by = "Server"
 
-    def __init__(self, directory):
-        super().__init__(directory, "direct://")
+    def __init__(self, directory, proxy="direct://"):
+        super().__init__(directory, proxy)
         self.asked, self.complaints, self.connections = [], [], []
 
     def message(self, deadline):
@@ -124,6 +124,26 @@ def fits(browser, name):
             assert document <= window == SIZES[size][0], (size, document, window)
             assert inside == 0, f"{size}: {inside} pixels of a table are out of sight"
             assert ratio >= 4.5, (size, dark, ratio, text)
+
+
+class Client(Watcher):
+    """A browser that goes by the proxy, and logs in there."""
+    asked_by = "Proxy"
+
+    def __init__(self, directory, proxy):
+        os.makedirs(directory)
+        super().__init__(directory, proxy)
+
+
+def explains_a_refusal(client, url, token, name):
+    """S11: the page of a refusal says what happened, who can help and what to try, at every width."""
+    client.open_page()
+    client.load(url)
+    text = client.text()
+    for words in (token, "Who can help", "What to try", "Number", url):
+        assert words in text, text
+    assert client.value("document.querySelectorAll('script, img, link').length") == 0
+    fits(client, name)
 
 
 def stays_text(browser):
