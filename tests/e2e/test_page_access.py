@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Who may see pages of the proxy's own: --pages, --pac, a policy; and what all workers count together."""
 import base64
+import json
 import re
+import shutil
 import subprocess
 import time
 
@@ -110,6 +112,28 @@ def test_pac_for_all_clients(start):
 def test_pac_names_the_host_that_was_asked(start):
     proxy = start("--pac")
     assert f"PROXY {proxy.host}:{proxy.port}\"".encode() in page(proxy, "/proxy.pac")[0].body
+
+
+@pytest.mark.req("W03")
+def test_pac_means_what_it_says(start):
+    """The script itself, run."""
+    if shutil.which("node") is None:
+        pytest.skip("NOT TESTED: node is missing")
+    proxy = start("--pac", "--pac-direct", "corp.example", "--pac-fallback")
+    through, directly = f"PROXY {proxy.host}:{proxy.port}; DIRECT", "DIRECT"
+    wanted = {"http://example.com/": through, "https://10.example.com/x": through, "wss://fd.example/": through,
+              "http://8.8.8.8/": through, "http://172.32.0.1/": through, "http://11.0.0.1/": through,
+              "http://[2001:db8::1]/": through, "http://xcorp.example/": through, "http://local.example/": through,
+              "http://intranet/": directly, "http://a.local/": directly, "http://A.LOCAL./": directly,
+              "http://corp.example/": directly, "https://www.Corp.Example/": directly, "http://10.1.2.3/": directly,
+              "http://172.16.0.1/": directly, "http://172.31.9.9/": directly, "http://192.168.7.7/": directly,
+              "http://127.0.0.1/": directly, "http://169.254.1.1/": directly, "http://[::1]/": directly,
+              "http://[fe80::1]/": directly, "http://[fd00::7]/": directly, "ftp://example.com/": directly}
+    script = page(proxy, "/proxy.pac")[0].body.decode() + """
+        console.log(JSON.stringify(JSON.parse(process.argv[1]).map(url =>
+            FindProxyForURL(url, url.match(/\\/\\/(\\[.*\\]|[^\\/]*)/)[1]))))"""
+    done = subprocess.run(["node", "-e", script, json.dumps(list(wanted))], capture_output=True, timeout=30, check=True)
+    assert dict(zip(wanted, json.loads(done.stdout))) == wanted
 
 
 @pytest.mark.req("W02")

@@ -39,6 +39,7 @@ certutil libnss3-tools
 /usr/lib/python3/dist-packages/requests python3-requests
 /usr/lib/python3/dist-packages/pip python3-pip
 npm npm
+node nodejs
 gsettings libglib2.0-bin
 /usr/share/glib-2.0/schemas/org.gnome.system.proxy.gschema.xml gsettings-desktop-schemas
 dnsmasq dnsmasq-base
