@@ -202,6 +202,8 @@ static void print_banner(FILE *out)
     fprintf(out, "  try: curl -x http%s://%s%s%s%s http://example.com/\n", options_speak_tls(o, 0) ? "s" : "", text,
             options_speak_tls(o, 0) ? " --proxy-cacert " : "", options_speak_tls(o, 0) ? o->tls_cert : "",
             policy_has_passwords(&program.tables->policy, MINIPROXY_AUTHENTICATED) ? " -U NAME:PASSWORD" : "");
+    if (MINIPROXY_WITH_STATUS && o->policy_file == NULL && !o->no_pages)
+        fprintf(out, "       and open http%s://%s/ in a browser\n", options_speak_tls(o, 0) ? "s" : "", text);
 }
 
 /* ---- Signals */
