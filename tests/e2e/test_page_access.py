@@ -11,8 +11,10 @@ import pytest
 
 from peers import request
 from proxy import BINARY, OPEN
+from secure import OVER_TLS
 from test_policy import HERE, policy  # noqa: F401
 
+SPOKEN = "HTTPS" if OVER_TLS else "PROXY"  # with a proxy whose listeners all speak TLS
 INSIDE, OUTSIDE = "127.44.0.7", "127.45.0.7"
 
 
@@ -101,7 +103,7 @@ def test_pac_for_all_clients(start):
     for path in "/proxy.pac", "/wpad.dat":
         message, client = page(proxy, path, source=INSIDE)
         assert message.status == 200 and message.get("Content-Type") == b"application/x-ns-proxy-autoconfig"
-        assert b"PROXY proxy.example:3128; DIRECT" in message.body
+        assert f"{SPOKEN} proxy.example:3128; DIRECT".encode() in message.body
         assert b'"corp.example"' in message.body and b'"other.example"' in message.body
         assert proxy.event(client)["user"] is None
         denied(proxy, path, source=OUTSIDE)
@@ -111,7 +113,7 @@ def test_pac_for_all_clients(start):
 @pytest.mark.req("W01")
 def test_pac_names_the_host_that_was_asked(start):
     proxy = start("--pac")
-    assert f"PROXY {proxy.host}:{proxy.port}\"".encode() in page(proxy, "/proxy.pac")[0].body
+    assert f"{SPOKEN} {proxy.host}:{proxy.port}\"".encode() in page(proxy, "/proxy.pac")[0].body
 
 
 @pytest.mark.req("W03")
@@ -120,7 +122,7 @@ def test_pac_means_what_it_says(start):
     if shutil.which("node") is None:
         pytest.skip("NOT TESTED: node is missing")
     proxy = start("--pac", "--pac-direct", "corp.example", "--pac-fallback")
-    through, directly = f"PROXY {proxy.host}:{proxy.port}; DIRECT", "DIRECT"
+    through, directly = f"{SPOKEN} {proxy.host}:{proxy.port}; DIRECT", "DIRECT"
     wanted = {"http://example.com/": through, "https://10.example.com/x": through, "wss://fd.example/": through,
               "http://8.8.8.8/": through, "http://172.32.0.1/": through, "http://11.0.0.1/": through,
               "http://[2001:db8::1]/": through, "http://xcorp.example/": through, "http://local.example/": through,

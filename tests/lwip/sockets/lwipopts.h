@@ -50,7 +50,9 @@ void world_free(void *memory);
 #define TCP_SND_BUF (8 * TCP_MSS)
 #define TCP_SND_QUEUELEN 64
 #define TCP_LISTEN_BACKLOG 1
-#define TCP_MSL 500UL
+/* PCBs come back soon. But lwIP gives up who sent its FIN last and has heard nothing for twice that, which the soak on a busy
+ * machine must not meet. */
+#define TCP_MSL 2000UL
 #define TCP_SYNMAXRTX 1
 #define LWIP_TCP_KEEPALIVE 1
 
