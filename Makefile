@@ -277,6 +277,7 @@ $(TOOLS:%=run-%): run-%:
 
 run-readme: build/miniproxy
 run-size: firmware-images
+run-size size: export IMAGES = $(SIZE_IMAGES)
 
 include tests/tls/mbedtls.mk
 include tests/lwip/lwip.mk

@@ -207,9 +207,9 @@ firmware-tools:
 	@echo '#include <string.h>' | $(CROSS)gcc --specs=nano.specs -E - >/dev/null 2>&1 || { \
 	    echo "firmware: newlib is missing: apt install libnewlib-arm-none-eabi" >&2; exit 1; }
 
-# make size looks at these
-firmware-images: $(patsubst %,$(FIRMWARE_OUT)/%.elf,$(FIRMWARE_IMAGES) $(FIRMWARE_TIGHT_IMAGES) $(FIRMWARE_ROUTES_IMAGES) \
-    $(FIRMWARE_TLS_IMAGES))
+# make size looks at these, whatever else is built
+SIZE_IMAGES = $(FIRMWARE_IMAGES) $(FIRMWARE_TIGHT_IMAGES) $(FIRMWARE_ROUTES_IMAGES) $(FIRMWARE_TLS_IMAGES)
+firmware-images: $(SIZE_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 
 firmware: $(FIRMWARE_IMAGES:%=$(FIRMWARE_OUT)/%.elf)
 	@$(PYTHON) tests/firmware/memory.py $^

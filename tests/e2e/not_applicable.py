@@ -36,6 +36,7 @@ NOT_APPLICABLE = {
     "test_page_access.py::test_all_workers_are_counted[4]": (HOST, ONE_STACK),
     "test_maintenance.py::*": (BOARD, "no signal of an image means maintenance"),
     "test_page_access.py::test_a_policy_*": (BOARD, "an image has no file system to read policies from"),
+    "test_heads.py::*": (TINY, "with 64 KB of RAM it is built without the lines of heads"),
     "test_page_access.py::*": (TINY, "with 64 KB of RAM it is built without pages"),
     "test_doors.py::test_diverted_*": (HOST, "lwIP diverts nothing, and knows of nothing that was"),
     "test_doors.py::test_who_was_not_diverted": (BOARD, "lwIP diverts nothing, and knows of nothing that was"),

@@ -8,7 +8,7 @@ core    miniproxy.c for each target and configuration. Flash, RAM and stack may 
 option  what each MINIPROXY_WITH_… adds to the default configuration, for Cortex-M3.
 port    what stands beside it in a firmware, for Cortex-M3. The ports of lwIP need its sources, of which $LWIP_DIR or
         build/lwip is used, and that of TLS needs those of mbedTLS, $MBEDTLS_DIR or build/mbedtls; skipped without.
-image   the firmware images build/firmware/*.elf, if somebody has built them.
+image   the firmware images that IMAGES names, of those that are built.
 tls     what TLS costs as examples/firmware and examples/desktop have it: code of the port, of mbedTLS in the image, and the
         RAM of a session, its arena included, of what all share, and of the core's session beside it.
 
@@ -165,11 +165,13 @@ def measure_options(results, rows):
 
     changes = {name: f"-DMINIPROXY_{name}={1 - int(value)}" for name, value in options}
     changes.update({name: f"-DMINIPROXY_{name}={value}" for name, value in COUNTED.items()})
-    pairs = [[f"-DMINIPROXY_{needed}=1" for needed in UPON.get(name, ())] for name in changes]
+    before = {name: tuple(f"-DMINIPROXY_{needed}=1" for needed in UPON.get(name, ())) for name in changes}
+    after = {name: before[name] + (change,) for name, change in changes.items()}
+    builds = sorted({*before.values(), *after.values()})
     with ThreadPoolExecutor(2) as pool:
-        without = pool.map(measure, pairs)
-        others = pool.map(measure, [before + [change] for before, change in zip(pairs, changes.values())])
-    for name, plain, other in zip(changes, without, others):
+        measured = dict(zip(builds, pool.map(measure, builds)))
+    for name in changes:
+        plain, other = measured[before[name]], measured[after[name]]
         sign = -1 if dict(options).get(name) == "1" else 1
         cost = {column: sign * (other[column] - plain[column]) for column in plain}
         cost["once"] = cost["ram"] - cost["session"] * plain["slots"]
@@ -261,8 +263,8 @@ def part_of_map(path, archive):
 
 
 def measure_images(results, rows):
-    images = [path for path in sorted(glob.glob(os.path.join(FIRMWARE, "*.elf")))
-              if not re.search(r"-(test|\w*bench|wire|weak)\.elf$", path)]
+    images = [path for path in (os.path.join(FIRMWARE, f"{name}.elf") for name in os.environ.get("IMAGES", "").split())
+              if os.path.exists(path)]
     if not images:
         results.add("skip", "firmware images: none in build/firmware; make firmware firmware-ram")
     for path in images:
