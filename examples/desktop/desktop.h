@@ -360,8 +360,10 @@ struct published {
 struct worker {
     struct miniproxy proxy;
     struct miniproxy_posix posix;
+#if MINIPROXY_WITH_METRICS
     struct published published;
     struct miniproxy_counters totals; /* of all workers, when somebody has asked this one */
+#endif
     bool maintained;                  /* the core has been told so */
     bool tls_started;
     atomic_uint tls_done, tls_failed; /* handshakes */

@@ -132,6 +132,11 @@ static const struct miniproxy_counters *totals(void *app)
     return &w->totals;
 }
 
+static void start_publishing(struct worker *w)
+{
+    pthread_mutex_init(&w->published.lock, NULL);
+}
+
 /* After miniproxy_poll, with what that returned; returns the like: a worker that falls asleep has published all. */
 static uint32_t publish(struct worker *w, uint32_t now_ms, uint32_t wait_ms)
 {
@@ -184,6 +189,11 @@ static size_t metrics(void *app, unsigned at, char *out, size_t room)
 }
 
 #else
+
+static void start_publishing(struct worker *w)
+{
+    (void)w;
+}
 
 static uint32_t publish(struct worker *w, uint32_t now_ms, uint32_t wait_ms)
 {
@@ -530,7 +540,7 @@ struct worker *worker_new(struct shared *shared, unsigned index, struct tables *
 #endif
     w->shared = shared;
     w->index = index;
-    pthread_mutex_init(&w->published.lock, NULL);
+    start_publishing(w);
     if (init_all(w, tables) && listen_all(w, at, shared->options->listen_count, shared->options->workers > 1)) return w;
     worker_free(w);
     return NULL;

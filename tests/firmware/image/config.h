@@ -23,7 +23,8 @@ _Noreturn void cpu_panic(const char *why);
 #define NETS_MAX 4
 #define PORTS_MAX 4
 #define USERS_MAX 8
-#define LOG_LINE_MAX 2048
+#define LOG_LINE_MAX 1856
+#define PAGE_NAMES_MAX 1
 #define WORKERS_MAX 1
 #define MINIPROXY_ADDRESSES 4
 #define MINIPROXY_CLIENT_BUCKETS 1
