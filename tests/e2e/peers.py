@@ -120,6 +120,8 @@ class Wire:
             data = self.sock.recv(4096)
         except (socket.timeout, BlockingIOError):
             return
+        self.buffer += data
+        self.received += data
         raise AssertionError(f"unexpected {data[:200]!r}")
 
     def finish(self):
