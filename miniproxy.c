@@ -3553,6 +3553,12 @@ enum miniproxy_condition miniproxy_condition(const struct miniproxy *p)
     return p->counters.active - p->reserved < MINIPROXY_SESSIONS ? MINIPROXY_OK_TO_SERVE : MINIPROXY_BUSY;
 }
 
+static const char *condition_line(enum miniproxy_condition condition)
+{
+    static const char lines[] = "ok\n\0busy\n\0maintenance\n\0draining\n";
+    return nth_text(lines, condition);
+}
+
 #endif
 
 /* ---- Pages of the proxy's own: what they say ---- */
@@ -3609,7 +3615,7 @@ static const char *const status_page[] = {
     "num=v=>v.toLocaleString('en'),"
     "sh=v=>{let i=0;for(;v>=1e3&&i<4;i++)v/=1e3;"
     "return(v<10&&v%1?v.toFixed(1):Math.round(v))+['',' k',' M',' G',' T'][i]},"
-    "time=s=>s<1?Math.round(s*1e3)+' ms':s<100?+s.toFixed(s<10)+' s':"
+    "span=s=>s<1?Math.round(s*1e3)+' ms':s<100?+s.toFixed(s<10)+' s':"
     "s<6e3?Math.round(s/60)+' min':Math.round(s/3600)+' h',"
     "bar=(e,a,b)=>e.style.background=`linear-gradient(90deg,#27e ${a*100}%,#27e6 0 ${b*100}%,#8884 0)`,"
     "card=(t,c,head,rows)=>{let k=C[t];if(!k){k=C[t]={s:el(D.querySelector('main'),'section','',c)};"
@@ -3648,18 +3654,18 @@ static const char *const status_page[] = {
     "list('Responses','responses',l=>l[0]);list('Errors by cause','causes',l=>l[0]);"
     "list('Status codes','codes',l=>l[0]);list('Hits of rules','rule_hits',l=>'rule '+l[0]);"
     "const L=log.split('\\n').filter(x=>x).map(JSON.parse),show=(t,f)=>card(t,'w',0,L.filter(f).map(x=>"
-    "[time(x.ago_ms/1e3),x.status?''+x.status:'\\u2013',[x.method?x.method+' '+x.target:'(no request line)',0,"
+    "[span(x.ago_ms/1e3),x.status?''+x.status:'\\u2013',[x.method?x.method+' '+x.target:'(no request line)',0,"
     "x.cause!='-'&&x.cause+(x.rule>=0?', rule '+x.rule:''),[x.user,x.client,x.address&&'to '+x.address,"
-    "time(x.ms/1e3),"
+    "span(x.ms/1e3),"
     "sh(x.up)+' up',sh(x.down)+' down'].filter(y=>y).join(' \\u00b7 ')]]));"
     "show('Last refusals and failures',x=>x.cause!='-');show('Last transactions',x=>x.cause=='-');"
     "card('Mean times','',0,['dns','connect','first_byte','transaction'].map(k=>{const v=one(k+'_seconds_count'),"
-    "s=one(k+'_seconds_sum');return[[k.replace('_',' '),0,num(v)+' \\u00d7'],v?time(s/v):'\\u2013']}));"
+    "s=one(k+'_seconds_sum');return[[k.replace('_',' '),0,num(v)+' \\u00d7'],v?span(s/v):'\\u2013']}));"
     "const T={};for(const n in F)F[n].forEach(([l,v])=>{const b=n.replace(/_total$/,''),x=l[0],"
     "i=x?b.lastIndexOf('_'):b.indexOf('_'),t=b.slice(0,i)+(x?' ':''),h=b.slice(i+1),c=x?h:'',"
     "k=T[t]=T[t]||{h:[],r:{}},"
     "w=x?l.join('\\n'):h.replace(/_/g,' ').replace(/ seconds$/,'');if(k.h.indexOf(c)<0)k.h.push(c);"
-    "(k.r[w]=k.r[w]||{})[c]=h=='up'?v?'up':'down':/_seconds$/.test(b)?time(v):v});"
+    "(k.r[w]=k.r[w]||{})[c]=h=='up'?v?'up':'down':/_seconds$/.test(b)?span(v):v});"
     "for(const t in T){const k=T[t];card(({miniproxy:'Counters','miniproxy_hop ':'Parents'})[t]||t.replace(/_/g,' '),"
     "k.h[2]?'p':'',k.h[0]&&['',...k.h],Object.keys(k.r).map(w=>{const[m,...s]=w.split('\\n');"
     "return[[m,0,s.join(' ')],...k.h.map(h=>h in k.r[w]?k.r[w][h]:'')]}))}},",
@@ -3718,12 +3724,6 @@ static unsigned char *put_long(unsigned char *w, uint64_t value)
 #endif
 
 #if MINIPROXY_WITH_METRICS
-
-static const char *condition_word(unsigned condition)
-{
-    static const char words[] = "ok\0busy\0maintenance\0draining";
-    return nth_text(words, condition);
-}
 
 #if MINIPROXY_WITH_CAUSE_COUNTERS
 
@@ -3816,15 +3816,11 @@ static unsigned char *put_count(unsigned char *w, const struct miniproxy_counter
         NUMBERS(X);
 #undef X
     const char *name = nth_text(texts, 2 * i), *meaning = name + strlen(name) + 1;
-    const unsigned char *at = (const unsigned char *)c + numbers[i].at;
+    const void *at = (const unsigned char *)c + numbers[i].at;
     uint64_t value;
-    uint32_t value32;
-    uint16_t value16;
-    memcpy(&value, at, sizeof value);
-    memcpy(&value32, at, sizeof value32);
-    memcpy(&value16, at, sizeof value16);
-    if (numbers[i].size == sizeof value32) value = value32;
-    if (numbers[i].size == sizeof value16) value = value16;
+    if (numbers[i].size == sizeof(uint64_t)) value = *(const uint64_t *)at;
+    else if (numbers[i].size == sizeof(uint32_t)) value = *(const uint32_t *)at;
+    else value = *(const uint16_t *)at;
     w = put_family(w, name, numbers[i].kind == GAUGE ? "gauge" : "counter", meaning);
     if (numbers[i].kind == BYTES) w = put(put_all(w, "# UNIT miniproxy_", name, " bytes"), "\n");
     return put_sample(w, name, numbers[i].kind == GAUGE ? "" : "_total", value);
@@ -3863,8 +3859,9 @@ static unsigned char *put_constant(unsigned char *w, unsigned i)
 
 static unsigned char *put_condition(unsigned char *w, const struct miniproxy *p, unsigned i)
 {
+    const char *line = condition_line((enum miniproxy_condition)i);
     if (i == 0) w = put_family(w, "condition", "stateset", "What /health says.");
-    w = put(begin_labelled(w, "condition", "miniproxy_condition"), condition_word(i));
+    w = put_bytes(begin_labelled(w, "condition", "miniproxy_condition"), line, strlen(line) - 1);
     return end_labelled(w, miniproxy_condition(p) == (enum miniproxy_condition)i);
 }
 
@@ -4041,10 +4038,9 @@ static size_t metrics_piece(const struct miniproxy *p, unsigned at, unsigned cha
 
 const struct miniproxy_record *miniproxy_recent(const struct miniproxy *p, unsigned at)
 {
-    const struct miniproxy_record *newest = NULL;
     unsigned seen[2] = {0, 0};
     for (;;) {
-        const struct miniproxy_record *r[2] = {NULL, NULL};
+        const struct miniproxy_record *r[2] = {NULL, NULL}, *newest;
         for (unsigned kind = 0; kind < 2; kind++) {
             unsigned i = (p->records_at[kind] + 2u * MINIPROXY_RECORDS - 1 - seen[kind]) % MINIPROXY_RECORDS;
             if (seen[kind] < MINIPROXY_RECORDS && p->records[kind][i].id != 0) r[kind] = &p->records[kind][i];
@@ -4092,21 +4088,24 @@ static unsigned char *put_json_address(unsigned char *w, const char *key, const 
     return put(put(put_all(w, ",\"", key, "\":\""), text), "\"");
 }
 
-enum { RECORD_REST = 400 }; /* octets of a line but for its target */
+/* Octets of a line but for its method, user and target, at most: the longest cause, two addresses of IPv6, numbers of as
+ * many digits as they can have. */
+enum { RECORD_REST = 344 };
+_Static_assert(MINIPROXY_METRICS_GROUP > RECORD_REST + 64, "a line of /log needs as much room as a group of metrics has");
 
-/* A line of /log. */
+/* A line of /log. Of method, user and target what there is room for, the target last. */
 static size_t log_piece(const struct miniproxy *p, unsigned at, unsigned char *out, size_t room)
 {
     static const char by[] = "nobody\0proxy\0origin";
     const struct miniproxy_record *r = miniproxy_recent(p, at);
-    unsigned char *w = out, *end = out + room - RECORD_REST;
+    const unsigned char *end = out + (room - RECORD_REST);
+    unsigned char *w = out;
     size_t target_at;
-    if (r == NULL || room < RECORD_REST) return 0;
+    if (r == NULL) return 0;
     target_at = r->line_len > r->method_len ? r->method_len + 1u : r->line_len;
-    w = put_json(put(w, "{\"target\":\""), end, r->line + target_at, r->line_len - target_at);
-    end += 6 * sizeof r->user + 6 * MINIPROXY_METHOD_MAX;
-    w = put_json(put(w, "\",\"method\":\""), end, r->line, r->method_len);
+    w = put_json(put(w, "{\"method\":\""), end, r->line, r->method_len);
     w = put_json(put(w, "\",\"user\":\""), end, r->user, r->user_len);
+    w = put_json(put(w, "\",\"target\":\""), end, r->line + target_at, r->line_len - target_at);
     w = put_all(w, "\",\"by\":\"", nth_text(by, r->source), "\",\"cause\":\"");
     w = put(put(w, miniproxy_cause_token((enum miniproxy_cause)r->cause)), "\"");
     w = put_json_number(put_json_number(w, "id", r->id), "status", r->status);
@@ -4157,10 +4156,13 @@ static void pour_domains(struct sink *k, const struct miniproxy_texts *domains)
     }
 }
 
-static bool names_port(const char *host, size_t len)
+/* A Host as "host:" has none. */
+static const char *missing_port(const char *host, size_t len)
 {
-    while (len > 0 && is_digit((unsigned char)host[len - 1])) len--;
-    return len > 1 && host[len - 1] == ':' && (host[0] != '[' || host[len - 2] == ']');
+    size_t n = len;
+    while (n > 0 && is_digit((unsigned char)host[n - 1])) n--;
+    if (n < 2 || host[n - 1] != ':' || (host[0] == '[' && host[n - 2] != ']')) return ":80";
+    return n == len ? "80" : "";
 }
 
 /* What a request leads to that the proxy would not take, or should not: other schemes, names without a dot, names of
@@ -4183,7 +4185,7 @@ static size_t pac_piece(const struct miniproxy_pac *pac, const char *host, size_
     pour(&k, middle);
     pour(&k, pac->speaks_tls ? "HTTPS " : "PROXY ");
     for (size_t i = 0; i < host_len; i++) pour_octet(&k, host[i]);
-    pour(&k, names_port(host, host_len) ? "" : ":80");
+    pour(&k, missing_port(host, host_len));
     pour(&k, pac->falls_back ? "; DIRECT\";}\n" : "\";}\n");
     return poured(&k);
 }
@@ -6561,6 +6563,10 @@ static unsigned char *put_lines(unsigned char *w, const unsigned char *end, cons
     while (to < end) {
         size_t room = (size_t)(end - to);
         if (room < MINIPROXY_METRICS_GROUP) break;
+        if (s->reply_at == UINT16_MAX - 1) { /* of tens of thousands of rules no more can be counted here */
+            n = 0;
+            break;
+        }
         n = s->page == PAGE_LOG ? log_piece(p, s->reply_at - 1u, to, room)
                                 : metrics_piece(p, s->reply_at - 1u, to, room);
         if (n == 0) break;
@@ -7422,18 +7428,12 @@ static enum next choose_way(struct miniproxy *p, struct miniproxy_session *s);
 
 #if MINIPROXY_WITH_PAGES
 
-static const char *condition_line(enum miniproxy_condition condition)
-{
-    static const char lines[] = "ok\n\0busy\n\0maintenance\n\0draining\n";
-    return nth_text(lines, condition);
-}
-
 static bool is_text_page(struct miniproxy_session *s, const char *text, const char *type)
 {
     s->page_text = text;
     s->page_type = type;
-    s->page = text != NULL ? PAGE_TEXT : PAGE_NONE;
-    return text != NULL;
+    s->page = strlen(text) <= MINIPROXY_PAGE_MAX ? PAGE_TEXT : PAGE_NONE;
+    return s->page != PAGE_NONE;
 }
 
 /* Which page is it? False: there is none. */
@@ -7471,7 +7471,8 @@ static enum next answer_page(struct miniproxy *p, struct miniproxy_session *s)
     if ((pl->method_bit & (MINIPROXY_GET | MINIPROXY_HEAD)) == 0) return refuse(p, s, MINIPROXY_CAUSE_PAGE_METHOD);
     if (!find_page(p, s, s->up.buffer)) return refuse(p, s, MINIPROXY_CAUSE_PAGE);
     refuse(p, s, MINIPROXY_CAUSE_NONE);
-    if (s->page_text == condition_line(condition) && condition >= MINIPROXY_IN_MAINTENANCE) s->status = 503;
+    if (s->page == PAGE_TEXT && s->page_text == condition_line(condition) && condition >= MINIPROXY_IN_MAINTENANCE)
+        s->status = 503;
     return NEXT_STATE;
 }
 

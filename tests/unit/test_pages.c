@@ -259,10 +259,13 @@ static void test_diverted(const void *data)
     next_client();
 }
 
+static char too_long[MINIPROXY_PAGE_MAX + 2];
+
 static const char *own_page(void *app, const char *path, size_t len, const char **type)
 {
     (void)app;
     if (len == 6 && memcmp(path, "/about", 6) == 0) return "me\n";
+    if (len == 5 && memcmp(path, "/long", 5) == 0) return too_long;
     if (len != 7 || memcmp(path, "/health", 7) != 0) return NULL;
     *type = "text/html";
     return "<p>fine";
@@ -280,6 +283,9 @@ static void test_pages_of_the_product(const void *data)
     assert_true(has("Content-Type: text/html\r\n"));
     say("GET /metrics HTTP/1.1\r\n" NAMED);
     assert_true(has("chunked"));
+    memset(too_long, 'x', MINIPROXY_PAGE_MAX + 1);
+    say("GET /long HTTP/1.1\r\n" NAMED);
+    assert_true(begins("HTTP/1.1 404 "));
     next_client();
 }
 
@@ -560,9 +566,44 @@ static void test_log_page(const void *data)
     say("GET http://miniproxy.internal/a\"b<c HTTP/1.1\r\n" NAMED);
     say("GET /log HTTP/1.1\r\n" NAMED);
     text = chunks();
-    assert_string_equal(text, "{\"target\":\"http://miniproxy.internal/a\\u0022b<c\",\"method\":\"GET\",\"user\":\"\",\"by\":\"proxy\",\"cause\":"
+    assert_string_equal(text, "{\"method\":\"GET\",\"user\":\"\",\"target\":\"http://miniproxy.internal/a\\u0022b<c\",\"by\":\"proxy\",\"cause\":"
                               "\"no_such_page\",\"id\":1,\"status\":404,\"ago_ms\":0,\"ms\":0,\"up\":75,\"down\":207,"
                               "\"client\":\"127.0.0.0\",\"rule\":0}\n");
+    next_client();
+}
+
+/* The longest line there can be fits where it is allowed to, and is whole; the target has what is left. */
+static void test_log_lines_know_their_room(const void *data)
+{
+    static unsigned char out[2048];
+    struct miniproxy_record *r;
+    (void)data;
+    begin(&open_policy);
+    r = &wire.proxy.records[1][0];
+    memset(r, 0xff, sizeof *r);
+    wire.proxy.records_at[1] = 1;
+    wire.proxy.now_ms = r->ended_ms - 1; /* so long ago */
+    memset(r->line, 'M', sizeof r->line);
+    memset(r->line + MINIPROXY_METHOD_MAX, '"', sizeof r->line - MINIPROXY_METHOD_MAX);
+    r->method_len = MINIPROXY_METHOD_MAX;
+    r->line_len = sizeof r->line;
+    r->user_len = sizeof r->user;
+    r->source = MINIPROXY_BY_NOBODY;
+    r->rule = INT16_MAX;
+    r->client.family = r->address.family = 6;
+    for (unsigned cause = 0; cause < MINIPROXY_CAUSE_COUNT; cause++) {
+        r->cause = (uint8_t)cause;
+        for (size_t room = MINIPROXY_METRICS_GROUP; room < 1200; room++) {
+            size_t n;
+            memset(out, 0, sizeof out);
+            n = log_piece(&wire.proxy, 0, out, room);
+            assert_in_range(n, 300, room);
+            assert_int_equal(out[n], 0);
+            assert_memory_equal(out, "{\"method\":\"MMMM", 15);
+            assert_memory_equal(out + n - 15, ",\"rule\":32767}\n", 15);
+        }
+    }
+    memset(r, 0, sizeof *r);
     next_client();
 }
 
@@ -640,6 +681,8 @@ static void test_pac(const void *data)
     assert_true(has("return\"PROXY router.example:3128\";}\n"));
     say("GET /proxy.pac HTTP/1.1\r\nHost: wpad\r\n\r\n");
     assert_true(has("return\"PROXY wpad:80\";}\n"));
+    say("GET /proxy.pac HTTP/1.1\r\nHost: wpad:\r\n\r\n");
+    assert_true(has("return\"PROXY wpad:80\";}\n"));
     say("GET /proxy.pac HTTP/1.1\r\nHost: [2001:db8::1]\r\n\r\n");
     assert_true(has("return\"PROXY [2001:db8::1]:80\";}\n"));
     say("GET /proxy.pac HTTP/1.1\r\nHost: [2001:db8::1]:3128\r\n\r\n");
@@ -715,6 +758,8 @@ static void test_maintenance(const void *data)
     say("GET /health HTTP/1.1\r\n" NAMED);
     assert_true(begins("HTTP/1.1 503 "));
     assert_string_equal(body(), "maintenance\n");
+    say("HEAD /metrics HTTP/1.1\r\n" NAMED);
+    assert_true(begins("HTTP/1.1 200 "));
     miniproxy_maintain(&wire.proxy, NULL);
     say("GET /health HTTP/1.1\r\n" NAMED);
     assert_string_equal(body(), "ok\n");
@@ -777,6 +822,7 @@ int main(void)
         {"no query, no userinfo [G02]", test_records_keep_no_secrets, NULL, false},
         {"pages are counted apart [G04]", test_pages_are_counted_apart, NULL, false},
         {"the last transactions as JSON [G01,S13]", test_log_page, NULL, false},
+        {"lines of the log know their room [Z06]", test_log_lines_know_their_room, NULL, false},
         {"in pieces of any size", test_pieces, NULL, false},
         {"lists for HTTP/1.0 and HEAD [S12]", test_lists_for_old_clients, NULL, false},
         {"PAC by the address of the request [W01,W02]", test_pac, NULL, false},
