@@ -874,11 +874,12 @@ static int raw_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len)
     return (int)got;
 }
 
-/* tcp_write that leaves something of the heap; more where much is under way already, so that peers which do not read
- * cannot keep others from a short answer. */
+/* tcp_write that leaves something of the heap; more where much is under way already, or the peer's window is too small to
+ * take this at once, so that peers which do not read cannot keep others from a short answer. */
 static err_t write_sparing(struct record *r, const void *data, size_t len, u8_t flags)
 {
-    bool first = TCP_SND_BUF - tcp_sndbuf(r->pcb) + len <= FIRST;
+    size_t under_way = TCP_SND_BUF - tcp_sndbuf(r->pcb) + len;
+    bool first = under_way <= FIRST && under_way <= r->pcb->snd_wnd;
     u16_t left = (u16_t)(MINIPROXY_LWIP_RAW_SPARE + (first ? 0 : MINIPROXY_LWIP_RAW_SPARE_FIRST));
     struct pbuf *spare = pbuf_alloc(PBUF_RAW, left, PBUF_RAM);
     err_t err = ERR_MEM;

@@ -52,8 +52,8 @@
 #define MINIPROXY_LWIP_RAW_SPARE 192
 #endif
 
-/* And octets of it that are left to connections of which little is under way, so that short answers, refusals above all,
- * get out when peers that do not read hold the rest. */
+/* And octets of it that are left to connections of which little is under way, and that to a peer who reads, so that short
+ * answers, refusals above all, get out when peers that do not read hold the rest. */
 #ifndef MINIPROXY_LWIP_RAW_SPARE_FIRST
 #define MINIPROXY_LWIP_RAW_SPARE_FIRST (MEM_LIBC_MALLOC || MEM_USE_POOLS ? 0 : MEM_SIZE < 6144 ? MEM_SIZE / 8 : 768)
 #endif

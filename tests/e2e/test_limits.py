@@ -257,11 +257,12 @@ def test_buffers_full(small, origin):
         peer.sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         push(peer, stop)
     stop, o, ordinary = threading.Event(), origin(script, receive_buffer=4096), origin()
-    proxy = small(*HELD, "--timeout", "buffer=0.5", "--timeout", "write=60")
+    proxy = small(*HELD, "--timeout", "buffer=0.5", "--timeout", "write=120")
     threads = [push_both_ways(proxy, o.authority, stop) for _ in range(2)]
-    stuck, deadline, message = list(proxy.clients), time.monotonic() + PATIENCE, None
+    stuck, deadline, message = list(proxy.clients), time.monotonic() + 3 * PATIENCE, None
     try:
-        while message is None or message.status == 200:  # until all four have come to rest
+        # until all four have come to rest: who lost a segment to a small board sends it again after up to 25 seconds
+        while message is None or message.status == 200:
             assert time.monotonic() < deadline, proxy.counters()
             if proxy.counters()["buffers"] < 4:
                 time.sleep(0.05)
