@@ -361,6 +361,17 @@ static struct record *record_new(struct miniproxy_lwip_raw *raw, struct tcp_pcb 
     return r;
 }
 
+/* False: later, a call of on_sent is sure to come. lwIP 2.2.1 puts a FIN on the last segment that waits to be sent. If it
+ * then has to divide that one because the peer's window is small, both parts keep the FIN, and the peer takes the first
+ * for the end: octets would be lost. So nothing may wait. */
+static bool send_fin(struct tcp_pcb *pcb)
+{
+    if (pcb->unsent != NULL) return false;
+    /* Without memory for it lwIP tries again by itself. Once it has been sent this does nothing. */
+    tcp_shutdown(pcb, 0, 1);
+    return true;
+}
+
 /* ---- Without a record: closed, and lwIP has all that is still to be delivered. The argument is the port. */
 
 static err_t on_parted_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
@@ -395,7 +406,8 @@ static err_t on_parted_poll(void *arg, struct tcp_pcb *pcb)
 static err_t on_parted_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
 {
     (void)len;
-    if (pcb->state == FIN_WAIT_2) tcp_poll(pcb, on_parted_poll, DROP_TICKS);
+    send_fin(pcb);
+    tcp_poll(pcb, on_parted_poll, DROP_TICKS);
     wake_starved(arg);
     return ERR_OK;
 }
@@ -522,6 +534,7 @@ static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
     r->idle = 0;
     if (tcp_sndbuf(pcb) >= pcb->mss || tcp_sndqueuelen(pcb) == 0) wake(r, MINIPROXY_WR);
     wake_starved(raw_of(r));
+    if (r->state == LINGER) send_fin(pcb);
     leave_if_done(r);
     return ERR_OK;
 }
@@ -925,8 +938,9 @@ static int raw_finish(void *port, struct miniproxy_conn *c)
 
     (void)port;
     if (r->pcb == NULL) return r->error != 0 ? r->error : MINIPROXY_ERESET;
-    /* Without memory for the FIN lwIP says ERR_OK all the same, and tries again by itself. */
-    return tcp_shutdown(r->pcb, 0, 1) == ERR_OK ? MINIPROXY_OK : MINIPROXY_ERESET;
+    if (send_fin(r->pcb)) return MINIPROXY_OK;
+    c->ready &= (uint8_t)~MINIPROXY_WR; /* until all has been acknowledged, at the latest */
+    return MINIPROXY_AGAIN;
 }
 
 /* ==== 7  relay =====================================================================================
@@ -1025,7 +1039,7 @@ static void linger(struct record *r)
     r->state = LINGER;
     r->idle = 0;
     tcp_setprio(r->pcb, TCP_PRIO_MIN); /* when PCBs are short, lwIP frees the one that has been quiet for longest */
-    tcp_shutdown(r->pcb, 0, 1);
+    send_fin(r->pcb);
     leave_if_done(r);
 }
 

@@ -343,6 +343,28 @@ static void end_soon(struct tcp_pcb *pcb)
     shorten_time_wait(pcb);
 }
 
+/* lwIP 2.2.1 puts a FIN on the last segment that waits to be sent. If it then has to divide that one because the peer's
+ * window is small, both parts keep the FIN, and the peer takes the first for the end: octets would be lost. So nothing
+ * may wait; if it does, an acknowledgement is sure to come. */
+static err_t send_fin(void *arg, struct tcp_pcb *pcb, uint16_t len)
+{
+    (void)arg, (void)len;
+    tcp_sent(pcb, pcb->unsent != NULL ? send_fin : NULL);
+    /* Without memory for it lwIP tries again by itself. Once it has been sent this does nothing. */
+    if (pcb->unsent == NULL) tcp_shutdown(pcb, 0, 1);
+    return ERR_OK;
+}
+
+static err_t job_finish(struct tcpip_api_call_data *call)
+{
+    struct job *job = job_of(call);
+    struct tcp_pcb *pcb = job->conn->pcb.tcp;
+
+    job->result = pcb != NULL;
+    if (pcb != NULL) send_fin(NULL, pcb, 0);
+    return ERR_OK;
+}
+
 /* What a connection that was closed still receives is dropped, without the reset that lwIP would answer it with. */
 static err_t on_dropped(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t error)
 {
@@ -390,7 +412,7 @@ static void leave(struct tcp_pcb *pcb)
     for (; unread > 0; unread -= LWIP_MIN(unread, 0xffffu)) tcp_recved(pcb, (uint16_t)LWIP_MIN(unread, 0xffffu));
     tcp_setprio(pcb, TCP_PRIO_MIN); /* goes first when PCBs are short */
     tcp_poll(pcb, on_linger, 2);
-    tcp_shutdown(pcb, 0, 1); /* has no effect if FIN was sent */
+    send_fin(NULL, pcb, 0);
     end_soon(pcb);
 }
 
@@ -1049,8 +1071,11 @@ static int lwip_sockets_send(void *port, struct miniproxy_conn *c, const void *b
 
 static int lwip_sockets_finish(void *port, struct miniproxy_conn *c)
 {
+    struct job job = {.conn = netconn_of(fd_of(c))};
+
     (void)port;
-    if (lwip_shutdown(fd_of(c), SHUT_WR) != 0) return MINIPROXY_ERESET;
+    if (!do_job(job_finish, &job)) return MINIPROXY_AGAIN; /* the next poll finds it writable again */
+    if (job.result == 0) return MINIPROXY_ERESET;
     c->port_flags |= FLAG_FINISHED;
     return MINIPROXY_OK;
 }

@@ -318,6 +318,40 @@ def assert_little_memory(proxy, before_kb):
     assert world.is_board or proxy.memory_kb() - before_kb < 20000
 
 
+@pytest.mark.req("K07", "Z07")
+@pytest.mark.parametrize("method", ["GET", "CONNECT"])
+def test_the_end_behind_a_small_window(start, origin, method):
+    """A client that does not read for a while: somewhere its window ends within the last segment, which its stack then
+    takes in two, and the connection's end comes behind both."""
+    sizes, wrong = range(3000, 5000, 200) if world.is_board else range(2000, 6400, 100), {}
+    proxy = start("--allow-private", "--connect-ports", "1-65535")
+
+    def run(size):
+        try:
+            client, data = proxy.client(receive_buffer=4096), os.urandom(size)
+            script = (lambda peer: peer.send(data)) if method == "CONNECT" else answer(response(data, "Connection: close"))
+            o = origin(script)
+            if method == "CONNECT":
+                client.send(request("CONNECT", o.authority, host=o.authority))
+                assert client.response("CONNECT").status == 200
+            else:
+                client.send(request("GET", o.url + "/", version="1.0"))
+            time.sleep(3.5)  # a stack has a look at such a window after a second or two
+            got = client.rest() if method == "CONNECT" else client.response().body
+            assert got == data, f"{len(got)} of {size} octets"
+            client.close()
+        except BaseException as error:
+            wrong[size] = error
+    at_once = 2 if world.sessions < 10 else len(sizes)
+    for first in range(0, len(sizes), at_once):
+        threads = [threading.Thread(target=run, args=(size,)) for size in sizes[first:first + at_once]]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not wrong
+
+
 @pytest.mark.req("Z07", "Z06")
 def test_back_pressure_to_the_origin(start, origin):
     """The origin may write only as much as the client reads, and the proxy does not grow."""

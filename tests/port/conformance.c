@@ -886,6 +886,64 @@ static bool test_many(int family)
     return true;
 }
 
+/* Send octets in small pieces until AGAIN, len at most. The number taken. */
+static uint32_t sends_pieces(struct miniproxy_conn *c, unsigned key, uint32_t len)
+{
+    uint32_t at = 0;
+
+    while (at < len && (c->ready & MINIPROXY_WR)) {
+        uint32_t part = len - at < 300 ? len - at : 300;
+        int n;
+
+        fill(chunk, part, key, at);
+        n = call_send(c, chunk, part);
+        if (n == MINIPROXY_AGAIN) c->ready &= (uint8_t)~MINIPROXY_WR;
+        if (n <= 0) break;
+        at += (uint32_t)n;
+        world->wait(world, 1);
+    }
+    return at;
+}
+
+/* Peers that do not read for a while, each with more unread than the one before. Of some the window ends within the last
+ * segment: a stack then takes it in two, and the FIN belongs to the second part. Closed, or finished. */
+static bool test_small_windows(int family)
+{
+    enum { FIRST = 3000, LAST = 15000, STEP = 300 };
+    static struct conformance_pair pairs[MINIPROXY_CONNS];
+    static uint32_t taken[MINIPROXY_CONNS];
+    static int result[MINIPROXY_CONNS]; /* of finish */
+    enum conformance_kind accepted = family == 4 ? CONFORMANCE_ACCEPTED_4 : CONFORMANCE_ACCEPTED_6;
+    enum conformance_kind connected = connected_by(family);
+
+    for (uint32_t len = FIRST; len < LAST;) {
+        unsigned n, count;
+
+        for (n = 0; n < world->many && len < LAST; n++, len += STEP) {
+            if (!conformance_pair(&pairs[n], n % 4 < 2 ? accepted : connected)) return false;
+            taken[n] = sends_pieces(pairs[n].c, n, len);
+            result[n] = n % 2 == 0 ? MINIPROXY_OK : call_finish(pairs[n].c);
+            if (n % 2 == 0) conformance_give(pairs[n].c, false);
+            else if (result[n] == MINIPROXY_AGAIN) pairs[n].c->ready &= (uint8_t)~MINIPROXY_WR;
+        }
+        count = n;
+        pass_time(2500); /* lwIP has a look at such a window after a second and a half */
+        for (n = 0; n < count; n++) {
+            if (!peer_gets(pairs[n].peer, n, 0, taken[n])) return false;
+            for (bool refused = false; result[n] == MINIPROXY_AGAIN; refused = true) {
+                if (!may_try(pairs[n].c, MINIPROXY_WR, refused)) break;
+                result[n] = call_finish(pairs[n].c);
+            }
+            if (!check(result[n] == MINIPROXY_OK, "finish: OK") ||
+                !peer_ends(pairs[n].peer, MINIPROXY_EOF, "FIN follows the last octet"))
+                return false;
+            if (n % 2 == 1) conformance_give(pairs[n].c, false);
+        }
+        world->clear(world);
+    }
+    return true;
+}
+
 static bool test_refused(int family)
 {
     struct miniproxy_addr to = world->refusing(world, family);
@@ -1161,6 +1219,7 @@ static const struct {
     {"accept says AGAIN, then wakes", "-", test_accept_wakes, NEED_NONE, false},
     {"accept goes on after a pause", "Z08", test_accept_pauses, NEED_NONE, false},
     {"many connections", "-", test_many, NEED_NONE, false},
+    {"the end comes behind the last octet with any window", "K07", test_small_windows, NEED_NONE, false},
     {"connect without a wake", "-", test_connect_impatient, NEED_NONE, false},
     {"connect is refused", "-", test_refused, NEED_REFUSING, false},
     {"connect to itself", "R04", test_self, NEED_OWN, true},

@@ -16,6 +16,7 @@ enum { PEERS_MAX = 400, QUEUE_MAX = 64, HELD_MAX = 128, QUESTION_MAX = 300 };
 
 struct peer {
     bool used, eof, lost;
+    bool fin_due;
     struct tcp_pcb *pcb; /* or the listening one */
     bool listens;
     struct pbuf *in;
@@ -83,9 +84,18 @@ void peer_input(const void *packet, size_t len)
     if (netif.input(p, &netif) != ERR_OK) pbuf_free(p);
 }
 
+/* Nothing may wait to be sent: lwIP 2.2.1, when it has to divide the last segment, sends the FIN with either part. */
+static void send_fin(struct peer *p)
+{
+    if (!p->fin_due || p->pcb == NULL || p->pcb->unsent != NULL) return;
+    p->fin_due = false;
+    tcp_shutdown(p->pcb, 0, 1);
+}
+
 void peer_timers(void)
 {
     sys_check_timeouts();
+    for (int i = 0; i < PEERS_MAX; i++) send_fin(&peers[i]);
 }
 
 /* ---- Connections ---- */
@@ -229,7 +239,8 @@ int peer_recv(int peer, void *data, size_t len)
 
 void peer_finish(int peer)
 {
-    if (peers[peer].pcb != NULL) tcp_shutdown(peers[peer].pcb, 0, 1);
+    peers[peer].fin_due = true;
+    send_fin(&peers[peer]);
 }
 
 void peer_reset(int peer)
