@@ -44,6 +44,7 @@ enum {
     TIME_WAIT_TICKS = 2000 / TCP_SLOW_INTERVAL,
     /* For so many half seconds what comes after the end is dropped; then lwIP resets it. */
     DROP_TICKS = 4,
+    FIN_TRIES = 4, /* how often a FIN is repeated before its peer counts as one that does not read */
     /* Pbufs that a connection can hold: what it has received and nobody has taken yet is within its window, and all but
      * one of these pbufs are full. */
     HOLD_MAX = (TCP_WND + FULL - 1) / FULL
@@ -387,13 +388,15 @@ static err_t on_parted_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_
     return ERR_OK;
 }
 
-/* Called DROP_TICKS after the last acknowledgement of something new, and then when the peer's time is over. Only here
- * does the acknowledgement of a FIN alone show. */
+/* Called DROP_TICKS after the last acknowledgement of something new, again as long as a FIN alone is under way, whose
+ * acknowledgement shows only here, and then when the peer's time is over. */
 static err_t on_parted_poll(void *arg, struct tcp_pcb *pcb)
 {
     (void)arg;
     if (pcb->state == FIN_WAIT_2) {
         leave_to_lwip(pcb);
+    } else if (pcb->unsent == NULL && pcb->unacked != NULL && pcb->unacked->len == 0 && pcb->nrtx < FIN_TRIES) {
+        /* look again as soon */
     } else if (pcb->pollinterval < 2 * MINIPROXY_LWIP_RAW_LINGER_S) {
         tcp_poll(pcb, on_parted_poll, 2 * MINIPROXY_LWIP_RAW_LINGER_S);
     } else {

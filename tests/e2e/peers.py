@@ -15,7 +15,7 @@ import time
 import world
 
 PATIENCE = float(os.environ.get("MINIPROXY_PATIENCE",
-                                "10"))  # seconds within which a thing that must happen has to happen
+                                "20"))  # seconds within which a thing that must happen has to happen
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 
 

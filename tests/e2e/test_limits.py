@@ -257,7 +257,7 @@ def test_buffers_full(small, origin):
         peer.sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         push(peer, stop)
     stop, o, ordinary = threading.Event(), origin(script, receive_buffer=4096), origin()
-    proxy = small(*HELD, "--timeout", "buffer=0.5", "--timeout", "write=120")
+    proxy = small(*HELD, "--timeout", "buffer=0.5", "--timeout", "write=240")
     threads = [push_both_ways(proxy, o.authority, stop) for _ in range(2)]
     stuck, deadline, message = list(proxy.clients), time.monotonic() + 3 * PATIENCE, None
     try:
