@@ -362,15 +362,16 @@ static struct record *record_new(struct miniproxy_lwip_raw *raw, struct tcp_pcb 
     return r;
 }
 
-/* False: later, a call of on_sent is sure to come. lwIP 2.2.1 puts a FIN on the last segment that waits to be sent. If it
+/* False: later, when octets have been acknowledged, or on_poll has come. lwIP 2.2.1 puts a FIN on the last segment that waits to be sent. If it
  * then has to divide that one because the peer's window is small, both parts keep the FIN, and the peer takes the first
  * for the end: octets would be lost. So nothing may wait. */
 static bool send_fin(struct tcp_pcb *pcb)
 {
     if (pcb->unsent != NULL) return false;
-    /* Without memory for it lwIP tries again by itself. Once it has been sent this does nothing. */
-    tcp_shutdown(pcb, 0, 1);
-    return true;
+    tcp_shutdown(pcb, 0, 1); /* once it has been sent this does nothing */
+    if ((pcb->flags & TF_CLOSEPEND) == 0) return true;
+    tcp_clear_flags(pcb, TF_CLOSEPEND); /* no memory; lwIP would try again by itself, whatever waits then */
+    return false;
 }
 
 /* ---- Without a record: closed, and lwIP has all that is still to be delivered. The argument is the port. */
@@ -388,13 +389,22 @@ static err_t on_parted_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_
     return ERR_OK;
 }
 
+/* It waits for a route or a link: there is no timer of lwIP's that would send. */
+static bool is_cut_off(const struct tcp_pcb *pcb)
+{
+    return pcb->unsent != NULL && pcb->unacked == NULL && pcb->rtime < 0 && pcb->persist_backoff == 0;
+}
+
 /* Called DROP_TICKS after the last acknowledgement of something new, again as long as a FIN alone is under way, whose
  * acknowledgement shows only here, and then when the peer's time is over. */
 static err_t on_parted_poll(void *arg, struct tcp_pcb *pcb)
 {
     (void)arg;
+    if (pcb->state == ESTABLISHED || pcb->state == CLOSE_WAIT) send_fin(pcb);
     if (pcb->state == FIN_WAIT_2) {
         leave_to_lwip(pcb);
+    } else if (is_cut_off(pcb)) {
+        /* lwIP sends after this call */
     } else if (pcb->unsent == NULL && pcb->unacked != NULL && pcb->unacked->len == 0 && pcb->nrtx < FIN_TRIES) {
         /* look again as soon */
     } else if (pcb->pollinterval < 2 * MINIPROXY_LWIP_RAW_LINGER_S) {
@@ -549,6 +559,7 @@ static err_t on_poll(void *arg, struct tcp_pcb *pcb)
 
     if (r->starved) wake_starved(raw_of(r));
     if (r->state != LINGER) return ERR_OK;
+    send_fin(pcb);
     r->idle++;
     if (r->idle > 2 * MINIPROXY_LWIP_RAW_LINGER_S) {
         tcp_abort(pcb); /* on_err frees the record */
@@ -890,6 +901,16 @@ static int raw_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len)
     return (int)got;
 }
 
+/* lwIP 2.2.1 puts new octets onto the last segment that waits, even if that one is to be repeated and others have been
+ * sent behind it: they would get its successor's numbers, and replace it. */
+static bool may_append(const struct tcp_pcb *pcb)
+{
+    const struct tcp_seg *last = pcb->unsent;
+
+    while (last != NULL && last->next != NULL) last = last->next;
+    return last == NULL || lwip_ntohl(last->tcphdr->seqno) + TCP_TCPLEN(last) == pcb->snd_lbb;
+}
+
 /* tcp_write that leaves something of the heap; more where much is under way already, or the peer's window is too small to
  * take this at once, so that peers which do not read cannot keep others from a short answer. */
 static err_t write_sparing(struct record *r, const void *data, size_t len, u8_t flags)
@@ -897,7 +918,7 @@ static err_t write_sparing(struct record *r, const void *data, size_t len, u8_t 
     size_t under_way = TCP_SND_BUF - tcp_sndbuf(r->pcb) + len;
     bool first = under_way <= FIRST && under_way <= r->pcb->snd_wnd;
     u16_t left = (u16_t)(MINIPROXY_LWIP_RAW_SPARE + (first ? 0 : MINIPROXY_LWIP_RAW_SPARE_FIRST));
-    struct pbuf *spare = pbuf_alloc(PBUF_RAW, left, PBUF_RAM);
+    struct pbuf *spare = may_append(r->pcb) ? pbuf_alloc(PBUF_RAW, left, PBUF_RAM) : NULL;
     err_t err = ERR_MEM;
 
     if (spare == NULL) return err;
@@ -942,6 +963,7 @@ static int raw_finish(void *port, struct miniproxy_conn *c)
     (void)port;
     if (r->pcb == NULL) return r->error != 0 ? r->error : MINIPROXY_ERESET;
     if (send_fin(r->pcb)) return MINIPROXY_OK;
+    if (r->pcb->unsent == NULL) starve(r);
     c->ready &= (uint8_t)~MINIPROXY_WR; /* until all has been acknowledged, at the latest */
     return MINIPROXY_AGAIN;
 }

@@ -10,9 +10,12 @@
 #include "random.h"
 
 struct pbuf;
+struct tcp_hdr;
 struct tcp_pcb;
 
-/* Octets that have come for a connection: false drops them, and their peer will send them again. */
-bool net_tcp_admits(const struct tcp_pcb *pcb, const struct pbuf *data);
+/* A segment for a connection or a listener: false drops it, and an honest peer will send it again. `options`: octets
+ * behind the header; `split`: not all of them are in the first pbuf; `data`: what follows. */
+bool net_tcp_admits(const struct tcp_pcb *pcb, const struct tcp_hdr *header, unsigned options, bool split,
+                    const struct pbuf *data);
 
 #endif

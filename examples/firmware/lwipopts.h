@@ -73,22 +73,23 @@
  * one cannot hold them. */
 #define TCP_QUEUE_OOSEQ (!FIRMWARE_TIGHT && TCP_WND > TCP_MSS)
 #define TCP_OOSEQ_MAX_PBUFS 4
-/* Asked after each of them has been queued; mends the queue first: see net.c. */
-#define TCP_OOSEQ_BYTES_LIMIT(pcb) net_ooseq_limit(pcb)
+/* Asked after each of them has been queued; mends the queue first: see guard.c. */
+#define TCP_OOSEQ_BYTES_LIMIT(pcb) guard_tcp_ooseq_limit(pcb)
 struct tcp_pcb;
-unsigned net_ooseq_limit(struct tcp_pcb *pcb);
+unsigned guard_tcp_ooseq_limit(struct tcp_pcb *pcb);
 #define TCP_LISTEN_BACKLOG 1
 #define LWIP_TCP_KEEPALIVE (!FIRMWARE_TIGHT) /* times of keepalive; 0: it is on, with two hours */
 #define TCP_SYNMAXRTX 4                      /* 3 + 6 + 12 s: longer than the core waits for a connection */
 
 #define LWIP_HOOK_FILENAME "lwiphooks.h"
 
-/* Who does not read may not have the whole pool: net.c. A tight one has nothing to spare: with a share of it, downloads
- * by all sessions at once took four times as long. */
-#if !FIRMWARE_TIGHT
+/* Segments that lwIP cannot bear are dropped, and who does not read may not have the whole pool: net.c. */
 #define LWIP_HOOK_TCP_INPACKET_PCB(pcb, header, options_len, options1_len, options2, data) \
-    (net_tcp_admits(pcb, data) ? ERR_OK : ERR_MEM)
-#endif
+    (net_tcp_admits(pcb, header, options_len, (options2) != NULL, data) ? ERR_OK : ERR_MEM)
+
+/* A frame that waits for ARP is copied unless it is lwIP's own. The raw port passes received pbufs on without copying: when
+ * the connection that they went to is reset, they are free for what others receive. */
+#define PBUF_NEEDS_COPY(p) (((p)->type_internal & PBUF_TYPE_FLAG_STRUCT_DATA_CONTIGUOUS) == 0)
 
 /* Sequence numbers by RFC 6528: random.c. */
 #define LWIP_HOOK_TCP_ISN(local, local_port, remote, remote_port) \

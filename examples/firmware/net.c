@@ -6,6 +6,7 @@
 #include "board.h"
 #include "console.h"
 #include "cpu.h"
+#include "guard.h"
 #include "lwiphooks.h"
 #include "random.h"
 
@@ -93,35 +94,25 @@ struct pbuf *net_frame_alloc(size_t len)
  *
  * A few peers that send and do not read can fill the pool up to its last quarter. What is left is for connections whose
  * octets have all been taken: they give the pbuf back at once. Otherwise nobody else's request would come in until the
- * core's time-outs end those peers. */
+ * core's time-outs end those peers. A tight pool has nothing to spare: with a share of it, downloads by all sessions at
+ * once took four times as long. */
 
-enum { POOL_SHARE = (PBUF_POOL_SIZE + 3) / 4 };
+enum { POOL_SHARE = FIRMWARE_TIGHT ? 0 : (PBUF_POOL_SIZE + 3) / 4 };
 
-bool net_tcp_admits(const struct tcp_pcb *pcb, const struct pbuf *data)
+static bool has_share(const struct tcp_pcb *pcb, const struct pbuf *data)
 {
     const struct stats_mem *pool = lwip_stats.memp[MEMP_PBUF_POOL];
     if (data->tot_len == 0 || pool->avail - pool->used >= POOL_SHARE) return true;
-    if (pcb->state == LISTEN || pcb->rcv_wnd == TCP_WND_MAX(pcb)) return true;
+    return pcb->state == LISTEN || pcb->rcv_wnd == TCP_WND_MAX(pcb);
+}
+
+bool net_tcp_admits(const struct tcp_pcb *pcb, const struct tcp_hdr *header, unsigned options, bool split,
+                    const struct pbuf *data)
+{
+    if (!split && guard_tcp_admits(pcb, header, options, data) && has_share(pcb, data)) return true;
     net_counters.dropped++;
     return false;
 }
-
-/* ---- Segments behind a gap
- *
- * lwIP 2.2.1 does not always cut them where the window ends, and fails an assertion when the gap is filled: any peer
- * could stop the device. Those that go beyond the window are dropped here; an honest peer sends none. */
-
-#if TCP_QUEUE_OOSEQ
-unsigned net_ooseq_limit(struct tcp_pcb *pcb)
-{
-    const uint32_t end = pcb->rcv_nxt + pcb->rcv_wnd;
-    struct tcp_seg **at = &pcb->ooseq;
-    while (*at != NULL && TCP_SEQ_LEQ((*at)->tcphdr->seqno + TCP_TCPLEN(*at), end)) at = &(*at)->next;
-    tcp_segs_free(*at);
-    *at = NULL;
-    return TCP_WND;
-}
-#endif
 
 /* ---- Frames */
 

@@ -16,7 +16,7 @@ IMAGE_STACK_mps2 = 32768
 
 # ---- Sources. The program depends on board, API and size, lwIP on the first two alone.
 
-IMAGE_PROGRAM = $(addprefix $(FIRMWARE)/,startup.c cpu.c random.c net.c console.c) \
+IMAGE_PROGRAM = $(addprefix $(FIRMWARE)/,startup.c cpu.c random.c net.c guard.c console.c) \
     $(addprefix $(IMAGE)/,entry.c posix.c syscalls.c device.c link.c no_policy.c) miniproxy.c port/miniproxy_sha256.c \
     port/miniproxy_log.c port/miniproxy_watch.c tests/lwip/desktop/shim.c tests/lwip/desktop/net.c \
     $(addprefix examples/desktop/,main.c worker.c options.c nets.c parents.c policy.c users.c log.c alerts.c tls.c tls_cert.c)

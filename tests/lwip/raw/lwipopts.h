@@ -26,6 +26,14 @@
 #define LWIP_DNS 1
 #define DNS_MAX_RETRIES 3
 
+/* as the firmware has it */
+struct pbuf;
+struct tcp_hdr;
+struct tcp_pcb;
+_Bool guard_tcp_admits(const struct tcp_pcb *pcb, const struct tcp_hdr *header, unsigned options, const struct pbuf *data);
+#define LWIP_HOOK_TCP_INPACKET_PCB(pcb, header, options_len, options1_len, options2, data) \
+    (guard_tcp_admits(pcb, header, options_len, data) ? ERR_OK : ERR_MEM)
+
 #ifdef TEST_SMALL
 #define DNS_TABLE_SIZE 8
 #define MEM_SIZE 6000

@@ -5,10 +5,12 @@
  */
 #include "raw_world.h"
 
+#include "lwip/inet_chksum.h"
 #include "lwip/mem.h"
 #include "lwip/memp.h"
 #include "lwip/netif.h"
 #include "lwip/pbuf.h"
+#include "lwip/priv/tcp_priv.h"
 #include "lwip/stats.h"
 #include "lwip/tcp.h"
 
@@ -518,7 +520,7 @@ static bool without_memory(bool heap)
     run_ms(1200);
     ends[0].c->ready &= (uint8_t)~MINIPROXY_WR;
     check(sends(&ends[0], 100) == MINIPROXY_AGAIN, "AGAIN without memory");
-    check(port->finish(&raw, ends[1].c) == MINIPROXY_OK, "finish is accepted without memory");
+    check(port->finish(&raw, ends[1].c) == MINIPROXY_AGAIN, "finish says AGAIN without memory");
     conformance_give(ends[2].c, false);
     c = conformance_take();
     check(port->connect(&raw, c, &to) == MINIPROXY_ERESOURCES, "ERESOURCES");
@@ -528,6 +530,8 @@ static bool without_memory(bool heap)
     give(all, heap);
     check(conformance_await(ends[0].c, MINIPROXY_WR), "a wake when there is memory again");
     check(sends(&ends[0], 100) == 100, "and send takes octets");
+    check(conformance_await(ends[1].c, MINIPROXY_WR), "a wake for finish");
+    check(port->finish(&raw, ends[1].c) == MINIPROXY_OK, "and finish: OK");
     while (stream_len(&ends[3].in) > 0 && check(relays(&ends[3], &ends[0], 1000) > 0, "relay goes on")) run_ms(1);
     conformance_give(ends[0].c, false);
     return peer_reads_out(&ends[0], MINIPROXY_EOF) && peer_reads_out(&ends[1], MINIPROXY_EOF) &&
@@ -542,6 +546,46 @@ static bool test_heap_gone(void)
 static bool test_segments_gone(void)
 {
     return without_memory(false);
+}
+
+/* A lost segment is to be repeated and cannot be sent; those behind it have arrived. What is sent next goes behind them. */
+static bool test_repeated_without_route(void)
+{
+    int n;
+
+    if (!open_end(&ends[0], CONFORMANCE_ACCEPTED_4)) return false;
+    check(sends(&ends[0], TCP_MSS) == TCP_MSS, "sent");
+    run_ms(100); /* so that there is room for all of the next at once */
+    wire_faults.loss = 1000;
+    check(sends(&ends[0], 60) == 60, "sent, and lost");
+    wire_faults.loss = 0;
+    for (int i = 0; i < 4; i++) check(sends(&ends[0], 60) == 60, "sent behind it");
+    wire_link(false);
+    run_ms(20);
+    n = sends(&ends[0], 60);
+    check(n == 60 || n == MINIPROXY_AGAIN, "sent, or later");
+    wire_link(true);
+    if (n == MINIPROXY_AGAIN) {
+        ends[0].c->ready &= (uint8_t)~MINIPROXY_WR;
+        check(conformance_await(ends[0].c, MINIPROXY_WR), "a wake");
+        check(sends(&ends[0], 60) == 60, "sent later");
+    }
+    conformance_give(ends[0].c, false);
+    return peer_reads_out(&ends[0], MINIPROXY_EOF);
+}
+
+/* What was taken before a soft close gets there, although there was no route for a while. */
+static bool test_closed_without_route(void)
+{
+    if (!open_end(&ends[0], CONFORMANCE_ACCEPTED_4)) return false;
+    wire_link(false);
+    check(sends(&ends[0], 500) == 500, "sent");
+    conformance_give(ends[0].c, false);
+    run_ms(12000);
+    wire_link(true);
+    run_ms(4000);
+    check(peer_gets(&ends[0], 1000) == 500, "it is sent as soon as there is one");
+    return peer_reads_out(&ends[0], MINIPROXY_EOF);
 }
 
 /* All that it can take, and has taken: nothing is under way. */
@@ -1242,6 +1286,81 @@ static bool test_bad_network(void)
     return check(wire_counts.lost > 100, "the wire loses");
 }
 
+/* ---- Segments that lwIP cannot bear ---- */
+
+struct segment {
+    unsigned flags, window, mss; /* mss 0: no option */
+    uint32_t seq;
+    size_t len;
+};
+
+static struct tcp_pcb *pcb_of(uint16_t remote)
+{
+    struct tcp_pcb *pcb = tcp_active_pcbs;
+
+    while (pcb != NULL && pcb->remote_port != remote) pcb = pcb->next;
+    return pcb;
+}
+
+/* From a host that no stack is; it acknowledges all. */
+static void inject(uint16_t from, struct segment s)
+{
+    const struct tcp_pcb *pcb = pcb_of(from);
+    const uint32_t ack = pcb != NULL ? lwip_htonl(pcb->snd_nxt) : 0, seq = lwip_htonl(s.seq);
+    const size_t header = s.mss != 0 ? 24 : 20, len = header + s.len;
+    const uint16_t to = raw_world_port();
+    uint8_t packet[20 + 24 + TCP_WND] = {0x45, 0, (uint8_t)((20 + len) >> 8), (uint8_t)(20 + len), [8] = 64, IP_PROTO_TCP,
+                                         [12] = 10, 0, 0, 77, 10, 0, 0, 1};
+    uint8_t tcp[20] = {(uint8_t)(from >> 8), (uint8_t)from, (uint8_t)(to >> 8), (uint8_t)to,
+                       [12] = (uint8_t)(header << 2), (uint8_t)s.flags, (uint8_t)(s.window >> 8), (uint8_t)s.window};
+    const uint8_t option[4] = {2, 4, (uint8_t)(s.mss >> 8), (uint8_t)s.mss};
+    struct pbuf *p = pbuf_alloc(PBUF_RAW, (u16_t)len, PBUF_RAM);
+    ip4_addr_t source, destination;
+    uint16_t sum = inet_chksum(packet, 20);
+
+    IP4_ADDR(&source, 10, 0, 0, 77);
+    IP4_ADDR(&destination, 10, 0, 0, 1);
+    memcpy(packet + 10, &sum, 2);
+    memcpy(tcp + 4, &seq, 4);
+    memcpy(tcp + 8, &ack, 4);
+    memcpy(packet + 20, tcp, sizeof tcp);
+    if (s.mss != 0) memcpy(packet + 40, option, sizeof option);
+    pbuf_take(p, packet + 20, (u16_t)len);
+    sum = inet_chksum_pseudo(p, IP_PROTO_TCP, (u16_t)len, &source, &destination);
+    memcpy(packet + 36, &sum, 2);
+    pbuf_free(p);
+    wire_inject(packet, 20 + len);
+    run_ms(2);
+}
+
+/* They are dropped, and the connection goes on. Without the guard lwIP fails assertions, or uses sizes that are none. */
+static bool test_guard(void)
+{
+    const uint16_t from = 7000;
+    const struct tcp_pcb *pcb;
+
+    for (unsigned window = 0; window < 2; window++) {
+        inject(from, (struct segment){.flags = TCP_SYN, .window = window, .seq = 100});
+        check(pcb_of(from) == NULL, "no connection with a window of less than two octets");
+    }
+    inject(from, (struct segment){.flags = TCP_SYN, .window = 8000, .mss = 500, .seq = 100});
+    inject(from, (struct segment){.flags = TCP_ACK, .window = 8000, .seq = 101});
+    pcb = pcb_of(from);
+    if (!check(pcb != NULL && pcb->state == ESTABLISHED && pcb->mss == 500, "a connection")) return false;
+    inject(from, (struct segment){.flags = TCP_ACK, .window = 8000, .mss = 1, .seq = 101, .len = 10});
+    check(pcb->rcv_nxt == 101 && pcb->mss == 500, "no size of segments is taken later");
+    inject(from, (struct segment){.flags = TCP_ACK, .window = 8000, .seq = 101, .len = 10});
+    check(pcb->rcv_nxt == 111, "the same without it is");
+#if TCP_QUEUE_OOSEQ
+    inject(from, (struct segment){.flags = TCP_ACK | TCP_FIN, .window = 8000, .seq = 111 + TCP_WND - 12, .len = 1});
+    for (uint32_t at = 111; at < 111 + TCP_WND - 10; at += 536)
+        inject(from, (struct segment){.flags = TCP_ACK, .window = 8000, .seq = at, .len = 536});
+    check(pcb->rcv_nxt <= 111 + TCP_WND - 10, "no octets are taken behind a FIN");
+#endif
+    tcp_abort(pcb_of(from));
+    return true;
+}
+
 /* ---- Everything ---- */
 
 static bool may_open(struct end *e)
@@ -1379,6 +1498,9 @@ static const struct {
     {"exhausted segments", "-", test_segments_gone},
     {"short answers in a heap that others hold", "-", test_short_answers},
     {"a heap too small for all", "-", test_heap_shared},
+    {"a segment that cannot be repeated", "-", test_repeated_without_route},
+    {"no route for a while, closed", "P11", test_closed_without_route},
+    {"segments that lwIP cannot bear", "-", test_guard},
     {"relay of much, mixed with send and recv", "-", test_relay_much},
     {"relay does not copy full pbufs", "-", test_relay_keeps},
     {"relay, and one side goes away", "-", test_relay_ends},

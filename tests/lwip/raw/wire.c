@@ -171,6 +171,12 @@ static err_t netif_begin(struct netif *n)
     return ERR_OK;
 }
 
+void wire_link(bool up)
+{
+    if (up) netif_set_link_up(&netif);
+    else netif_set_link_down(&netif);
+}
+
 /* As a driver would. */
 static void receive(const uint8_t *packet, uint16_t len)
 {

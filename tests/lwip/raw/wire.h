@@ -33,6 +33,8 @@ void wire_seed(uint32_t seed);
 uint32_t wire_now_ms(void);
 uint32_t wire_rand(uint32_t limit); /* 0..limit-1 */
 
+/* The link of the port's stack; without one it has no route. */
+void wire_link(bool up);
 /* Let both stacks work for that time. */
 void wire_run_us(uint32_t us);
 
