@@ -5837,6 +5837,19 @@ static void describe_id(const struct miniproxy_session *s, struct miniproxy_even
 }
 #endif
 
+static void forget_way(struct miniproxy_session *s)
+{
+    s->server_addr.family = 0;
+    forget_hop(s);
+}
+
+/* Until a transaction has taken its way, the connection that may be kept, with its address and hop, is that of another one
+ * before it. */
+OUTLINED static void forget_unused_way(struct miniproxy_session *s)
+{
+    if (s->state < STATE_RESOLVE && (s->flags & IS_REUSED) == 0) forget_way(s);
+}
+
 /* Who, what, and how it went so far. */
 static void describe(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_event *e)
 {
@@ -6184,6 +6197,7 @@ OUTLINED static void report(struct miniproxy *p, struct miniproxy_session *s)
         s->policy = NULL;
         return;
     }
+    forget_unused_way(s);
     if (!count_page(p, s)) count_result(p, s);
     count_hit(s);
     if (p->config.event != NULL) {
@@ -6295,10 +6309,7 @@ static void open_transaction(struct miniproxy *p, struct miniproxy_session *s)
     s->start_ms = p->now_ms;
     s->bytes_up = s->bytes_down = 0;
     s->dns_ms = s->connect_ms = s->first_byte_ms = 0;
-    if (s->servers_open == 0) {
-        s->server_addr.family = 0;
-        forget_hop(s);
-    }
+    if (s->servers_open == 0) forget_way(s);
     s->status = 0;
     s->rule = -1;
     s->cause = MINIPROXY_CAUSE_NONE;
@@ -6336,6 +6347,7 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
         b->in = b->in_end = b->out_end; /* an interim response of which a part may have left */
     else give_back(p, &s->down);
     leave_wait(p, s);
+    forget_unused_way(s);
     s->cause = (uint8_t)cause;
     if (!is_refused_by_hop(cause)) /* which has said the status */
         s->status = cause == MINIPROXY_CAUSE_NONE ? 200 : (uint16_t)miniproxy_cause_status(cause);
@@ -7417,8 +7429,7 @@ static enum next go_directly(struct miniproxy *p, struct miniproxy_session *s)
     bool literal = (plan_of(b)->form & LITERAL) != 0;
     if (can_reuse(p, s, b)) return use_again(p, s);
     close_servers(p, s, false);
-    forget_hop(s);
-    s->server_addr.family = 0;
+    forget_way(s);
     enter(p, s, literal ? STATE_CONNECT : STATE_RESOLVE);
     arm(p, s, MINIPROXY_TIMER_PHASE, literal ? MINIPROXY_TIMEOUT_CONNECT : MINIPROXY_TIMEOUT_DNS);
     return NEXT_STATE;

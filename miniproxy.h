@@ -1004,7 +1004,9 @@ enum miniproxy_source { MINIPROXY_BY_NOBODY, MINIPROXY_BY_PROXY, MINIPROXY_BY_OR
  * syntax. */
 struct miniproxy_event {
     const struct miniproxy_addr *client;
-    const struct miniproxy_addr *address; /* origin's address that was used last; family 0: none */
+    /* origin's address that this transaction used last; family 0: none. Before its way is chosen, as in begin: of the
+     * connection that is kept, if there is one; so is hop */
+    const struct miniproxy_addr *address;
     const char *user;                     /* or NULL */
     const char *method, *target;          /* method_len 0: no valid request line was read */
     uint16_t method_len, target_len;      /* target may be cut to MINIPROXY_LINE_KEEP */

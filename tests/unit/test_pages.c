@@ -572,6 +572,25 @@ static void test_log_page(const void *data)
     next_client();
 }
 
+/* An answer of the proxy's own has no address of an origin, whatever connection an earlier request left. */
+static void test_log_of_answers_that_went_nowhere(const void *data)
+{
+    (void)data;
+    begin(&open_policy);
+    wire.answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    say("GET http://o.example/ HTTP/1.1\r\nHost: o.example\r\n\r\n");
+    assert_int_equal(wire.event.address->family, 4);
+    assert_int_equal(miniproxy_recent(&wire.proxy, 0)->address.family, 4);
+    say("GET http://o.example/ HTTP/1.1\r\nHost: o.example\r\n\r\n");
+    assert_true(wire.event.reused);
+    assert_int_equal(wire.event.address->family, 4);
+    say("OPTIONS * HTTP/1.1\r\n" NAMED);
+    assert_int_equal(wire.event.status, 200);
+    assert_int_equal(wire.event.address->family, 0);
+    assert_int_equal(miniproxy_recent(&wire.proxy, 0)->address.family, 0);
+    next_client();
+}
+
 /* The longest line there can be fits where it is allowed to, and is whole; the target has what is left. */
 static void test_log_lines_know_their_room(const void *data)
 {
@@ -822,6 +841,7 @@ int main(void)
         {"no query, no userinfo [G02]", test_records_keep_no_secrets, NULL, false},
         {"pages are counted apart [G04]", test_pages_are_counted_apart, NULL, false},
         {"the last transactions as JSON [G01,S13]", test_log_page, NULL, false},
+        {"answers of the proxy's own name no origin [G01]", test_log_of_answers_that_went_nowhere, NULL, false},
         {"lines of the log know their room [Z06]", test_log_lines_know_their_room, NULL, false},
         {"in pieces of any size", test_pieces, NULL, false},
         {"lists for HTTP/1.0 and HEAD [S12]", test_lists_for_old_clients, NULL, false},
