@@ -4058,17 +4058,35 @@ const struct miniproxy_record *miniproxy_recent(const struct miniproxy *p, unsig
 
 #if MINIPROXY_WITH_PAGES && MINIPROXY_RECORDS > 0
 
-/* The inside of a JSON string (RFC 8259 section 7), as much as fits. */
+/* Octets of the character of UTF-8 at p (RFC 3629); 0: none that is well-formed and no control character. */
+static size_t utf8_len(const unsigned char *p, size_t len)
+{
+    size_t n = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+    uint32_t c = p[0] & 0x7fu >> n;
+    if (p[0] < 0x80) return p[0] >= 0x20 && p[0] < 0x7f;
+    if (p[0] < 0xc2 || p[0] > 0xf4 || n > len) return 0;
+    for (size_t i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80) return 0;
+        c = c << 6 | (p[i] & 0x3fu);
+    }
+    return c < 0xa0 || (n == 3 && c < 0x800) || (n == 4 && (c < 0x10000 || c > 0x10ffff)) || c >> 11 == 0xd800 >> 11 ? 0 : n;
+}
+
+/* The inside of a JSON string (RFC 8259 section 7), as much as fits. What is no text is named octet by octet, as in
+ * port/miniproxy_log.c: a reader takes it for the four characters \x... */
 static unsigned char *put_json(unsigned char *w, const unsigned char *end, const char *text, size_t len)
 {
     static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < len && end - w >= 6; i++) {
+    for (size_t i = 0, n; i < len && end - w >= 6; i += n) {
         unsigned char c = (unsigned char)text[i];
-        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
-            *w++ = c;
+        n = utf8_len((const unsigned char *)text + i, len - i);
+        if (n > 0 && c != '"' && c != '\\') {
+            memcpy(w, text + i, n);
+            w += n;
             continue;
         }
-        w = put(w, "\\u00");
+        n = 1;
+        w = put(w, c < 0x80 ? "\\u00" : "\\\\x");
         *w++ = (unsigned char)digits[c >> 4];
         *w++ = (unsigned char)digits[c & 15];
     }

@@ -591,6 +591,49 @@ static void test_log_of_answers_that_went_nowhere(const void *data)
     next_client();
 }
 
+/* Text is passed on; octets that are none are named, so that a line is text whatever was kept, or cut. */
+static void test_log_is_text(const void *data)
+{
+    static const struct {
+        const char *text, *json;
+    } cases[] = {{"M\xc3\xbcller", "M\xc3\xbcller"},
+                 {"\xe2\x82\xac\xf0\x9f\x98\x80", "\xe2\x82\xac\xf0\x9f\x98\x80"},
+                 {"\xc2\xa0\xdf\xbf\xe0\xa0\x80", "\xc2\xa0\xdf\xbf\xe0\xa0\x80"},
+                 {"\xed\x9f\xbf\xee\x80\x80", "\xed\x9f\xbf\xee\x80\x80"},
+                 {"\xf0\x90\x80\x80\xf4\x8f\xbf\xbf", "\xf0\x90\x80\x80\xf4\x8f\xbf\xbf"},
+                 {"\"\\\x1f\x7f", "\\u0022\\u005c\\u001f\\u007f"},
+                 {"a\xc3", "a\\\\xc3"}, /* cut */
+                 {"a\xf0\x9f\x98", "a\\\\xf0\\\\x9f\\\\x98"},
+                 {"\xe4" "b", "\\\\xe4b"},
+                 {"\x80", "\\\\x80"},
+                 {"\xc1\xbf", "\\\\xc1\\\\xbf"}, /* too long */
+                 {"\xe0\x9f\xbf", "\\\\xe0\\\\x9f\\\\xbf"},
+                 {"\xf0\x8f\xbf\xbf", "\\\\xf0\\\\x8f\\\\xbf\\\\xbf"},
+                 {"\xc2\x9b", "\\\\xc2\\\\x9b"}, /* a control character */
+                 {"\xed\xa0\x80", "\\\\xed\\\\xa0\\\\x80"}, /* half of a pair of UTF-16 */
+                 {"\xed\xbf\xbf", "\\\\xed\\\\xbf\\\\xbf"},
+                 {"\xf4\x90\x80\x80", "\\\\xf4\\\\x90\\\\x80\\\\x80"}, /* above U+10FFFF */
+                 {"\xf5\xff", "\\\\xf5\\\\xff"}};
+    unsigned char out[2048];
+    (void)data;
+    begin(&open_policy);
+    wire.proxy.records_at[1] = 1;
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct miniproxy_record *r = &wire.proxy.records[1][0];
+        char want[128];
+        memset(r, 0, sizeof *r);
+        r->id = 1;
+        r->user_len = (uint8_t)strlen(cases[i].text);
+        assert_in_range(r->user_len, 1, sizeof r->user);
+        memcpy(r->user, cases[i].text, r->user_len);
+        out[log_piece(&wire.proxy, 0, out, sizeof out)] = '\0';
+        snprintf(want, sizeof want, ",\"user\":\"%s\",", cases[i].json);
+        if (strstr((char *)out, want) == NULL) fail_msg("%s %s", want, (char *)out);
+        memset(r, 0, sizeof *r);
+    }
+    next_client();
+}
+
 /* The longest line there can be fits where it is allowed to, and is whole; the target has what is left. */
 static void test_log_lines_know_their_room(const void *data)
 {
@@ -620,6 +663,10 @@ static void test_log_lines_know_their_room(const void *data)
             assert_int_equal(out[n], 0);
             assert_memory_equal(out, "{\"method\":\"MMMM", 15);
             assert_memory_equal(out + n - 15, ",\"rule\":32767}\n", 15);
+            if (cause > 0) continue;
+            memcpy(r->line + MINIPROXY_METHOD_MAX + 1, "\xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f\x98\x80", 12);
+            assert_in_range(log_piece(&wire.proxy, 0, out, room), 300, room);
+            memset(r->line + MINIPROXY_METHOD_MAX, '"', sizeof r->line - MINIPROXY_METHOD_MAX);
         }
     }
     memset(r, 0, sizeof *r);
@@ -842,6 +889,7 @@ int main(void)
         {"pages are counted apart [G04]", test_pages_are_counted_apart, NULL, false},
         {"the last transactions as JSON [G01,S13]", test_log_page, NULL, false},
         {"answers of the proxy's own name no origin [G01]", test_log_of_answers_that_went_nowhere, NULL, false},
+        {"lines of the log are text [G02,S13]", test_log_is_text, NULL, false},
         {"lines of the log know their room [Z06]", test_log_lines_know_their_room, NULL, false},
         {"in pieces of any size", test_pieces, NULL, false},
         {"lists for HTTP/1.0 and HEAD [S12]", test_lists_for_old_clients, NULL, false},
