@@ -6553,6 +6553,13 @@ static bool is_list(const struct miniproxy_session *s)
     return s->page == PAGE_METRICS || s->page == PAGE_LOG;
 }
 
+/* Some lines of /metrics have left, and the rest would be those of another policy, with other rules and hops. They must not
+ * look like one whole. */
+static bool is_outdated(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    return s->page == PAGE_METRICS && s->reply_at > 1 && s->reply_at < UINT16_MAX && s->policy != p->config.policy;
+}
+
 /* Octets of a text from its offset `at` on into out[0..room); with out NULL all that there are. */
 static size_t text_piece(const struct miniproxy *p, const struct miniproxy_session *s, size_t at, unsigned char *out,
                          size_t room)
@@ -6634,6 +6641,12 @@ static bool sends_page(const struct miniproxy_session *s)
     return false;
 }
 
+static bool is_outdated(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return false;
+}
+
 static unsigned char *put_page_head(unsigned char *w, const struct miniproxy *p, const struct miniproxy_session *s)
 {
     (void)p, (void)s;
@@ -6662,6 +6675,10 @@ OUTLINED static enum next on_reply(struct miniproxy *p, struct miniproxy_session
         if (has_sendable(b)) {
             p->more = (s->client.ready & MINIPROXY_WR) != 0;
             return NEXT_WAIT;
+        }
+        if (is_outdated(p, s)) {
+            s->cause = MINIPROXY_CAUSE_STOPPED;
+            return end_session(p, s, true);
         }
         w = b->u.data;
         if (s->reply_at == 0) {

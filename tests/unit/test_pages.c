@@ -712,6 +712,31 @@ static void test_pieces(const void *data)
     }
 }
 
+/* What begins with the rules of one policy does not end with those of another, nor does it look whole. */
+static void test_metrics_while_the_policy_changes(const void *data)
+{
+    static const char *const versions[] = {"HTTP/1.1\r\n" NAMED, "HTTP/1.0\r\n\r\n"};
+    (void)data;
+    for (unsigned i = 0; i < 2; i++) {
+        char text[96];
+        begin(&hop_policy);
+        snprintf(text, sizeof text, "GET /metrics %s", versions[i]);
+        wire.at_most = 100;
+        say(text);
+        wire.is_full = true;
+        wire_run();
+        assert_true(has("# TYPE"));
+        assert_true(miniproxy_set_policy(&wire.proxy, &login_policy)); /* which has fewer of them */
+        wire.is_full = false;
+        let_it_read();
+        assert_true(wire.closed && wire.reset);
+        assert_false(has("# EOF"));
+        assert_false(has("\r\n0\r\n\r\n"));
+        assert_string_equal(miniproxy_cause_token(wire.event.cause), "stopped");
+        next_client();
+    }
+}
+
 static void test_lists_for_old_clients(const void *data)
 {
     (void)data;
@@ -893,6 +918,7 @@ int main(void)
         {"lines of the log know their room [Z06]", test_log_lines_know_their_room, NULL, false},
         {"in pieces of any size", test_pieces, NULL, false},
         {"lists for HTTP/1.0 and HEAD [S12]", test_lists_for_old_clients, NULL, false},
+        {"metrics while the policy changes [G04]", test_metrics_while_the_policy_changes, NULL, false},
         {"PAC by the address of the request [W01,W02]", test_pac, NULL, false},
         {"PAC of a product [W03,S13]", test_pac_of_a_product, NULL, false},
         {"maintenance [S07]", test_maintenance, NULL, false},
