@@ -3749,9 +3749,9 @@ static uint32_t cause_count(const struct miniproxy_counters *c, enum miniproxy_c
 /* X(member, name, kind, meaning): what is counted, or is at the moment. */
 enum { COUNTER, BYTES, GAUGE };
 #if MINIPROXY_WITH_PAGES
-#define NUMBERS_OF_PAGES(X)                                                                    \
-    X(pages, "pages", COUNTER, "Pages of the proxy's own; in no other counter but octets.")    \
-    X(page_bytes_up, "pages_received_bytes", BYTES, "Octets from clients that were for pages.") \
+#define NUMBERS_OF_PAGES(X)                                                                                         \
+    X(pages, "pages", COUNTER, "Pages of the proxy's own; otherwise only in connections, octets and hits of rules.") \
+    X(page_bytes_up, "pages_received_bytes", BYTES, "Octets from clients that were for pages.")                      \
     X(page_bytes_down, "pages_sent_bytes", BYTES, "Octets to clients that were pages.")
 #else
 #define NUMBERS_OF_PAGES(X)

@@ -1074,8 +1074,8 @@ struct miniproxy_counters {
     struct miniproxy_took dns, connect, first_byte, total;
 #endif
 #if MINIPROXY_WITH_PAGES
-    /* Pages of the proxy's own that were sent, which no other counter but the octets contains: who watches the proxy
-     * does not change what he sees. Their part of the octets. */
+    /* Pages of the proxy's own that were sent, which no other counter contains but those of connections, octets and hits
+     * of rules: who watches the proxy does not change what he sees. Their part of the octets. */
     uint32_t pages;
     uint64_t page_bytes_up, page_bytes_down;
 #endif

@@ -549,6 +549,10 @@ static void test_pages_are_counted_apart(const void *data)
     assert_int_equal(c->status[2], 0);
     assert_int_equal(c->code[MINIPROXY_CODE_200], 0);
     assert_int_equal(c->total.count, 0);
+    assert_int_equal(c->accepted, 1); /* what they are part of, and the text for it says so */
+    assert_int_equal(hits[0], 2);
+    read_metrics();
+    assert_non_null(strstr(metrics, "Pages of the proxy's own; otherwise only in connections, octets and hits of rules.\n"));
     assert_null(miniproxy_recent(&wire.proxy, 0));
     say("PUT /health HTTP/1.1\r\n" NAMED);
     assert_int_equal(c->pages, 2);
