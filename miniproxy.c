@@ -4175,17 +4175,18 @@ static void pour_domains(struct sink *k, const struct miniproxy_texts *domains)
 }
 
 /* A Host as "host:" has none. */
-static const char *missing_port(const char *host, size_t len)
+static const char *missing_port(const char *host, size_t len, bool tls)
 {
+    const char *port = tls ? ":443" : ":80";
     size_t n = len;
     while (n > 0 && is_digit((unsigned char)host[n - 1])) n--;
-    if (n < 2 || host[n - 1] != ':' || (host[0] == '[' && host[n - 2] != ']')) return ":80";
-    return n == len ? "80" : "";
+    if (n < 2 || host[n - 1] != ':' || (host[0] == '[' && host[n - 2] != ']')) return port;
+    return n == len ? port + 1 : "";
 }
 
 /* What a request leads to that the proxy would not take, or should not: other schemes, names without a dot, names of
  * the local network, literals of private networks. Old readers know no newer JavaScript than this. */
-static size_t pac_piece(const struct miniproxy_pac *pac, const char *host, size_t host_len, size_t at,
+static size_t pac_piece(const struct miniproxy_pac *pac, const char *host, size_t host_len, bool tls, size_t at,
                         unsigned char *out, size_t room)
 {
     static const char begin[] =
@@ -4201,9 +4202,9 @@ static size_t pac_piece(const struct miniproxy_pac *pac, const char *host, size_
     pour(&k, begin);
     pour_domains(&k, pac->direct);
     pour(&k, middle);
-    pour(&k, pac->speaks_tls ? "HTTPS " : "PROXY ");
+    pour(&k, tls ? "HTTPS " : "PROXY ");
     for (size_t i = 0; i < host_len; i++) pour_octet(&k, host[i]);
-    pour(&k, missing_port(host, host_len));
+    pour(&k, missing_port(host, host_len, tls));
     pour(&k, pac->falls_back ? "; DIRECT\";}\n" : "\";}\n");
     return poured(&k);
 }
@@ -6504,8 +6505,10 @@ static size_t pac_text(const struct miniproxy *p, const struct miniproxy_session
                        size_t room)
 {
     const struct miniproxy_pac *pac = p->config.pac;
-    const char *host = pac->proxy != NULL ? pac->proxy : s->line + s->line_len;
-    return pac_piece(pac, host, pac->proxy != NULL ? strlen(host) : s->page_host_len, at, out, room);
+    unsigned listener = s->client.listener;
+    bool tls = listener < 32 && (pac->tls_listeners >> listener & 1u) != 0;
+    if (pac->proxy != NULL) return pac_piece(pac, pac->proxy, strlen(pac->proxy), pac->speaks_tls, at, out, room);
+    return pac_piece(pac, s->line + s->line_len, s->page_host_len, pac->speaks_tls || tls, at, out, room);
 }
 
 /* Is there one, and does it know the proxy's address? */

@@ -1136,7 +1136,8 @@ enum miniproxy_side { MINIPROXY_OF_CLIENT, MINIPROXY_OF_ORIGIN };
  * loopback and link-local ones are always reached directly. All texts are part of a script: of host names and ports. */
 struct miniproxy_pac {
     const char *proxy;                     /* "host:port"; NULL: what the request's Host names, by which it came */
-    bool speaks_tls;                       /* … by TLS: "HTTPS host:port" */
+    bool speaks_tls;                       /* … by TLS: "HTTPS host:port", and 443 where Host names no port */
+    uint32_t tls_listeners;                /* the same of what Host names, if bit i is set and it came by listener i */
     const struct miniproxy_texts *direct;  /* domains reached directly with all below them, "corp.example"; may be NULL */
     bool falls_back;                       /* reach all directly while the proxy does not answer */
 };

@@ -22,7 +22,7 @@
 #include "unit.h"
 #include "wire.h"
 
-enum { PLAIN, INTERCEPTING }; /* listeners */
+enum { PLAIN, INTERCEPTING, SPEAKING_TLS }; /* listeners */
 
 static const struct miniproxy_user users[] = {{.name = "ann", .password = "secret", .groups = 1}};
 static const char *const metrics_path[] = {"/metrics"}, *const pac_path[] = {"/proxy.pac"};
@@ -795,6 +795,37 @@ static void test_pac(const void *data)
     next_client();
 }
 
+/* A proxy is reached again as the script was. */
+static void test_pac_by_listener(const void *data)
+{
+    static const struct miniproxy_pac all = {.speaks_tls = true}, some = {.tls_listeners = 1u << SPEAKING_TLS},
+                                      named = {.proxy = "p.example:8080", .tls_listeners = 1u << SPEAKING_TLS};
+    static const struct {
+        const struct miniproxy_pac *pac;
+        const char *host, *way;
+        unsigned listener;
+    } cases[] = {{&some, "wpad", "PROXY wpad:80", PLAIN},
+                 {&some, "wpad", "HTTPS wpad:443", SPEAKING_TLS},
+                 {&some, "wpad:", "HTTPS wpad:443", SPEAKING_TLS},
+                 {&some, "[2001:db8::1]", "HTTPS [2001:db8::1]:443", SPEAKING_TLS},
+                 {&some, "wpad:3129", "HTTPS wpad:3129", SPEAKING_TLS},
+                 {&some, "wpad", "PROXY wpad:80", 34},
+                 {&all, "wpad", "HTTPS wpad:443", PLAIN},
+                 {&named, "wpad", "PROXY p.example:8080", SPEAKING_TLS}};
+    (void)data;
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[128];
+        begin_with((struct miniproxy_config){.pac = cases[i].pac});
+        wire.listener = (uint8_t)cases[i].listener;
+        snprintf(text, sizeof text, "GET /proxy.pac HTTP/1.1\r\nHost: %s\r\n\r\n", cases[i].host);
+        say(text);
+        snprintf(text, sizeof text, "return\"%s\";}\n", cases[i].way);
+        if (!has(text)) fail_msg("case %u: %s", i, wire.to_client.data);
+        check_length();
+        next_client();
+    }
+}
+
 /* W03, S13: nothing comes into the script that could end a string. */
 static void test_pac_of_a_product(const void *data)
 {
@@ -924,6 +955,7 @@ int main(void)
         {"lists for HTTP/1.0 and HEAD [S12]", test_lists_for_old_clients, NULL, false},
         {"metrics while the policy changes [G04]", test_metrics_while_the_policy_changes, NULL, false},
         {"PAC by the address of the request [W01,W02]", test_pac, NULL, false},
+        {"PAC by the listener of the request [W01]", test_pac_by_listener, NULL, false},
         {"PAC of a product [W03,S13]", test_pac_of_a_product, NULL, false},
         {"maintenance [S07]", test_maintenance, NULL, false},
         {"maintenance by policy [S07]", test_maintenance_by_policy, NULL, false},
