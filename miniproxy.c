@@ -3749,9 +3749,9 @@ static uint32_t cause_count(const struct miniproxy_counters *c, enum miniproxy_c
 /* X(member, name, kind, meaning): what is counted, or is at the moment. */
 enum { COUNTER, BYTES, GAUGE };
 #if MINIPROXY_WITH_PAGES
-#define NUMBERS_OF_PAGES(X)                                                                    \
-    X(pages, "pages", COUNTER, "Pages of the proxy's own; in no other counter but octets.")    \
-    X(page_bytes_up, "pages_received_bytes", BYTES, "Octets from clients that were for pages.") \
+#define NUMBERS_OF_PAGES(X)                                                                                         \
+    X(pages, "pages", COUNTER, "Pages of the proxy's own; otherwise only in connections, octets and hits of rules.") \
+    X(page_bytes_up, "pages_received_bytes", BYTES, "Octets from clients that were for pages.")                      \
     X(page_bytes_down, "pages_sent_bytes", BYTES, "Octets to clients that were pages.")
 #else
 #define NUMBERS_OF_PAGES(X)
@@ -4058,17 +4058,35 @@ const struct miniproxy_record *miniproxy_recent(const struct miniproxy *p, unsig
 
 #if MINIPROXY_WITH_PAGES && MINIPROXY_RECORDS > 0
 
-/* The inside of a JSON string (RFC 8259 section 7), as much as fits. */
+/* Octets of the character of UTF-8 at p (RFC 3629); 0: none that is well-formed and no control character. */
+static size_t utf8_len(const unsigned char *p, size_t len)
+{
+    size_t n = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+    uint32_t c = p[0] & 0x7fu >> n;
+    if (p[0] < 0x80) return p[0] >= 0x20 && p[0] < 0x7f;
+    if (p[0] < 0xc2 || p[0] > 0xf4 || n > len) return 0;
+    for (size_t i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80) return 0;
+        c = c << 6 | (p[i] & 0x3fu);
+    }
+    return c < 0xa0 || (n == 3 && c < 0x800) || (n == 4 && (c < 0x10000 || c > 0x10ffff)) || c >> 11 == 0xd800 >> 11 ? 0 : n;
+}
+
+/* The inside of a JSON string (RFC 8259 section 7), as much as fits. What is no text is named octet by octet, as in
+ * port/miniproxy_log.c: a reader takes it for the four characters \x... */
 static unsigned char *put_json(unsigned char *w, const unsigned char *end, const char *text, size_t len)
 {
     static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < len && end - w >= 6; i++) {
+    for (size_t i = 0, n; i < len && end - w >= 6; i += n) {
         unsigned char c = (unsigned char)text[i];
-        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
-            *w++ = c;
+        n = utf8_len((const unsigned char *)text + i, len - i);
+        if (n > 0 && c != '"' && c != '\\') {
+            memcpy(w, text + i, n);
+            w += n;
             continue;
         }
-        w = put(w, "\\u00");
+        n = 1;
+        w = put(w, c < 0x80 ? "\\u00" : "\\\\x");
         *w++ = (unsigned char)digits[c >> 4];
         *w++ = (unsigned char)digits[c & 15];
     }
@@ -4157,17 +4175,18 @@ static void pour_domains(struct sink *k, const struct miniproxy_texts *domains)
 }
 
 /* A Host as "host:" has none. */
-static const char *missing_port(const char *host, size_t len)
+static const char *missing_port(const char *host, size_t len, bool tls)
 {
+    const char *port = tls ? ":443" : ":80";
     size_t n = len;
     while (n > 0 && is_digit((unsigned char)host[n - 1])) n--;
-    if (n < 2 || host[n - 1] != ':' || (host[0] == '[' && host[n - 2] != ']')) return ":80";
-    return n == len ? "80" : "";
+    if (n < 2 || host[n - 1] != ':' || (host[0] == '[' && host[n - 2] != ']')) return port;
+    return n == len ? port + 1 : "";
 }
 
 /* What a request leads to that the proxy would not take, or should not: other schemes, names without a dot, names of
  * the local network, literals of private networks. Old readers know no newer JavaScript than this. */
-static size_t pac_piece(const struct miniproxy_pac *pac, const char *host, size_t host_len, size_t at,
+static size_t pac_piece(const struct miniproxy_pac *pac, const char *host, size_t host_len, bool tls, size_t at,
                         unsigned char *out, size_t room)
 {
     static const char begin[] =
@@ -4183,9 +4202,9 @@ static size_t pac_piece(const struct miniproxy_pac *pac, const char *host, size_
     pour(&k, begin);
     pour_domains(&k, pac->direct);
     pour(&k, middle);
-    pour(&k, pac->speaks_tls ? "HTTPS " : "PROXY ");
+    pour(&k, tls ? "HTTPS " : "PROXY ");
     for (size_t i = 0; i < host_len; i++) pour_octet(&k, host[i]);
-    pour(&k, missing_port(host, host_len));
+    pour(&k, missing_port(host, host_len, tls));
     pour(&k, pac->falls_back ? "; DIRECT\";}\n" : "\";}\n");
     return poured(&k);
 }
@@ -5837,6 +5856,19 @@ static void describe_id(const struct miniproxy_session *s, struct miniproxy_even
 }
 #endif
 
+static void forget_way(struct miniproxy_session *s)
+{
+    s->server_addr.family = 0;
+    forget_hop(s);
+}
+
+/* Until a transaction has taken its way, the connection that may be kept, with its address and hop, is that of another one
+ * before it. */
+OUTLINED static void forget_unused_way(struct miniproxy_session *s)
+{
+    if (s->state < STATE_RESOLVE && (s->flags & IS_REUSED) == 0) forget_way(s);
+}
+
 /* Who, what, and how it went so far. */
 static void describe(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_event *e)
 {
@@ -6184,6 +6216,7 @@ OUTLINED static void report(struct miniproxy *p, struct miniproxy_session *s)
         s->policy = NULL;
         return;
     }
+    forget_unused_way(s);
     if (!count_page(p, s)) count_result(p, s);
     count_hit(s);
     if (p->config.event != NULL) {
@@ -6295,10 +6328,7 @@ static void open_transaction(struct miniproxy *p, struct miniproxy_session *s)
     s->start_ms = p->now_ms;
     s->bytes_up = s->bytes_down = 0;
     s->dns_ms = s->connect_ms = s->first_byte_ms = 0;
-    if (s->servers_open == 0) {
-        s->server_addr.family = 0;
-        forget_hop(s);
-    }
+    if (s->servers_open == 0) forget_way(s);
     s->status = 0;
     s->rule = -1;
     s->cause = MINIPROXY_CAUSE_NONE;
@@ -6336,6 +6366,7 @@ static enum next refuse(struct miniproxy *p, struct miniproxy_session *s, enum m
         b->in = b->in_end = b->out_end; /* an interim response of which a part may have left */
     else give_back(p, &s->down);
     leave_wait(p, s);
+    forget_unused_way(s);
     s->cause = (uint8_t)cause;
     if (!is_refused_by_hop(cause)) /* which has said the status */
         s->status = cause == MINIPROXY_CAUSE_NONE ? 200 : (uint16_t)miniproxy_cause_status(cause);
@@ -6474,8 +6505,10 @@ static size_t pac_text(const struct miniproxy *p, const struct miniproxy_session
                        size_t room)
 {
     const struct miniproxy_pac *pac = p->config.pac;
-    const char *host = pac->proxy != NULL ? pac->proxy : s->line + s->line_len;
-    return pac_piece(pac, host, pac->proxy != NULL ? strlen(host) : s->page_host_len, at, out, room);
+    unsigned listener = s->client.listener;
+    bool tls = listener < 32 && (pac->tls_listeners >> listener & 1u) != 0;
+    if (pac->proxy != NULL) return pac_piece(pac, pac->proxy, strlen(pac->proxy), pac->speaks_tls, at, out, room);
+    return pac_piece(pac, s->line + s->line_len, s->page_host_len, pac->speaks_tls || tls, at, out, room);
 }
 
 /* Is there one, and does it know the proxy's address? */
@@ -6521,6 +6554,13 @@ static bool sends_page(const struct miniproxy_session *s)
 static bool is_list(const struct miniproxy_session *s)
 {
     return s->page == PAGE_METRICS || s->page == PAGE_LOG;
+}
+
+/* Some lines of /metrics have left, and the rest would be those of another policy, with other rules and hops. They must not
+ * look like one whole. */
+static bool is_outdated(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    return s->page == PAGE_METRICS && s->reply_at > 1 && s->reply_at < UINT16_MAX && s->policy != p->config.policy;
 }
 
 /* Octets of a text from its offset `at` on into out[0..room); with out NULL all that there are. */
@@ -6604,6 +6644,12 @@ static bool sends_page(const struct miniproxy_session *s)
     return false;
 }
 
+static bool is_outdated(const struct miniproxy *p, const struct miniproxy_session *s)
+{
+    (void)p, (void)s;
+    return false;
+}
+
 static unsigned char *put_page_head(unsigned char *w, const struct miniproxy *p, const struct miniproxy_session *s)
 {
     (void)p, (void)s;
@@ -6632,6 +6678,10 @@ OUTLINED static enum next on_reply(struct miniproxy *p, struct miniproxy_session
         if (has_sendable(b)) {
             p->more = (s->client.ready & MINIPROXY_WR) != 0;
             return NEXT_WAIT;
+        }
+        if (is_outdated(p, s)) {
+            s->cause = MINIPROXY_CAUSE_STOPPED;
+            return end_session(p, s, true);
         }
         w = b->u.data;
         if (s->reply_at == 0) {
@@ -7417,8 +7467,7 @@ static enum next go_directly(struct miniproxy *p, struct miniproxy_session *s)
     bool literal = (plan_of(b)->form & LITERAL) != 0;
     if (can_reuse(p, s, b)) return use_again(p, s);
     close_servers(p, s, false);
-    forget_hop(s);
-    s->server_addr.family = 0;
+    forget_way(s);
     enter(p, s, literal ? STATE_CONNECT : STATE_RESOLVE);
     arm(p, s, MINIPROXY_TIMER_PHASE, literal ? MINIPROXY_TIMEOUT_CONNECT : MINIPROXY_TIMEOUT_DNS);
     return NEXT_STATE;

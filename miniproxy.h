@@ -1004,7 +1004,9 @@ enum miniproxy_source { MINIPROXY_BY_NOBODY, MINIPROXY_BY_PROXY, MINIPROXY_BY_OR
  * syntax. */
 struct miniproxy_event {
     const struct miniproxy_addr *client;
-    const struct miniproxy_addr *address; /* origin's address that was used last; family 0: none */
+    /* origin's address that this transaction used last; family 0: none. Before its way is chosen, as in begin: of the
+     * connection that is kept, if there is one; so is hop */
+    const struct miniproxy_addr *address;
     const char *user;                     /* or NULL */
     const char *method, *target;          /* method_len 0: no valid request line was read */
     uint16_t method_len, target_len;      /* target may be cut to MINIPROXY_LINE_KEEP */
@@ -1072,8 +1074,8 @@ struct miniproxy_counters {
     struct miniproxy_took dns, connect, first_byte, total;
 #endif
 #if MINIPROXY_WITH_PAGES
-    /* Pages of the proxy's own that were sent, which no other counter but the octets contains: who watches the proxy
-     * does not change what he sees. Their part of the octets. */
+    /* Pages of the proxy's own that were sent, which no other counter contains but those of connections, octets and hits
+     * of rules: who watches the proxy does not change what he sees. Their part of the octets. */
     uint32_t pages;
     uint64_t page_bytes_up, page_bytes_down;
 #endif
@@ -1134,7 +1136,8 @@ enum miniproxy_side { MINIPROXY_OF_CLIENT, MINIPROXY_OF_ORIGIN };
  * loopback and link-local ones are always reached directly. All texts are part of a script: of host names and ports. */
 struct miniproxy_pac {
     const char *proxy;                     /* "host:port"; NULL: what the request's Host names, by which it came */
-    bool speaks_tls;                       /* … by TLS: "HTTPS host:port" */
+    bool speaks_tls;                       /* … by TLS: "HTTPS host:port", and 443 where Host names no port */
+    uint32_t tls_listeners;                /* the same of what Host names, if bit i is set and it came by listener i */
     const struct miniproxy_texts *direct;  /* domains reached directly with all below them, "corp.example"; may be NULL */
     bool falls_back;                       /* reach all directly while the proxy does not answer */
 };

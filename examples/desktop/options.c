@@ -904,6 +904,7 @@ static int check_pac(struct options *o)
         say("%s: expected --pac with it", o->pac.falls_back ? "--pac-fallback" : "--pac-direct");
         return EXIT_USAGE;
     }
+    o->pac.tls_listeners = o->tls_listeners;
     o->pac.speaks_tls = o->tls_listeners != 0 && o->tls_listeners == (1u << o->listen_count) - 1;
     return -1;
 }

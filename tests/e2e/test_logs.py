@@ -269,6 +269,21 @@ def test_json_lines_are_json(watched, origin):
         assert isinstance(json.loads(line), dict)
 
 
+@pytest.mark.req("G01", "C01")
+def test_requests_that_went_nowhere_name_no_origin(start, origin):
+    """Also where the client's connection has one to an origin that an earlier request left."""
+    o, proxy = origin(), start("--allow-private")
+    client = proxy.client()
+    assert client.ask("GET", o.url + "/1").status == 200
+    assert client.ask("OPTIONS", "*", host="proxy.example").status == 200
+    assert client.ask("GET", o.url + "/2").status == 200
+    assert client.ask("GET", o.url + "/3").status == 200
+    assert client.ask("GET", "ftp://127.0.0.1/").status == 501
+    events = proxy.events(client, 5)
+    assert [e["address"] for e in events] == [o.authority, None, o.authority, o.authority, None]
+    assert [e["reused"] for e in events] == [False, False, False, True, False]
+
+
 # ---- Syslog
 
 @pytest.fixture

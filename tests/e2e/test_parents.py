@@ -254,6 +254,23 @@ def test_a_parent_at_an_ipv6_address(start, origin, ipv6, scheme):
         assert parent.told == [(4, bytes.fromhex("26062800022000010000000000000001"), 8080)]
 
 
+@pytest.mark.req("G01")
+def test_requests_that_went_nowhere_name_no_parent(by):
+    """Also where the client's connection has one to a parent that an earlier request left."""
+    proxy = by(http_parent())
+    client, (parent,) = proxy.client(), by.parents
+    assert client.ask("GET", ORIGIN + "/1").status == 200
+    assert client.ask("GET", ORIGIN + "/2").status == 200
+    assert client.ask("OPTIONS", "*", host="proxy.example").status == 200
+    assert client.ask("GET", ORIGIN + "/3").status == 200
+    client.send(request("GET", ORIGIN + "/4")[:-2])
+    client.reset()
+    records = proxy.events(client, 5)
+    assert [r.get("via") for r in records] == [parent.authority, parent.authority, None, parent.authority, None]
+    assert [r["address"] for r in records] == [parent.authority, parent.authority, None, parent.authority, None]
+    assert [r["reused"] for r in records] == [False, True, False, False, False]
+
+
 @pytest.mark.req("P08", "K11")
 def test_a_tunnel_behind_requests_on_one_connection(by):
     """By a new connection to the parent."""

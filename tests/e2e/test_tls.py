@@ -881,6 +881,15 @@ def test_logins_by_tls_need_no_consent(start, pki):
     assert "expected --clients" in failure("--tls-listen", "0.0.0.0:0", *at[:4])
 
 
+@pytest.mark.req("W01")
+def test_pac_names_the_listener_that_was_asked(tls):
+    """Who reads the script by TLS can reach that port in no other way, and who does not may trust no certificate."""
+    proxy = tls("--pac")
+    for client, port, word in ((proxy.client(), proxy.at[1], "PROXY"), (proxy.secure(), proxy.tls_port, "HTTPS")):
+        client.send(request("GET", "/proxy.pac", host=f"127.0.0.1:{port}"))
+        assert f'return"{word} 127.0.0.1:{port}";' in client.response().body.decode()
+
+
 def test_certificates_of_its_own(tls, origin, tmp_path):
     need("openssl")
     stem = str(tmp_path / "mine")

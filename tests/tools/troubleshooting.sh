@@ -64,7 +64,7 @@ all_rows() {
     row 'A blank in a URL is `%20`: the program that sent it has to be mended.'
 
     curl -sv "http://$proxy/nothing" >"$dir/out" 2>&1
-    row 'Set this address as the *proxy* of the client (`curl -x`), do not open it like a web server.'
+    row 'Set it as the *proxy* of the client (`curl -x`). Its own pages open by its IP address, or a name of `--page-names`.'
 
     curl -sv -x "http://$proxy" http://127.0.0.1:9/ >"$dir/out" 2>&1
     row 'Wanted? Then allow it: here `--allow-private`, in C `.special_purpose` in a rule. The log names the rule.'

@@ -22,7 +22,7 @@
 #include "unit.h"
 #include "wire.h"
 
-enum { PLAIN, INTERCEPTING }; /* listeners */
+enum { PLAIN, INTERCEPTING, SPEAKING_TLS }; /* listeners */
 
 static const struct miniproxy_user users[] = {{.name = "ann", .password = "secret", .groups = 1}};
 static const char *const metrics_path[] = {"/metrics"}, *const pac_path[] = {"/proxy.pac"};
@@ -549,6 +549,10 @@ static void test_pages_are_counted_apart(const void *data)
     assert_int_equal(c->status[2], 0);
     assert_int_equal(c->code[MINIPROXY_CODE_200], 0);
     assert_int_equal(c->total.count, 0);
+    assert_int_equal(c->accepted, 1); /* what they are part of, and the text for it says so */
+    assert_int_equal(hits[0], 2);
+    read_metrics();
+    assert_non_null(strstr(metrics, "Pages of the proxy's own; otherwise only in connections, octets and hits of rules.\n"));
     assert_null(miniproxy_recent(&wire.proxy, 0));
     say("PUT /health HTTP/1.1\r\n" NAMED);
     assert_int_equal(c->pages, 2);
@@ -569,6 +573,68 @@ static void test_log_page(const void *data)
     assert_string_equal(text, "{\"method\":\"GET\",\"user\":\"\",\"target\":\"http://miniproxy.internal/a\\u0022b<c\",\"by\":\"proxy\",\"cause\":"
                               "\"no_such_page\",\"id\":1,\"status\":404,\"ago_ms\":0,\"ms\":0,\"up\":75,\"down\":207,"
                               "\"client\":\"127.0.0.0\",\"rule\":0}\n");
+    next_client();
+}
+
+/* An answer of the proxy's own has no address of an origin, whatever connection an earlier request left. */
+static void test_log_of_answers_that_went_nowhere(const void *data)
+{
+    (void)data;
+    begin(&open_policy);
+    wire.answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    say("GET http://o.example/ HTTP/1.1\r\nHost: o.example\r\n\r\n");
+    assert_int_equal(wire.event.address->family, 4);
+    assert_int_equal(miniproxy_recent(&wire.proxy, 0)->address.family, 4);
+    say("GET http://o.example/ HTTP/1.1\r\nHost: o.example\r\n\r\n");
+    assert_true(wire.event.reused);
+    assert_int_equal(wire.event.address->family, 4);
+    say("OPTIONS * HTTP/1.1\r\n" NAMED);
+    assert_int_equal(wire.event.status, 200);
+    assert_int_equal(wire.event.address->family, 0);
+    assert_int_equal(miniproxy_recent(&wire.proxy, 0)->address.family, 0);
+    next_client();
+}
+
+/* Text is passed on; octets that are none are named, so that a line is text whatever was kept, or cut. */
+static void test_log_is_text(const void *data)
+{
+    static const struct {
+        const char *text, *json;
+    } cases[] = {{"M\xc3\xbcller", "M\xc3\xbcller"},
+                 {"\xe2\x82\xac\xf0\x9f\x98\x80", "\xe2\x82\xac\xf0\x9f\x98\x80"},
+                 {"\xc2\xa0\xdf\xbf\xe0\xa0\x80", "\xc2\xa0\xdf\xbf\xe0\xa0\x80"},
+                 {"\xed\x9f\xbf\xee\x80\x80", "\xed\x9f\xbf\xee\x80\x80"},
+                 {"\xf0\x90\x80\x80\xf4\x8f\xbf\xbf", "\xf0\x90\x80\x80\xf4\x8f\xbf\xbf"},
+                 {"\"\\\x1f\x7f", "\\u0022\\u005c\\u001f\\u007f"},
+                 {"a\xc3", "a\\\\xc3"}, /* cut */
+                 {"a\xf0\x9f\x98", "a\\\\xf0\\\\x9f\\\\x98"},
+                 {"\xe4" "b", "\\\\xe4b"},
+                 {"\x80", "\\\\x80"},
+                 {"\xc1\xbf", "\\\\xc1\\\\xbf"}, /* too long */
+                 {"\xe0\x9f\xbf", "\\\\xe0\\\\x9f\\\\xbf"},
+                 {"\xf0\x8f\xbf\xbf", "\\\\xf0\\\\x8f\\\\xbf\\\\xbf"},
+                 {"\xc2\x9b", "\\\\xc2\\\\x9b"}, /* a control character */
+                 {"\xed\xa0\x80", "\\\\xed\\\\xa0\\\\x80"}, /* half of a pair of UTF-16 */
+                 {"\xed\xbf\xbf", "\\\\xed\\\\xbf\\\\xbf"},
+                 {"\xf4\x90\x80\x80", "\\\\xf4\\\\x90\\\\x80\\\\x80"}, /* above U+10FFFF */
+                 {"\xf5\xff", "\\\\xf5\\\\xff"}};
+    unsigned char out[2048];
+    (void)data;
+    begin(&open_policy);
+    wire.proxy.records_at[1] = 1;
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct miniproxy_record *r = &wire.proxy.records[1][0];
+        char want[128];
+        memset(r, 0, sizeof *r);
+        r->id = 1;
+        r->user_len = (uint8_t)strlen(cases[i].text);
+        assert_in_range(r->user_len, 1, sizeof r->user);
+        memcpy(r->user, cases[i].text, r->user_len);
+        out[log_piece(&wire.proxy, 0, out, sizeof out)] = '\0';
+        snprintf(want, sizeof want, ",\"user\":\"%s\",", cases[i].json);
+        if (strstr((char *)out, want) == NULL) fail_msg("%s %s", want, (char *)out);
+        memset(r, 0, sizeof *r);
+    }
     next_client();
 }
 
@@ -601,6 +667,10 @@ static void test_log_lines_know_their_room(const void *data)
             assert_int_equal(out[n], 0);
             assert_memory_equal(out, "{\"method\":\"MMMM", 15);
             assert_memory_equal(out + n - 15, ",\"rule\":32767}\n", 15);
+            if (cause > 0) continue;
+            memcpy(r->line + MINIPROXY_METHOD_MAX + 1, "\xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f\x98\x80", 12);
+            assert_in_range(log_piece(&wire.proxy, 0, out, room), 300, room);
+            memset(r->line + MINIPROXY_METHOD_MAX, '"', sizeof r->line - MINIPROXY_METHOD_MAX);
         }
     }
     memset(r, 0, sizeof *r);
@@ -643,6 +713,31 @@ static void test_pieces(const void *data)
             assert_string_equal(body(), "ok\n");
             next_client();
         }
+    }
+}
+
+/* What begins with the rules of one policy does not end with those of another, nor does it look whole. */
+static void test_metrics_while_the_policy_changes(const void *data)
+{
+    static const char *const versions[] = {"HTTP/1.1\r\n" NAMED, "HTTP/1.0\r\n\r\n"};
+    (void)data;
+    for (unsigned i = 0; i < 2; i++) {
+        char text[96];
+        begin(&hop_policy);
+        snprintf(text, sizeof text, "GET /metrics %s", versions[i]);
+        wire.at_most = 100;
+        say(text);
+        wire.is_full = true;
+        wire_run();
+        assert_true(has("# TYPE"));
+        assert_true(miniproxy_set_policy(&wire.proxy, &login_policy)); /* which has fewer of them */
+        wire.is_full = false;
+        let_it_read();
+        assert_true(wire.closed && wire.reset);
+        assert_false(has("# EOF"));
+        assert_false(has("\r\n0\r\n\r\n"));
+        assert_string_equal(miniproxy_cause_token(wire.event.cause), "stopped");
+        next_client();
     }
 }
 
@@ -698,6 +793,37 @@ static void test_pac(const void *data)
     say("GET /wpad.dat HTTP/1.1\r\n" NAMED);
     assert_true(begins("HTTP/1.1 404 "));
     next_client();
+}
+
+/* A proxy is reached again as the script was. */
+static void test_pac_by_listener(const void *data)
+{
+    static const struct miniproxy_pac all = {.speaks_tls = true}, some = {.tls_listeners = 1u << SPEAKING_TLS},
+                                      named = {.proxy = "p.example:8080", .tls_listeners = 1u << SPEAKING_TLS};
+    static const struct {
+        const struct miniproxy_pac *pac;
+        const char *host, *way;
+        unsigned listener;
+    } cases[] = {{&some, "wpad", "PROXY wpad:80", PLAIN},
+                 {&some, "wpad", "HTTPS wpad:443", SPEAKING_TLS},
+                 {&some, "wpad:", "HTTPS wpad:443", SPEAKING_TLS},
+                 {&some, "[2001:db8::1]", "HTTPS [2001:db8::1]:443", SPEAKING_TLS},
+                 {&some, "wpad:3129", "HTTPS wpad:3129", SPEAKING_TLS},
+                 {&some, "wpad", "PROXY wpad:80", 34},
+                 {&all, "wpad", "HTTPS wpad:443", PLAIN},
+                 {&named, "wpad", "PROXY p.example:8080", SPEAKING_TLS}};
+    (void)data;
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[128];
+        begin_with((struct miniproxy_config){.pac = cases[i].pac});
+        wire.listener = (uint8_t)cases[i].listener;
+        snprintf(text, sizeof text, "GET /proxy.pac HTTP/1.1\r\nHost: %s\r\n\r\n", cases[i].host);
+        say(text);
+        snprintf(text, sizeof text, "return\"%s\";}\n", cases[i].way);
+        if (!has(text)) fail_msg("case %u: %s", i, wire.to_client.data);
+        check_length();
+        next_client();
+    }
 }
 
 /* W03, S13: nothing comes into the script that could end a string. */
@@ -822,10 +948,14 @@ int main(void)
         {"no query, no userinfo [G02]", test_records_keep_no_secrets, NULL, false},
         {"pages are counted apart [G04]", test_pages_are_counted_apart, NULL, false},
         {"the last transactions as JSON [G01,S13]", test_log_page, NULL, false},
+        {"answers of the proxy's own name no origin [G01]", test_log_of_answers_that_went_nowhere, NULL, false},
+        {"lines of the log are text [G02,S13]", test_log_is_text, NULL, false},
         {"lines of the log know their room [Z06]", test_log_lines_know_their_room, NULL, false},
         {"in pieces of any size", test_pieces, NULL, false},
         {"lists for HTTP/1.0 and HEAD [S12]", test_lists_for_old_clients, NULL, false},
+        {"metrics while the policy changes [G04]", test_metrics_while_the_policy_changes, NULL, false},
         {"PAC by the address of the request [W01,W02]", test_pac, NULL, false},
+        {"PAC by the listener of the request [W01]", test_pac_by_listener, NULL, false},
         {"PAC of a product [W03,S13]", test_pac_of_a_product, NULL, false},
         {"maintenance [S07]", test_maintenance, NULL, false},
         {"maintenance by policy [S07]", test_maintenance_by_policy, NULL, false},

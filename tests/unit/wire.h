@@ -25,7 +25,7 @@ static struct {
     struct wire_text to_proxy, to_client; /* the client's side */
     struct wire_text to_origin, from_origin;
     const char *answer; /* NULL: the origin is silent */
-    bool pending, closed, answered;
+    bool pending, closed, reset, answered; /* reset: closed hard */
     bool is_full; /* the client takes nothing */
     bool at_end;  /* the client has closed */
     size_t at_most; /* octets that the client takes at once, 0: all */
@@ -117,8 +117,9 @@ static int wire_finish(void *port, struct miniproxy_conn *c)
 
 static void wire_close(void *port, struct miniproxy_conn *c, bool hard)
 {
-    (void)port, (void)hard;
+    (void)port;
     if (c == wire.client) wire.closed = true;
+    if (c == wire.client) wire.reset = hard;
     else wire.from_origin.read = wire.from_origin.len;
 }
 
