@@ -5837,6 +5837,18 @@ static void describe_id(const struct miniproxy_session *s, struct miniproxy_even
 }
 #endif
 
+#if MINIPROXY_WITH_PAGES
+static void describe_page(const struct miniproxy_session *s, struct miniproxy_event *e)
+{
+    e->page = s->page_asked != 0;
+}
+#else
+static void describe_page(const struct miniproxy_session *s, struct miniproxy_event *e)
+{
+    (void)s, (void)e;
+}
+#endif
+
 /* Who, what, and how it went so far. */
 static void describe(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_event *e)
 {
@@ -5868,6 +5880,7 @@ static void describe(const struct miniproxy *p, const struct miniproxy_session *
     e->total_ms = p->now_ms - s->start_ms;
     describe_socks(s, e);
     describe_id(s, e);
+    describe_page(s, e);
 }
 
 /* ---- lines of heads, for a log ---- */
