@@ -310,6 +310,29 @@ def test_json_lines_are_json(watched, origin):
         assert isinstance(json.loads(line), dict)
 
 
+@pytest.mark.req("A14", "G02")
+def test_alerts_are_not_about_watchers_nor_about_logins_that_are_asked_for(start, origin):
+    """Health checks make no errors fewer, and those who wait to be asked for a login make none."""
+    o = origin(answer(*[response(b"x")] * 20))
+    proxy = start("--allow-private", "--user", "u:sesame", "--alerts", "server-errors=50,client-errors=50,least=10")
+    for path in (o.url + "/", f"http://127.0.0.1:{unused_port()}/"):
+        for _ in range(10):
+            client = proxy.client()
+            assert client.ask("GET", o.url + "/").status == 407
+            client.send(request("GET", path, credentials("u:sesame")))
+            assert client.response().status == (200 if path.startswith(o.url) else 502)
+            client.send(request("GET", "/health", host="127.0.0.1"))
+            assert client.response().status == 200
+            client.close()
+    for _ in range(20):
+        client = proxy.client()
+        client.send(request("GET", path, credentials("u:sesame")))
+        assert client.response().status == 502
+        client.close()
+    proxy.line("alert threshold=server_errors state=raised value=50 limit=50")
+    assert "client_errors" not in proxy.stderr()
+
+
 # ---- Syslog
 
 @pytest.fixture
