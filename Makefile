@@ -100,7 +100,8 @@ UNIT_FLAGS_partition = -DMINIPROXY_WITH_HOST_BLOBS=1
 UNIT_ALSO_log = miniproxy.c port/miniproxy_log.c port/miniproxy_watch.c
 UNIT_FLAGS_log = -DMINIPROXY_WITH_ROUTES=1 -DMINIPROXY_WITH_SOCKS5=1 -DMINIPROXY_WITH_HEADS=1
 UNIT_ALSO_watch = port/miniproxy_watch.c
-UNIT_FLAGS_watch = -DMINIPROXY_WITH_ROUTES=1 -DMINIPROXY_WATCH_CLIENTS=4 -DMINIPROXY_WATCH_HOPS=3
+UNIT_FLAGS_watch = -DMINIPROXY_WITH_ROUTES=1 -DMINIPROXY_WITH_PAGES=1 -DMINIPROXY_WITH_MAINTENANCE=1 \
+                   -DMINIPROXY_WATCH_CLIENTS=4 -DMINIPROXY_WATCH_HOPS=3
 build/unit/log build/unit/watch: $(wildcard port/miniproxy_log.[ch] port/miniproxy_watch.[ch])
 build/unit/partition: examples/desktop/hostset.c examples/desktop/policy.h
 

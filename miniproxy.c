@@ -5869,6 +5869,18 @@ OUTLINED static void forget_unused_way(struct miniproxy_session *s)
     if (s->state < STATE_RESOLVE && (s->flags & IS_REUSED) == 0) forget_way(s);
 }
 
+#if MINIPROXY_WITH_PAGES
+static void describe_page(const struct miniproxy_session *s, struct miniproxy_event *e)
+{
+    e->page = s->page_asked != 0;
+}
+#else
+static void describe_page(const struct miniproxy_session *s, struct miniproxy_event *e)
+{
+    (void)s, (void)e;
+}
+#endif
+
 /* Who, what, and how it went so far. */
 static void describe(const struct miniproxy *p, const struct miniproxy_session *s, struct miniproxy_event *e)
 {
@@ -5900,6 +5912,7 @@ static void describe(const struct miniproxy *p, const struct miniproxy_session *
     e->total_ms = p->now_ms - s->start_ms;
     describe_socks(s, e);
     describe_id(s, e);
+    describe_page(s, e);
 }
 
 /* ---- lines of heads, for a log ---- */
@@ -5948,8 +5961,9 @@ static unsigned char *follow(unsigned char *p, const unsigned char *end, const c
 /* Does a field of this name let somebody in? What is made up for that is mostly called so. */
 static bool is_secret(const unsigned char *name, size_t len)
 {
-    static const char words[][20] = {"authorization", "authentication-info", "cookie", "token", "secret", "password",
-                                     "api-key", "apikey"};
+    static const char words[][20] = {"authorization", "authentication-info", "cookie", "token", "secret", "passw",
+                                     "api-key", "api_key", "apikey", "x-auth", "auth-key", "session", "credential",
+                                     "dpop", "websocket-protocol"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         size_t word_len = strlen(words[i]);
         for (size_t at = 0; at + word_len <= len; at++)
@@ -5976,6 +5990,19 @@ static unsigned char *find_userinfo(unsigned char *p, unsigned char *end, bool i
     return end;
 }
 
+/* The same for the value of a field. One that holds a reference may have userinfo where its scheme was forgotten. */
+static unsigned char *find_value_secret(const unsigned char *name, unsigned char *p, unsigned char *end, bool is_cut)
+{
+    static const char location[] = "location";
+    size_t len = (size_t)(p - name), tail = len < sizeof location ? len : sizeof location - 1;
+    unsigned char *secret = find_userinfo(p, end, is_cut), *colon;
+    if (!is_word(name, len, "referer") && !is_word(p - tail, tail, location)) return secret;
+    while (p < end && (is_blank(*p) || *p == ':')) p++;
+    colon = memchr(p, ':', (size_t)(end - p));
+    if (secret < end || colon == NULL || (end - colon >= 3 && memcmp(colon, "://", 3) == 0)) return secret;
+    return is_cut || memchr(colon, '@', (size_t)(end - colon)) != NULL ? p : end;
+}
+
 /* The same for a request line. What may be no method at all, or no target, is hidden: when a request ends elsewhere than
  * its client means, the rest of it stands here. */
 static unsigned char *find_target_secret(unsigned char *line, unsigned char *end, bool is_cut)
@@ -5996,8 +6023,8 @@ static unsigned char *find_field_secret(struct head *h, unsigned char *line, uns
     bool is_value = is_secret(line, (size_t)(p - line));
     if (is_cut && (h->seen & HIDES) != 0 && (p == line || p == end || *p != ':')) return line;
     h->seen &= ~(uint32_t)HIDES;
-    if (is_value || find_userinfo(p, end, true) < end) h->seen |= HIDES;
-    if (!is_value) return find_userinfo(p, end, is_cut);
+    if (is_value || find_value_secret(line, p, end, true) < end) h->seen |= HIDES;
+    if (!is_value) return find_value_secret(line, p, end, is_cut);
     while (p < end && (is_blank(*p) || *p == ':')) p++;
     return p;
 }

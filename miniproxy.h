@@ -1024,6 +1024,9 @@ struct miniproxy_event {
 #if MINIPROXY_WITH_IDS
     uint32_t id;                          /* number of the transaction, from 1 on; 0 again after 2^32 - 1 of them */
 #endif
+#if MINIPROXY_WITH_PAGES
+    bool page;                            /* a page of the proxy's own was asked for, whatever came of it */
+#endif
     bool reused;                          /* on a kept upstream connection */
     uint64_t bytes_up, bytes_down;        /* octets received from the client and sent to it */
     uint32_t dns_ms, connect_ms, first_byte_ms, total_ms; /* durations; first_byte from the connection on */

@@ -86,14 +86,39 @@ static void judge_all_errors(struct miniproxy_watch *w)
     judge_errors(w, MINIPROXY_ALERT_CLIENT_ERRORS, w->config.client_errors);
 }
 
-static void count(struct miniproxy_watch *w, unsigned status)
+#if MINIPROXY_WITH_PAGES
+static bool is_page(const struct miniproxy_event *e)
+{
+    return e->page;
+}
+#else
+static bool is_page(const struct miniproxy_event *e)
+{
+    (void)e;
+    return false;
+}
+#endif
+
+/* One that has to be: many clients log in only when they are asked to, and maintenance was ordered. */
+static bool is_expected(const struct miniproxy_event *e)
+{
+#if MINIPROXY_WITH_MAINTENANCE
+    if (e->cause == MINIPROXY_CAUSE_MAINTENANCE) return true;
+#endif
+    return e->cause == MINIPROXY_CAUSE_LOGIN_MISSING;
+}
+
+/* Pages of the proxy's own are left out: who watches the proxy does not change what he sees. */
+static void count(struct miniproxy_watch *w, const struct miniproxy_event *e)
 {
     struct miniproxy_watch_slice *slice = &w->slices[w->slice];
+    unsigned kind = e->status < 500;
+    if (is_page(e)) return;
     slice->all++;
     w->sum.all++;
-    if (status < 400 || status > 599) return;
-    slice->errors[status < 500]++;
-    w->sum.errors[status < 500]++;
+    if (e->status < 400 || e->status > 599 || is_expected(e)) return;
+    slice->errors[kind]++;
+    w->sum.errors[kind]++;
 }
 
 /* ---- Sessions and buffers */
@@ -135,9 +160,10 @@ static void tell_client(struct miniproxy_watch *w, struct miniproxy_watch_client
     w->config.alert(w->config.app, &alert);
 }
 
+/* As the throttle has it: who has an address of IPv6 mostly has all of its /64. */
 static bool is_client(const struct miniproxy_watch_client *c, const struct miniproxy_addr *a)
 {
-    return c->client.family == a->family && memcmp(c->client.ip, a->ip, a->family == 4 ? 4 : MINIPROXY_IP_LEN) == 0;
+    return c->client.family == a->family && memcmp(c->client.ip, a->ip, a->family == 4 ? 4 : MINIPROXY_IP_LEN / 2) == 0;
 }
 
 /* Its record, or the free or quietest one. */
@@ -240,7 +266,7 @@ void miniproxy_watch_hop(struct miniproxy_watch *w, const struct miniproxy_hop *
 void miniproxy_watch_event(struct miniproxy_watch *w, const struct miniproxy_event *e, uint32_t now_ms)
 {
     move_window(w, now_ms);
-    count(w, e->status);
+    count(w, e);
     judge_all_errors(w);
     count_login(w, e, now_ms);
 }

@@ -8,8 +8,8 @@
 
 #include "miniproxy.h"
 
-/* Clients whose failed logins are counted at once. Range 1..10000, 32 bytes each with IPv6. A new one takes the place of
- * the one that was quiet for longest. */
+/* Clients whose failed logins are counted at once, of IPv6 by their /64. Range 1..10000, 32 bytes each with IPv6. A new one
+ * takes the place of the one that was quiet for longest. */
 #ifndef MINIPROXY_WATCH_CLIENTS
 #define MINIPROXY_WATCH_CLIENTS 16
 #endif
@@ -23,8 +23,8 @@
 #define MINIPROXY_WATCH_SLICES 6
 
 enum miniproxy_alert_kind {
-    MINIPROXY_ALERT_SERVER_ERRORS, /* value, limit: percent of transactions with a status of 5xx */
-    MINIPROXY_ALERT_CLIENT_ERRORS, /* of 4xx */
+    MINIPROXY_ALERT_SERVER_ERRORS, /* value, limit: percent of transactions with a status of 5xx but in maintenance */
+    MINIPROXY_ALERT_CLIENT_ERRORS, /* of 4xx but where a login was missing */
     MINIPROXY_ALERT_SESSIONS,      /* percent in use */
     MINIPROXY_ALERT_BUFFERS,
     MINIPROXY_ALERT_LOGINS,        /* failed logins of one client */
@@ -35,7 +35,7 @@ struct miniproxy_alert {
     uint8_t kind; /* enum miniproxy_alert_kind */
     bool over;    /* false: it begins */
     uint32_t value, limit;
-    const struct miniproxy_addr *client; /* LOGINS */
+    const struct miniproxy_addr *client; /* LOGINS; of a /64 the address that was the first */
 #if MINIPROXY_WITH_ROUTES
     const struct miniproxy_hop *hop;     /* HOP */
 #endif
@@ -46,8 +46,8 @@ const char *miniproxy_alert_token(enum miniproxy_alert_kind kind);
 
 /* A threshold of 0 is none. */
 struct miniproxy_watch_config {
-    /* Percent of the transactions within window_ms, judged from `least` of them on. Over when it is below three quarters
-     * of that, or when no error is left in the window. */
+    /* Percent of the transactions within window_ms, without those for pages of the proxy's own, judged from `least` of them
+     * on. Over when it is below three quarters of that, or when no error is left in the window. */
     uint8_t server_errors, client_errors;
     uint32_t window_ms; /* of failed logins too. Range 6..2^30; 0: a minute */
     uint32_t least;

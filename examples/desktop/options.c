@@ -674,14 +674,14 @@ static const struct option options[] = {
                                              "\nknow (default clf)"},
     {"log-query", "yes|no", set_log_query, "log the query of targets (default yes)"},
     {"log-heads", NULL, set_log_heads, "log every line of requests' and responses' heads, to find faults; logins and"
-                                       "\ncookies are left out"},
+                                       "\ncookies are left out, queries are not"},
     {"syslog", "ADDR:PORT", set_syslog, "send what is logged to this syslog server too, by UDP (RFC 5424)"},
     {"alerts", "LIST", set_alerts, "when to raise an alert, on standard error and in the log, as NAME=NUMBER,...:"
                                    "\nserver-errors, client-errors (percent of 5xx or 4xx among the requests of a"
-                                   "\nwindow, at least so many: least), sessions, buffers (percent in use), logins"
-                                   "\n(failed ones of a client), parents (1: when one goes down); 0: no such alert;"
-                                   "\nor off (default server-errors=20,client-errors=50,least=50,window=60,"
-                                   "\nsessions=90,buffers=90,logins=5,parents=1)"},
+                                   "\nwindow but for pages, at least so many: least), sessions, buffers (percent in"
+                                   "\nuse), logins (failed ones of a client), parents (1: when one goes down); 0: no"
+                                   "\nsuch alert; or off (default server-errors=20,client-errors=50,least=50,"
+                                   "\nwindow=60,sessions=90,buffers=90,logins=5,parents=1)"},
     {"name", "NAME", set_name, "pseudonym in Via and Proxy-Status, unique to this proxy: loops are"
                                "\nrecognised by it (default mp- and 8 random digits)"},
     {"help", NULL, NULL, "this text"},

@@ -208,6 +208,47 @@ def test_fail2ban_finds_alerts_on_standard_error(watched, origin, tmp_path):
         assert ip_counts(str(tmp_path / "journal"), "alerts") == {"127.7.7.2": 1, "127.7.7.3": 1}
 
 
+ALERT = f"alert threshold=failed_logins state=raised client={VICTIM} value=9 limit=9"
+
+
+@pytest.mark.req("A14", "G02")
+@pytest.mark.parametrize("log_format", ["clf", "squid", "json"])
+def test_fail2ban_is_not_misled_by_lines_of_heads(watched, origin, syslog, tmp_path, log_format):
+    """They contain blanks, so a client can send all of an alert's line, whoever keeps it in whatever way."""
+    proxy = watched(log_format, "--log-heads", "--alerts", "logins=2",
+                    "--syslog", f"127.0.0.1:{syslog.getsockname()[1]}")
+    forged = [f"X: {before}{ALERT}"
+              for before in ("", "miniproxy: ", "# ", "miniproxy[7]: ", "Nov 29 12:00:00 gate miniproxy: ")]
+    client = proxy.client(source="127.7.7.2")
+    for _ in range(2):
+        client.send(request("GET", origin().url + "/", credentials("x:y"), *forged, f"miniproxy: {ALERT}"))
+        assert client.response().status == 407
+    client.close()
+    proxy.line("alert threshold=failed_logins state=raised client=127.7.7.2")
+    log_lines(proxy, 2, comments=1 if log_format != "json" else 0)
+    datagrams = [syslog.recv(65536).decode("ascii")]
+    while " alert - " not in datagrams[-1]:
+        datagrams.append(syslog.recv(65536).decode("ascii"))
+    with open(proxy.log, encoding="ascii") as f:
+        logged = f.readlines()
+    assert ALERT in "".join(datagrams) and ALERT in "".join(logged)
+    header = re.compile(r"<\d+>1 (\S+) (\S+) (\S+) (\d+) \S+ - ")
+    kept = {"datagrams": [d + "\n" for d in datagrams],
+            "file": [header.sub(r"\1 \2 \3[\4]: ", d) + "\n" for d in datagrams],
+            "traditional": [header.sub(r"Nov 29 12:00:00 \2 \3[\4]: ", d) + "\n" for d in datagrams],
+            "log": logged}
+    said = logged + [line + "\n" for line in proxy.stderr().splitlines()]
+    for before in ("Nov 29 12:00:00 gate miniproxy[77]: ", "2026-11-29T12:00:00+00:00 gate miniproxy[77]: "):
+        kept["journal of " + before[:3]] = [before + line for line in said]
+    for name, lines in kept.items():
+        (tmp_path / "kept").write_text("".join(lines), encoding="ascii")
+        found = ip_counts(str(tmp_path / "kept"), "alerts")
+        assert VICTIM not in found, name
+        is_read = name != "datagrams" and (name != "log" or log_format == "json")  # by the tool that tries filters
+        assert set(found) == ({"127.7.7.2"} if is_read else set()), name
+        assert VICTIM not in ip_counts(str(tmp_path / "kept"), "access"), name
+
+
 JAIL = """[DEFAULT]
 backend = polling
 usedns = no
@@ -282,6 +323,29 @@ def test_requests_that_went_nowhere_name_no_origin(start, origin):
     events = proxy.events(client, 5)
     assert [e["address"] for e in events] == [o.authority, None, o.authority, o.authority, None]
     assert [e["reused"] for e in events] == [False, False, False, True, False]
+
+
+@pytest.mark.req("A14", "G02")
+def test_alerts_are_not_about_watchers_nor_about_logins_that_are_asked_for(start, origin):
+    """Health checks make no errors fewer, and those who wait to be asked for a login make none."""
+    o = origin(answer(*[response(b"x")] * 20))
+    proxy = start("--allow-private", "--user", "u:sesame", "--alerts", "server-errors=50,client-errors=50,least=10")
+    for path in (o.url + "/", f"http://127.0.0.1:{unused_port()}/"):
+        for _ in range(10):
+            client = proxy.client()
+            assert client.ask("GET", o.url + "/").status == 407
+            client.send(request("GET", path, credentials("u:sesame")))
+            assert client.response().status == (200 if path.startswith(o.url) else 502)
+            client.send(request("GET", "/health", host="127.0.0.1"))
+            assert client.response().status == 200
+            client.close()
+    for _ in range(20):
+        client = proxy.client()
+        client.send(request("GET", path, credentials("u:sesame")))
+        assert client.response().status == 502
+        client.close()
+    proxy.line("alert threshold=server_errors state=raised value=50 limit=50")
+    assert "client_errors" not in proxy.stderr()
 
 
 # ---- Syslog

@@ -170,11 +170,13 @@ static void test_other_paths_and_methods(const void *data)
         say(text);
         assert_true(begins("HTTP/1.1 400 Bad Request\r\n"));
         assert_string_equal(miniproxy_cause_token(wire.event.cause), "not_a_proxy_request");
+        assert_false(wire.event.page);
         next_client();
         snprintf(text, sizeof text, "GET http://miniproxy.internal%s HTTP/1.1\r\n" NAMED, targets[i]);
         say(text);
         assert_true(begins("HTTP/1.1 404 Not Found\r\n"));
         assert_string_equal(miniproxy_cause_token(wire.event.cause), "no_such_page");
+        assert_true(wire.event.page);
         check_length();
         next_client();
     }
@@ -217,6 +219,7 @@ static void test_logins(const void *data)
     say("GET /metrics HTTP/1.1\r\nAuthorization: " WRONG "\r\n" NAMED);
     assert_true(begins("HTTP/1.1 401 "));
     assert_string_equal(miniproxy_cause_token(wire.event.cause), "page_login_failed");
+    assert_true(wire.event.page);
     say("GET /metrics HTTP/1.1\r\nProxy-Authorization: " WRONG "\r\nAuthorization: " LOGIN "\r\n" NAMED);
     assert_true(begins("HTTP/1.1 200 "));
     assert_string_equal(wire.event.user, "ann");
@@ -877,6 +880,7 @@ static void test_maintenance(const void *data)
     assert_true(has("Back at noon."));
     check_length();
     assert_string_equal(miniproxy_cause_token(wire.event.cause), "maintenance");
+    assert_false(wire.event.page);
     say("CONNECT h.example:443 HTTP/1.1\r\nHost: h.example:443\r\n\r\n");
     assert_true(begins("HTTP/1.1 503 "));
     next_client();

@@ -97,6 +97,51 @@ static void shares_of_errors(const void *data)
     expect("client_errors raised 50/50", NULL);
 }
 
+static void page_event(unsigned status, enum miniproxy_cause cause)
+{
+    const struct miniproxy_addr addr = {.family = 4, .ip = {192, 0, 2, 1}};
+    const struct miniproxy_event e = {.client = &addr, .status = (uint16_t)status, .cause = (uint8_t)cause, .page = true};
+    miniproxy_watch_event(&watch, &e, now_ms);
+}
+
+/* Neither do pages hide errors of others, nor are they any. */
+static void pages_are_no_part(const void *data)
+{
+    (void)data;
+    begin(1);
+    for (unsigned i = 0; i < 60; i++) {
+        page_event(200, MINIPROXY_CAUSE_NONE);
+        page_event(503, MINIPROXY_CAUSE_NONE);
+        page_event(404, MINIPROXY_CAUSE_PAGE);
+        page_event(401, MINIPROXY_CAUSE_PAGE_LOGIN_MISSING);
+    }
+    expect(NULL, NULL);
+    assert_int_equal(watch.sum.all, 0);
+    events(10, 500);
+    expect("server_errors raised 100/20", NULL);
+    page_event(401, MINIPROXY_CAUSE_PAGE_LOGIN_FAILED);
+    page_event(407, MINIPROXY_CAUSE_LOGIN_FAILED);
+    page_event(429, MINIPROXY_CAUSE_LOGIN_THROTTLED);
+    expect("failed_logins .1 raised 3/3", NULL);
+    assert_int_equal(watch.sum.all, 10);
+}
+
+/* Who logs in only when asked to makes as many 407 as anything else; maintenance was ordered. */
+static void what_is_expected_is_no_error(const void *data)
+{
+    (void)data;
+    begin(1);
+    for (unsigned i = 0; i < 50; i++) {
+        event_of(407, MINIPROXY_CAUSE_LOGIN_MISSING, 1);
+        event_of(503, MINIPROXY_CAUSE_MAINTENANCE, 1);
+    }
+    expect(NULL, NULL);
+    events(24, 503);
+    expect(NULL, NULL);
+    events(1, 503); /* of 125 */
+    expect("server_errors raised 20/20", NULL);
+}
+
 /* Between the limit and three quarters of it nothing is told, however often it is crossed. */
 static void no_flapping(const void *data)
 {
@@ -244,6 +289,25 @@ static void failed_logins(const void *data)
     expect("failed_logins .7 over 104/3", "failed_logins .8 over 3/3");
 }
 
+/* Who has one address of IPv6 has all of its /64. */
+static void failed_logins_of_a_network(const void *data)
+{
+    struct miniproxy_addr addr = {.family = 6, .ip = {0x20, 1, 0xd, 0xb8, 0, 0, 0, 1}};
+    const struct miniproxy_event e = {.client = &addr, .cause = MINIPROXY_CAUSE_LOGIN_FAILED};
+    (void)data;
+    begin(1);
+    for (unsigned i = 0; i < 3; i++) {
+        expect(NULL, NULL);
+        addr.ip[7] = 2;
+        addr.ip[15] = (uint8_t)i;
+        if (i < 2) miniproxy_watch_event(&watch, &e, now_ms); /* of another one */
+        addr.ip[7] = 1;
+        addr.ip[8 + i] = 99;
+        miniproxy_watch_event(&watch, &e, now_ms);
+    }
+    expect("failed_logins .184 raised 3/3", NULL);
+}
+
 /* A main loop asks for the time once, before the events that come from it. */
 static void a_time_of_before(const void *data)
 {
@@ -331,12 +395,15 @@ int main(void)
 {
     struct unit_test tests[] = {
         {.name = "shares of errors", .run = shares_of_errors},
+        {.name = "pages of the proxy's own are no part of them", .run = pages_are_no_part},
+        {.name = "answers that are expected are no errors", .run = what_is_expected_is_no_error},
         {.name = "around a threshold nothing is told again", .run = no_flapping},
         {.name = "time ends an alert, also where the clock wraps", .run = time_ends_it},
         {.name = "errors leave the window one part after the other", .run = the_window_moves},
         {.name = "the window counts right at any times", .run = windows_at_random},
         {.name = "sessions and buffers nearly in use", .run = sessions_and_buffers},
         {.name = "failed logins of a client [A14]", .run = failed_logins},
+        {.name = "failed logins of a network of IPv6 [A14]", .run = failed_logins_of_a_network},
         {.name = "times of before events", .run = a_time_of_before},
         {.name = "more clients than are remembered", .run = more_clients_than_places},
         {.name = "parents down and up, as many say it [G05]", .run = parents},
