@@ -71,9 +71,10 @@ static const struct miniproxy_texts agent_sets[] = {{agents1, 1}, {agents2, 2}, 
 static const char *const agents[] = {NULL, "x", "a url", "Curl/7", "curl/8", "MSIE", "MSIE url", "MSIE curl"};
 
 static const char *const types1[] = {"text/"}, *const types2[] = {"text/html", "video/"},
-                         *const types3[] = {"video/mp4"};
-static const struct miniproxy_texts type_sets[] = {{types1, 1}, {types2, 2}, {types3, 1}};
-static const char *const types[] = {NULL, "", "text/html", "text/css", "video/mp4", "video/ogg", "image/png"};
+                         *const types3[] = {"video/mp4"}, *const types4[] = {"multipart/", "text/html"};
+static const struct miniproxy_texts type_sets[] = {{types1, 1}, {types2, 2}, {types3, 1}, {types4, 2}};
+static const char *const types[] = {NULL, "", "text/html", "text/css", "video/mp4", "video/ogg", "image/png",
+                                   "multipart/mixed", "multipart/byteranges", "text/html, video/mp4"};
 
 static const struct miniproxy_time times1[] = {{480, 1080, 31}}, times2[] = {{1320, 360, 16}},
                                    times3[] = {{600, 600, 1}};
