@@ -298,7 +298,7 @@ class Writer:
             chosen = rng.sample(("/", "/a", "/a/b", "/A", "/admin", "/a?", "/%61"), rng.choice((1, 2)))
             return self.clause("paths", [f'"{p}"' for p in chosen]), chosen
         if clause == "types":
-            chosen = rng.sample(("text/html", "text/*", "image/*", "image/png", "video/mp4"), rng.choice((1, 2)))
+            chosen = rng.sample(("text/html", "text/*", "image/*", "image/png", "video/mp4", "multipart/*"), rng.choice((1, 2)))
             return self.clause("types", chosen), chosen
         if clause == "agents":
             chosen = rng.sample(("curl/", "MSIE ", "Bot", "x"), rng.choice((1, 2)))
