@@ -472,7 +472,8 @@ enum {
     NO_LENGTH = 1 << 15,       /* its Content-Length means nothing and is not forwarded */
     IS_LAST_HOP = 1 << 16,     /* Max-Forwards is 0 */
     ACCEPTS_HTML = 1 << 17,    /* Accept names it */
-    HIDES = 1 << 18            /* what is not told of its last line might go on in the next (WITH_HEADS) */
+    HIDES = 1 << 18,           /* what is not told of its last line might go on in the next (WITH_HEADS) */
+    NOTED_TWICE = 1 << 19      /* there is more than one of what struct head's `noted` is the last of */
 };
 
 struct span {
@@ -753,6 +754,7 @@ static void note_condition(struct head *h, const struct miniproxy_buffer *b, con
     const unsigned char *value = l->value;
     if (l->id != ((h->seen & FROM_CLIENT) != 0 ? F_USER_AGENT : F_CONTENT_TYPE)) return;
     if (MINIPROXY_WITH_FORWARDING && h->is_forwarded) value = b->u.data + h->kept - (l->end - l->value);
+    if (h->noted.at != 0) h->seen |= NOTED_TWICE;
     h->noted = span_of(b, value, l->value_len);
 }
 #else
@@ -2248,12 +2250,22 @@ static bool agents_match(const struct miniproxy_texts *agents, const struct mini
     return false;
 }
 
-/* Parameters of the type are left aside (RFC 9110 section 8.3.1). */
-static bool types_match(const struct miniproxy_texts *types, const char *type, size_t type_len)
+static const struct miniproxy_texts *types_of(const struct miniproxy_rule *r)
 {
+    return r->also != NULL ? r->also->types : NULL;
+}
+
+/* Parameters of the type are left aside (RFC 9110 section 8.3.1). With a comma it may be a list: which member a client
+ * goes by is not known, so every DENY matches it and no ALLOW does. Byte ranges are parts of a type of their own each,
+ * and whoever asks for two gets them of anything: every DENY matches these too. */
+static bool types_match(const struct miniproxy_rule *r, const char *type, size_t type_len)
+{
+    const struct miniproxy_texts *types = types_of(r);
     const unsigned char *p = (const unsigned char *)type;
     size_t len = 0;
+    if (type_len > 0 && memchr(type, ',', type_len) != NULL) return r->verdict == MINIPROXY_DENY;
     while (len < type_len && p[len] != ';' && !is_blank(p[len])) len++;
+    if (r->verdict == MINIPROXY_DENY && is_word(p, len, "multipart/byteranges")) return true;
     for (unsigned i = 0; i < types->count; i++) {
         const char *known = types->list[i];
         size_t known_len = strlen(known);
@@ -2286,18 +2298,12 @@ static bool covers_conditions(const struct miniproxy_rule *r, const struct minip
     return also->times == NULL || times_match(also->times, r, q->minute_of_week);
 }
 
-static const struct miniproxy_texts *types_of(const struct miniproxy_rule *r)
-{
-    return r->also != NULL ? r->also->types : NULL;
-}
-
 static enum covers covers_type(const struct miniproxy_rule *r, const struct miniproxy_question *q)
 {
-    const struct miniproxy_texts *types = types_of(r);
-    if (types == NULL) return COVERS;
+    if (types_of(r) == NULL) return COVERS;
     if (q->method == MINIPROXY_CONNECT || is_page(q)) return COVERS_NOT;
     if (q->type == NULL) return COVERS_PERHAPS;
-    return types_match(types, q->type, q->type_len) ? COVERS : COVERS_NOT;
+    return types_match(r, q->type, q->type_len) ? COVERS : COVERS_NOT;
 }
 
 static bool are_sound_types(const struct miniproxy_policy *policy)
@@ -2392,7 +2398,8 @@ static bool could_be_user(const struct miniproxy_policy *policy, unsigned groups
     return false;
 }
 
-/* *at: the rule that denies or allows for certain; of NEEDS_USER, the rule that a user might be allowed by. */
+/* *at: the rule that denies or allows for certain; of NEEDS_USER, the rule that a user might be allowed by; of NEEDS_TYPE,
+ * the rule that allows a response without content, which has no type to deny it for. */
 static enum miniproxy_verdict walk(const struct miniproxy_policy *policy, const struct miniproxy_question *q, int *at,
                                    bool proofs)
 {
@@ -2407,9 +2414,13 @@ static enum miniproxy_verdict walk(const struct miniproxy_policy *policy, const 
             asks = true;
             *at = i;
         } else if (r->verdict == MINIPROXY_ALLOW) {
-            *at = it == COVERS && !perhaps_denied ? i : -1;
-            if (*at >= 0) return MINIPROXY_ALLOWED;
-            return q->address == NULL && !is_remote(q) ? MINIPROXY_NEEDS_ADDRESS : MINIPROXY_NEEDS_TYPE;
+            *at = i;
+            if (it == COVERS && !perhaps_denied) return MINIPROXY_ALLOWED;
+            if (!MINIPROXY_WITH_CONDITIONS || (q->address == NULL && !is_remote(q))) {
+                *at = -1;
+                return MINIPROXY_NEEDS_ADDRESS;
+            }
+            return MINIPROXY_NEEDS_TYPE;
         } else if (it == COVERS) {
             if (!asks) *at = i;
             break;
@@ -4260,7 +4271,6 @@ enum {
     FIN_SENT = 1 << 20,
     IS_BARE = 1 << 21,      /* its refusal is bare_reply */
     HAS_WAITED = 1 << 22,   /* for a buffer */
-    ALLOWS_TYPES = 1 << 23, /* content is allowed if no rule has to say something about its type */
     IN_LOGIN = 1 << 24,     /* stands in the queue of logins */
     IS_SOCKS = 1 << 28      /* the client speaks SOCKS5 */
 };
@@ -7309,15 +7319,16 @@ static bool port_is_denied(const struct miniproxy *p, const struct miniproxy_ses
 #if MINIPROXY_WITH_CONDITIONS
 
 /* The request is about to leave its buffer: keep which rules will have to be asked about the type of the response, and
- * what becomes of it if none of them covers that. */
+ * which one decides if none of them covers that. Until then the rule is the one that allows a response without content. */
 static void keep_type_rules(struct miniproxy_session *s, const struct miniproxy_question *q)
 {
     const struct miniproxy_policy *policy = s->policy;
     uint32_t bit = 1;
+    int rule;
     s->type_rules = 0;
-    s->flags &= ~(uint32_t)ALLOWS_TYPES;
-    if (miniproxy_decide(policy, q, NULL) != MINIPROXY_NEEDS_TYPE) return;
-    s->rule = -1;
+    s->rest_rule = -1;
+    if (miniproxy_decide(policy, q, &rule) != MINIPROXY_NEEDS_TYPE) return;
+    s->rule = (int16_t)rule;
     for (int i = 0; i < policy->rule_count; i++) {
         const struct miniproxy_rule *r = policy->rules + i;
         bool decides = covers(r, q) != COVERS_NOT && covers_user(r, q);
@@ -7325,29 +7336,30 @@ static void keep_type_rules(struct miniproxy_session *s, const struct miniproxy_
             if (decides) s->type_rules |= bit;
             bit <<= 1;
         } else if (decides) {
-            s->rule = (int16_t)i;
-            if (r->verdict == MINIPROXY_ALLOW) s->flags |= ALLOWS_TYPES;
+            s->rest_rule = (int16_t)i;
             return;
         }
     }
 }
 
-/* A response with content begins. */
+/* A response with content begins, or a tunnel, which no rule with types covers, whatever its head says. */
 static bool allows_content(struct miniproxy_session *s, const struct miniproxy_buffer *b, const struct head *h)
 {
+    const char *type = (h->seen & NOTED_TWICE) != 0 ? "," : (const char *)b->u.data + h->noted.at;
+    size_t len = (h->seen & NOTED_TWICE) != 0 ? 1 : h->noted.at != 0 ? h->noted.len : 0;
     uint32_t bit = 1;
     if (s->type_rules == 0) return true;
-    for (int i = 0; s->type_rules >= bit && bit != 0; i++) {
-        const struct miniproxy_texts *types = types_of(s->policy->rules + i);
-        if (types == NULL) continue;
-        if ((s->type_rules & bit) != 0 &&
-            types_match(types, (const char *)b->u.data + h->noted.at, h->noted.at != 0 ? h->noted.len : 0)) {
+    s->rule = s->rest_rule;
+    for (int i = 0; h->status != 101 && s->type_rules >= bit && bit != 0; i++) {
+        const struct miniproxy_rule *r = s->policy->rules + i;
+        if (types_of(r) == NULL) continue;
+        if ((s->type_rules & bit) != 0 && types_match(r, type, len)) {
             s->rule = (int16_t)i;
-            return s->policy->rules[i].verdict == MINIPROXY_ALLOW;
+            break;
         }
         bit <<= 1;
     }
-    return (s->flags & ALLOWS_TYPES) != 0;
+    return s->rule >= 0 && s->policy->rules[s->rule].verdict == MINIPROXY_ALLOW;
 }
 
 #else
@@ -9008,6 +9020,7 @@ static enum miniproxy_cause switch_protocols(struct miniproxy *p, struct minipro
                                              struct miniproxy_buffer *b, struct head *h)
 {
     if (!is_upgrade(s) || (h->seen & NAMES_WEBSOCKET) == 0) return MINIPROXY_CAUSE_UPGRADE;
+    if (!allows_content(s, b, h)) return MINIPROXY_CAUSE_CONTENT_TYPE;
     rewrite_response(b, h, false, &p->config, upgrade_fields);
     s->status = 101;
     s->source = MINIPROXY_BY_ORIGIN;

@@ -603,8 +603,10 @@ struct miniproxy_also {
         *agents; /* parts of User-Agent, in lower case, found in any case; a request without one matches none */
     const struct miniproxy_texts
         *types; /* Content-Type of the response, "text/html", or "image/" for all of these, lower
-                   case. Asked when a response with content begins. Tunnels have none: they
-                   match no rule with types. At most MINIPROXY_TYPE_RULES of a policy have them */
+                   case. Asked when a response with content begins. Tunnels, of CONNECT and of
+                   websocket, have none: they match no rule with types. What has several, as a
+                   list or as several fields, matches DENY always, ALLOW never; multipart/byteranges
+                   matches DENY always. At most MINIPROXY_TYPE_RULES of a policy have them */
     const struct miniproxy_times *times; /* while the time is unknown DENY matches, ALLOW does not */
 #endif
 };
@@ -811,7 +813,8 @@ enum miniproxy_verdict {
     MINIPROXY_NEEDS_TYPE     /* depends on the Content-Type of the response; WITH_CONDITIONS */
 };
 
-/* The policy as a pure function. *rule (may be NULL) gets the index of the rule that decided, -1 if none did. */
+/* The policy as a pure function. *rule (may be NULL) gets the index of the rule that decided, -1 if none did; of
+ * MINIPROXY_NEEDS_TYPE, of the one that allows a response without content. */
 enum miniproxy_verdict miniproxy_decide(const struct miniproxy_policy *policy, const struct miniproxy_question *q,
                                         int *rule);
 
@@ -1346,6 +1349,9 @@ struct miniproxy_session {
     uint8_t method_len;
     struct miniproxy_conn client;
     struct miniproxy_conn server[MINIPROXY_ATTEMPTS];
+#if MINIPROXY_WITH_CONDITIONS
+    int16_t rest_rule; /* decides if none of type_rules matches, -1: none does; here there is a gap anyway */
+#endif
     struct miniproxy_pipe up, down; /* client to origin, origin to client */
     uint64_t up_limit; /* octets that further chunks of a request may have */
     uint16_t run_next, wait_next, peer_prev, peer_next; /* slot + 1 */

@@ -322,6 +322,21 @@ static struct answer answer_of_page(const struct compiled *c, const struct minip
     return a;
 }
 
+static bool matches(const struct miniproxy_rule *r, const struct miniproxy_question *q, const struct compiled *c)
+{
+    struct phrase ignored = {.len = 0};
+    if (q->type == NULL && !rule_covers(r, PROPERTY_TYPE, q)) return false;
+    return !phrase_mismatch(&ignored, c, r, q);
+}
+
+/* -1: none. */
+static int first_match(const struct compiled *c, const struct miniproxy_question *q)
+{
+    for (int i = 0; i < c->policy.rule_count; i++)
+        if (matches(c->policy.rules + i, q, c)) return i;
+    return -1;
+}
+
 static struct answer answer_of(const struct compiled *c, const struct miniproxy_question *all)
 {
     struct miniproxy_question q = *all, any_port, unresolved;
@@ -357,18 +372,14 @@ static struct answer answer_of(const struct compiled *c, const struct miniproxy_
     }
     if (verdict == MINIPROXY_NEEDS_USER) a.cause = MINIPROXY_CAUSE_LOGIN_MISSING;
     if (a.cause != MINIPROXY_CAUSE_NONE || all->type == NULL) return a;
-    if (miniproxy_decide(&c->policy, all, &a.rule) != MINIPROXY_ALLOWED) a.cause = MINIPROXY_CAUSE_CONTENT_TYPE;
+    verdict = miniproxy_decide(&c->policy, all, &a.rule);
+    if (verdict == MINIPROXY_ALLOWED) return a;
+    a.cause = MINIPROXY_CAUSE_CONTENT_TYPE;
+    if (verdict != MINIPROXY_DENIED) a.rule = first_match(c, all); /* nobody is asked for a login any more */
     return a;
 }
 
 /* ---- Cases */
-
-static bool matches(const struct miniproxy_rule *r, const struct miniproxy_question *q, const struct compiled *c)
-{
-    struct phrase ignored = {.len = 0};
-    if (q->type == NULL && !rule_covers(r, PROPERTY_TYPE, q)) return false;
-    return !phrase_mismatch(&ignored, c, r, q);
-}
 
 static bool make_trials(struct explanation *e)
 {
@@ -423,7 +434,7 @@ static void phrase_open_conditions(struct phrase *p, const struct explanation *e
     if (e->open_type && r->also != NULL && r->also->types != NULL) {
         phrase_add(p, "%sthe response is ", p->len > begin ? " and " : "");
         phrase_types(p, e->c, r->also->types);
-        if (r->verdict == MINIPROXY_ALLOW) phrase_add(p, " or has no content");
+        phrase_add(p, r->verdict == MINIPROXY_ALLOW ? " or has no content" : ", or several types or byte ranges");
     }
     if (e->open_time && r->also != NULL && r->also->times != NULL) {
         phrase_add(p, "%sthe time is ", p->len > begin ? " and " : "");
@@ -628,6 +639,7 @@ static void phrase_trial(struct phrase *p, const struct explanation *e, const st
         if (type == NULL) phrase_add(p, "has no content");
         else if (*type == '\0') phrase_add(p, "has no Content-Type");
         else if (strcmp(type, "application/x-unlisted") == 0) phrase_add(p, "is of another type");
+        else if (strchr(type, ',') != NULL) phrase_add(p, "has several types");
         else phrase_add(p, "is of a type like %s", type);
     }
     if (matters[2]) {

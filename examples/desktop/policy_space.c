@@ -121,9 +121,10 @@ static bool take_condition(enum property kind, const struct miniproxy_rule *r, s
         return from->ports != NULL || r->port[0] != 0 || r->port[1] != 0;
     case PROPERTY_PATH: also->paths = from->paths; break;
     case PROPERTY_AGENT: also->agents = from->agents; break;
-    case PROPERTY_TYPE: also->types = from->types; break;
+    case PROPERTY_TYPE: /* several types, and byte ranges, match DENY whatever it names */
     case PROPERTY_TIME: /* an unknown time matches DENY only */
-        also->times = from->times;
+        if (kind == PROPERTY_TYPE) also->types = from->types;
+        else also->times = from->times;
         c->verdict = r->verdict;
         c->special_purpose = 1;
         break;
@@ -581,6 +582,8 @@ static void cut_types(struct space *s)
     if (cut->condition_count == 0) return;
     add_text(s, PROPERTY_TYPE, "application/x-unlisted", 0);
     add_text(s, PROPERTY_TYPE, "", 7);
+    add_text(s, PROPERTY_TYPE, "multipart/byteranges", 8);
+    add_text(s, PROPERTY_TYPE, "application/x-unlisted, application/x-unlisted", 9);
     for (unsigned i = 0; i < cut->condition_count; i++) {
         const struct miniproxy_texts *types = cut->conditions[i].also->types;
         for (unsigned n = 0; n < types->count; n++) {

@@ -78,7 +78,7 @@ def check_explain(directory, lines):
         write(directory, "p.policy", policy_of(lines))
     want, *words = shlex.split(marked(lines, "$ ")[0])
     status, output = run(directory, "explain", "p.policy", *words)
-    problems = missing(lines, output)
+    problems = missing(lines, output) + [f"said: {text}" for text in marked(lines, "- ") if text in flat(output)]
     if status != int(want):
         problems.append(f"exit status {status}")
     if max(map(len, output.splitlines())) > 120:

@@ -71,9 +71,10 @@ static const struct miniproxy_texts agent_sets[] = {{agents1, 1}, {agents2, 2}, 
 static const char *const agents[] = {NULL, "x", "a url", "Curl/7", "curl/8", "MSIE", "MSIE url", "MSIE curl"};
 
 static const char *const types1[] = {"text/"}, *const types2[] = {"text/html", "video/"},
-                         *const types3[] = {"video/mp4"};
-static const struct miniproxy_texts type_sets[] = {{types1, 1}, {types2, 2}, {types3, 1}};
-static const char *const types[] = {NULL, "", "text/html", "text/css", "video/mp4", "video/ogg", "image/png"};
+                         *const types3[] = {"video/mp4"}, *const types4[] = {"multipart/", "text/html"};
+static const struct miniproxy_texts type_sets[] = {{types1, 1}, {types2, 2}, {types3, 1}, {types4, 2}};
+static const char *const types[] = {NULL, "", "text/html", "text/css", "video/mp4", "video/ogg", "image/png",
+                                   "multipart/mixed", "multipart/byteranges", "text/html, video/mp4"};
 
 static const struct miniproxy_time times1[] = {{480, 1080, 31}}, times2[] = {{1320, 360, 16}},
                                    times3[] = {{600, 600, 1}};
@@ -354,7 +355,7 @@ static struct miniproxy_question seen_by(const struct made *m, const struct requ
     return q;
 }
 
-/* The outcome by the core; the rule of one without content that depends on types is not known to it. */
+/* The outcome by the core. */
 static struct outcome try_request(const struct made *m, const struct request *r)
 {
     int route;
@@ -374,7 +375,6 @@ static void blame(const char *what, uint64_t seed, int rule)
     if (failures++ < 20) printf("seed %llu: %s, rule %d\n", (unsigned long long)seed, what, rule);
 }
 
-/* Rules with types decide on responses without content too, which the core does not tell. */
 static void check_rules(struct space *s, const struct made *m, unsigned properties, uint64_t seed)
 {
     bool decides[RULES_MAX] = {false};
@@ -401,8 +401,7 @@ static void check_rules(struct space *s, const struct made *m, unsigned properti
         if (found != FOUND) continue;
         if (space_verdict(s, 0, &w, &rule) != (policy->rules[i].verdict ? MINIPROXY_ALLOWED : MINIPROXY_DENIED))
             blame("example has another verdict", seed, (int)i);
-        if (rule != (int)i && !(w.atom[PROPERTY_TYPE] == TYPE_NOTHING && (properties & TYPE) != 0))
-            blame("example is another rule's", seed, (int)i);
+        if (rule != (int)i) blame("example is another rule's", seed, (int)i);
         if (!decides[i] && (properties & TYPE) == 0) blame("example, where no request was found", seed, (int)i);
     }
 }
@@ -569,8 +568,7 @@ static void tell(void *data, const struct difference *d)
     for (unsigned p = 0; p < 2; p++) {
         int rule = -1;
         enum miniproxy_verdict verdict = space_verdict(g->s, p, &d->witness, &rule);
-        bool knows = rule == d->outcome[p].rule || d->witness.atom[PROPERTY_TYPE] == TYPE_NOTHING;
-        if (verdict != d->outcome[p].verdict || !knows) blame("example of a difference is none", g->seed, rule);
+        if (verdict != d->outcome[p].verdict || rule != d->outcome[p].rule) blame("example of a difference is none", g->seed, rule);
     }
 }
 

@@ -55,6 +55,38 @@ def test_rules_on_the_wire(start, origin, policy):
     assert proxy.event(client)["rule"] == 3
 
 
+WEBSOCKET = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+@pytest.mark.req("G06")
+@pytest.mark.parametrize("rules,rule,fields,reply", [
+    ("allow types text/html to loopback ports any\n", None, WEBSOCKET, SWITCH),
+    ("deny types video/*\n" + HERE, 0, (),
+     response(b"x", "Content-Type: video/mp4", "Content-Type: text/html")),
+    ("deny types video/*\n" + HERE, 0, (), response(b"x", "Content-Type: text/html, video/mp4")),
+    ("deny types video/*\n" + HERE, 0, ("Range: bytes=0-0,1-",),
+     response(b"x", "Content-Type: multipart/byteranges; boundary=B", status=206, reason="Partial Content")),
+], ids=["websocket", "fields", "list", "ranges"])
+def test_what_has_no_single_type(start, origin, policy, rules, rule, fields, reply):
+    """What the rules about types cannot see into passes none of them."""
+    o = origin(answer(reply))
+    proxy = start("--policy", policy(rules))
+    client = proxy.client()
+    client.send(request("GET", o.url + "/", *fields))
+    refused(proxy, client, "type_denied", closes=None)
+    assert proxy.event(client)["rule"] == rule
+
+
+@pytest.mark.req("G06")
+def test_no_content_counts_for_the_rule_that_allows_it(start, origin, policy):
+    o = origin(answer(response(b"", "Content-Type: application/pdf")))
+    proxy = start("--policy", policy("deny types video/*\nallow types text/html to loopback ports any\n"))
+    client = proxy.client()
+    assert client.ask("GET", o.url + "/").status == 200
+    assert proxy.event(client)["rule"] == 1
+
+
 @pytest.mark.req("G06", "R07")
 def test_banner_shows_the_rules_of_the_policy(start, policy):
     proxy = start("--policy", policy("\n# a comment\ndeny literals\n" + HERE))

@@ -143,7 +143,11 @@ class Rule:
             return True
         if r.method == "CONNECT":
             return False
+        if "," in r.type:
+            return not self.allow
         kind = r.type.split(";")[0].strip().lower()
+        if kind == "multipart/byteranges" and not self.allow:
+            return True
         return any(kind.startswith(t[:-1]) if t.endswith("/*") else kind == t for t in types)
 
     def fits(self, r, people=True):
@@ -294,7 +298,7 @@ class Writer:
             chosen = rng.sample(("/", "/a", "/a/b", "/A", "/admin", "/a?", "/%61"), rng.choice((1, 2)))
             return self.clause("paths", [f'"{p}"' for p in chosen]), chosen
         if clause == "types":
-            chosen = rng.sample(("text/html", "text/*", "image/*", "image/png", "video/mp4"), rng.choice((1, 2)))
+            chosen = rng.sample(("text/html", "text/*", "image/*", "image/png", "video/mp4", "multipart/*"), rng.choice((1, 2)))
             return self.clause("types", chosen), chosen
         if clause == "agents":
             chosen = rng.sample(("curl/", "MSIE ", "Bot", "x"), rng.choice((1, 2)))
@@ -371,7 +375,8 @@ class Writer:
             r.port = min(65535, max(1, r.port))
             r.path = None if r.method == "CONNECT" else rng.choice(("/", "/a", "/a/bc", "/A", "/admin/x", "/a?b", "/%61", "/z"))
             r.agent = rng.choice((None, "curl/8", "CURL/8", "a MSIE 6", "robot", "XX", "other"))
-            r.type = rng.choice(("", "text/html", "Text/HTML; charset=utf-8", "image/png", "image/x", "video/mp4", "font/woff"))
+            r.type = rng.choice(("", "text/html", "Text/HTML; charset=utf-8", "image/png", "image/x", "video/mp4", "font/woff",
+                                 "multipart/byteranges; boundary=x", "text/html, image/png", "image/png;a=b,x/y"))
             r.minute = rng.choice((-1, rng.randrange(10080), rng.randrange(10080)))
             if known_minutes and rng.random() < 0.5:
                 r.minute = (rng.choice(known_minutes) + rng.choice((-1, 0, 1))) % 10080
