@@ -415,6 +415,10 @@ int main(int argc, char **argv)
 {
     sigset_t signals;
     int status;
+    /* Names in policies are complete ones, so those of requests are, too: "http://hr/" must not become
+     * hr.corp.example by a search list in resolv.conf. No name can be in "..", so nothing more is asked for (in "",
+     * each name would be, a second time). Who sets LOCALDOMAIN wants a list. No thread is there yet. */
+    setenv("LOCALDOMAIN", "..", 0);
     if (argc >= 2 && strcmp(argv[1], "hash") == 0) return users_hash_command(argc - 2, argv + 2);
     if (argc >= 2 && strcmp(argv[1], "cert") == 0) return tls_cert_command(argc - 2, argv + 2);
     if (argc >= 2 && strcmp(argv[1], "policy") == 0) return policy_command(argc - 2, argv + 2);

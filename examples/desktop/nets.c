@@ -80,5 +80,7 @@ const char *tidy_host(char *name)
         digits = digits && c >= '0' && c <= '9';
         label++;
     }
+    /* Names that end in a number are no names: the core takes no request for them (parse_name in miniproxy.c). */
+    if (strncmp(p + len - label, "0x", 2) == 0) digits = true;
     return digits ? "a host name: addresses stand behind to, or are meant by literals" : NULL;
 }

@@ -729,6 +729,12 @@ static void check_spoofable(struct lint *l, unsigned group)
                   "\"/pub\". And https:// has no path here, so the rule is for http:// only. Allow hosts instead.");
         show_text(l, group);
     }
+    if (r->also->paths != NULL && !allows(l, group) && r->methods != MINIPROXY_PAGES) {
+        FIND_RULE(l, NOTE, group, "%s",
+                  "denies by path. A path is compared as it was sent: \"/%61dmin\", \"//admin\" and \"/x/../admin\" do "
+                  "not begin with \"/admin\", but most servers take them for it. Deny hosts instead, if that matters.");
+        show_text(l, group);
+    }
 }
 
 /* Does a tunnel go where the rule would deny the request? */
@@ -758,6 +764,47 @@ static void check_unseen(struct lint *l, unsigned group)
               paths ? "paths" : "types", p.text);
     show_text(l, group);
     show_example(l, &w);
+}
+
+struct clients {
+    const struct space *space;
+    const struct miniproxy_rule *rule;
+};
+
+static bool is_client_of(const void *data, unsigned atom)
+{
+    const struct clients *of = data;
+    const struct value *v = space_value(of->space, PROPERTY_CLIENT, atom);
+    const struct miniproxy_question q = {.client = &v->addr, .host = "", .path = "/", .method = MINIPROXY_GET};
+    return rule_covers(of->rule, PROPERTY_CLIENT, &q);
+}
+
+/* Does a DENY for certain users let them have the same without a login, for a rule behind it asks for none? */
+static void check_anonymous(struct lint *l, unsigned group)
+{
+    const unsigned first = l->groups[group].first;
+    const struct miniproxy_rule *r = rule_of(l, first);
+    const struct clients of = {l->space, r};
+    struct phrase p = {.len = 0};
+    struct witness w;
+    uint64_t *box;
+    if (allows(l, group) || r->users == 0 || r->either) return;
+    box = space_copy(l->space, space_matches(l->space, 0, first));
+    if (box == NULL) return;
+    space_open(l->space, box, DIM_WHO);
+    space_cut(l->space, box, PROPERTY_USER, is_atom, &nobody);
+    space_cut(l->space, box, PROPERTY_CLIENT, is_client_of, &of);
+    for (unsigned k = l->groups[group].last + 1; k < l->c->policy.rule_count; k++) {
+        if (rule_of(l, k)->verdict != MINIPROXY_ALLOW || rule_of(l, k)->users != 0) continue;
+        if (find_before(l, box, space_matches(l->space, 0, k), k, -1, &w) != FOUND) continue;
+        phrase_rule_text(&p, l->c, (int)k);
+        FIND_RULE(l, WARNING, group,
+                  "denies users what they get without a login: %s asks for none. Let that rule name its users, too.",
+                  p.text);
+        show_text(l, group);
+        show_example(l, &w);
+        return;
+    }
 }
 
 /* ---- Users and sets */
@@ -1064,6 +1111,7 @@ static void check_among_others(struct lint *l, unsigned group)
         check_late_names(l, group);
     }
     check_unseen(l, group);
+    check_anonymous(l, group);
 }
 
 static void check_rules(struct lint *l)

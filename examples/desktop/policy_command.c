@@ -51,7 +51,8 @@ static const char language[] =
     "                               stand: with subdomains; exact, or hashed [checked against \"FILE\"]\n"
     "  ports   web     = 80, 443, 8000-8099\n"
     "  methods reading = GET, HEAD  or POST, PUT, DELETE, OPTIONS, TRACE, CONNECT, other; pages: see below\n"
-    "  paths   setup   = \"/admin\", \"/settings\"       beginnings of path and query, of http:// only\n"
+    "  paths   setup   = \"/admin\", \"/settings\"       beginnings of path and query, of http:// only,\n"
+    "                               as sent: /%61dmin, //admin and /x/../admin do not begin with /admin\n"
     "  types   video   = video/*, text/html           Content-Type of the response, of http:// only\n"
     "  agents  old     = \"MSIE \", \"curl/\"            parts of User-Agent, in any case\n"
     "  times   hours   = mon-fri 08:00-18:00, daily 22:00-06:00      local time; over midnight into the next day\n"
@@ -198,7 +199,14 @@ static int check(int argc, char **argv)
 static bool is_c_name(const char *name)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+    /* and what <stdbool.h> and C23 make one */
+    static const char keywords[] =
+        " alignas alignof asm auto bool break case char const constexpr continue default do double else enum extern "
+        "false float for goto if inline int long nullptr register restrict return short signed sizeof static "
+        "static_assert struct switch thread_local true typedef typeof typeof_unqual union unsigned void volatile while ";
     size_t len = strlen(name);
+    for (const char *at = keywords; len > 0 && (at = strstr(at, name)) != NULL; at++)
+        if (at[-1] == ' ' && at[len] == ' ') return false;
     return len > 0 && len <= 64 && strspn(name, letters) == len && (name[0] < '0' || name[0] > '9');
 }
 

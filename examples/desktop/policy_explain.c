@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum { CASES_MAX = 20000, RULES_SHOWN = 60, HOST_MAX = 253, WEEK = 7 * 1440 };
 
@@ -35,6 +36,7 @@ struct explanation {
     struct miniproxy_addr client, address;
     char host[HOST_MAX + 2];
     bool brackets; /* around an IPv6 literal */
+    bool https;    /* the proxy itself takes an https:// URL */
     bool open_address, open_type, open_time;
     struct trial *trials;
     size_t count;
@@ -80,6 +82,7 @@ static bool read_port(struct explanation *e, const char *text, size_t len, unsig
         if (text[i] < '0' || text[i] > '9' || port > 65535) port = 65536;
         else port = port * 10 + (unsigned)(text[i] - '0');
     }
+    if (len > 5) port = 65536; /* leading zeros, too: as parse_port in miniproxy.c */
     if (len == 0) port = standard;
     if (port == 0 || port > 65535) return expected(e, "a port from 1 to 65535", text);
     e->q.port = (uint16_t)port;
@@ -101,6 +104,7 @@ static bool is_name(const char *name, size_t len)
     }
     for (last = len; last > 0 && name[last - 1] != '.'; last--) {
     }
+    if (len - last >= 2 && name[last] == '0' && (name[last + 1] | 0x20) == 'x') return false;
     return strspn(name + last, "0123456789") < len - last;
 }
 
@@ -135,10 +139,16 @@ static bool read_authority(struct explanation *e, const char *text, size_t len, 
     return read_port(e, colon != NULL ? colon + 1 : "", colon != NULL ? (size_t)(end - colon - 1) : 0, standard);
 }
 
+/* Does it begin with this, in any case? */
+static bool begins_with(const char *text, const char *word)
+{
+    return strncasecmp(text, word, strlen(word)) == 0;
+}
+
 static bool read_url(struct explanation *e)
 {
     const char *url = e->text->url, *rest = strstr(url, "://");
-    size_t scheme = rest != NULL ? (size_t)(rest - url) : 0, host;
+    size_t host;
     for (const char *p = url; *p != '\0'; p++)
         if ((unsigned char)*p <= ' ' || *p == 0x7f || *p == '#')
             return expected(e, "a URL without blanks, control characters and #fragment, which clients do not send",
@@ -150,7 +160,11 @@ static bool read_url(struct explanation *e)
     }
     rest += 3;
     host = strcspn(rest, "/?");
-    if (scheme == 5 && memcmp(url, "https", 5) == 0) {
+    if (begins_with(url, "https://") && MINIPROXY_WITH_TLS && e->q.method != MINIPROXY_CONNECT) {
+        tell(e->out, "", 0,
+             "This is a client that leaves TLS to the proxy. A browser would send CONNECT instead: ask for that, too.");
+        e->https = true;
+    } else if (begins_with(url, "https://")) {
         tell(e->out, "", 0,
              "For an https:// URL the client sends CONNECT. The method (%s) and the path are inside the "
              "tunnel, where no rule sees them.",
@@ -158,22 +172,49 @@ static bool read_url(struct explanation *e)
         e->q.method = MINIPROXY_CONNECT;
         return read_authority(e, rest, host, 443);
     }
-    if (scheme != 4 || memcmp(url, "http", 4) != 0)
+    if (!e->https && !begins_with(url, "http://"))
         return expected(e, "a URL that begins with http:// or https://", url);
     if (e->q.method == MINIPROXY_CONNECT) return expected(e, "host:port for CONNECT", url);
     e->q.path = rest + host;
     e->q.path_len = strlen(e->q.path);
-    return read_authority(e, rest, host, 80);
+    return read_authority(e, rest, host, e->https ? 443 : 80);
 }
 
-/* A page of the proxy's own: its path, or a URL at its name. NULL: it is none. */
+/* A page of the proxy's own: its path, or a URL at its name, as see_page in miniproxy.c. NULL: it is none. */
 static const char *page_of(const char *url)
 {
     static const char begin[] = "http://" MINIPROXY_PAGES_HOST;
-    const char *path = url + sizeof begin - 1;
+    const char *path = url + sizeof begin - 1, *port;
     if (*url == '/') return url;
-    if (strncmp(url, begin, sizeof begin - 1) != 0) return NULL;
+    if (!begins_with(url, begin)) return NULL;
+    if (*path == ':') {
+        port = ++path;
+        path += strspn(path, "0123456789");
+        if (path != port && (path - port > 5 || strtoul(port, NULL, 10) != 80)) return NULL;
+    }
     return *path == '\0' || *path == '/' || *path == '?' ? path : NULL;
+}
+
+/* As is_path in miniproxy.c. */
+static bool is_path(const char *path, const char *known)
+{
+    size_t len = strcspn(path, "?");
+    if (len == 0) return known[1] == '\0';
+    return len == strlen(known) && memcmp(path, known, len) == 0;
+}
+
+/* A path that is none of the core's pages is said to be so; what the application has is not known here. */
+static void show_unknown_page(const struct explanation *e)
+{
+    static const char *const pages[] = {"/", "/health", "/metrics", "/log", "/proxy.pac", "/wpad.dat"};
+    for (size_t i = 0; i < sizeof pages / sizeof pages[0]; i++)
+        if (is_path(e->q.path, pages[i])) return;
+    tell(e->out, "", 0,
+         "%.60s is none of the proxy's pages (/, /health, /metrics, /log, /proxy.pac, /wpad.dat): unless the "
+         "application has such a page, %s %u %s.",
+         e->q.path, *e->text->url == '/' ? "the answer is" : "who may see it gets",
+         miniproxy_cause_status(*e->text->url == '/' ? MINIPROXY_CAUSE_ORIGIN_FORM : MINIPROXY_CAUSE_PAGE),
+         miniproxy_cause_token(*e->text->url == '/' ? MINIPROXY_CAUSE_ORIGIN_FORM : MINIPROXY_CAUSE_PAGE));
 }
 
 static bool read_target(struct explanation *e)
@@ -185,6 +226,7 @@ static bool read_target(struct explanation *e)
     e->q.method = MINIPROXY_PAGES;
     e->q.path_len = strlen(e->q.path);
     e->q.host = "";
+    show_unknown_page(e);
     return true;
 }
 
@@ -710,8 +752,9 @@ static void show_request(struct explanation *e)
     }
     phrase_add(&p, "%s %s%s%s%s",
                e->q.method == MINIPROXY_OTHER ? e->text->method : method_name(e->q.method),
-               e->q.path != NULL ? "http://" : "", e->brackets ? "[" : "", e->host, e->brackets ? "]" : "");
-    if (e->q.path == NULL || e->q.port != 80) phrase_add(&p, ":%u", e->q.port);
+               e->q.path == NULL ? "" : e->https ? "https://" : "http://",
+               e->brackets ? "[" : "", e->host, e->brackets ? "]" : "");
+    if (e->q.path == NULL || e->q.port != (e->https ? 443 : 80)) phrase_add(&p, ":%u", e->q.port);
     if (e->q.path != NULL) phrase_add(&p, "%s", e->q.path);
     if (e->text->address != NULL && !e->q.remote) phrase_add(&p, ", which resolves to %s", e->text->address);
     tell(e->out, "", 2, "%s", p.text);

@@ -112,6 +112,7 @@ static void hosts_line(struct list *l, const struct miniproxy_addr *address, cha
 {
     bool skipped = !is_nowhere(address);
     char *save = NULL;
+    rest[strcspn(rest, "#")] = '\0'; /* a comment needs no blank before it here: hosts(5) */
     for (char *name = strtok_r(rest, " \t", &save); name != NULL; name = strtok_r(NULL, " \t", &save)) {
         struct miniproxy_addr a;
         const char *problem;

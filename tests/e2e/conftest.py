@@ -25,7 +25,8 @@ PART = os.environ.get("MINIPROXY_PART", "")  # when several processes share the 
 SECONDS_EACH = int(os.environ.get("MINIPROXY_TEST_SECONDS", "90"))
 results = {}
 left_out = {}  # reason -> tests that do not apply
-KINDS = [world.STACK] * bool(world.STACK) + ["over-tls"] * secure.OVER_TLS  # to what
+KINDS = [world.STACK] * bool(world.STACK) + ["over-tls"] * secure.OVER_TLS + ["musl"] * (
+    "/musl/" in proxies.BINARY)  # to what
 
 # An emulator lives in real time on a machine that others use too: it may starve longer than any patience. A few cases of
 # a board get a second try, and the summary says which, and how the first one failed. No other stack has that.

@@ -2,7 +2,7 @@
 """Which cases a stack cannot have, and why. Everything else runs on every stack, with the same expectations.
 
 NOT_APPLICABLE maps a pattern over test ids (as in fnmatch, [ stands for itself) to the stacks that it is about (the
-beginning of MINIPROXY_STACK, or OVER_TLS) and the reason.
+beginning of MINIPROXY_STACK, OVER_TLS, or musl) and the reason.
 """
 import fnmatch
 import os
@@ -16,6 +16,7 @@ ONE_ADDRESS = "lwIP's resolver tells one address of a family, however many a nam
 OTHER_HOST = "the tests' loopback is another host, at which nothing of the program listens"
 ONE_STACK = "a process has one stack, and one instance on it"
 ONE_ANSWER = "lwIP's resolver does not tell why a name has no address, and does not remember it"
+NO_SEARCH = "lwIP's resolver has no search list, and that of musl knows no LOCALDOMAIN"
 SMALL_HEADS = "with 64 KB of RAM heads end at about 1 KB; test_limits.py has that limit"
 NO_ROUTES = "with 64 KB of RAM it is built without routes"
 HTTPS = "a build with TLS goes to https:// targets: test_tls.py"
@@ -25,11 +26,14 @@ NOT_APPLICABLE = {
     "test_connections.py::test_workers": (HOST, "a process has one stack, and one instance on it"),
     "test_tls.py::test_several_workers": (HOST, ONE_STACK),
     "test_tls.py::test_a_renewed_certificate[2]": (HOST, ONE_STACK),
+    "test_tls.py::test_explained_as_it_is_answered": (HOST, "the command explains the same over any stack"),
     "test_operation.py::test_port_in_use": (HOST, "two programs are two hosts, and both may listen on a port"),
     "test_destinations.py::test_only_permitted_addresses_of_a_name_are_used": (HOST, ONE_ADDRESS),
     "test_destinations.py::test_refusing_addresses_are_passed_over": (HOST, ONE_ADDRESS),
     "test_destinations.py::test_missing_names_are_remembered_briefly": (HOST, ONE_ANSWER),
     "test_refusals.py::test_failing_name_server": (HOST, ONE_ANSWER),
+    "test_destinations.py::test_names_are_complete": ((*HOST, "musl"), NO_SEARCH),
+    "test_destinations.py::test_search_list_that_the_operator_asks_for": ((*HOST, "musl"), NO_SEARCH),
     "test_policy.py::test_hits[3]": (HOST, ONE_STACK),
     "test_logs.py::test_workers_share_their_alerts": (HOST, ONE_STACK),
     "test_maintenance.py::test_all_workers_take_it": (HOST, ONE_STACK),

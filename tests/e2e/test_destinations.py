@@ -135,6 +135,30 @@ def test_default_serves_this_machine_alone(start, origin, isolated):
 
 # ---- Names and several addresses
 
+@pytest.mark.req("R01", "G06")
+def test_names_are_complete(start, origin, names, tmp_path):
+    """A search list in resolv.conf makes no other names of those that a policy was asked about."""
+    names.zone["hr.searched.test"] = [world.PUBLIC]
+    policy = tmp_path / "names.policy"
+    policy.write_text("deny hosts hr.searched.test\nallow ports any\n")
+    o, proxy = origin(host=world.PUBLIC), start("--policy", str(policy))
+    client = proxy.client()
+    client.send(request("GET", f"http://hr.searched.test:{o.port}/"))
+    refused(proxy, client, "policy_denied", closes=None)
+    client = proxy.client()
+    client.send(request("GET", f"http://hr:{o.port}/"))
+    refused(proxy, client, "name_not_found", closes=None)
+    assert names.asked("hr.searched.test") == 0 and not o.peers
+    assert names.asked("hr") <= 2, "once for each family"
+
+
+@pytest.mark.req("G06")
+def test_search_list_that_the_operator_asks_for(start, origin, names):
+    names.zone["hr.searched.test"] = [world.PUBLIC]
+    o, proxy = origin(host=world.PUBLIC), start(prefix=("env", "LOCALDOMAIN=searched.test"))
+    assert proxy.client().ask("GET", f"http://hr:{o.port}/").status == 200
+
+
 
 @pytest.mark.req("D02", "D03")
 def test_both_families_are_asked_for(start, origin, names, ipv6):

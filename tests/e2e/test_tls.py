@@ -936,3 +936,24 @@ def test_many_at_the_same_time(tls, https, pki):
     for thread in threads:
         thread.join(60)
     assert not errors, errors[0]
+
+
+# ---- The policy command of these builds
+
+
+@pytest.mark.req("G06")
+def test_explained_as_it_is_answered(tls, https, tmp_path):
+    """https:// that the proxy takes itself has a method and a path, in explain too."""
+    o, policy = https(), tmp_path / "explain.policy"
+    policy.write_text("deny paths \"/admin\"\ndeny methods CONNECT\nallow to loopback, any ports any\n")
+    proxy = tls(rules=("--policy", str(policy)))
+    for path, status in (("/admin", 403), ("/", 200)):
+        assert proxy.client().ask("GET", o.secure_url + path).status == status
+        done = subprocess.run([proxies.BINARY, "policy", "explain", str(policy), "127.0.0.1", "-", "GET",
+                               o.secure_url + path, "--type", "text/plain"],
+                              capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == (1 if status == 403 else 0), done.stdout
+        assert f"GET {o.secure_url}{path}\n" in done.stdout and "A browser would send CONNECT" in done.stdout
+    client = proxy.client()
+    client.send(request("CONNECT", f"127.0.0.1:{o.port}"))
+    refused(proxy, client, "policy_denied", method="CONNECT", closes=None)

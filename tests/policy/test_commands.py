@@ -196,6 +196,7 @@ def test_size_is_that_of_the_object(policies):
 @pytest.mark.parametrize("words", [
     [], ["frobnicate"], ["check"], ["check", "a", "b"], ["check", "--name", "x", "good"], ["compile"],
     ["compile", "good", "--name"], ["compile", "good", "--name", "1a"], ["compile", "good", "--name", "a-b"],
+    ["compile", "good", "--name", "int"], ["compile", "good", "--name", "while"], ["compile", "good", "--name", "bool"],
     ["compile", "good", "-x"], ["explain", "good"], ["explain", "good", "10.0.0.1", "-", "GET"], ["lint"],
     ["diff", "good"],
 ])

@@ -487,8 +487,8 @@ LISTS = {
     "hosts file": ("# a comment\n127.0.0.1\tlocalhost localhost.localdomain local\n::1 ip6-localhost ip6-loopback\n"
                    "255.255.255.255 broadcasthost\nfe80::1%lo0 localhost\n0.0.0.0 0.0.0.0\n"
                    "0.0.0.0 A.example b.example # both\n127.0.0.1  c.example.\r\n:: d.example\n::1 e.example\n"
-                   "192.168.1.5 nas.home.example\n", "",
-                   {"a.example", "b.example", "c.example", "d.example", "e.example"}),
+                   "192.168.1.5 nas.home.example\n0.0.0.0 f.example g.example#h.example\n", "",
+                   {"a.example", "b.example", "c.example", "d.example", "e.example", "f.example", "g.example"}),
     "hosts file with subdomains": ("0.0.0.0 a.example\n", "with subdomains", {".a.example"}),
     "plain list": ("\ufeffa.example\n  B.example  # comment\n\n.c.example\n*.d.example\n# e.example\n"
                    "xn--bcher-kva.example",
@@ -523,6 +523,8 @@ LIST_ERRORS = [
     ("a.example\n||b.example\x00^\n", "list:2:12", "expected text without control characters, found octet 0x00"),
     ("http://a.example/\n", "list:1:1", "expected a host name of letters"),
     ("10.0.0.1\n", "list:1:1", "expected a host name: addresses"),
+    ("a.0x1\n", "list:1:1", "expected a host name: addresses"),
+    ("a.example#comment\n", "list:1:1", "expected a host name of letters"),
     ("a.example\n" + "b" * 70000 + "\n", "list:2:1", "expected a line of at most 65536 octets"),
     ("# nothing\n", "p.policy:1:17", "expected a list with host names, found none in list"),
 ]
