@@ -472,7 +472,7 @@ enum miniproxy_result {
     MINIPROXY_ETLS_EXPIRED = -15,     /* it is no longer valid, or not yet */
     MINIPROXY_ETLS_SELF_SIGNED = -16, /* nobody vouches for it but itself */
     MINIPROXY_ETLS_ISSUER = -17,      /* nobody who is trusted here has issued it */
-    MINIPROXY_ETLS_CERTIFICATE = -18, /* anything else: not for servers, a weak key, revoked */
+    MINIPROXY_ETLS_CERTIFICATE = -18, /* anything else: not for servers, a weak key, cannot be read */
     /* … or what else went wrong */
     MINIPROXY_ETLS_ALERT = -19,       /* the peer ended the handshake by an alert */
     MINIPROXY_ETLS_PROTOCOL = -20,    /* the peer does not speak TLS, or not a version or suite that is spoken here */
