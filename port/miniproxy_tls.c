@@ -537,7 +537,7 @@ static struct miniproxy_tls_session *take_session(struct miniproxy_tls *tls, str
     s->psk = NULL;
     tls->session_of[c->id] = number_of(s);
     tls->active++;
-    c->no_relay = 1;
+    c->no_relay = MINIPROXY_TLS_MADE;
 #if !MINIPROXY_TLS_HEAP
     region_start(&s->region, s->arena, sizeof s->arena);
 #endif
@@ -645,6 +645,7 @@ static int go_on(struct miniproxy_tls_session *s)
     error = mbedtls_ssl_handshake_step(&s->ssl);
     if (error == 0 && mbedtls_ssl_is_handshake_over(&s->ssl)) {
         s->state = STATE_OPEN;
+        s->conn->no_relay = MINIPROXY_TLS_MADE;
         s->conn->ready |= MINIPROXY_RD | MINIPROXY_WR; /* whichever it waited for, the core has not tried it */
         unwatch(s);
         tell(s, MINIPROXY_TLS_DONE, 0, -1);
@@ -690,6 +691,7 @@ static int turn_away(struct miniproxy_tls *tls, struct miniproxy_conn *c, const 
 static void begin_handshake(struct miniproxy_tls_session *s, const struct miniproxy_addr *peer)
 {
     s->state = STATE_HANDSHAKE;
+    s->conn->no_relay = MINIPROXY_TLS_BEGUN;
     s->peer = *peer;
     watch(s); /* its time begins at the next poll: who is called here does not know how late it is */
 }
@@ -864,6 +866,10 @@ static void port_close(void *port, struct miniproxy_conn *c, bool hard)
     struct miniproxy_tls *tls = port;
     struct miniproxy_tls_session *s = session_of(tls, c);
     if (s != NULL) {
+        if (s->state == STATE_HANDSHAKE) { /* it is not the port that ends it; told all the same */
+            s->result = c->no_relay == MINIPROXY_TLS_LATE ? MINIPROXY_ETLS_TIMEOUT : MINIPROXY_ERESET;
+            tell(s, MINIPROXY_TLS_FAILED, 0, -1);
+        }
         if (!hard) notify(s); /* if it cannot be sent now, the peer does not read anyway */
         free_session(s);
     }

@@ -924,6 +924,33 @@ def test_an_origin_that_does_not_shake_hands(tls, origin):
     assert refused(proxy, client, "tls_timeout", closes=False).status == 504
 
 
+@pytest.mark.req("L05", "S06")
+def test_the_time_to_connect_ends_in_a_handshake(tls, origin):
+    o, proxy = origin(lambda peer: (peer.some(), peer.rest())), tls("--timeout", "connect=0.4")
+    client = proxy.client()
+    client.send(request("GET", f"https://127.0.0.1:{o.port}/"))
+    assert refused(proxy, client, "tls_timeout", closes=False).status == 504
+    assert tls_records(proxy, "tls_timeout")[-1]["address"] == f"127.0.0.1:{o.port}"
+
+
+@pytest.mark.req("L05")
+def test_the_time_for_a_head_ends_in_a_handshake(tls):
+    proxy = tls("--timeout", "head=0.4")
+    with socket.create_connection(proxy.tls_at):
+        tls_records(proxy, "tls_timeout")
+
+
+@pytest.mark.req("L05")
+def test_a_client_that_leaves_while_an_origin_shakes_hands(tls, origin):
+    begun = threading.Event()
+    o, proxy = origin(lambda peer: (peer.some(), begun.set(), peer.rest())), tls()
+    client = proxy.client()
+    client.send(request("GET", f"https://127.0.0.1:{o.port}/"))
+    assert begun.wait(10)
+    client.reset()
+    tls_records(proxy, "tls_broken_off")
+
+
 def test_an_origin_that_hangs_up(tls, origin):
     o, proxy = origin(lambda peer: peer.some()), tls()
     client = proxy.client()
@@ -977,6 +1004,27 @@ def test_options_that_cannot_be(pki, tmp_path):
     assert "--tls-client-ca" in failure(*at, "--tls-cert", pki.proxy[0], "--tls-key", pki.proxy[1], "--tls-client-ca",
                                         str(empty))
     assert "expected seconds" in failure("--tls-handshake", "0")
+
+
+def test_certificates_that_cannot_be_read_are_told(tls, pki, tmp_path):
+    part, junk = tmp_path / "part.pem", base64.b64encode(bytes(45)).decode()
+    with open(pki.ca.file, encoding="ascii") as f:
+        part.write_text(f"{f.read()}-----BEGIN CERTIFICATE-----\n{junk}\n-----END CERTIFICATE-----\n")
+    proxy = tls("--tls-client-ca", str(part))
+    proxy.line(r"warning: --tls-client-ca .*part.pem: certificates in it that cannot be read, and are left out: 1")
+
+
+def test_a_key_from_a_pipe(tls, origin, pki, tmp_path):
+    pipe = str(tmp_path / "pipe")
+    os.mkfifo(pipe, 0o600)
+
+    def fill():
+        with open(pki.proxy[1], "rb") as key, open(pipe, "wb") as f:
+            f.write(key.read())
+
+    threading.Thread(target=fill, daemon=True).start()
+    proxy = tls(certificate=(pki.proxy[0], pipe))
+    assert proxy.secure().ask("GET", origin().url + "/").status == 200
 
 
 def test_a_key_that_everybody_can_read(tls, pki):
