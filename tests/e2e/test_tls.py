@@ -321,6 +321,8 @@ def others_are_served(proxy, url, flood):
 @pytest.mark.req("L05")
 def test_records_without_end_instead_of_a_handshake(tls, origin):
     """All of it comes in time for mbedTLS to look at, and is nothing: others are served, and the deadline holds."""
+    if "1.3" not in VERSIONS:
+        pytest.skip("mbedTLS 2.28 takes nothing but a ClientHello there")
     o, proxy = origin(), tls("--tls-handshake", "4")
     flood = Flood(socket.create_connection(proxy.tls_at), ALERT)
     others_are_served(proxy, o.url + "/", flood)
