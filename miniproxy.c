@@ -9440,6 +9440,40 @@ static void run_lane(struct miniproxy *p, unsigned lane)
 
 /* ---- deadlines ---- */
 
+#if MINIPROXY_WITH_TLS
+
+/* Time is up: was it the handshake that took it? The port then tells the same. */
+static bool is_late(struct miniproxy_conn *c)
+{
+    if (c->no_relay != MINIPROXY_TLS_BEGUN) return false;
+    c->no_relay = MINIPROXY_TLS_LATE;
+    return true;
+}
+
+static enum miniproxy_cause late_connect(struct miniproxy_session *s)
+{
+    enum miniproxy_cause cause = MINIPROXY_CAUSE_CONNECT_TIMEOUT;
+    for (unsigned i = 0; i < MINIPROXY_ATTEMPTS; i++)
+        if ((s->servers_open >> i & 1u) != 0 && is_late(&s->server[i])) cause = MINIPROXY_CAUSE_TLS_TIMEOUT;
+    return cause;
+}
+
+#else
+
+static bool is_late(struct miniproxy_conn *c)
+{
+    (void)c;
+    return false;
+}
+
+static enum miniproxy_cause late_connect(struct miniproxy_session *s)
+{
+    (void)s;
+    return MINIPROXY_CAUSE_CONNECT_TIMEOUT;
+}
+
+#endif
+
 /* Timeouts after which a request is refused, or an exchange that can be no more is cut off. */
 static enum miniproxy_cause timeout_cause(enum miniproxy_timeout kind)
 {
@@ -9448,7 +9482,6 @@ static enum miniproxy_cause timeout_cause(enum miniproxy_timeout kind)
     case MINIPROXY_TIMEOUT_BODY: return MINIPROXY_CAUSE_BODY_TIMEOUT;
     case MINIPROXY_TIMEOUT_DNS: return MINIPROXY_CAUSE_DNS_TIMEOUT;
     case MINIPROXY_TIMEOUT_LOGIN: return MINIPROXY_CAUSE_LOGIN_QUEUE;
-    case MINIPROXY_TIMEOUT_CONNECT: return MINIPROXY_CAUSE_CONNECT_TIMEOUT;
     case MINIPROXY_TIMEOUT_FIRST_BYTE: return MINIPROXY_CAUSE_FIRST_BYTE_TIMEOUT;
     case MINIPROXY_TIMEOUT_RESPONSE: return MINIPROXY_CAUSE_READ_TIMEOUT;
     case MINIPROXY_TIMEOUT_WRITE: return MINIPROXY_CAUSE_WRITE_TIMEOUT;
@@ -9464,9 +9497,12 @@ static enum next on_timeout(struct miniproxy *p, struct miniproxy_session *s, un
     enum miniproxy_cause cause = timeout_cause(kind);
     switch (kind) {
 #if MINIPROXY_WITH_ROUTES
-    case MINIPROXY_TIMEOUT_HOP: return hop_failed(p, s, MINIPROXY_CAUSE_CONNECT_TIMEOUT);
-    case MINIPROXY_TIMEOUT_CHECK: return cut(p, s, MINIPROXY_CAUSE_CONNECT_TIMEOUT);
+    case MINIPROXY_TIMEOUT_HOP: return hop_failed(p, s, late_connect(s));
+    case MINIPROXY_TIMEOUT_CHECK: return cut(p, s, late_connect(s));
 #endif
+    case MINIPROXY_TIMEOUT_CONNECT:
+        cause = late_connect(s);
+        break;
     case MINIPROXY_TIMEOUT_ATTEMPT:
         s->flags |= NEXT_ATTEMPT;
         return NEXT_WAIT;
@@ -9478,6 +9514,7 @@ static enum next on_timeout(struct miniproxy *p, struct miniproxy_session *s, un
         leave_wait(p, s); /* it did not need one */
         return NEXT_WAIT;
     case MINIPROXY_TIMEOUT_HEAD:
+        is_late(&s->client);
         if (state == STATE_IDLE) return end_session(p, s, false); /* it has asked nothing: nothing to answer */
         break;
     case MINIPROXY_TIMEOUT_IDLE:

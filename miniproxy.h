@@ -429,8 +429,13 @@ struct miniproxy_conn {
                       clear RD after a recv, or WR after a send, when it knows that the next would say AGAIN */
     uint8_t port_flags;  /* the port's own; 0 as handle */
     uint8_t listener;    /* set by accept: which of the port's listeners, in the order of listen calls, from 0 on */
-    uint8_t no_relay;    /* WITH_TLS: set by accept or connect of a port with relay: not for this one; 0 as handle */
+    uint8_t no_relay;    /* WITH_TLS: set by accept or connect of a port with relay: not for this one; 0 as handle. Where
+                            the port makes TLS it is one of enum miniproxy_tls_time */
 };
+
+/* Values of no_relay. BEGUN: TCP stands, the handshake is under way; MADE: it is over, or not begun. When time is up for
+ * one that has BEGUN, the core answers that it was the handshake, and makes it LATE before close. */
+enum miniproxy_tls_time { MINIPROXY_TLS_MADE = 1, MINIPROXY_TLS_BEGUN, MINIPROXY_TLS_LATE };
 
 /* Session records: one more than there are places, into which a connection is taken before it has a place; and those of
  * health checks. */
@@ -472,7 +477,7 @@ enum miniproxy_result {
     MINIPROXY_ETLS_EXPIRED = -15,     /* it is no longer valid, or not yet */
     MINIPROXY_ETLS_SELF_SIGNED = -16, /* nobody vouches for it but itself */
     MINIPROXY_ETLS_ISSUER = -17,      /* nobody who is trusted here has issued it */
-    MINIPROXY_ETLS_CERTIFICATE = -18, /* anything else: not for servers, a weak key, revoked */
+    MINIPROXY_ETLS_CERTIFICATE = -18, /* anything else: not for servers, a weak key, cannot be read */
     /* … or what else went wrong */
     MINIPROXY_ETLS_ALERT = -19,       /* the peer ended the handshake by an alert */
     MINIPROXY_ETLS_PROTOCOL = -20,    /* the peer does not speak TLS, or not a version or suite that is spoken here */

@@ -73,6 +73,11 @@ enum {
     SELF_SIGNED = 1024  /* the peer's certificate is not trusted, and its own issuer */
 };
 
+/* How often a visit may ask the port below for octets. mbedTLS goes on by itself with some kinds of records (warnings,
+ * ChangeCipherSpec), for as long as more of them come; who sends nothing else would never let go. A record takes two
+ * calls, or some more where it comes in parts; one that is not complete is gone on with in the next visit. */
+enum { READS_MAX = 16 };
+
 /* ---- memory ----
  *
  * First fit in one region. Each block has a header, which says how long it and the one before it are; neighbours that
@@ -256,10 +261,24 @@ static bool is_plain(const unsigned char *octets)
     return letter >= 'a' && letter <= 'z';
 }
 
+static void watch(struct miniproxy_tls_session *s);
+
+/* Enough for this visit: the next poll asks for another one, behind all others. */
+static int come_back(struct miniproxy_tls_session *s)
+{
+    s->conn->ready &= (uint8_t)~MINIPROXY_RD;
+    s->flags |= GO_ON;
+    watch(s);
+    return MBEDTLS_ERR_SSL_WANT_READ;
+}
+
 static int recv_below(void *session, unsigned char *to, size_t len)
 {
     struct miniproxy_tls_session *s = session;
-    int n = below(s)->recv(s->tls->config.below_data, s->conn, to, len);
+    int n;
+    if (s->reads == 0) return come_back(s);
+    s->reads--;
+    n = below(s)->recv(s->tls->config.below_data, s->conn, to, len);
     if (n > 0) {
         bool first = (s->flags & (HAS_BEGUN | IS_ORIGIN)) == 0;
         s->flags |= HAS_BEGUN;
@@ -277,8 +296,6 @@ static int recv_below(void *session, unsigned char *to, size_t len)
     return MBEDTLS_ERR_SSL_CONN_EOF;
 }
 
-/* Of a chain's certificates only the peer's own: is it its own issuer, and does it name the address? mbedTLS itself
- * compares names of hosts. */
 static bool names_address(const mbedtls_x509_crt *cert, const struct miniproxy_addr *a)
 {
     enum { IP_ADDRESS = MBEDTLS_ASN1_CONTEXT_SPECIFIC | 7 }; /* RFC 5280 section 4.2.1.6 */
@@ -288,15 +305,49 @@ static bool names_address(const mbedtls_x509_crt *cert, const struct miniproxy_a
     return false;
 }
 
+static bool is_own_issuer(const mbedtls_x509_crt *cert)
+{
+    size_t len = cert->subject_raw.len;
+    return cert->issuer_raw.len == len && memcmp(cert->issuer_raw.p, cert->subject_raw.p, len) == 0;
+}
+
+/* mbedTLS knows these constraints (RFC 5280 section 4.2.1.10) only to refuse a certificate that says they are critical. */
+static bool has_name_constraints(const mbedtls_x509_crt *cert)
+{
+    static const unsigned char oid[] = {MBEDTLS_ASN1_OID, 3, 0x55, 0x1d, 30};
+    const unsigned char *at = cert->v3_ext.p;
+    for (size_t left = cert->v3_ext.len; left >= sizeof oid; left--, at++)
+        if (memcmp(at, oid, sizeof oid) == 0) return true;
+    return false;
+}
+
+/* Who issues certificates for one purpose alone may not do it for another; mbedTLS looks at the peer's own only. */
+static bool may_issue(const struct miniproxy_tls_session *s, const mbedtls_x509_crt *cert)
+{
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000 || defined MBEDTLS_X509_CHECK_EXTENDED_KEY_USAGE
+    const char *purpose = (s->flags & IS_ORIGIN) != 0 ? MBEDTLS_OID_SERVER_AUTH : MBEDTLS_OID_CLIENT_AUTH;
+    if (mbedtls_x509_crt_check_extended_key_usage(cert, purpose, MBEDTLS_OID_SIZE(MBEDTLS_OID_SERVER_AUTH)) != 0)
+        return false;
+#endif
+    return is_own_issuer(cert) || !has_name_constraints(cert); /* a root is trusted for what it is */
+}
+
+/* What mbedTLS does not look at. Of the peer's own certificate: is it its own issuer, and does an origin's name the
+ * address? mbedTLS itself compares names of hosts. */
 static int look_at_certificate(void *session, mbedtls_x509_crt *cert, int depth, uint32_t *flags)
 {
     struct miniproxy_tls_session *s = session;
     struct miniproxy_addr literal;
-    if (depth != 0) return 0;
-    if ((*flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) != 0 && cert->issuer_raw.len == cert->subject_raw.len &&
-        memcmp(cert->issuer_raw.p, cert->subject_raw.p, cert->issuer_raw.len) == 0)
-        s->flags |= SELF_SIGNED;
-    if (miniproxy_addr_parse(&literal, s->host, strlen(s->host)) && !names_address(cert, &literal))
+    if (depth != 0) {
+        if (!may_issue(s, cert)) *flags |= MBEDTLS_X509_BADCERT_EXT_KEY_USAGE;
+        return 0;
+    }
+    if (cert->issuer_raw.len == 0) { /* in TLS 1.2 one that mbedTLS cannot read is empty, and by nobody */
+        *flags = MBEDTLS_X509_BADCERT_OTHER;
+        return 0;
+    }
+    if ((*flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) != 0 && is_own_issuer(cert)) s->flags |= SELF_SIGNED;
+    if (s->host != NULL && miniproxy_addr_parse(&literal, s->host, strlen(s->host)) && !names_address(cert, &literal))
         *flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
     return 0;
 }
@@ -486,7 +537,7 @@ static struct miniproxy_tls_session *take_session(struct miniproxy_tls *tls, str
     s->psk = NULL;
     tls->session_of[c->id] = number_of(s);
     tls->active++;
-    c->no_relay = 1;
+    c->no_relay = MINIPROXY_TLS_MADE;
 #if !MINIPROXY_TLS_HEAP
     region_start(&s->region, s->arena, sizeof s->arena);
 #endif
@@ -497,6 +548,7 @@ static struct miniproxy_tls_session *take_session(struct miniproxy_tls *tls, str
         return NULL;
     }
     mbedtls_ssl_set_bio(&s->ssl, s, send_below, recv_below, NULL);
+    mbedtls_ssl_set_verify(&s->ssl, look_at_certificate, s);
     return s;
 }
 
@@ -536,6 +588,13 @@ static int alert_of(const struct miniproxy_tls_session *s, int error)
     return record[3] == 0 && record[4] == 2 ? record[6] : -1; /* length, level, description */
 }
 
+/* mbedTLS's errors of its X.509, with those of ASN.1 in the lower octets. */
+static bool is_unreadable_certificate(int error)
+{
+    int high = -error & 0xff80;
+    return high >= -MBEDTLS_ERR_X509_FEATURE_UNAVAILABLE && high <= -MBEDTLS_ERR_X509_BUFFER_TOO_SMALL;
+}
+
 static int handshake_result(const struct miniproxy_tls_session *s, int error)
 {
     /* mbedTLS's own error may say that a certificate is not trusted, for its signature could not be verified */
@@ -548,6 +607,7 @@ static int handshake_result(const struct miniproxy_tls_session *s, int error)
     if (error == MBEDTLS_ERR_SSL_ALLOC_FAILED || error == MBEDTLS_ERR_X509_ALLOC_FAILED ||
         error == MBEDTLS_ERR_PK_ALLOC_FAILED || error == MBEDTLS_ERR_MPI_ALLOC_FAILED)
         return MINIPROXY_ERESOURCES;
+    if (is_unreadable_certificate(error)) return MINIPROXY_ETLS_CERTIFICATE;
     if (s->result < 0) return s->result; /* the connection's */
     if ((s->flags & ENDED) != 0) return MINIPROXY_ERESET;
     return MINIPROXY_ETLS_PROTOCOL;
@@ -580,10 +640,12 @@ static int go_on(struct miniproxy_tls_session *s)
 {
     int error;
     s->flags &= (uint16_t)~(GO_ON | WAITS_READ | WAITS_WRITE);
+    s->reads = READS_MAX;
     enter(s->tls, &s->region);
     error = mbedtls_ssl_handshake_step(&s->ssl);
     if (error == 0 && mbedtls_ssl_is_handshake_over(&s->ssl)) {
         s->state = STATE_OPEN;
+        s->conn->no_relay = MINIPROXY_TLS_MADE;
         s->conn->ready |= MINIPROXY_RD | MINIPROXY_WR; /* whichever it waited for, the core has not tried it */
         unwatch(s);
         tell(s, MINIPROXY_TLS_DONE, 0, -1);
@@ -629,6 +691,7 @@ static int turn_away(struct miniproxy_tls *tls, struct miniproxy_conn *c, const 
 static void begin_handshake(struct miniproxy_tls_session *s, const struct miniproxy_addr *peer)
 {
     s->state = STATE_HANDSHAKE;
+    s->conn->no_relay = MINIPROXY_TLS_BEGUN;
     s->peer = *peer;
     watch(s); /* its time begins at the next poll: who is called here does not know how late it is */
 }
@@ -678,7 +741,6 @@ static int port_secure(void *port, struct miniproxy_conn *c, const char *host)
     if (s == NULL) return MINIPROXY_ERESOURCES;
     s->state = STATE_CONNECTING;
     s->host = host;
-    mbedtls_ssl_set_verify(&s->ssl, look_at_certificate, s);
     /* a literal is not asked for by that field; look_at_certificate compares it */
     if (mbedtls_ssl_set_hostname(&s->ssl, is_literal ? NULL : name) == 0) return MINIPROXY_OK;
     return MINIPROXY_ERESOURCES; /* close follows */
@@ -741,10 +803,12 @@ static int port_recv(void *port, struct miniproxy_conn *c, void *buf, size_t len
     if (n != MINIPROXY_OK) return n;
     if (s->result != MINIPROXY_OK) return s->result;
     s->flags &= (uint16_t)~(WAITS_READ | WAITS_WRITE);
+    s->reads = READS_MAX;
     enter(tls, &s->region);
-    do {
-        n = mbedtls_ssl_read(&s->ssl, buf, len);
-    } while (n == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET);
+    /* a record can hold hundreds of tickets */
+    while ((n = mbedtls_ssl_read(&s->ssl, buf, len)) == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET && s->reads > 0)
+        s->reads--;
+    if (n == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) n = come_back(s);
     if (n <= 0) return read_result(s, n);
     /* The port below may have seen its last octet and taken RD away, and yet there is more here. */
     if (mbedtls_ssl_get_bytes_avail(&s->ssl) > 0) c->ready |= MINIPROXY_RD;
@@ -761,6 +825,7 @@ static int port_send(void *port, struct miniproxy_conn *c, const void *buf, size
     if (n != MINIPROXY_OK) return n;
     if (s->result != MINIPROXY_OK && s->result != MINIPROXY_EOF) return s->result;
     if (s->retry != 0 && len > s->retry) len = s->retry; /* mbedTLS has made a record of that many octets */
+    s->reads = READS_MAX;
     enter(tls, &s->region);
     n = mbedtls_ssl_write(&s->ssl, buf, len);
     if (n == MBEDTLS_ERR_SSL_WANT_WRITE) {
@@ -801,6 +866,10 @@ static void port_close(void *port, struct miniproxy_conn *c, bool hard)
     struct miniproxy_tls *tls = port;
     struct miniproxy_tls_session *s = session_of(tls, c);
     if (s != NULL) {
+        if (s->state == STATE_HANDSHAKE) { /* it is not the port that ends it; told all the same */
+            s->result = c->no_relay == MINIPROXY_TLS_LATE ? MINIPROXY_ETLS_TIMEOUT : MINIPROXY_ERESET;
+            tell(s, MINIPROXY_TLS_FAILED, 0, -1);
+        }
         if (!hard) notify(s); /* if it cannot be sent now, the peer does not read anyway */
         free_session(s);
     }

@@ -185,6 +185,7 @@ struct miniproxy_tls_session {
     uint8_t state;
     int8_t result;               /* sticky error */
     uint8_t keys;                /* whose configuration `ssl` has */
+    uint8_t reads;               /* left of this visit */
     const char *host;
     const struct miniproxy_tls_psk *psk; /* that the client has */
     struct miniproxy_addr peer;

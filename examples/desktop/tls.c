@@ -18,7 +18,7 @@
 
 #define SYSTEM_CA "/etc/ssl/certs/ca-certificates.crt"
 
-enum { FILE_OCTETS_MAX = 16 * 1024 * 1024, ERROR_TEXT_MAX = 160 };
+enum { FILE_OCTETS_MAX = 16 * 1024 * 1024, PIPE_OCTETS_MAX = 1024 * 1024, ERROR_TEXT_MAX = 160 };
 
 int miniproxy_tls_entropy(void *out, size_t len)
 {
@@ -41,7 +41,8 @@ static bool complain(const char *option, const char *file, const char *what, int
     return false;
 }
 
-/* A NUL stands behind the octets, and is counted if they are PEM: that is how mbedTLS wants it. */
+/* A NUL stands behind the octets, and is counted if they are PEM: that is how mbedTLS wants it. A pipe does not say how
+ * much is in it. */
 static bool read_octets(FILE *f, struct tls_file *into)
 {
     struct stat st;
@@ -51,10 +52,14 @@ static bool read_octets(FILE *f, struct tls_file *into)
         errno = EFBIG;
         return false;
     }
-    size = (size_t)st.st_size;
+    size = S_ISREG(st.st_mode) ? (size_t)st.st_size : PIPE_OCTETS_MAX;
     into->data = calloc(1, size + 1);
     if (into->data == NULL) return false;
     into->len = fread(into->data, 1, size, f);
+    if (!S_ISREG(st.st_mode) && into->len == size && getc(f) != EOF) {
+        errno = EFBIG;
+        return false;
+    }
     if (strstr((const char *)into->data, "-----BEGIN ") != NULL) into->len++;
     return !ferror(f);
 }
@@ -85,7 +90,9 @@ static bool same_file(const struct tls_file *a, const struct tls_file *b)
 static bool parse_certificates(mbedtls_x509_crt *list, const struct tls_file *data, const char *option, const char *file)
 {
     int error = mbedtls_x509_crt_parse(list, data->data, data->len);
-    /* above 0: so many could not be read */
+    /* above 0: so many could not be read, as some always are of the system's */
+    if (error > 0 && list->version != 0 && strcmp(file, SYSTEM_CA) != 0)
+        say("warning: %s %s: certificates in it that cannot be read, and are left out: %d", option, file, error);
     if (error >= 0 && list->version != 0) return true;
     return complain(option, file, "no certificate in it", error < 0 ? error : MBEDTLS_ERR_X509_INVALID_FORMAT);
 }

@@ -134,19 +134,23 @@ class Authority:
         return os.path.join(self.directory, f"{self.name}.{suffix}")
 
     def issue(self, name, san=",".join(f"{'IP' if a[-1].isdigit() else 'DNS'}:{a}" for a in world.PROXIES), days=30,
-              purpose="serverAuth", algorithm="ec", trusted=True, authority=False):
-        """Paths of a certificate and its key. trusted=False: it is signed by itself. authority: it may issue others."""
+              purpose=None, algorithm="ec", trusted=True, authority=False, digest="sha256", more=None):
+        """Paths of a certificate and its key. trusted=False: it is signed by itself. authority: it may issue others.
+        purpose: for servers, if nothing is said and it is no authority. more: another extension."""
         stem = os.path.join(self.directory, name)
         kind = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256") if algorithm == "ec" else (algorithm,)
-        extensions = [f"extendedKeyUsage={purpose}", "basicConstraints=critical,CA:FALSE"]
+        purpose = purpose or (None if authority else "serverAuth")
+        extensions = ["basicConstraints=critical,CA:FALSE"]
         extensions = ["keyUsage=critical,keyCertSign", "basicConstraints=critical,CA:TRUE"] if authority else extensions
+        extensions += [f"extendedKeyUsage={purpose}"] if purpose else []
+        extensions += [more] if more else []
         extensions += [f"subjectAltName={san}"] if san else []
         signer = ("-CA", self.file, "-CAkey", self.key) if trusted else ("-signkey", stem + ".key")
         openssl("req", "-new", "-newkey", *kind, "-nodes", "-subj", f"/CN={name}", "-keyout", stem + ".key", "-out",
                 stem + ".csr")
         with open(stem + ".ext", "w", encoding="ascii") as f:
             f.write("\n".join(extensions) + "\n")
-        openssl("x509", "-req", "-in", stem + ".csr", "-days", str(days), *signer, "-set_serial",
+        openssl("x509", "-req", f"-{digest}", "-in", stem + ".csr", "-days", str(days), *signer, "-set_serial",
                 str(int.from_bytes(os.urandom(8), "big")), "-extfile", stem + ".ext", "-out", stem + ".pem")
         return stem + ".pem", stem + ".key"
 
@@ -191,10 +195,12 @@ class TlsClient(peers.Client):
         assert self.ended == "eof" and not self.sock.ragged, (self.ended, self.sock.ragged)
 
 
-def serve(certificate, script=None, failures=None, versions=None, alpn=None):
+def serve(certificate, script=None, failures=None, versions=None, alpn=None, weak=False):
     """A script for peers.Origin that speaks TLS around another one. It ends with close_notify, unless that one has set
     peer.cut. A handshake that fails is put into the list `failures`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if weak:
+        context.set_ciphers("ALL:@SECLEVEL=0")  # to show what it would not itself take
     context.load_cert_chain(*certificate)
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE  # port/README.md says what becomes of RSA otherwise
     if versions:

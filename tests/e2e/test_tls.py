@@ -279,6 +279,82 @@ def test_handshakes_that_do_not_end(tls, origin, pki):
     assert proxy.secure().ask("GET", origin().url + "/").status == 200
 
 
+ALERT, CIPHER_CHANGE = b"\x15\x03\x03\x00\x02\x01\x5a", b"\x14\x03\x03\x00\x01\x01"  # user_canceled, a warning
+
+
+class Flood:
+    """Sends a record again and again until the other side ends the connection, or it is told to."""
+
+    def __init__(self, sock, record):
+        self.sock, self.record, self.count, self.stopped = sock, record, 0, False
+        sock.settimeout(0.2)
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while not self.stopped:
+            try:
+                self.count += self.sock.send(self.record * 9000)  # where a part is cut off, the rest still is a flood
+            except socket.timeout:
+                pass
+            except OSError:
+                break
+
+    def stop(self):
+        self.stopped = True
+        self.thread.join(10)
+        self.sock.close()
+
+    def runs(self):
+        return self.thread.is_alive()
+
+
+def others_are_served(proxy, url, flood):
+    for _ in range(5):
+        before, deadline = flood.count, time.monotonic() + 10
+        assert proxy.client().ask("GET", url).status == 200
+        while flood.count == before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert flood.runs() and flood.count > before, "the flood has ended too early to show anything"
+
+
+@pytest.mark.req("L05")
+def test_records_without_end_instead_of_a_handshake(tls, origin):
+    """All of it comes in time for mbedTLS to look at, and is nothing: others are served, and the deadline holds."""
+    if "1.3" not in VERSIONS:
+        pytest.skip("mbedTLS 2.28 takes nothing but a ClientHello there")
+    o, proxy = origin(), tls("--tls-handshake", "4")
+    flood = Flood(socket.create_connection(proxy.tls_at), ALERT)
+    others_are_served(proxy, o.url + "/", flood)
+    assert len(tls_records(proxy, "tls_timeout")) == 1
+    flood.thread.join(10)
+    assert not flood.runs()
+
+
+@pytest.mark.req("L05")
+@pytest.mark.parametrize("side", ["client", "origin"])
+def test_records_without_end_behind_a_handshake(tls, https, origin, side):
+    if "1.3" not in VERSIONS:
+        pytest.skip("in TLS 1.3 alone they mean nothing")
+    floods, told, o, proxy = [], threading.Event(), origin(), tls()
+
+    def script(peer):
+        peer.request()
+        floods.append(Flood(peer.sock.raw, CIPHER_CHANGE))
+        told.set()
+        floods[0].thread.join(60)
+
+    if side == "client":
+        client = proxy.secure()
+        floods.append(Flood(client.sock.raw, CIPHER_CHANGE))
+    else:
+        client = proxy.client()
+        client.send(request("GET", https(script).secure_url + "/"))
+        assert told.wait(10)
+    others_are_served(proxy, o.url + "/", floods[0])
+    floods[0].stop()
+
+
 def test_garbage_instead_of_a_handshake(tls):
     proxy = tls()
     for junk in (b"\x16\x03\x01\xff\xff" + b"\x00" * 100, b"\x16\x03\x03\x00\x04\x01\xff\xff\xff" + b"\x80" * 30,
@@ -336,11 +412,23 @@ def test_who_idles_gives_way_to_a_newcomer_by_tls(tls, origin, pki):
         assert c.ask("GET", o.url + "/").status == 200
 
 
+def chained(pki, name, authority, leaf, purpose):
+    """A certificate that an intermediate authority has issued, with that one's own behind it."""
+    certificate, key = secure.Authority(pki.directory, name).issue(leaf, purpose=purpose)
+    with open(certificate, "a", encoding="ascii") as f, open(authority[0], encoding="ascii") as more:
+        f.write(more.read())
+    return certificate, key
+
+
 @pytest.mark.req("L04")
 def test_client_certificates(tls, origin, pki):
     o, proxy = origin(), tls("--tls-client-ca", pki.ca.file)
     assert proxy.secure(client_context(pki.ca.file, pki.client)).ask("GET", o.url + "/").status == 200
-    for certificate, cause in ((None, "tls_bad_certificate"), (pki.stranger, "tls_unknown_issuer")):
+    own = pki.ca.issue("own", purpose="clientAuth", trusted=False)
+    server_ca = pki.ca.issue("servers", purpose="serverAuth", authority=True)
+    wrong_branch = chained(pki, "servers", server_ca, "branch", "clientAuth")
+    for certificate, cause in ((None, "tls_bad_certificate"), (pki.stranger, "tls_unknown_issuer"),
+                               (own, "tls_self_signed"), (wrong_branch, "tls_bad_certificate")):
         with pytest.raises((ssl.SSLError, ConnectionError, Cut)):
             proxy.secure(client_context(pki.ca.file, certificate)).ask("GET", o.url + "/")
         tls_records(proxy, cause)
@@ -736,16 +824,45 @@ BAD = {
     "expired": ("tls_expired", {"days": -1}),
     "self-signed": ("tls_self_signed", {"trusted": False}),
     "not for servers": ("tls_bad_certificate", {"purpose": "clientAuth"}),
+    "signed by SHA-1": ("tls_bad_certificate", {"digest": "sha1"}),
+    "unknown extension": ("tls_bad_certificate", {"more": "1.2.3.4.5=critical,ASN1:UTF8String:any"}),
+}
+
+INTERMEDIATES = {
+    "for any": (200, {}),
+    "for servers": (200, {"purpose": "serverAuth,clientAuth"}),
+    "for clients alone": (502, {"purpose": "clientAuth"}),
+    "for some names": (502, {"more": "nameConstraints=permitted;DNS:elsewhere.example"}),
+    "for some names, critical": (502, {"more": "nameConstraints=critical,permitted;DNS:elsewhere.example"}),
 }
 
 
+@pytest.mark.req("L04")
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("what", INTERMEDIATES)
+def test_intermediate_authorities(tls, https, pki, what, version):
+    status, kind = INTERMEDIATES[what]
+    name, proxy = what.replace(" ", "-").replace(",", ""), tls()
+    authority = pki.ca.issue(name, authority=True, **{"purpose": None, **kind})
+    o = https(certificate=chained(pki, name, authority, "leaf", "serverAuth"), versions=PYTHONS[version])
+    client = proxy.client()
+    client.send(request("GET", o.secure_url + "/"))
+    if status == 200:
+        assert client.response().status == 200
+        return
+    refused(proxy, client, "tls_bad_certificate", closes=False)
+    assert o.requests == []
+
+
 @pytest.mark.req("L04", "S05", "G01")
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("what", [*BAD, "unknown issuer"])
-def test_certificates_that_prove_nothing(tls, https, pki, what):
+def test_certificates_that_prove_nothing(tls, https, pki, what, version):
     cause, kind = BAD.get(what, ("tls_unknown_issuer", {}))
     failures, proxy = [], tls()
     authority = pki.other if what == "unknown issuer" else pki.ca
-    o = https(certificate=authority.issue("bad", **kind), failures=failures)
+    o = https(certificate=authority.issue("bad", **kind), failures=failures, versions=PYTHONS[version],
+              weak="digest" in kind)
     client = proxy.client()
     client.send(request("GET", o.secure_url + "/secret", "Authorization: Basic c2VjcmV0"))
     refused(proxy, client, cause, closes=False)
@@ -809,6 +926,33 @@ def test_an_origin_that_does_not_shake_hands(tls, origin):
     assert refused(proxy, client, "tls_timeout", closes=False).status == 504
 
 
+@pytest.mark.req("L05", "S06")
+def test_the_time_to_connect_ends_in_a_handshake(tls, origin):
+    o, proxy = origin(lambda peer: (peer.some(), peer.rest())), tls("--timeout", "connect=0.4")
+    client = proxy.client()
+    client.send(request("GET", f"https://127.0.0.1:{o.port}/"))
+    assert refused(proxy, client, "tls_timeout", closes=False).status == 504
+    assert tls_records(proxy, "tls_timeout")[-1]["address"] == f"127.0.0.1:{o.port}"
+
+
+@pytest.mark.req("L05")
+def test_the_time_for_a_head_ends_in_a_handshake(tls):
+    proxy = tls("--timeout", "head=0.4")
+    with socket.create_connection(proxy.tls_at):
+        tls_records(proxy, "tls_timeout")
+
+
+@pytest.mark.req("L05")
+def test_a_client_that_leaves_while_an_origin_shakes_hands(tls, origin):
+    begun = threading.Event()
+    o, proxy = origin(lambda peer: (peer.some(), begun.set(), peer.rest())), tls()
+    client = proxy.client()
+    client.send(request("GET", f"https://127.0.0.1:{o.port}/"))
+    assert begun.wait(10)
+    client.reset()
+    tls_records(proxy, "tls_broken_off")
+
+
 def test_an_origin_that_hangs_up(tls, origin):
     o, proxy = origin(lambda peer: peer.some()), tls()
     client = proxy.client()
@@ -862,6 +1006,27 @@ def test_options_that_cannot_be(pki, tmp_path):
     assert "--tls-client-ca" in failure(*at, "--tls-cert", pki.proxy[0], "--tls-key", pki.proxy[1], "--tls-client-ca",
                                         str(empty))
     assert "expected seconds" in failure("--tls-handshake", "0")
+
+
+def test_certificates_that_cannot_be_read_are_told(tls, pki, tmp_path):
+    part, junk = tmp_path / "part.pem", base64.b64encode(bytes(45)).decode()
+    with open(pki.ca.file, encoding="ascii") as f:
+        part.write_text(f"{f.read()}-----BEGIN CERTIFICATE-----\n{junk}\n-----END CERTIFICATE-----\n")
+    proxy = tls("--tls-client-ca", str(part))
+    proxy.line(r"warning: --tls-client-ca .*part.pem: certificates in it that cannot be read, and are left out: 1")
+
+
+def test_a_key_from_a_pipe(tls, origin, pki, tmp_path):
+    pipe = str(tmp_path / "pipe")
+    os.mkfifo(pipe, 0o600)
+
+    def fill():
+        with open(pki.proxy[1], "rb") as key, open(pipe, "wb") as f:
+            f.write(key.read())
+
+    threading.Thread(target=fill, daemon=True).start()
+    proxy = tls(certificate=(pki.proxy[0], pipe))
+    assert proxy.secure().ask("GET", origin().url + "/").status == 200
 
 
 def test_a_key_that_everybody_can_read(tls, pki):
