@@ -1458,6 +1458,7 @@ struct miniproxy {
     uint32_t check_due_ms;         /* nobody has to be checked before */
     uint8_t checks;                /* under way */
     bool checks_wait;              /* somebody has to be then */
+    uint16_t check_next;           /* the hop behind that which was checked last */
 #endif
     struct miniproxy_config config;
     struct miniproxy_counters counters;

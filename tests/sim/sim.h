@@ -521,7 +521,7 @@ struct exchange {
     uint8_t hops_tried, socks_reply;
     uint16_t parent_status; /* of a proxy that refused a tunnel or a login */
     uint32_t routes;        /* of the policy of `by` that it may go, a bit each */
-    bool by_hops, written, parent_mute;
+    bool by_hops, written, parent_mute, socks_cut;
     uint16_t event_status;
     uint8_t event_cause, event_source;
     uint32_t told;        /* octets of the head, as its lines were told */
