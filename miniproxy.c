@@ -5603,6 +5603,12 @@ static void hop_fails(struct miniproxy *p, struct miniproxy_session *s, enum min
     if (hop_of(s) != NULL && (s->flags & IS_CHECK) == 0) note_hop_failure(p, s->policy, s->hop - 1u, cause);
 }
 
+/* A member of a group speaks for nobody else: that it does not answer, or not in HTTP, is its own fault. */
+static void note_member(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    if (hop_of(s) != NULL && is_group(hop_of(s))) hop_fails(p, s, cause);
+}
+
 static bool is_refused_by_hop(enum miniproxy_cause cause)
 {
     return cause == MINIPROXY_CAUSE_HOP_REFUSED;
@@ -5667,6 +5673,11 @@ static bool is_refused_by_hop(enum miniproxy_cause cause)
 }
 
 static void note_silence(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    (void)p, (void)s, (void)cause;
+}
+
+static void note_member(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
 {
     (void)p, (void)s, (void)cause;
 }
@@ -7021,7 +7032,8 @@ OUTLINED static enum miniproxy_cause read_head(struct miniproxy *p, struct minip
     if (pl->head.fields == 0) {
         cause = parse_request_line(pl, b);
         if (cause == MORE) return MORE;
-        if (cause == MINIPROXY_CAUSE_ORIGIN_FORM && is_intercepted(p, s)) {
+        if ((cause == MINIPROXY_CAUSE_ORIGIN_FORM || (cause == MINIPROXY_CAUSE_NONE && pl->form == SERVER_WIDE)) &&
+            is_intercepted(p, s)) {
             pl->form = DIVERTED;
             tell_line(p, s, b, b->in, false);
             return MORE;
@@ -7077,13 +7089,14 @@ static void make_absolute(struct miniproxy_buffer *b, const void *host, size_t h
     unsigned char *w, *begin;
     size_t line_len = pl->head.hole.len, method_len = pl->method.len + 1u, port_len = 0;
     char colon_port[11] = ":";
+    bool server_wide = *target == '*'; /* which has no path then (RFC 9112 section 3.2.4) */
     if (port != 80) port_len = 1 + decimal(port, colon_port + 1);
     if (line_len > 0) { /* rotate: the line first */
         reverse(target, line);
         reverse(line, line + line_len);
         reverse(target, line + line_len);
     }
-    w = target + line_len - port_len - host_len;
+    w = target + line_len + server_wide - port_len - host_len;
     begin = w - (sizeof scheme - 1) - method_len;
     /* Neither may be overwritten before it has moved; an address stands elsewhere. */
     if (host == NULL) memmove(w, target + (pl->head.login.at - pl->head.hole.at), host_len);
@@ -9103,7 +9116,10 @@ OUTLINED static enum next await_response(struct miniproxy *p, struct miniproxy_s
                 if (s->state != STATE_AWAIT) return NEXT_STATE;
                 if (cause == MINIPROXY_CAUSE_NONE) continue;
             }
-            if (cause != MORE) return refuse(p, s, cause);
+            if (cause != MORE) {
+                if (head_of(b)->fields == 0) note_member(p, s, cause); /* that was no status line */
+                return refuse(p, s, cause);
+            }
         }
         n = fill(p, s, &s->down);
         if (n == MINIPROXY_AGAIN) {
@@ -9455,6 +9471,7 @@ static enum next on_timeout(struct miniproxy *p, struct miniproxy_session *s, un
         stop_up(s);
         return NEXT_WAIT;
     }
+    if (kind == MINIPROXY_TIMEOUT_FIRST_BYTE && state == STATE_AWAIT) note_member(p, s, cause);
     tell_rest(p, s);
     return state == STATE_RELAY ? cut(p, s, cause) : refuse(p, s, cause);
 }

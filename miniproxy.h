@@ -1170,9 +1170,10 @@ struct miniproxy_config {
     uint8_t proxy_protocol;
 #endif
 #if MINIPROXY_WITH_INTERCEPTION
-    /* A bit for each listener, 0..7, to which connections are diverted. A request in origin-form is there taken as one
-     * for http://HOST, with the host that its Host names and the port that its connection was meant for; without one, by
-     * HTTP/1.0, for the address that it was meant for. Host is resolved and allowed as in any other request. */
+    /* A bit for each listener, 0..7, to which connections are diverted. A request in origin-form, or OPTIONS *, is there
+     * taken as one for http://HOST, with the host that its Host names and the port that its connection was meant for;
+     * without one, by HTTP/1.0, for the address that it was meant for. Host is resolved and allowed as in any other
+     * request. */
     uint8_t intercepts;
 #endif
 #if MINIPROXY_WITH_HEADS

@@ -348,6 +348,21 @@ static void note_bad(struct parent *q, bool checked_it)
     }
 }
 
+/* That a member of a group has not answered in time, or not in HTTP, is seen by the core before it can be seen here. */
+static void follow_member(struct parent *q)
+{
+    while (q->kind == MINIPROXY_HOP_ORIGIN && healths[q->policy][q->index].failed > q->failed) {
+        tally(TALLY_MEMBER);
+        note_bad(q, false);
+    }
+}
+
+static void follow_members(void)
+{
+    for (unsigned i = 0; IS_EXACT && i < ROUTED * HOPS_EACH; i++)
+        if (i % HOPS_EACH < routed[i / HOPS_EACH].hop_count) follow_member(&parents[i]);
+}
+
 static void note_good(struct parent *q, bool checked_it)
 {
     if (!q->down) {
@@ -518,6 +533,7 @@ static void check_order(struct exchange *ex, struct parent *q)
 static void pick(struct exchange *ex, struct parent *q)
 {
     note_route(ex, q);
+    follow_members();
     check_order(ex, q);
     if (ex->by != NULL)
         tally(ex->by == q ? TALLY_AGAIN_SAME : ex->times_at_origin > 0 ? TALLY_FAILOVER_SENT : TALLY_FAILOVER_FIRST);
@@ -838,6 +854,7 @@ bool routes_excuse(const struct exchange *ex, uint8_t cause)
     uint16_t s = ex->parent_status;
     switch (cause) {
     case MINIPROXY_CAUSE_HOPS_DOWN:
+        follow_members();
         REQUIRE(PROPERTY_NO_PARENT, had_none(ex) || !IS_EXACT, "request %u: no_parent, but there was one", ex->id);
         tally(TALLY_NONE_LEFT);
         return true;
@@ -905,6 +922,7 @@ void routes_check_event(struct exchange *ex, const struct miniproxy_event *e)
 static void check_health(struct parent *q)
 {
     const struct miniproxy_health *h = &healths[q->policy][q->index];
+    if (IS_EXACT) follow_member(q);
     if (!IS_EXACT) {
         if (q->down != (h->down != 0)) turn(q, h->down != 0);
         q->streak = h->streak;

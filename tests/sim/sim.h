@@ -178,6 +178,7 @@ void reached(unsigned cause);
     X(AGAIN_SAME, "requests that were sent again by the same hop")                                                     \
     X(HOP_TIMEOUT, "hops that took too long")                                                                          \
     X(SILENCE, "hops that ended a new connection without a word")                                                      \
+    X(MEMBER, "members of groups that did not answer in time, or not in HTTP")                                         \
     X(LOST, "requests that were lost at the last hop of all")                                                          \
     X(NONE_LEFT, "requests without a hop")                                                                             \
     X(DOWN, "hops that went down by requests")                                                                         \

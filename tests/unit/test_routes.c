@@ -878,6 +878,26 @@ static void groups(const void *data)
     assert_string_equal(net.event_hop, "-");
 }
 
+/* Members that take requests and answer nothing, or something else than HTTP; a parent may do that for its origin. */
+static void groups_that_hang(const void *answer)
+{
+    static const struct miniproxy_hop hops[] = {{.host = "one", .port = 80, .kind = MINIPROXY_HOP_ORIGIN},
+                                                {.host = "two", .port = 80, .kind = MINIPROXY_HOP_ORIGIN}};
+    for (unsigned is_parent = 0; is_parent < 2; is_parent++) {
+        start(is_parent != 0 ? two : hops, 2, NULL, 0);
+        host(0, "one", ANSWERS, answer);
+        host(1, "two", ANSWERS, OK200);
+        for (unsigned i = 0; i < 2; i++) {
+            assert_int_equal(net.health[0].down, 0);
+            anew(GET);
+            pass(answer != NULL ? 0 : 60000);
+            assert_true(begins(net.said, answer != NULL ? "HTTP/1.1 502 " : "HTTP/1.1 504 "));
+        }
+        assert_int_equal(net.health[0].down, is_parent == 0);
+        if (is_parent == 0) assert_status(anew(GET), "200");
+    }
+}
+
 /* A group's member is reached by TLS where the target says so, and has to be who was asked for. */
 static void secure_groups(const void *data)
 {
@@ -1332,6 +1352,8 @@ int main(void)
         TEST("a SOCKS5 server that ends in place of a reply [G05]", socks_ends, NULL),
         TEST("what is no SOCKS5 server", no_socks, NULL),
         TEST("a group of origins", groups, NULL),
+        TEST("a group's member that does not answer [G05]", groups_that_hang, NULL),
+        TEST("a group's member that does not speak HTTP [G05]", groups_that_hang, "SSH-2.0-x\r\n"),
         TEST("a group of https origins [L04]", secure_groups, NULL),
         TEST("https requests go by TLS to a parent, or not at all [L04]", https_by_parents, NULL),
         TEST("names that a parent resolves, and the policy", remote_names, NULL),
