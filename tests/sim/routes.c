@@ -922,7 +922,7 @@ void routes_check_event(struct exchange *ex, const struct miniproxy_event *e)
 static void check_health(struct parent *q)
 {
     const struct miniproxy_health *h = &healths[q->policy][q->index];
-    if (IS_EXACT) follow_member(q);
+    follow_member(q);
     if (!IS_EXACT) {
         if (q->down != (h->down != 0)) turn(q, h->down != 0);
         q->streak = h->streak;
