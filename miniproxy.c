@@ -5583,6 +5583,13 @@ static void postpone_trial(struct miniproxy *p, const struct miniproxy_hop *hop,
     h->due_ms = p->now_ms + wait_ms;
 }
 
+/* That time is not far away: what lies further ahead has passed, long ago. */
+static bool is_trial_due(const struct miniproxy *p, const struct miniproxy_health *h)
+{
+    uint32_t left_ms = h->due_ms - p->now_ms;
+    return left_ms == 0 || left_ms > TRIAL_MAX_MS;
+}
+
 static void turn_hop(struct miniproxy *p, const struct miniproxy_policy *policy, unsigned at, bool down)
 {
     struct miniproxy_health *h = policy->health + at;
@@ -5623,6 +5630,12 @@ static void hop_works(struct miniproxy *p, struct miniproxy_session *s)
 static void hop_fails(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
 {
     if (hop_of(s) != NULL && (s->flags & IS_CHECK) == 0) note_hop_failure(p, s->policy, s->hop - 1u, cause);
+}
+
+/* A member of a group speaks for nobody else: that it does not answer, or not in HTTP, is its own fault. */
+static void note_member(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    if (hop_of(s) != NULL && is_group(hop_of(s))) hop_fails(p, s, cause);
 }
 
 static bool is_refused_by_hop(enum miniproxy_cause cause)
@@ -5689,6 +5702,11 @@ static bool is_refused_by_hop(enum miniproxy_cause cause)
 }
 
 static void note_silence(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
+{
+    (void)p, (void)s, (void)cause;
+}
+
+static void note_member(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
 {
     (void)p, (void)s, (void)cause;
 }
@@ -7101,7 +7119,8 @@ OUTLINED static enum miniproxy_cause read_head(struct miniproxy *p, struct minip
     if (pl->head.fields == 0) {
         cause = parse_request_line(pl, b);
         if (cause == MORE) return MORE;
-        if (cause == MINIPROXY_CAUSE_ORIGIN_FORM && is_intercepted(p, s)) {
+        if ((cause == MINIPROXY_CAUSE_ORIGIN_FORM || (cause == MINIPROXY_CAUSE_NONE && pl->form == SERVER_WIDE)) &&
+            is_intercepted(p, s)) {
             pl->form = DIVERTED;
             tell_line(p, s, b, b->in, false);
             return MORE;
@@ -7157,13 +7176,14 @@ static void make_absolute(struct miniproxy_buffer *b, const void *host, size_t h
     unsigned char *w, *begin;
     size_t line_len = pl->head.hole.len, method_len = pl->method.len + 1u, port_len = 0;
     char colon_port[11] = ":";
+    bool server_wide = *target == '*'; /* which has no path then (RFC 9112 section 3.2.4) */
     if (port != 80) port_len = 1 + decimal(port, colon_port + 1);
     if (line_len > 0) { /* rotate: the line first */
         reverse(target, line);
         reverse(line, line + line_len);
         reverse(target, line + line_len);
     }
-    w = target + line_len - port_len - host_len;
+    w = target + line_len + server_wide - port_len - host_len;
     begin = w - (sizeof scheme - 1) - method_len;
     /* Neither may be overwritten before it has moved; an address stands elsewhere. */
     if (host == NULL) memmove(w, target + (pl->head.login.at - pl->head.hole.at), host_len);
@@ -7979,12 +7999,30 @@ static bool is_usable(const struct miniproxy_session *s, const struct miniproxy_
     return (s->flags & IS_SECURE) == 0 || hop->secure || is_group(hop);
 }
 
-/* The next hop of the route for this request: index in the policy, or -1. What was rewritten for a proxy is not fit for
- * others. */
+/* What has been rewritten for a proxy is not fit for other hops, and the other way round. */
+static void keep_hops_alike(struct miniproxy_session *s)
+{
+    for (unsigned i = 0; s->hops_left >> i != 0; i++)
+        if ((s->hops_left >> i & 1u) != 0 &&
+            is_proxy(s->policy->hops + route_of(s)->first + i) != is_proxy(hop_of(s)))
+            s->hops_left &= (uint16_t)~(1u << i);
+}
+
+/* May it find out whether a hop is up again? What could not be sent once more is not risked while another one is up. */
+static bool may_try(const struct miniproxy_session *s)
+{
+    const struct miniproxy_health *h = s->policy->health + route_of(s)->first;
+    if ((s->flags & (IS_REPEATABLE | IS_WRITTEN)) != 0 || plan_of(s->up.buffer)->method_bit == MINIPROXY_CONNECT)
+        return true;
+    for (unsigned i = 0; s->hops_left >> i != 0; i++)
+        if ((s->hops_left >> i & 1u) != 0 && !h[i].down) return false;
+    return true;
+}
+
+/* The next hop of the route for this request: index in the policy, or -1. */
 static int pick_hop(struct miniproxy *p, struct miniproxy_session *s)
 {
     const struct miniproxy_route *r = route_of(s);
-    const struct miniproxy_hop *last = hop_of(s);
     struct miniproxy_health *first = s->policy->health + r->first;
     unsigned start = r->order == MINIPROXY_IN_TURN ? first->turn % r->count : 0;
     for (unsigned k = 0; k < r->count; k++) {
@@ -7992,8 +8030,7 @@ static int pick_hop(struct miniproxy *p, struct miniproxy_session *s)
         const struct miniproxy_hop *hop = s->policy->hops + at;
         struct miniproxy_health *h = s->policy->health + at;
         if ((s->hops_left >> i & 1u) == 0) continue;
-        if (h->down && (hop->check_s != 0 || !time_reached(p->now_ms, h->due_ms))) continue;
-        if ((s->flags & IS_WRITTEN) != 0 && last != NULL && is_proxy(last) != is_proxy(hop)) continue;
+        if (h->down && (hop->check_s != 0 || !is_trial_due(p, h) || !may_try(s))) continue;
         s->hops_left &= (uint16_t)~(1u << i);
         if (r->order == MINIPROXY_IN_TURN) first->turn = u16(i + 1);
         if (h->down) postpone_trial(p, hop, h);
@@ -8016,14 +8053,20 @@ static enum next next_hop(struct miniproxy *p, struct miniproxy_session *s)
     return NEXT_STATE;
 }
 
+/* It has not served the request: another one may. */
+static enum next leave_hop(struct miniproxy *p, struct miniproxy_session *s)
+{
+    close_servers(p, s, true);
+    give_back(p, &s->down);
+    return next_hop(p, s);
+}
+
 /* The hop in use cannot be reached. */
 static enum next hop_failed(struct miniproxy *p, struct miniproxy_session *s, enum miniproxy_cause cause)
 {
     if (is_check(s) || cause == MINIPROXY_CAUSE_RESOURCES) return refuse(p, s, cause);
     hop_fails(p, s, cause);
-    close_servers(p, s, true);
-    give_back(p, &s->down);
-    return next_hop(p, s);
+    return leave_hop(p, s);
 }
 
 /* A kept connection serves this request too, if it leads to a hop of the route that is up. */
@@ -8653,7 +8696,12 @@ OUTLINED static enum next on_socks_parent(struct miniproxy *p, struct miniproxy_
         }
         result = socks_move(p, s, b, needed);
         if (result == MINIPROXY_AGAIN) return NEXT_WAIT;
-        if (result != MINIPROXY_OK) return hop_failed(p, s, MINIPROXY_CAUSE_CONNECT_RESET);
+        if (result == MINIPROXY_OK) continue;
+        if (s->hop_stage != PARENT_REPLY || has_sendable(b) || is_check(s))
+            return hop_failed(p, s, MINIPROXY_CAUSE_CONNECT_RESET);
+        /* Some end like that where they cannot connect: any client could take them down. */
+        if (s->hops_left == 0) return refuse(p, s, MINIPROXY_CAUSE_CONNECT_RESET);
+        return leave_hop(p, s);
     }
     if (cause == MINIPROXY_CAUSE_HOP_INVALID || cause == MINIPROXY_CAUSE_HOP_LOGIN) return hop_failed(p, s, cause);
     hop_works(p, s);
@@ -8712,18 +8760,24 @@ static bool start_check(struct miniproxy *p, unsigned at)
     return true;
 }
 
-/* Start the checks that are due. Nothing is looked at before one may be. */
+/* Start the checks that are due, in turn: those that take long must not keep others from it. Nothing is looked at before
+ * one may be. */
 static void run_checks(struct miniproxy *p)
 {
     const struct miniproxy_policy *policy = p->config.policy;
     uint32_t next_ms = MINIPROXY_FOREVER;
+    unsigned begin = p->check_next;
     if (policy == NULL || p->draining || p->checks == MINIPROXY_CHECKS) return;
     if (p->check_due_ms != 0 && !time_reached(p->now_ms, p->check_due_ms)) return;
-    for (unsigned i = 0; i < policy->hop_count && p->checks < MINIPROXY_CHECKS; i++) {
+    for (unsigned k = 0; k < policy->hop_count && p->checks < MINIPROXY_CHECKS; k++) {
+        unsigned i = (begin + k) % policy->hop_count;
         struct miniproxy_health *h = policy->health + i;
         uint32_t left_ms = h->phase == CHECK_NEVER ? 0 : time_left(p->now_ms, h->due_ms);
         if (policy->hops[i].check_s == 0 || h->phase == CHECK_RUNS) continue;
-        if (left_ms == 0 && start_check(p, i)) continue;
+        if (left_ms == 0 && start_check(p, i)) {
+            p->check_next = u16(i + 1);
+            continue;
+        }
         if (left_ms == 0) left_ms = CHECK_RETRY_MS;
         if (left_ms < next_ms) next_ms = left_ms;
     }
@@ -8870,6 +8924,7 @@ static bool rewrite(struct miniproxy *p, struct miniproxy_session *s, const char
     char fields[FIELDS_ADDED];
     last = add_forwarded(p, s, last, fields);
     s->login_at = 0;
+    if (hop != NULL) keep_hops_alike(s);
     if (hop == NULL || !is_proxy(hop)) {
         rewrite_request(s->up.buffer, p->config.name, last);
         return true;
@@ -8919,8 +8974,8 @@ static enum miniproxy_cause look_at_hop(struct miniproxy *p, struct miniproxy_se
     const struct miniproxy_hop *hop = hop_of(s);
     enum miniproxy_cause cause;
     if (hop == NULL) return MINIPROXY_CAUSE_NONE;
-    if (is_proxy(hop) && h->status == 407) { /* it is not for the client to log in there */
-        hop_fails(p, s, MINIPROXY_CAUSE_HOP_LOGIN);
+    if (is_proxy(hop) && h->status == 407) { /* it is not for the client to log in there; an origin's is passed on, too */
+        if ((s->flags & ASKS_TUNNEL) != 0) hop_fails(p, s, MINIPROXY_CAUSE_HOP_LOGIN);
         return MINIPROXY_CAUSE_HOP_LOGIN;
     }
     hop_works(p, s);
@@ -9150,7 +9205,10 @@ OUTLINED static enum next await_response(struct miniproxy *p, struct miniproxy_s
                 if (s->state != STATE_AWAIT) return NEXT_STATE;
                 if (cause == MINIPROXY_CAUSE_NONE) continue;
             }
-            if (cause != MORE) return refuse(p, s, cause);
+            if (cause != MORE) {
+                if (head_of(b)->fields == 0) note_member(p, s, cause); /* that was no status line */
+                return refuse(p, s, cause);
+            }
         }
         n = fill(p, s, &s->down);
         if (n == MINIPROXY_AGAIN) {
@@ -9539,6 +9597,7 @@ static enum next on_timeout(struct miniproxy *p, struct miniproxy_session *s, un
         stop_up(s);
         return NEXT_WAIT;
     }
+    if (kind == MINIPROXY_TIMEOUT_FIRST_BYTE && state == STATE_AWAIT) note_member(p, s, cause);
     tell_rest(p, s);
     return state == STATE_RELAY ? cut(p, s, cause) : refuse(p, s, cause);
 }

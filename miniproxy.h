@@ -1184,9 +1184,10 @@ struct miniproxy_config {
     uint8_t proxy_protocol;
 #endif
 #if MINIPROXY_WITH_INTERCEPTION
-    /* A bit for each listener, 0..7, to which connections are diverted. A request in origin-form is there taken as one
-     * for http://HOST, with the host that its Host names and the port that its connection was meant for; without one, by
-     * HTTP/1.0, for the address that it was meant for. Host is resolved and allowed as in any other request. */
+    /* A bit for each listener, 0..7, to which connections are diverted. A request in origin-form, or OPTIONS *, is there
+     * taken as one for http://HOST, with the host that its Host names and the port that its connection was meant for;
+     * without one, by HTTP/1.0, for the address that it was meant for. Host is resolved and allowed as in any other
+     * request. */
     uint8_t intercepts;
 #endif
 #if MINIPROXY_WITH_HEADS
@@ -1475,6 +1476,7 @@ struct miniproxy {
     uint32_t check_due_ms;         /* nobody has to be checked before */
     uint8_t checks;                /* under way */
     bool checks_wait;              /* somebody has to be then */
+    uint16_t check_next;           /* the hop behind that which was checked last */
 #endif
     struct miniproxy_config config;
     struct miniproxy_counters counters;

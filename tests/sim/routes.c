@@ -348,6 +348,21 @@ static void note_bad(struct parent *q, bool checked_it)
     }
 }
 
+/* That a member of a group has not answered in time, or not in HTTP, is seen by the core before it can be seen here. */
+static void follow_member(struct parent *q)
+{
+    while (q->kind == MINIPROXY_HOP_ORIGIN && healths[q->policy][q->index].failed > q->failed) {
+        tally(TALLY_MEMBER);
+        note_bad(q, false);
+    }
+}
+
+static void follow_members(void)
+{
+    for (unsigned i = 0; IS_EXACT && i < ROUTED * HOPS_EACH; i++)
+        if (i % HOPS_EACH < routed[i / HOPS_EACH].hop_count) follow_member(&parents[i]);
+}
+
 static void note_good(struct parent *q, bool checked_it)
 {
     if (!q->down) {
@@ -440,11 +455,33 @@ static void end_check(struct try *t, enum result result)
 
 /* ---- Tries: a session goes to a hop ---- */
 
+/* Could it be sent once more by another hop? */
+static bool is_safe(const struct exchange *ex)
+{
+    static const char *const methods[] = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"};
+    bool safe = false;
+    for (unsigned i = 0; i < 6; i++) safe = safe || strcmp(ex->method, methods[i]) == 0;
+    if (ex->req_framing == FRAMING_CHUNKED || (ex->req_framing == FRAMING_LENGTH && ex->req_len > 0)) safe = false;
+    return safe || ex->kind == EXCHANGE_CONNECT;
+}
+
+/* Is there another hop for it that is up? */
+static bool has_other(const struct exchange *ex, const struct parent *than)
+{
+    const struct miniproxy_route *r = &routes[than->policy][ex->routes];
+    for (unsigned i = r->first; i < (unsigned)r->first + r->count; i++) {
+        const struct parent *q = &parents[than->policy * HOPS_EACH + i];
+        if (q != than && !q->down && (ex->hops_tried >> i & 1) == 0) return true;
+    }
+    return false;
+}
+
 /* May this hop be chosen by the request now? */
 static bool eligible(const struct exchange *ex, const struct parent *q)
 {
     if ((ex->hops_tried >> q->index & 1) != 0) return false;
     if (q->down && (has_checks(q) || world.now_ms < q->due_ms)) return false;
+    if (q->down && !is_safe(ex) && has_other(ex, q)) return false;
     return !ex->written || ex->by == NULL || (ex->by->kind == MINIPROXY_HOP_PROXY) == (q->kind == MINIPROXY_HOP_PROXY);
 }
 
@@ -476,6 +513,9 @@ static void check_order(struct exchange *ex, struct parent *q)
     }
     unsigned start = r->order == MINIPROXY_IN_TURN ? first->turn % r->count : 0;
     REQUIRE(PROPERTY_ROUTE, (ex->hops_tried >> q->index & 1) == 0, "request %u goes to hop %u again", ex->id, q->index);
+    REQUIRE(PROPERTY_ROUTE, !q->down || is_safe(ex) || !has_other(ex, q),
+            "request %u, which cannot be sent again, tries hop %u, which is down, though another one is up", ex->id,
+            q->index);
     for (unsigned k = 0; k < r->count; k++) {
         unsigned i = (start + k) % r->count;
         struct parent *other = first + i;
@@ -493,6 +533,7 @@ static void check_order(struct exchange *ex, struct parent *q)
 static void pick(struct exchange *ex, struct parent *q)
 {
     note_route(ex, q);
+    follow_members();
     check_order(ex, q);
     if (ex->by != NULL)
         tally(ex->by == q ? TALLY_AGAIN_SAME : ex->times_at_origin > 0 ? TALLY_FAILOVER_SENT : TALLY_FAILOVER_FIRST);
@@ -661,7 +702,7 @@ static void see_answer(struct try *t)
     if (status == 407 && t->parent->kind == MINIPROXY_HOP_PROXY) {
         tally(TALLY_PARENT_LOGIN);
         t->ex->parent_status = 407;
-        note_bad(t->parent, false);
+        if (t->ex->kind == EXCHANGE_CONNECT) note_bad(t->parent, false); /* else an origin may have said it */
     } else {
         note_good(t->parent, false);
     }
@@ -681,7 +722,8 @@ static void see_recv(struct try *t, const uint8_t *data, int result)
     if (result == MINIPROXY_AGAIN) return;
     if (t->phase == PHASE_SOCKS) {
         if (result < 0) {
-            failed(t);
+            if (t->socks != SOCKS_REPLY || t->ex == world.check) failed(t);
+            else t->ex->socks_cut = true, abandoned(t);
             return;
         }
         REQUIRE(PROPERTY_CONTRACT, t->len + (unsigned)result <= sizeof t->text, "too much is read of a SOCKS5 server");
@@ -812,6 +854,7 @@ bool routes_excuse(const struct exchange *ex, uint8_t cause)
     uint16_t s = ex->parent_status;
     switch (cause) {
     case MINIPROXY_CAUSE_HOPS_DOWN:
+        follow_members();
         REQUIRE(PROPERTY_NO_PARENT, had_none(ex) || !IS_EXACT, "request %u: no_parent, but there was one", ex->id);
         tally(TALLY_NONE_LEFT);
         return true;
@@ -822,6 +865,7 @@ bool routes_excuse(const struct exchange *ex, uint8_t cause)
     case MINIPROXY_CAUSE_HOP_INVALID: return s == 101;
     case MINIPROXY_CAUSE_UNREACHABLE: return ex->socks_reply == 3 || ex->socks_reply == 4;
     case MINIPROXY_CAUSE_REFUSED: return ex->socks_reply == 5;
+    case MINIPROXY_CAUSE_CONNECT_RESET: return ex->socks_cut;
     case MINIPROXY_CAUSE_CONNECT_TIMEOUT:
         return ex->socks_reply == 6 || ex->parent_mute ||
                (ex->by != NULL && ex->by->kind == MINIPROXY_HOP_SOCKS5 && world.mood.small);
@@ -878,6 +922,7 @@ void routes_check_event(struct exchange *ex, const struct miniproxy_event *e)
 static void check_health(struct parent *q)
 {
     const struct miniproxy_health *h = &healths[q->policy][q->index];
+    follow_member(q);
     if (!IS_EXACT) {
         if (q->down != (h->down != 0)) turn(q, h->down != 0);
         q->streak = h->streak;

@@ -178,6 +178,7 @@ void reached(unsigned cause);
     X(AGAIN_SAME, "requests that were sent again by the same hop")                                                     \
     X(HOP_TIMEOUT, "hops that took too long")                                                                          \
     X(SILENCE, "hops that ended a new connection without a word")                                                      \
+    X(MEMBER, "members of groups that did not answer in time, or not in HTTP")                                         \
     X(LOST, "requests that were lost at the last hop of all")                                                          \
     X(NONE_LEFT, "requests without a hop")                                                                             \
     X(DOWN, "hops that went down by requests")                                                                         \
@@ -521,7 +522,7 @@ struct exchange {
     uint8_t hops_tried, socks_reply;
     uint16_t parent_status; /* of a proxy that refused a tunnel or a login */
     uint32_t routes;        /* of the policy of `by` that it may go, a bit each */
-    bool by_hops, written, parent_mute;
+    bool by_hops, written, parent_mute, socks_cut;
     uint16_t event_status;
     uint8_t event_cause, event_source;
     uint32_t told;        /* octets of the head, as its lines were told */

@@ -302,6 +302,14 @@ static const struct {
      "POST /x HTTP/1.1\r\nHost: h.example\r\nContent-Length: 3\r\nMax-Forwards: 10\r\nVia: 1.1 p\r\n\r\nabc"},
     {"OPTIONS /x HTTP/1.1\r\nMax-Forwards: 10\r\nHost: h.example\r\n\r\n", "198.50.9.9", 80, "http://h.example/x",
      "OPTIONS /x HTTP/1.1\r\nHost: h.example\r\nMax-Forwards: 9\r\nVia: 1.1 p\r\n\r\n"},
+    {"OPTIONS * HTTP/1.1\r\nHost: h.example\r\n\r\n", "198.50.9.9", 80, "http://h.example",
+     "OPTIONS * HTTP/1.1\r\nHost: h.example\r\nVia: 1.1 p\r\n\r\n"}, /* about the origin, not about the proxy */
+    {"OPTIONS * HTTP/1.1\r\nA: b\r\nHost: h\r\nC: d\r\n\r\n", "198.50.9.9", 65535, "http://h:65535",
+     "OPTIONS * HTTP/1.1\r\nHost: h:65535\r\nA: b\r\nC: d\r\nVia: 1.1 p\r\n\r\n"},
+    {"OPTIONS * HTTP/1.0\r\n\r\n", "2aff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 65535,
+     "http://[2aff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535",
+     "OPTIONS * HTTP/1.1\r\nHost: [2aff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535\r\n"
+     "Via: 1.0 p\r\nConnection: close\r\n\r\n"},
     {"GET /x HTTP/1.1\r\nConnection: a, close\r\nA: b\r\nHost: h.example\r\n\r\n", "198.50.9.9", 80,
      "http://h.example/x", "GET /x HTTP/1.1\r\nHost: h.example\r\nVia: 1.1 p\r\nConnection: close\r\n\r\n"},
     {"GET http://h.example/x HTTP/1.1\r\nHost: other\r\n\r\n", "198.50.9.9", 81, "http://h.example/x",

@@ -27,6 +27,7 @@ struct host {
     size_t got_len;
     const char *secure; /* the name that it had to prove */
     uint8_t socks_reply, socks_method;
+    bool socks_cut; /* it ends in place of a reply */
 };
 
 enum { HOSTS = 8, LINKS = 64 };
@@ -69,6 +70,8 @@ static struct link *link_of(const struct miniproxy_conn *c)
 static struct link *new_link(struct miniproxy_conn *c, struct host *host)
 {
     struct link *l = link_of(c);
+    for (unsigned i = 0; l == NULL && net.link_count == LINKS && i < LINKS; i++)
+        if (net.links[i].conn == NULL) l = &net.links[i];
     if (l == NULL) l = &net.links[net.link_count++];
     assert(net.link_count <= LINKS);
     memset(l, 0, sizeof *l);
@@ -162,6 +165,11 @@ static bool speak_socks(struct link *l, const unsigned char *got, size_t len)
         if (len < 5) return false;
         need = got[3] == 1 ? 10 : got[3] == 4 ? 22 : 7u + got[4];
         if (len < need) return false;
+        if (h->socks_cut) {
+            l->eof = true;
+            miniproxy_wake(l->conn, MINIPROXY_RD);
+            return false;
+        }
         add(l, (char[]){5, (char)h->socks_reply, 0, 1, 1, 2, 3, 4, 5, 6}, 10);
         l->step = 3;
         l->head_at += need;
@@ -460,8 +468,13 @@ static void its_own_407(const void *data)
     assert_status(say(GET), "502");
     assert_null(strstr(net.said, "Authenticate"));
     assert_int_equal(net.event.cause, MINIPROXY_CAUSE_HOP_LOGIN);
-    assert_status(anew(CONNECT), "502");
-    assert_int_equal(net.event.cause, MINIPROXY_CAUSE_HOP_LOGIN);
+    for (unsigned i = 0; i < 3; i++) assert_status(anew(GET), "502");
+    assert_int_equal(net.health[0].failed, 0); /* an origin may have said so */
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(net.health[0].down, 0);
+        assert_status(anew(CONNECT), "502");
+        assert_int_equal(net.event.cause, MINIPROXY_CAUSE_HOP_LOGIN);
+    }
     assert_int_equal(net.health[0].down, 1);
     assert_status(anew(GET), "503");
 }
@@ -597,6 +610,38 @@ static void heads_that_break_off(const void *crumbs)
     assert_int_equal(b->heads, 0);
 }
 
+/* Nor is it risked for finding out whether a hop is up again, unless there is no other one. */
+static void trials(const void *data)
+{
+    static const char post[] = "POST http://www.example/ HTTP/1.1\r\nHost: www.example\r\nContent-Length: 3\r\n\r\nabc";
+    struct host *a, *b;
+    (void)data;
+    start(two, 2, NULL, 0);
+    a = host(0, "one", ENDS, NULL);
+    b = host(1, "two", ANSWERS, OK200);
+    for (unsigned i = 0; i < 2; i++) assert_status(anew(GET), "200");
+    assert_int_equal(net.health[0].down, 1);
+    a->connects = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        pass(70000);
+        assert_status(anew(post), "200");
+        assert_int_equal(a->connects, 0);
+    }
+    assert_status(anew(GET), "200");
+    assert_int_equal(a->connects, 1);
+    pass(70000);
+    assert_status(anew(CONNECT), "200");
+    assert_int_equal(a->connects, 2);
+    b->does = ENDS;
+    for (unsigned i = 0; i < 2; i++) anew(GET);
+    assert_int_equal(net.health[1].down, 1);
+    a->does = ANSWERS;
+    a->answer = OK200;
+    pass(70000);
+    assert_status(anew(post), "200");
+    assert_int_equal(net.health[0].down, 0);
+}
+
 static void all_down(const void *data)
 {
     struct host *a;
@@ -629,6 +674,44 @@ static void all_down(const void *data)
     assert_int_equal(net.turned, 2);
     assert_int_equal(net.health[0].down, 0);
     assert_status(anew(GET), "200");
+}
+
+/* However long nobody asks, which is longer than a signed difference of times can be. */
+static void after_a_long_time(const void *data)
+{
+    static const uint32_t days[] = {1, 25, 40, 49};
+    (void)data;
+    for (unsigned i = 0; i < sizeof days / sizeof days[0]; i++) {
+        start(one, 1, NULL, 0);
+        host(0, "one", REFUSES, OK200);
+        for (unsigned k = 0; k < 3; k++) assert_status(anew(GET), "503");
+        assert_int_equal(net.health[0].down, 1);
+        host(0, "one", ANSWERS, OK200);
+        pass(days[i] * 86400000u);
+        assert_status(anew(GET), "200");
+        assert_int_equal(net.health[0].down, 0);
+    }
+}
+
+/* What was rewritten for a parent by HTTP cannot go by SOCKS5: that is no hop which cannot be reached. */
+static void other_kinds(const void *data)
+{
+    static const struct miniproxy_hop hops[] = {{.host = "one", .port = 3128},
+                                                {.host = "two", .port = 1080, .kind = MINIPROXY_HOP_SOCKS5},
+                                                {.host = "three", .port = 3128}};
+    (void)data;
+    for (unsigned count = 2; count <= 3; count++) {
+        for (unsigned i = 0; i < 2; i++) {
+            start(hops, count, NULL, 0);
+            host(0, "one", ENDS, NULL);
+            host(1, "two", SPEAKS_SOCKS, OK200);
+            host(2, "three", ANSWERS, OK200);
+            say(i == 0 ? GET : CONNECT);
+            assert_true(begins(net.said, count == 2 ? "HTTP/1.1 502 " : "HTTP/1.1 200 "));
+            if (count == 2) assert_int_equal(net.event.cause, MINIPROXY_CAUSE_RESPONSE_EMPTY);
+            assert_int_equal(net.hosts[1].connects, 0);
+        }
+    }
 }
 
 static void missing_name(const void *data)
@@ -735,6 +818,26 @@ static void socks_refusals(const void *data)
     }
 }
 
+/* Some servers end the connection where the target cannot be reached: that is no reason to leave them out. */
+static void socks_ends(const void *data)
+{
+    static const struct miniproxy_hop hops[] = {{.host = "one", .port = 1080, .kind = MINIPROXY_HOP_SOCKS5},
+                                                {.host = "two", .port = 1080, .kind = MINIPROXY_HOP_SOCKS5}};
+    (void)data;
+    for (unsigned count = 1; count <= 2; count++) {
+        start(hops, count, NULL, 0);
+        host(0, "one", SPEAKS_SOCKS, OK200)->socks_cut = true;
+        host(1, "two", SPEAKS_SOCKS, OK200);
+        for (unsigned i = 0; i < 6; i++) {
+            anew(i % 2 == 0 ? GET : CONNECT);
+            assert_true(begins(net.said, count == 1 ? "HTTP/1.1 502 " : "HTTP/1.1 200 "));
+            if (count == 1) assert_int_equal(net.event.cause, MINIPROXY_CAUSE_CONNECT_RESET);
+            assert_int_equal(net.hosts[0].connects, i + 1);
+        }
+        assert_int_equal(net.health[0].failed, 0);
+    }
+}
+
 static void no_socks(const void *data)
 {
     (void)data;
@@ -773,6 +876,26 @@ static void groups(const void *data)
     assert_true(begins(net.hosts[1].got + 0, "GET /cart HTTP/1.1\r\n"));
     assert_status(anew(GET), "502"); /* directly: there is no such name */
     assert_string_equal(net.event_hop, "-");
+}
+
+/* Members that take requests and answer nothing, or something else than HTTP; a parent may do that for its origin. */
+static void groups_that_hang(const void *answer)
+{
+    static const struct miniproxy_hop hops[] = {{.host = "one", .port = 80, .kind = MINIPROXY_HOP_ORIGIN},
+                                                {.host = "two", .port = 80, .kind = MINIPROXY_HOP_ORIGIN}};
+    for (unsigned is_parent = 0; is_parent < 2; is_parent++) {
+        start(is_parent != 0 ? two : hops, 2, NULL, 0);
+        host(0, "one", ANSWERS, answer);
+        host(1, "two", ANSWERS, OK200);
+        for (unsigned i = 0; i < 2; i++) {
+            assert_int_equal(net.health[0].down, 0);
+            anew(GET);
+            pass(answer != NULL ? 0 : 60000);
+            assert_true(begins(net.said, answer != NULL ? "HTTP/1.1 502 " : "HTTP/1.1 504 "));
+        }
+        assert_int_equal(net.health[0].down, is_parent == 0);
+        if (is_parent == 0) assert_status(anew(GET), "200");
+    }
 }
 
 /* A group's member is reached by TLS where the target says so, and has to be who was asked for. */
@@ -1147,6 +1270,25 @@ static void many_checks(const void *data)
     for (unsigned i = 2; i < HOSTS; i++) assert_int_equal(net.hosts[i].connects, 1);
 }
 
+/* Hops whose checks hang take turns with the others, however often they are checked. */
+static void hanging_checks(const void *data)
+{
+    static struct miniproxy_hop hops[HOSTS];
+    static const char *const names[HOSTS] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+    (void)data;
+    for (unsigned i = 0; i < HOSTS; i++)
+        hops[i] = (struct miniproxy_hop){.host = names[i], .port = 1, .check = "http://a.example/", .check_s = 1};
+    start(hops, HOSTS, NULL, 0);
+    for (unsigned i = 0; i < HOSTS; i++) host(i, names[i], ANSWERS, i < HOSTS - 1 ? NULL : OK200);
+    pass(200000);
+    for (unsigned i = 0; i < HOSTS; i++) assert_true(net.hosts[i].connects >= 3);
+    for (unsigned i = 0; i < HOSTS; i++) assert_int_equal(net.health[i].down, i < HOSTS - 1);
+    hear();
+    net.hosts[HOSTS - 2].answer = OK200;
+    pass(200000);
+    assert_int_equal(net.health[HOSTS - 2].down, 0);
+}
+
 /* A check is under way when there is nothing more to check. */
 static void checks_left(const void *how)
 {
@@ -1194,7 +1336,10 @@ int main(void)
         TEST("one that ends inside a head too [G05]", heads_that_break_off, NULL),
         TEST("the same octet by octet [G05]", heads_that_break_off, "crumbs"),
         TEST("what may not be sent twice is not sent twice", posts, NULL),
+        TEST("what may not be sent twice tries no hop that is down [G05]", trials, NULL),
         TEST("all parents down: 503, then tried again ever more seldom [S07,G05]", all_down, NULL),
+        TEST("one that is down is tried after any time without requests [G05]", after_a_long_time, NULL),
+        TEST("a parent that ends, and others of another kind [S05]", other_kinds, NULL),
         TEST("a parent whose name does not resolve is passed over", missing_name, NULL),
         TEST("a kept connection to a parent that is gone", stale, one),
         TEST("a kept connection by a SOCKS5 server that is gone", stale, socks),
@@ -1204,8 +1349,11 @@ int main(void)
         TEST("logins of SOCKS5", socks_logins, NULL),
         TEST("the same octet by octet", socks_logins, "crumbs"),
         TEST("refusals of SOCKS5", socks_refusals, NULL),
+        TEST("a SOCKS5 server that ends in place of a reply [G05]", socks_ends, NULL),
         TEST("what is no SOCKS5 server", no_socks, NULL),
         TEST("a group of origins", groups, NULL),
+        TEST("a group's member that does not answer [G05]", groups_that_hang, NULL),
+        TEST("a group's member that does not speak HTTP [G05]", groups_that_hang, "SSH-2.0-x\r\n"),
         TEST("a group of https origins [L04]", secure_groups, NULL),
         TEST("https requests go by TLS to a parent, or not at all [L04]", https_by_parents, NULL),
         TEST("names that a parent resolves, and the policy", remote_names, NULL),
@@ -1221,6 +1369,7 @@ int main(void)
         TEST("checks by requests [G05]", requests_checked, NULL),
         TEST("the same octet by octet [G05]", requests_checked, "crumbs"),
         TEST("more to check than can be at once [G05]", many_checks, NULL),
+        TEST("more checks that hang than can be at once [G05]", hanging_checks, NULL),
         TEST("checks under way when there is no policy any more", checks_left, NULL),
         TEST("checks under way when all is drained", checks_left, "drain"),
     };
