@@ -213,9 +213,7 @@ static int result_of_proof(const struct secure *s)
     switch (s->proof) {
     case PROOF_NONE: return wish == WISH_CERTIFICATE ? MINIPROXY_ETLS_CERTIFICATE : MINIPROXY_OK;
     case PROOF_CERTIFICATE:
-        if (s->flaw == FLAW_NONE) return MINIPROXY_OK;
-        /* only of origins is that told apart */
-        return s->flaw == FLAW_SELF_SIGNED ? MINIPROXY_ETLS_ISSUER : result_of_fault[s->flaw];
+        return s->flaw == FLAW_NONE ? MINIPROXY_OK : result_of_fault[s->flaw];
     case PROOF_BAD_SECRET:
     case PROOF_NO_SECRET: return MINIPROXY_ETLS_PROTOCOL;
     default: return MINIPROXY_OK;
@@ -322,6 +320,14 @@ static bool is_damaged(const struct secure *s)
     return s->trouble.kind == TROUBLE_DAMAGE && s->trouble.done;
 }
 
+/* The core gives up a connection that is in its handshake, for whatever reason; its time in one that is up is another. */
+static bool gives_up;
+
+static bool excuses_core(const struct miniproxy_tls_event *e, bool late)
+{
+    return gives_up && e->error == 0 && (e->result == MINIPROXY_ERESET || (e->result == MINIPROXY_ETLS_TIMEOUT && late));
+}
+
 /* Why may a client's handshake have failed? */
 static bool excuses_client(const struct secure *s, int result)
 {
@@ -394,7 +400,8 @@ static void on_origin_event(const struct miniproxy_tls_event *e)
                 s->fault);
         return;
     }
-    REQUIRE(PROPERTY_CAUSE, excuses_origin(s, e->result),
+    REQUIRE(PROPERTY_CAUSE,
+            excuses_origin(s, e->result) || excuses_core(e, may_take(world.timeout_ms[MINIPROXY_TIMEOUT_CONNECT])),
             "request %u: the handshake with its origin fails (%d, -0x%04x, fault %u)", ex->id, e->result,
             (unsigned)-e->error, s->fault);
     s->failed = true;
@@ -425,9 +432,11 @@ static void on_client_event(const struct miniproxy_tls_event *e)
         REQUIRE(PROPERTY_EVENTS, !cl->speaks_tls, "client %u speaks TLS", cl->actor.number);
         break;
     case MINIPROXY_TLS_FAILED:
-        REQUIRE(PROPERTY_CAUSE, excuses_client(s, e->result), "client %u: a handshake fails (%d, -0x%04x)",
+        REQUIRE(PROPERTY_CAUSE,
+                excuses_client(s, e->result) || excuses_core(e, may_take(world.timeout_ms[MINIPROXY_TIMEOUT_HEAD])),
+                "client %u: a handshake fails (%d, -0x%04x)",
                 cl->actor.number, e->result, (unsigned)-e->error);
-        s->failed = true;
+        s->failed = s->failed || !gives_up;
         if (cl->speaks_tls && e->result == result_of_proof(s)) tally_bad_proof(s);
         break;
     }
@@ -519,6 +528,13 @@ static size_t top_client_name(void *port, struct miniproxy_conn *c, char *name, 
     return len;
 }
 
+static void top_close(void *port, struct miniproxy_conn *c, bool hard)
+{
+    gives_up = true;
+    miniproxy_tls_port.close(port, c, hard);
+    gives_up = false;
+}
+
 static struct miniproxy_port top;
 
 static void start_peers(void)
@@ -569,6 +585,7 @@ void secure_start_port(void)
     top = miniproxy_tls_port;
     top.recv = top_recv;
     top.send = top_send;
+    top.close = top_close;
     top.relay = top_relay;
     top.secure = outbound == OUT_NOT_AT_ALL ? NULL : top_secure;
     top.client_name = top_client_name;
