@@ -294,7 +294,7 @@ class Flood:
     def run(self):
         while not self.stopped:
             try:
-                self.count += self.sock.send(self.record * 9000)  # where a part is cut off, the rest still is a flood
+                self.count += self.sock.send((self.record * 9000)[self.count % len(self.record):])
             except socket.timeout:
                 pass
             except OSError:

@@ -25,8 +25,9 @@ AES_FLAGS = $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),-maes -mpclmul -m
 
 $(TLS_LIB_36): $(MBEDTLS_FETCHED) $(TLS_CONFIG) tests/tls/mbedtls.mk
 	$(call tls_host_library,$(MBEDTLS_DIR),$(CFLAGS) $(TLS_CFLAGS_36))
+# It compares the names of a certificate that it could not read, NULL, over no octets.
 $(TLS_LIB_36_ASAN): $(MBEDTLS_FETCHED) $(TLS_CONFIG) tests/tls/mbedtls.mk
-	$(call tls_host_library,$(MBEDTLS_DIR),$(SANITIZE) $(TLS_CFLAGS_36))
+	$(call tls_host_library,$(MBEDTLS_DIR),$(SANITIZE) -fno-sanitize=nonnull-attribute $(TLS_CFLAGS_36))
 $(TLS_LIB_228): $(MBEDTLS_228_FETCHED) $(TLS_CONFIG) tests/tls/mbedtls.mk
 	$(call tls_host_library,$(MBEDTLS_228_DIR),$(CFLAGS) $(TLS_CFLAGS_228))
 
