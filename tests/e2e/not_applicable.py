@@ -42,6 +42,9 @@ NOT_APPLICABLE = {
     "test_page_access.py::test_a_policy_*": (BOARD, "an image has no file system to read policies from"),
     "test_heads.py::*": (TINY, "with 64 KB of RAM it is built without the lines of heads"),
     "test_page_access.py::*": (TINY, "with 64 KB of RAM it is built without pages"),
+    "test_logs.py::test_fail2ban_is_not_misled_by_lines_of_heads[*": (
+        TINY, "with 64 KB of RAM it is built without the lines of heads"),
+    "test_logs.py::test_alerts_are_not_about_watchers_*": (TINY, "with 64 KB of RAM it is built without pages"),
     "test_doors.py::test_diverted_*": (HOST, "lwIP diverts nothing, and knows of nothing that was"),
     "test_doors.py::test_who_was_not_diverted": (BOARD, "lwIP diverts nothing, and knows of nothing that was"),
     "test_parents.py::test_the_proxy_as_its_own_parent": (HOST, OTHER_HOST),

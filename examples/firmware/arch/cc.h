@@ -42,7 +42,14 @@ _Noreturn void cpu_panic(const char *why);
         if (!LWIP_IS_UNTRUE(message)) cpu_panic("lwIP: " message);     \
     } while (0)
 
-#define LWIP_RAND() random_u32()
+/* lwIP 2.2.1 takes its first local port from this, and must not begin with the last one: behind that comes none, and then
+ * those from 1 on. */
+static inline uint32_t lwip_rand(void)
+{
+    uint32_t x = random_u32();
+    return (x & 0x3fff) == 0x3fff ? x - 1 : x;
+}
+#define LWIP_RAND() lwip_rand()
 
 typedef int sys_prot_t;
 

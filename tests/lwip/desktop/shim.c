@@ -174,6 +174,8 @@ int miniproxy_posix_listen(struct miniproxy_posix *posix, const struct miniproxy
     errno = share ? ENOTSUP : ENOSPC;
     if (share || posix->listeners_used == MINIPROXY_POSIX_LISTENERS) return -1;
     port = stack_listen(&there);
+    /* lwIP 2.2.1 may begin with the last port there is, and finds none behind it; then it begins again */
+    if (port < 0 && there.port == 0) port = stack_listen(&there);
     errno = EADDRINUSE;
     if (port < 0) return -1;
     posix->listeners[posix->listeners_used++] = with_port(at, (uint16_t)port);
