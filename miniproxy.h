@@ -1356,7 +1356,7 @@ struct miniproxy_session {
     struct miniproxy_conn client;
     struct miniproxy_conn server[MINIPROXY_ATTEMPTS];
 #if MINIPROXY_WITH_CONDITIONS
-    int16_t rest_rule; /* decides if none of type_rules matches, -1: none does; here there is a gap anyway */
+    int16_t rest_rule; /* decides if none of type_rules matches, -1: none does; 32-bit targets have a gap here anyway */
 #endif
     struct miniproxy_pipe up, down; /* client to origin, origin to client */
     uint64_t up_limit; /* octets that further chunks of a request may have */

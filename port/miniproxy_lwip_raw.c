@@ -362,9 +362,9 @@ static struct record *record_new(struct miniproxy_lwip_raw *raw, struct tcp_pcb 
     return r;
 }
 
-/* False: later, when octets have been acknowledged, or on_poll has come. lwIP 2.2.1 puts a FIN on the last segment that waits to be sent. If it
- * then has to divide that one because the peer's window is small, both parts keep the FIN, and the peer takes the first
- * for the end: octets would be lost. So nothing may wait. */
+/* False: later, when octets have been acknowledged, or on_poll has come. lwIP 2.2.1 puts a FIN on the last segment that
+ * waits to be sent. If it then has to divide that one because the peer's window is small, both parts keep the FIN, and the
+ * peer takes the first for the end: octets would be lost. So nothing may wait. */
 static bool send_fin(struct tcp_pcb *pcb)
 {
     if (pcb->unsent != NULL) return false;

@@ -100,13 +100,17 @@ static bool is_page(const struct miniproxy_event *e)
 #endif
 
 /* One that has to be: many clients log in only when they are asked to, and maintenance was ordered. */
+#if MINIPROXY_WITH_MAINTENANCE
 static bool is_expected(const struct miniproxy_event *e)
 {
-#if MINIPROXY_WITH_MAINTENANCE
-    if (e->cause == MINIPROXY_CAUSE_MAINTENANCE) return true;
-#endif
+    return e->cause == MINIPROXY_CAUSE_LOGIN_MISSING || e->cause == MINIPROXY_CAUSE_MAINTENANCE;
+}
+#else
+static bool is_expected(const struct miniproxy_event *e)
+{
     return e->cause == MINIPROXY_CAUSE_LOGIN_MISSING;
 }
+#endif
 
 /* Pages of the proxy's own are left out: who watches the proxy does not change what he sees. */
 static void count(struct miniproxy_watch *w, const struct miniproxy_event *e)

@@ -44,8 +44,8 @@ FIRMWARE_TLS_BENCH_IMAGES = lm3s6965-raw-tlsbench mps2_an385-raw-tlsbench
 
 # ---- Sources
 
-FIRMWARE_OWN = $(addprefix $(FIRMWARE)/,startup.c cpu.c console.c random.c net.c guard.c log.c logins.c syslog.c) miniproxy.c \
-    port/miniproxy_sha256.c
+FIRMWARE_OWN = $(addprefix $(FIRMWARE)/,startup.c cpu.c console.c random.c net.c guard.c log.c logins.c syslog.c) \
+    miniproxy.c port/miniproxy_sha256.c
 # FIRMWARE_SYSLOG=ADDRESS: what is logged goes there too, and alerts
 FIRMWARE_LOG = port/miniproxy_log.c port/miniproxy_watch.c
 FIRMWARE_OWN += $(if $(FIRMWARE_SYSLOG),$(FIRMWARE_LOG))

@@ -24,18 +24,22 @@ static bool tells_mss(const struct tcp_hdr *header, unsigned len)
     return false;
 }
 
+#if TCP_QUEUE_OOSEQ
 static bool is_beyond_fin(const struct tcp_pcb *pcb, const struct tcp_hdr *header, const struct pbuf *data)
 {
-#if TCP_QUEUE_OOSEQ
     const struct tcp_seg *s = pcb->state != LISTEN ? pcb->ooseq : NULL; /* a listener's is a shorter struct */
     for (; s != NULL; s = s->next)
         if ((TCPH_FLAGS(s->tcphdr) & TCP_FIN) && TCP_SEQ_GT(header->seqno + data->tot_len, s->tcphdr->seqno + s->len))
             return true;
-#else
-    (void)pcb, (void)header, (void)data;
-#endif
     return false;
 }
+#else
+static bool is_beyond_fin(const struct tcp_pcb *pcb, const struct tcp_hdr *header, const struct pbuf *data)
+{
+    (void)pcb, (void)header, (void)data;
+    return false;
+}
+#endif
 
 bool guard_tcp_admits(const struct tcp_pcb *pcb, const struct tcp_hdr *header, unsigned options, const struct pbuf *data)
 {

@@ -568,7 +568,8 @@ static void tell(void *data, const struct difference *d)
     for (unsigned p = 0; p < 2; p++) {
         int rule = -1;
         enum miniproxy_verdict verdict = space_verdict(g->s, p, &d->witness, &rule);
-        if (verdict != d->outcome[p].verdict || rule != d->outcome[p].rule) blame("example of a difference is none", g->seed, rule);
+        if (verdict != d->outcome[p].verdict || rule != d->outcome[p].rule)
+            blame("example of a difference is none", g->seed, rule);
     }
 }
 

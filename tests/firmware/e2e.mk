@@ -80,7 +80,8 @@ firmware-e2e: $(IMAGE_SUITES:%=run-%)
 
 $(foreach s,$(IMAGE_SUITES),$(eval run-$s: $(s:e2e-%=$(IMAGE_OUT)/bin/%) $(s:e2e-%=$(IMAGE_OUT)/bin/%-small)))
 $(IMAGE_SUITES:%=run-%): run-e2e-%:
-	@MINIPROXY_SUITE=e2e-$* MINIPROXY_STACK=$* MINIPROXY_BIN=$(CURDIR)/$(IMAGE_OUT)/bin/$* MINIPROXY_PATIENCE=40 MINIPROXY_TEST_SECONDS=240 \
+	@MINIPROXY_SUITE=e2e-$* MINIPROXY_STACK=$* MINIPROXY_BIN=$(CURDIR)/$(IMAGE_OUT)/bin/$* \
+	    MINIPROXY_PATIENCE=40 MINIPROXY_TEST_SECONDS=240 \
 	    MINIPROXY_SMALL_BIN=$(CURDIR)/$(IMAGE_OUT)/bin/$*-small \
 	    $(SUITE) e2e-$* 1800 $(PYTHON) -m pytest -q tests/e2e
 

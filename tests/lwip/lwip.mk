@@ -23,7 +23,8 @@ LWIP_RAW_INCLUDES = -I. -I$(LWIP_RAW) -isystem $(LWIP_DIR)/src/include
 LWIP_RAW_HEADERS = $(wildcard $(LWIP_RAW)/*.h $(LWIP_RAW)/*/*.h tests/port/*.h port/miniproxy_lwip_raw.h) miniproxy.h \
                    Makefile tests/lwip/lwip.mk
 LWIP_RAW_CONFIG = -DMINIPROXY_CONFIG='"tests/lwip/raw/config.h"'
-LWIP_RAW_WORLD = examples/firmware/guard.c $(LWIP_RAW)/wire.c $(LWIP_RAW)/raw_world.c tests/port/conformance.c port/miniproxy_lwip_raw.c
+LWIP_RAW_WORLD = examples/firmware/guard.c $(LWIP_RAW)/wire.c $(LWIP_RAW)/raw_world.c \
+    tests/port/conformance.c port/miniproxy_lwip_raw.c
 
 # what is not ours is compiled without our warnings
 lwip_compile = mkdir -p $@.d && cd $@.d && \

@@ -33,7 +33,8 @@ _Noreturn void cpu_panic(const char *why);
         console_printf message;     \
     } while (0)
 /* lwIP 2.2.1 asserts what a peer with a small window makes untrue, and the code behind goes on rightly all the same: a
- * probe of one octet that was the last (tcp_slowtmr), and a segment divided at the end of the heap (mem_trim). */
+ * probe of one octet that was the last (tcp_slowtmr), and a segment divided at the end of the heap (mem_trim; mem.c has two
+ * more with these words, which are passed over with it). */
 #define LWIP_IS_UNTRUE(message)                                                                  \
     (__builtin_strcmp(message, "tcp_slowtimr: persist ticking with empty send buffer") == 0 ||   \
      __builtin_strcmp(message, "invalid next ptr") == 0)
