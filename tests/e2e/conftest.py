@@ -28,9 +28,10 @@ left_out = {}  # reason -> tests that do not apply
 KINDS = [world.STACK] * bool(world.STACK) + ["over-tls"] * secure.OVER_TLS + ["musl"] * (
     "/musl/" in proxies.BINARY)  # to what
 
-# An emulator lives in real time on a machine that others use too: it may starve longer than any patience. A few cases of
-# a board get a second try, and the summary says which, and how the first one failed. No other stack has that.
-SECOND_TRIES = 5 if world.is_board else 0
+# Tests live in real time on a machine that others use too, and may starve longer than any patience, an emulator more so.
+# A few cases of each run get a second try; its summary, and that of all suites, say which, and its log how the first
+# one failed.
+SECOND_TRIES = 5 if world.is_board else 2
 tried_again = {}  # node id -> report of the first try
 
 

@@ -3,8 +3,8 @@
 #
 # summary.sh FILE...
 #
-# A table of build/results/FILE.tsv by suite, what failed and why, then one line with the sums. A file that is missing,
-# because the suite did not build or did not run, counts as a failure.
+# A table of build/results/FILE.tsv by suite, what passed only at a second try, what failed and why, then one line with
+# the sums. A file that is missing, because the suite did not build or did not run, counts as a failure.
 mkdir -p build/results && cd build/results || exit 1
 for file in "$@"; do
     [ -s "$file.tsv" ] || printf 'fail\t%s\tbuilt and ran\t-\n' "$file" >"$file.tsv"
@@ -18,13 +18,18 @@ done | awk -F'\t' '
         printf "\n%-24s %8s %8s %8s\n", "suite", "passed", "failed", "skipped"
         for (i = 0; i < n; i++)
             printf "%-24s %8d %8d %8d\n", order[i], by[order[i], "pass"], by[order[i], "fail"], by[order[i], "skip"]
-        if (b > 0) print ""
+        print ""
+        for (i = 0; i < n; i++) {
+            fflush()
+            system("sed -n \"s/^PASSED ONLY AT THE SECOND TRY: /second try  " order[i] ": /p\" ../log/" order[i] ".log 2>/dev/null")
+        }
         for (i = 0; i < b && i < 100; i++) {
             print "failed   " broken[i]
             suite = broken[i]
             sub(/: .*/, "", suite)
             fflush()
-            if (!(suite in told)) system("grep -E \"^(E  |tests/[^ ]*: )\" ../log/" suite ".log 2>&1 | cut -c 1-200 | tail -n 12")
+            logs = "../log/" suite ".log ../log/" suite "_*.log" # those of unit tests have a name each
+            if (!(suite in told)) system("grep -hE \"^(E  |tests/[^ ]*: |.  (ERROR|.LINE))\" " logs " 2>/dev/null | cut -c 1-200 | tail -n 12")
             told[suite] = 1
         }
         printf "\n%d passed, %d failed", sum["pass"], sum["fail"]
