@@ -256,6 +256,7 @@ static const char *set_user(struct options *o, char *value)
 
 static const char *set_users(struct options *o, char *value)
 {
+    if (o->users_file != NULL) return "expected once only: one file has all users";
     o->users_file = value;
     return NULL;
 }
@@ -267,6 +268,7 @@ static const char *set_clients(struct options *o, char *value)
 
 static const char *set_policy(struct options *o, char *value)
 {
+    if (o->policy_file != NULL) return "expected once only: one file can include others";
     o->policy_file = value;
     return value[0] != '\0' ? NULL : "expected the name of a file";
 }

@@ -269,6 +269,19 @@ def test_wrong_options_end_the_program(options):
     assert done.returncode in (1, 2) and done.stderr.startswith(b"miniproxy: ") and done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.req("R07")
+@pytest.mark.parametrize("option", ["--policy", "--users", "--clients"])
+def test_what_says_who_may_is_given_once(tmp_path, option):
+    """The last of two would take the place of the first, and nobody would know."""
+    given = {"--clients": "127.0.0.0/8", "--policy": str(tmp_path / "policy"), "--users": str(tmp_path / "users")}[option]
+    (tmp_path / "policy").write_text("deny\n", encoding="ascii")
+    (tmp_path / "users").write_text("", encoding="ascii")
+    done = subprocess.run([BINARY, "--listen", "127.0.0.1:0", option, given, option, given], capture_output=True,
+                          timeout=PATIENCE)
+    assert done.returncode == 2 and done.stderr.startswith(f"miniproxy: {option} ".encode())
+    assert b": expected once only" in done.stderr
+
+
 @pytest.mark.req("G06")
 @pytest.mark.parametrize("option", ["--help", "--version"])
 def test_help_and_version(option):
