@@ -473,7 +473,8 @@ enum {
     IS_LAST_HOP = 1 << 16,     /* Max-Forwards is 0 */
     ACCEPTS_HTML = 1 << 17,    /* Accept names it */
     HIDES = 1 << 18,           /* what is not told of its last line might go on in the next (WITH_HEADS) */
-    NOTED_TWICE = 1 << 19      /* there is more than one of what struct head's `noted` is the last of */
+    NOTED_TWICE = 1 << 19,     /* there is more than one of what struct head's `noted` is the last of */
+    EXPECTS = 1 << 20          /* the client may wait for 100 before it sends the body */
 };
 
 struct span {
@@ -700,6 +701,7 @@ static enum miniproxy_cause see_line(struct head *h, const struct miniproxy_buff
     case F_EXPECT:
         if (h->minor == 0) l->role = HOP; /* RFC 9110 section 10.1.1 */
         else if (!is_word(l->value, l->value_len, "100-continue")) return MINIPROXY_CAUSE_EXPECTATION;
+        else h->seen |= EXPECTS;
         break;
     case F_HOST:
         if ((h->seen & HAS_HOST) != 0 || !is_host(b, l->value, l->value_len)) return MINIPROXY_CAUSE_HOST;
@@ -1349,11 +1351,13 @@ OUTLINED static unsigned char *strip(unsigned char *lines, const unsigned char *
     struct list option;
     for (p = lines; p < end; p = next_line(p)) {
         if (!is_named(p, connection, sizeof connection - 1)) continue;
-        option.next = p + sizeof connection;
-        option.end = next_line(p) - 2;
-        while (next_element(&option))
-            for (q = lines; q < end && is_nominated(&option); q = next_line(q))
-                if (is_named(q, option.at, option.len)) *q = '\0';
+        /* Lines are few, and options may be as many as octets: whoever goes through all lines for each takes long. */
+        for (q = lines; q < end; q = next_line(q)) {
+            option.next = p + sizeof connection;
+            option.end = next_line(p) - 2;
+            while (next_element(&option))
+                if (is_named(q, option.at, option.len) && is_nominated(&option)) *q = '\0';
+        }
         *p = '\0';
     }
     for (p = lines; p < end; p = q) {
@@ -4271,6 +4275,7 @@ enum {
     FIN_SENT = 1 << 20,
     IS_BARE = 1 << 21,      /* its refusal is bare_reply */
     HAS_WAITED = 1 << 22,   /* for a buffer */
+    EXPECTS_100 = 1 << 23,  /* nothing of the body is due before the origin says 100 */
     IN_LOGIN = 1 << 24,     /* stands in the queue of logins */
     IS_SOCKS = 1 << 28      /* the client speaks SOCKS5 */
 };
@@ -4414,11 +4419,12 @@ static bool borrow(struct miniproxy *p, struct miniproxy_session *s, struct mini
     unsigned lane = pipe == &s->down ? FOR_CLIENT : FOR_ORIGIN;
     unsigned keep = lane == FOR_ORIGIN ? BUFFER_RESERVE : 0;
     if (pipe->buffer != NULL) return true;
-    if ((s->flags & IS_GRANTED) != 0) {
+    if ((s->flags & IS_GRANTED) != 0 && (keep == 0 || p->counters.buffers + p->granted + keep <= MINIPROXY_BUFFERS)) {
         drop_grant(p, s);
     } else if (p->wait[FOR_CLIENT].head != 0 || (lane == FOR_ORIGIN && p->wait[FOR_ORIGIN].head != 0) ||
                p->counters.buffers + p->granted + keep >= MINIPROXY_BUFFERS) {
         s->flags |= HAS_WAITED;
+        if (BUFFER_RESERVE > 0 && lane == FOR_CLIENT && s->wait_lane == FOR_ORIGIN + 1) leave_wait(p, s); /* what is kept back is for this */
         if (s->wait_lane == 0) {
             s->wait_lane = (uint8_t)(lane + 1);
             push(p, &p->wait[lane], s, false);
@@ -5364,6 +5370,7 @@ static enum pumped decode(struct miniproxy_session *s, struct miniproxy_pipe *pi
 static void count_in(struct miniproxy *p, struct miniproxy_session *s, bool from_client, unsigned n)
 {
     if (from_client) {
+        s->flags &= ~(uint32_t)EXPECTS_100;
         s->bytes_up += n;
         p->counters.bytes_up += n;
         p->moved_up = true;
@@ -6388,7 +6395,6 @@ static void open_transaction(struct miniproxy *p, struct miniproxy_session *s)
     s->rule = -1;
     s->cause = MINIPROXY_CAUSE_NONE;
     s->source = MINIPROXY_BY_NOBODY;
-    s->interim = 0;
     forget_page(s);
     start_pipe(&s->up, SOURCE_NONE, 0, PIPE_WIDE);
     start_pipe(&s->down, SOURCE_NONE, 0, PIPE_WIDE);
@@ -6460,6 +6466,7 @@ static enum next next_request(struct miniproxy *p, struct miniproxy_session *s)
     }
     if (!has_received(s->up.buffer)) give_back(p, &s->up);
     s->flags &= OF_CONNECTION;
+    s->interim = 0;
     enter(p, s, STATE_IDLE);
     arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_IDLE);
     return NEXT_STATE;
@@ -6975,6 +6982,26 @@ static void notice_socks(struct miniproxy_session *s)
 }
 #endif
 
+/* Empty lines before a request (RFC 9112 section 2.2). False: too many. */
+static bool skip_blank_lines(struct miniproxy_session *s, struct miniproxy_buffer *b)
+{
+    const unsigned char *p = b->u.data + b->in;
+    for (; b->in_end - b->in >= 2 && p[0] == '\r' && p[1] == '\n'; p += 2) {
+        if (++s->interim > BLANK_LINES_MAX) return false;
+        b->in = b->scan = u16(b->in + 2u);
+    }
+    settle(b, MINIPROXY_HEADROOM);
+    return true;
+}
+
+/* Some clients send an empty line behind the body of a request (RFC 9112 section 2.2). It begins no other. */
+static bool is_empty_line(struct miniproxy_session *s)
+{
+    struct miniproxy_buffer *b = s->up.buffer;
+    return is_armed(s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_IDLE) && b->u.data[b->in] == '\r' &&
+           skip_blank_lines(s, b) && !has_received(b);
+}
+
 OUTLINED static enum next on_idle(struct miniproxy *p, struct miniproxy_session *s)
 {
     bool waited;
@@ -6982,12 +7009,14 @@ OUTLINED static enum next on_idle(struct miniproxy *p, struct miniproxy_session 
     if (MINIPROXY_WITH_PROXY_PROTOCOL && (s->flags & HEADER_DUE) != 0 && on_header(p, s) != NEXT_DECISION)
         return s->state == STATE_IDLE ? NEXT_WAIT : NEXT_STATE;
     if (has_kept_server(s) && (server_of(s)->ready & MINIPROXY_RD) != 0) server_is_quiet(p, s);
-    if (has_received(s->up.buffer)) {
-        settle(s->up.buffer, MINIPROXY_HEADROOM);
-        n = 1;
-    } else {
-        n = fill_idle(p, s);
-    }
+    do {
+        if (has_received(s->up.buffer)) {
+            settle(s->up.buffer, MINIPROXY_HEADROOM);
+            n = 1;
+        } else {
+            n = fill_idle(p, s);
+        }
+    } while (n > 0 && is_empty_line(s));
     if (n == MINIPROXY_AGAIN) {
         if (s->wait_lane == 0) give_back(p, &s->up);
         return NEXT_WAIT;
@@ -7864,18 +7893,6 @@ static enum next on_login(struct miniproxy *p, struct miniproxy_session *s)
     return decide_for(p, s, cause);
 }
 
-/* Empty lines before a request (RFC 9112 section 2.2). False: too many. */
-static bool skip_blank_lines(struct miniproxy_session *s, struct miniproxy_buffer *b)
-{
-    const unsigned char *p = b->u.data + b->in;
-    for (; b->in_end - b->in >= 2 && p[0] == '\r' && p[1] == '\n'; p += 2) {
-        if (++s->interim > BLANK_LINES_MAX) return false;
-        b->in = b->scan = u16(b->in + 2u);
-    }
-    settle(b, MINIPROXY_HEADROOM);
-    return true;
-}
-
 OUTLINED static enum next on_head(struct miniproxy *p, struct miniproxy_session *s)
 {
     struct miniproxy_buffer *b = s->up.buffer;
@@ -8738,6 +8755,7 @@ static bool start_check(struct miniproxy *p, unsigned at)
     s = take_slot(p);
     if (s == NULL) return false;
     s->flags = IS_CHECK;
+    s->interim = 0;
     s->client.ready = 0;
     s->client_addr.family = 0;
     s->origin_len = 0;
@@ -9037,6 +9055,7 @@ static enum next start_exchange(struct miniproxy *p, struct miniproxy_session *s
         return start_tunnel(p, s);
     }
     if (s->up.source == SOURCE_CHUNKED) flags |= PIPE_CHUNKED | PIPE_WIDE;
+    if ((pl->head.seen & EXPECTS) != 0 && pl->head.end == b->in_end) s->flags |= EXPECTS_100;
     start_pipe(&s->up, s->up.source, pl->head.length, flags);
     s->up_limit = p->config.body_max != 0 ? p->config.body_max : UINT64_MAX;
     if (p->draining) s->origin_len = 0;
@@ -9119,6 +9138,7 @@ OUTLINED static enum miniproxy_cause read_response(struct miniproxy *p, struct m
         return MINIPROXY_CAUSE_NONE;
     }
     if (s->interim++ >= MINIPROXY_INTERIM_MAX) return MINIPROXY_CAUSE_RESPONSE_INTERIM;
+    if (h.status == 100) s->flags &= ~(uint32_t)EXPECTS_100;
     if ((s->flags & IS_HTTP10) != 0) b->in = b->scan = h.end; /* RFC 9110 section 15.2: never to HTTP/1.0 */
     else rewrite_response(b, &h, false, &p->config, "");
     disarm(p, s, MINIPROXY_TIMER_PHASE); /* the final response gets the whole time again */
@@ -9379,17 +9399,17 @@ OUTLINED static enum next on_tunnel(struct miniproxy *p, struct miniproxy_sessio
  * is to blame while a limit holds a direction back. */
 static void watch_exchange(struct miniproxy *p, struct miniproxy_session *s)
 {
-    enum miniproxy_timeout kind;
-    if (MINIPROXY_WITH_LIMITS && is_rationed(s, &s->up)) {
+    enum miniproxy_timeout kind = is_held_up(p, s, &s->up) ? MINIPROXY_TIMEOUT_WRITE : MINIPROXY_TIMEOUT_BODY;
+    bool rationed = MINIPROXY_WITH_LIMITS && is_rationed(s, &s->up);
+    if (rationed || (kind == MINIPROXY_TIMEOUT_BODY && (s->flags & EXPECTS_100) != 0)) {
         if (s->wait_lane == 0) disarm(p, s, MINIPROXY_TIMER_SIDE);
     } else if ((s->flags & UP_DONE) == 0 && s->wait_lane == 0) {
-        kind = is_held_up(p, s, &s->up) ? MINIPROXY_TIMEOUT_WRITE : MINIPROXY_TIMEOUT_BODY;
         if (p->moved_up || !is_armed(s, MINIPROXY_TIMER_SIDE, kind)) arm(p, s, MINIPROXY_TIMER_SIDE, kind);
     }
     if (is_held_up(p, s, &s->down)) kind = MINIPROXY_TIMEOUT_WRITE;
     else kind = s->state == STATE_RELAY ? MINIPROXY_TIMEOUT_RESPONSE : MINIPROXY_TIMEOUT_FIRST_BYTE;
     if ((MINIPROXY_WITH_LIMITS && is_rationed(s, &s->down)) ||
-        (kind == MINIPROXY_TIMEOUT_FIRST_BYTE && (s->flags & UP_DONE) == 0))
+        (kind == MINIPROXY_TIMEOUT_FIRST_BYTE && (s->flags & (UP_DONE | EXPECTS_100)) == 0))
         disarm(p, s, MINIPROXY_TIMER_PHASE);
     else if (!is_armed(s, MINIPROXY_TIMER_PHASE, kind) || (p->moved_down && kind != MINIPROXY_TIMEOUT_FIRST_BYTE))
         arm(p, s, MINIPROXY_TIMER_PHASE, kind);
@@ -9558,7 +9578,11 @@ static enum next on_timeout(struct miniproxy *p, struct miniproxy_session *s, un
     case MINIPROXY_TIMEOUT_HOP: return hop_failed(p, s, late_connect(s));
     case MINIPROXY_TIMEOUT_CHECK: return cut(p, s, late_connect(s));
 #endif
+    case MINIPROXY_TIMEOUT_DNS:
+        s->dns_ms = p->now_ms - s->mark_ms;
+        break;
     case MINIPROXY_TIMEOUT_CONNECT:
+        s->connect_ms = p->now_ms - s->mark_ms;
         cause = late_connect(s);
         break;
     case MINIPROXY_TIMEOUT_ATTEMPT:
@@ -9734,6 +9758,7 @@ static bool welcome(struct miniproxy *p, struct miniproxy_session *s)
     p->counters.accepted++;
     if (++p->counters.active > p->counters.active_peak) p->counters.active_peak = p->counters.active;
     s->flags = 0;
+    s->interim = 0;
     s->client.ready |= MINIPROXY_RD | MINIPROXY_WR;
     if (is_balanced(p, s)) s->flags |= HEADER_DUE; /* its client is still to be told */
     join_peers(p, s);
