@@ -153,10 +153,10 @@ static bool excused_connect(const struct exchange *ex, uint8_t cause, uint32_t h
 static bool excused_origin(const struct exchange *ex, uint8_t cause, uint32_t h)
 {
     uint32_t broken = HAPPENED_RESET | HAPPENED_CUT | HAPPENED_STALE | HAPPENED_FAULT;
-    (void)ex;
     switch (cause) {
     case MINIPROXY_CAUSE_FIRST_BYTE_TIMEOUT: /* a long head over a slow network takes its time, too */
-        return (h & (HAPPENED_SLOW | HAPPENED_BIG_HEAD)) != 0;
+        return (h & (HAPPENED_SLOW | HAPPENED_BIG_HEAD)) != 0 ||
+               (ex->expect && (h & CLIENT_SLOW) != 0); /* neither sends a word: the origin has the first */
     case MINIPROXY_CAUSE_WRITE_TIMEOUT:
     case MINIPROXY_CAUSE_READ_TIMEOUT:
         return (h & HAPPENED_SLOW) != 0;
