@@ -156,6 +156,19 @@ static struct miniproxy_addr addr_of(const ip_addr_t *ip, uint16_t port)
     return a;
 }
 
+#ifndef ip_addr_eq /* lwIP 2.1 */
+#define ip4_addr_eq ip4_addr_cmp
+#define ip6_addr_zoneless_eq ip6_addr_cmp_zoneless
+#define ip_addr_zoneless_eq ip_addr_cmp_zoneless
+#endif
+
+/* Targets have no zones, what lwIP knows of has. */
+#if LWIP_IPV6
+#define SAME_IP(a, b) ip_addr_zoneless_eq(a, b)
+#else
+#define SAME_IP(a, b) ip4_addr_eq(a, b)
+#endif
+
 /* Does it lead to this device? An unspecified address does, too. */
 static bool is_own(const ip_addr_t *ip)
 {
@@ -181,7 +194,7 @@ static bool leads_to_listener(const struct miniproxy_lwip_raw *raw, const ip_add
         const struct tcp_pcb *l = raw->listeners[i];
 
         if (l == NULL || l->local_port != port) continue;
-        if (ip_addr_eq(&l->local_ip, ip)) return true;
+        if (SAME_IP(&l->local_ip, ip)) return true;
         if (ip_addr_isany(&l->local_ip) && is_own(ip) &&
             (IP_IS_ANY_TYPE_VAL(l->local_ip) || IP_GET_TYPE(&l->local_ip) == IP_GET_TYPE(ip)))
             return true;

@@ -899,6 +899,34 @@ static bool test_which_listener(void)
     return check(miniproxy_lwip_raw_listen(&raw, &same) == raw_world_port(), "listens again at the same port");
 }
 
+#if LWIP_IPV6 && MINIPROXY_WITH_IPV6
+
+/* lwIP knows of which link such an address is; a target does not say it. */
+static bool test_link_local(void)
+{
+    struct miniproxy_addr at = {.ip = {0xfe, 0x80, [15] = 9}, .family = 6}, again = {.family = 0, .port = raw_world_port()};
+    struct miniproxy_conn *c = conformance_take();
+    ip_addr_t own;
+    int listening;
+
+    IP_ADDR6(&own, PP_HTONL(0xfe800000), 0, 0, PP_HTONL(9));
+    ip6_addr_assign_zone(ip_2_ip6(&own), IP6_UNICAST, netif_default);
+    netif_ip6_addr_set(netif_default, 1, ip_2_ip6(&own));
+    netif_ip6_addr_set_state(netif_default, 1, IP6_ADDR_PREFERRED);
+    listening = miniproxy_lwip_raw_listen(&raw, &at);
+    if (!check(listening > 0, "listens")) return false;
+    at.port = (uint16_t)listening;
+    check(port->connect(&raw, c, &at) == MINIPROXY_ESELF, "a listener at a link-local address is known: ESELF");
+    at.ip[15] = 8;
+    check(port->connect(&raw, c, &at) == MINIPROXY_AGAIN, "the same port of another host is not");
+    conformance_give(c, true);
+    netif_ip6_addr_set_state(netif_default, 1, IP6_ADDR_INVALID);
+    miniproxy_lwip_raw_stop_listening(&raw);
+    return check(miniproxy_lwip_raw_listen(&raw, &again) == raw_world_port(), "listens again at the same port");
+}
+
+#endif
+
 /* ---- Newcomers while others end ---- */
 
 /* Who has been told something and closed holds nothing that a newcomer needs. */
@@ -1627,6 +1655,9 @@ static const struct {
     {"connections that wait", "-", test_pending},
     {"listeners close and open", "-", test_stop_listening},
     {"a connection knows its listener", "-", test_which_listener},
+#if LWIP_IPV6 && MINIPROXY_WITH_IPV6
+    {"a listener at a link-local address", "R04", test_link_local},
+#endif
     {"closed connections need no records", "-", test_closed_need_no_record},
     {"closed connections that keep octets give way", "-", test_kept_give_way},
     {"a client uses its port again", "-", test_port_used_again},
