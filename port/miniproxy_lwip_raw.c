@@ -55,11 +55,14 @@ enum {
 
 REQUIRE(NO_SYS, "the raw port needs NO_SYS 1; with an operating system use miniproxy_lwip_sockets.c");
 REQUIRE(LWIP_TCP &&LWIP_CALLBACK_API, "the raw port needs LWIP_TCP 1 and LWIP_CALLBACK_API 1");
-REQUIRE(LWIP_DNS, "the raw port resolves names by LWIP_DNS 1");
+REQUIRE(LWIP_DNS &&LWIP_UDP, "the raw port resolves names by LWIP_DNS 1 and LWIP_UDP 1");
+REQUIRE(MEMP_MEM_MALLOC || MEMP_NUM_UDP_PCB >= 1 + LWIP_DHCP,
+        "no name could be looked up: MEMP_NUM_UDP_PCB must be 1 + LWIP_DHCP at least, better one for each lookup");
 REQUIRE(TCP_LISTEN_BACKLOG, "without TCP_LISTEN_BACKLOG 1 clients that wait would take all PCBs");
 REQUIRE(MEMP_NUM_TCP_PCB >= 2 * MINIPROXY_SESSIONS + MINIPROXY_RESERVED,
         "MEMP_NUM_TCP_PCB must be 2 * MINIPROXY_SESSIONS + MINIPROXY_RESERVED at least: client and origin of each");
-REQUIRE(MEMP_NUM_TCP_PCB_LISTEN >= 1, "MEMP_NUM_TCP_PCB_LISTEN must be 1 at least");
+REQUIRE(MEMP_MEM_MALLOC || MEMP_NUM_TCP_PCB_LISTEN >= MINIPROXY_LWIP_RAW_LISTENERS,
+        "MEMP_NUM_TCP_PCB_LISTEN must be MINIPROXY_LWIP_RAW_LISTENERS at least");
 REQUIRE(TCP_SND_BUF <= 65535, "TCP_SND_BUF must be 65535 at most: the port counts in 16 bits what is under way");
 REQUIRE(PBUF_POOL_BUFSIZE >= TCP_MSS + PBUF_TRANSPORT,
         "PBUF_POOL_BUFSIZE must hold a whole segment with its headers, TCP_MSS + PBUF_TRANSPORT; leave it undefined");
@@ -156,6 +159,19 @@ static struct miniproxy_addr addr_of(const ip_addr_t *ip, uint16_t port)
     return a;
 }
 
+#ifndef ip_addr_eq /* lwIP 2.1 */
+#define ip4_addr_eq ip4_addr_cmp
+#define ip6_addr_zoneless_eq ip6_addr_cmp_zoneless
+#define ip_addr_zoneless_eq ip_addr_cmp_zoneless
+#endif
+
+/* Targets have no zones, what lwIP knows of has. */
+#if LWIP_IPV6
+#define SAME_IP(a, b) ip_addr_zoneless_eq(a, b)
+#else
+#define SAME_IP(a, b) ip4_addr_eq(a, b)
+#endif
+
 /* Does it lead to this device? An unspecified address does, too. */
 static bool is_own(const ip_addr_t *ip)
 {
@@ -181,7 +197,7 @@ static bool leads_to_listener(const struct miniproxy_lwip_raw *raw, const ip_add
         const struct tcp_pcb *l = raw->listeners[i];
 
         if (l == NULL || l->local_port != port) continue;
-        if (ip_addr_eq(&l->local_ip, ip)) return true;
+        if (SAME_IP(&l->local_ip, ip)) return true;
         if (ip_addr_isany(&l->local_ip) && is_own(ip) &&
             (IP_IS_ANY_TYPE_VAL(l->local_ip) || IP_GET_TYPE(&l->local_ip) == IP_GET_TYPE(ip)))
             return true;
@@ -915,7 +931,7 @@ static bool may_append(const struct tcp_pcb *pcb)
  * take this at once, so that peers which do not read cannot keep others from a short answer. */
 static err_t write_sparing(struct record *r, const void *data, size_t len, u8_t flags)
 {
-    size_t under_way = TCP_SND_BUF - tcp_sndbuf(r->pcb) + len;
+    size_t under_way = len + TCP_SND_BUF - tcp_sndbuf(r->pcb);
     bool first = under_way <= FIRST && under_way <= r->pcb->snd_wnd;
     u16_t left = (u16_t)(MINIPROXY_LWIP_RAW_SPARE + (first ? 0 : MINIPROXY_LWIP_RAW_SPARE_FIRST));
     struct pbuf *spare = may_append(r->pcb) ? pbuf_alloc(PBUF_RAW, left, PBUF_RAM) : NULL;

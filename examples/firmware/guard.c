@@ -6,7 +6,6 @@
 
 /* ---- Segments that make lwIP fail an assertion, or send more than a frame holds
  *
- * - a SYN with a window of 0 or 1: half of the largest window is lwIP's largest segment;
  * - the size of a segment (MSS) told anywhere but in a SYN: lwIP takes it for a new one;
  * - octets beyond a FIN that came before them. */
 
@@ -41,9 +40,22 @@ static bool is_beyond_fin(const struct tcp_pcb *pcb, const struct tcp_hdr *heade
 }
 #endif
 
-bool guard_tcp_admits(const struct tcp_pcb *pcb, const struct tcp_hdr *header, unsigned options, const struct pbuf *data)
+/* ---- Windows that open later
+ *
+ * lwIP's largest segment is half of the largest window that the peer has told, or all that its MSS allows as long as that
+ * half is nothing. So after a SYN with a window of 0 or 1 (Linux' SYNPROXY sends 0 for every host behind it) the next window
+ * would make it smaller, and an assertion fails if longer ones wait to be sent. Here, before lwIP looks at a window, the
+ * largest becomes one that allows the MSS. How much may be sent at once is another field. */
+
+static void keep_segment_size(struct tcp_pcb *pcb)
 {
-    if (TCPH_FLAGS(header) & TCP_SYN) return header->wnd >= 2;
+    if (pcb->state != LISTEN && pcb->snd_wnd_max < 2) pcb->snd_wnd_max = UINT16_MAX;
+}
+
+bool guard_tcp_admits(struct tcp_pcb *pcb, const struct tcp_hdr *header, unsigned options, const struct pbuf *data)
+{
+    if (TCPH_FLAGS(header) & TCP_SYN) return true;
+    keep_segment_size(pcb);
     return !tells_mss(header, options) && !is_beyond_fin(pcb, header, data);
 }
 

@@ -37,6 +37,7 @@ static void put_target(const char *target, size_t len)
 {
     const char *end = memchr(target, '?', len), *start = target, *at;
     if (end == NULL) end = target + len;
+    if (end == target) console_printf("-"); /* the core may withhold one that hides a password */
     for (at = target; at + 3 <= end; at++)
         if (memcmp(at, "://", 3) == 0) start = at + 3;
     at = start;

@@ -15,7 +15,7 @@ struct tcp_pcb;
 
 /* A segment for a connection or a listener: false drops it, and an honest peer will send it again. `options`: octets
  * behind the header; `split`: not all of them are in the first pbuf; `data`: what follows. */
-bool net_tcp_admits(const struct tcp_pcb *pcb, const struct tcp_hdr *header, unsigned options, bool split,
+bool net_tcp_admits(struct tcp_pcb *pcb, const struct tcp_hdr *header, unsigned options, bool split,
                     const struct pbuf *data);
 
 #endif

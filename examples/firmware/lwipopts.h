@@ -103,6 +103,7 @@ unsigned guard_tcp_ooseq_limit(struct tcp_pcb *pcb);
 #ifndef MEMP_NUM_TCP_PCB_LISTEN
 #define MEMP_NUM_TCP_PCB_LISTEN 1
 #endif
+#define MINIPROXY_LWIP_RAW_LISTENERS MEMP_NUM_TCP_PCB_LISTEN
 /* Shared by all connections: unacknowledged or unsent. [16 each] */
 #ifndef MEMP_NUM_TCP_SEG
 #define MEMP_NUM_TCP_SEG (FIRMWARE_TIGHT ? 12 + 2 * MINIPROXY_SESSIONS : 24 + 6 * MINIPROXY_SESSIONS)

@@ -106,7 +106,7 @@ static bool has_share(const struct tcp_pcb *pcb, const struct pbuf *data)
     return pcb->state == LISTEN || pcb->rcv_wnd == TCP_WND_MAX(pcb);
 }
 
-bool net_tcp_admits(const struct tcp_pcb *pcb, const struct tcp_hdr *header, unsigned options, bool split,
+bool net_tcp_admits(struct tcp_pcb *pcb, const struct tcp_hdr *header, unsigned options, bool split,
                     const struct pbuf *data)
 {
     if (!split && guard_tcp_admits(pcb, header, options, data) && has_share(pcb, data)) return true;

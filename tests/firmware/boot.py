@@ -185,6 +185,15 @@ def test_get(board, o):
     assert int(line[1]) > 1000 and "secret" not in board.console()
 
 
+def test_withheld(board, o):
+    """a target that hides a password is a column of the console's line all the same | -"""
+    with Client(board) as c:
+        c.send(f"GET http://me:secret@{HOST}:{o.port}/ HTTP/1.1\r\nHost: {HOST}\r\n{OPERATOR}\r\n")
+        assert c.response()[0] == 400
+    board.line(r"^\d+\.\d{3} 10\.0\.2\.2:\d+ - GET - 400 bad_target proxy rule=-1 to=- up=")
+    assert "secret" not in board.console()
+
+
 def test_keep_alive(board, o):
     """keeps connections alive on both sides | -"""
     connections, reused = Origin.connections, board.counters()["reused"]
@@ -439,9 +448,9 @@ def test_leaves_nothing(board, _):
     assert lines == done["requests"], (lines, done["requests"])
 
 
-TESTS = (test_starts, test_get, test_keep_alive, test_pipelining, test_post, test_tunnel, test_login, test_policy,
-         test_slow_password, test_hits, test_refused, test_names, test_download, test_full, test_parallel, test_stalled,
-         test_aborts, test_leaves_nothing)
+TESTS = (test_starts, test_get, test_withheld, test_keep_alive, test_pipelining, test_post, test_tunnel, test_login,
+         test_policy, test_slow_password, test_hits, test_refused, test_names, test_download, test_full, test_parallel,
+         test_stalled, test_aborts, test_leaves_nothing)
 
 
 # ---- Images that are told to fail

@@ -30,7 +30,7 @@
 struct pbuf;
 struct tcp_hdr;
 struct tcp_pcb;
-_Bool guard_tcp_admits(const struct tcp_pcb *pcb, const struct tcp_hdr *header, unsigned options, const struct pbuf *data);
+_Bool guard_tcp_admits(struct tcp_pcb *pcb, const struct tcp_hdr *header, unsigned options, const struct pbuf *data);
 #define LWIP_HOOK_TCP_INPACKET_PCB(pcb, header, options_len, options1_len, options2, data) \
     (guard_tcp_admits(pcb, header, options_len, data) ? ERR_OK : ERR_MEM)
 

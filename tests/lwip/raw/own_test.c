@@ -899,6 +899,34 @@ static bool test_which_listener(void)
     return check(miniproxy_lwip_raw_listen(&raw, &same) == raw_world_port(), "listens again at the same port");
 }
 
+#if LWIP_IPV6 && MINIPROXY_WITH_IPV6
+
+/* lwIP knows of which link such an address is; a target does not say it. */
+static bool test_link_local(void)
+{
+    struct miniproxy_addr at = {.ip = {0xfe, 0x80, [15] = 9}, .family = 6}, again = {.family = 0, .port = raw_world_port()};
+    struct miniproxy_conn *c = conformance_take();
+    ip_addr_t own;
+    int listening;
+
+    IP_ADDR6(&own, PP_HTONL(0xfe800000), 0, 0, PP_HTONL(9));
+    ip6_addr_assign_zone(ip_2_ip6(&own), IP6_UNICAST, netif_default);
+    netif_ip6_addr_set(netif_default, 1, ip_2_ip6(&own));
+    netif_ip6_addr_set_state(netif_default, 1, IP6_ADDR_PREFERRED);
+    listening = miniproxy_lwip_raw_listen(&raw, &at);
+    if (!check(listening > 0, "listens")) return false;
+    at.port = (uint16_t)listening;
+    check(port->connect(&raw, c, &at) == MINIPROXY_ESELF, "a listener at a link-local address is known: ESELF");
+    at.ip[15] = 8;
+    check(port->connect(&raw, c, &at) == MINIPROXY_AGAIN, "the same port of another host is not");
+    conformance_give(c, true);
+    netif_ip6_addr_set_state(netif_default, 1, IP6_ADDR_INVALID);
+    miniproxy_lwip_raw_stop_listening(&raw);
+    return check(miniproxy_lwip_raw_listen(&raw, &again) == raw_world_port(), "listens again at the same port");
+}
+
+#endif
+
 /* ---- Newcomers while others end ---- */
 
 /* Who has been told something and closed holds nothing that a newcomer needs. */
@@ -1290,7 +1318,7 @@ static bool test_bad_network(void)
 
 struct segment {
     unsigned flags, window, mss; /* mss 0: no option */
-    uint32_t seq;
+    uint32_t seq, ack;
     size_t len;
 };
 
@@ -1302,13 +1330,13 @@ static struct tcp_pcb *pcb_of(uint16_t remote)
     return pcb;
 }
 
-/* From a host that no stack is; it acknowledges all. */
-static void inject(uint16_t from, struct segment s)
+/* From a host that no stack is. */
+static void send_segment(uint16_t from, struct segment s)
 {
     const struct tcp_pcb *pcb = pcb_of(from);
-    const uint32_t ack = pcb != NULL ? lwip_htonl(pcb->snd_nxt) : 0, seq = lwip_htonl(s.seq);
+    const uint32_t ack = lwip_htonl(s.ack), seq = lwip_htonl(s.seq);
     const size_t header = s.mss != 0 ? 24 : 20, len = header + s.len;
-    const uint16_t to = raw_world_port();
+    const uint16_t to = pcb != NULL ? pcb->local_port : raw_world_port();
     uint8_t packet[20 + 24 + TCP_WND] = {0x45, 0, (uint8_t)((20 + len) >> 8), (uint8_t)(20 + len), [8] = 64, IP_PROTO_TCP,
                                          [12] = 10, 0, 0, 77, 10, 0, 0, 1};
     uint8_t tcp[20] = {(uint8_t)(from >> 8), (uint8_t)from, (uint8_t)(to >> 8), (uint8_t)to,
@@ -1330,6 +1358,15 @@ static void inject(uint16_t from, struct segment s)
     memcpy(packet + 36, &sum, 2);
     pbuf_free(p);
     wire_inject(packet, 20 + len);
+}
+
+/* It acknowledges all. */
+static void inject(uint16_t from, struct segment s)
+{
+    const struct tcp_pcb *pcb = pcb_of(from);
+
+    s.ack = pcb != NULL ? pcb->snd_nxt : 0;
+    send_segment(from, s);
     run_ms(2);
 }
 
@@ -1339,10 +1376,7 @@ static bool test_guard(void)
     const uint16_t from = 7000;
     const struct tcp_pcb *pcb;
 
-    for (unsigned window = 0; window < 2; window++) {
-        inject(from, (struct segment){.flags = TCP_SYN, .window = window, .seq = 100});
-        check(pcb_of(from) == NULL, "no connection with a window of less than two octets");
-    }
+    inject(from, (struct segment){.flags = TCP_ACK, .window = 8000, .seq = 100}); /* a listener is a shorter struct */
     inject(from, (struct segment){.flags = TCP_SYN, .window = 8000, .mss = 500, .seq = 100});
     inject(from, (struct segment){.flags = TCP_ACK, .window = 8000, .seq = 101});
     pcb = pcb_of(from);
@@ -1358,6 +1392,115 @@ static bool test_guard(void)
     check(pcb->rcv_nxt <= 111 + TCP_WND - 10, "no octets are taken behind a FIN");
 #endif
     tcp_abort(pcb_of(from));
+    return true;
+}
+
+/* ---- Small windows ---- */
+
+/* A host with a window of any size, which takes what is in it and acknowledges that at once. */
+static struct stranger {
+    uint16_t at;        /* its port */
+    unsigned window;
+    uint32_t seq, next; /* its own next octet, the port's */
+    unsigned syns, acks;
+    struct end e;
+} stranger;
+
+enum { STRANGER_SEQ = 100 };
+
+static void stranger_sends(unsigned flags, unsigned window)
+{
+    send_segment(stranger.at, (struct segment){.flags = flags, .window = window, .seq = stranger.seq, .ack = stranger.next});
+}
+
+/* What the port sent to it. What it has taken may come again, and what goes beyond the window is lost. */
+static void stranger_gets(const uint8_t *packet, size_t len)
+{
+    const uint8_t to[4] = {10, 0, 0, 77}, *tcp = packet + 20, *data = tcp + (tcp[12] >> 4) * 4;
+    size_t left = (size_t)(packet + len - data), n;
+    uint32_t seq;
+
+    if (packet[0] != 0x45 || memcmp(packet + 16, to, 4) != 0 || (tcp[2] << 8 | tcp[3]) != stranger.at) return;
+    memcpy(&seq, tcp + 4, 4);
+    seq = lwip_ntohl(seq);
+    if (tcp[13] & TCP_SYN) {
+        stranger.syns++;
+        stranger.next = seq + 1;
+        return;
+    }
+    if (left == 0) stranger.acks++;
+    if (left == 0) return;
+    n = stranger.next - seq; /* taken before; as if much, where it begins behind what is missing */
+    if (n < left) {
+        size_t fits = left - n < stranger.window ? left - n : stranger.window;
+
+        stream_take(&stranger.e.out, data + n, fits);
+        stranger.next += (uint32_t)fits;
+    }
+    stranger_sends(TCP_ACK, stranger.window);
+}
+
+static bool stranger_connects(unsigned window)
+{
+    stranger.seq = STRANGER_SEQ;
+    stranger_sends(TCP_SYN, window);
+    stranger.seq++;
+    run_ms(2);
+    if (!check(stranger.syns == 1, "the SYN is answered")) return false;
+    stranger_sends(TCP_ACK, window);
+    stranger.e.c = conformance_take();
+    return check(conformance_accept(stranger.e.c, &(struct miniproxy_addr){0}) == MINIPROXY_OK, "accept");
+}
+
+static bool stranger_accepts(unsigned window)
+{
+    const struct miniproxy_addr to = {.ip = {10, 0, 0, 77}, .port = stranger.at, .family = 4};
+
+    stranger.e.c = conformance_take();
+    check(port->connect(&raw, stranger.e.c, &to) == MINIPROXY_AGAIN, "AGAIN");
+    run_ms(2);
+    if (!check(stranger.syns == 1, "a SYN is sent")) return false;
+    stranger.seq = STRANGER_SEQ;
+    stranger_sends(TCP_SYN | TCP_ACK, window);
+    stranger.seq++;
+    if (!check(conformance_connect(stranger.e.c, &to) == MINIPROXY_OK, "connect")) return false;
+    stranger.seq--; /* as if the acknowledgement had been lost */
+    stranger.acks = 0;
+    stranger_sends(TCP_SYN | TCP_ACK, window);
+    stranger.seq++;
+    run_ms(2);
+    return check(stranger.acks == 1, "a SYN that is repeated is acknowledged again");
+}
+
+static bool opens_slowly(bool accepts, unsigned first)
+{
+    static const unsigned later[] = {50, 51, 300, 8000, 3, 60000};
+
+    stranger = (struct stranger){.at = (uint16_t)(7100 + 10 * first + accepts)};
+    wire_tap = stranger_gets;
+    if (!(accepts ? stranger_accepts(first) : stranger_connects(first))) return false;
+    stranger.window = first;
+    /* Nothing but the SYN has told of a window. One of 2 allows segments of one octet, of which not so many are possible. */
+    check(sends(&stranger.e, 300) == 300 || first > 1, "send");
+    for (unsigned i = 0; i < 24 + sizeof later / sizeof *later; i++) {
+        stranger.window = i < 24 ? first + i : later[i - 24];
+        stranger_sends(TCP_ACK, stranger.window);
+        run_ms(wire_rand(3) == 0 ? 2 : 400);
+        if (stranger.e.c->ready & MINIPROXY_WR) sends(&stranger.e, 1 + wire_rand(2 * TCP_MSS));
+    }
+    for (int i = 0; i < 60 && stream_len(&stranger.e.out) > 0; i++) run_ms(500);
+    check(stream_len(&stranger.e.out) == 0, "everything is delivered");
+    conformance_give(stranger.e.c, true);
+    wire_tap = NULL;
+    return conformance_why() == NULL;
+}
+
+/* lwIP derives the size of its segments from the window, and without the guard fails an assertion when that of a SYN was 0
+ * or 1 and a larger one comes later. */
+static bool test_small_windows(void)
+{
+    for (unsigned first = 0; first < 4; first++)
+        if (!opens_slowly(false, first) || !opens_slowly(true, first)) return false;
     return true;
 }
 
@@ -1501,6 +1644,7 @@ static const struct {
     {"a segment that cannot be repeated", "-", test_repeated_without_route},
     {"no route for a while, closed", "P11", test_closed_without_route},
     {"segments that lwIP cannot bear", "-", test_guard},
+    {"windows that open slowly", "-", test_small_windows},
     {"relay of much, mixed with send and recv", "-", test_relay_much},
     {"relay does not copy full pbufs", "-", test_relay_keeps},
     {"relay, and one side goes away", "-", test_relay_ends},
@@ -1511,6 +1655,9 @@ static const struct {
     {"connections that wait", "-", test_pending},
     {"listeners close and open", "-", test_stop_listening},
     {"a connection knows its listener", "-", test_which_listener},
+#if LWIP_IPV6 && MINIPROXY_WITH_IPV6
+    {"a listener at a link-local address", "R04", test_link_local},
+#endif
     {"closed connections need no records", "-", test_closed_need_no_record},
     {"closed connections that keep octets give way", "-", test_kept_give_way},
     {"a client uses its port again", "-", test_port_used_again},

@@ -23,6 +23,7 @@ struct packet {
 struct wire_faults wire_faults;
 struct wire_counts wire_counts;
 bool wire_small_from_heap = true;
+void (*wire_tap)(const uint8_t *packet, size_t len);
 
 static struct packet *queue[PACKETS_MAX]; /* a heap, the next one first */
 static unsigned queued;
@@ -213,6 +214,7 @@ void wire_run_us(uint32_t us)
         if (queued > 0 && queue[0]->due_us <= now_us) {
             struct packet *p = pop();
 
+            if (p->to_peers && wire_tap != NULL) wire_tap(p->data, p->len);
             if (p->to_peers) peer_input(p->data, p->len);
             else receive(p->data, p->len);
             free(p);

@@ -40,5 +40,7 @@ void wire_run_us(uint32_t us);
 
 /* Send a packet to the port as if it came from a peer. */
 void wire_inject(const void *packet, size_t len);
+/* Sees what the port has sent, as it arrives, before the peers do; may be NULL. */
+extern void (*wire_tap)(const uint8_t *packet, size_t len);
 
 #endif
