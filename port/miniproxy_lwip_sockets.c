@@ -35,6 +35,9 @@
 #if !LWIP_SOCKET || !LWIP_TCP || !LWIP_UDP
 #error "LWIP_SOCKET, LWIP_TCP and LWIP_UDP must be 1 in lwipopts.h"
 #endif
+#if !TCP_LISTEN_BACKLOG
+#error "TCP_LISTEN_BACKLOG must be 1 in lwipopts.h: without it lwIP resets clients that find no netconn, or no place to wait"
+#endif
 #if !LWIP_DNS
 #error "LWIP_DNS must be 1 in lwipopts.h: requests name their destinations"
 #endif

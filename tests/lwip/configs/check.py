@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Every header here builds the raw port without warnings, those named illegal_* fail with the message they announce.
+"""Every header here builds the raw port, or with "sockets" in its name that port, without warnings; those named illegal_*
+fail with the message they announce.
 
 Argument: where lwIP is.
 """
@@ -22,7 +23,7 @@ COMPILERS = {
 def build(compiler, lwip, name, how):
     flags = ["-std=c11", "-I.", "-Itests/lwip/configs", "-Itests/lwip/raw",
              "-isystem", os.path.join(lwip, "src/include"), f'-DMINIPROXY_CONFIG="tests/lwip/configs/{name}.h"']
-    return run(compiler + WARNINGS + flags + how + ["port/miniproxy_lwip_raw.c"])
+    return run(compiler + WARNINGS + flags + how + [f"port/miniproxy_lwip_{'sockets' if 'sockets' in name else 'raw'}.c"])
 
 
 def check_illegal(results, compiler, lwip, name, path, kind):
