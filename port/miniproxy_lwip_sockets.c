@@ -17,6 +17,7 @@
 
 #include "lwip/api.h"
 #include "lwip/dns.h"
+#include "lwip/ip.h"
 #include "lwip/netif.h"
 #include "lwip/priv/sockets_priv.h"
 #include "lwip/priv/tcp_priv.h"
@@ -545,24 +546,21 @@ struct query {
     struct miniproxy_lwip_sockets *sockets;
     struct miniproxy_conn *c;    /* NULL: nobody waits any more */
     struct miniproxy_addr found; /* family 0: no address */
-    uint32_t since_ms;           /* asked, then answered */
+    uint32_t since_ms;           /* answered */
     bool used, asked;            /* asked: lwIP has the pointer */
     bool silent;                 /* no server has answered */
 };
 
 static struct query queries[MINIPROXY_LWIP_SOCKETS_QUERIES];
 
-/* lwIP does not tell "no such name" from "no answer". It can be told by the time: that much passes at least before it
- * gives up, for it waits 1, 1, 2, 3… of its ticks, of which the first is not a whole one. */
-#define SILENCE_MS ((DNS_MAX_RETRIES) * ((DNS_MAX_RETRIES)-1) / 2 * DNS_TMR_INTERVAL)
-
+/* lwIP does not tell "no such name" from "no answer". But while it works on an answer, which it does with the core locked
+ * whichever thread has brought it, there is a current netif, and while it gives up there is none. The time tells nothing: a
+ * question for a name that is under way shares its end, and a second server may be asked after the first was silent. */
 static void answer(struct query *query, const ip_addr_t *ip)
 {
-    uint32_t now_ms = sys_now();
-
     if (ip != NULL) query->found = addr_of(ip, 0);
-    query->silent = ip == NULL && now_ms - query->since_ms + 100 >= (uint32_t)SILENCE_MS;
-    query->since_ms = now_ms;
+    query->silent = ip == NULL && ip_current_input_netif() == NULL;
+    query->since_ms = sys_now();
     query->asked = false;
     query->used = query->c != NULL;
 }
@@ -587,7 +585,7 @@ static int ask(struct job *job, uint8_t type)
     for (size_t i = 0; i < MINIPROXY_LWIP_SOCKETS_QUERIES && query == NULL; i++)
         if (!queries[i].used) query = &queries[i];
     if (query == NULL) return MINIPROXY_ERESOURCES;
-    *query = (struct query){.sockets = job->sockets, .c = job->c, .since_ms = sys_now(), .used = true, .asked = true};
+    *query = (struct query){.sockets = job->sockets, .c = job->c, .used = true, .asked = true};
     error = dns_gethostbyname_addrtype(job->host, &ip, on_found, query, type);
     if (error == ERR_INPROGRESS) return MINIPROXY_OK;
     if (error == ERR_OK) {

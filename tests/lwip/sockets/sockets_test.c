@@ -577,6 +577,18 @@ static bool test_name_errors(void)
     return check(conformance_resolve(conformance_take(), name, list, 2) == MINIPROXY_ENAME, "too long: ENAME");
 }
 
+/* The second is asked when the first has been silent for as long as one alone would be. */
+static bool test_second_server(void)
+{
+    struct miniproxy_addr list[2];
+    int result;
+
+    world_ask_the_dead_first(true);
+    result = conformance_resolve(conformance_take(), "missing.test", list, 2);
+    world_ask_the_dead_first(false);
+    return check(result == MINIPROXY_ENAME, "ENAME");
+}
+
 /* More names than queries: the others wait, nobody starves, nobody gets another's answer. */
 static bool test_many_names(void)
 {
@@ -932,6 +944,7 @@ static const struct {
     {"an answer of the resolver ends the sleep", "D01", test_answer_wakes},
     {"IPv6 and IPv4 addresses of a name", "D01", test_families},
     {"a name that is too long", "-", test_name_errors},
+    {"a name server that is silent, and one that answers", "-", test_second_server},
     {"more names than queries", "D01", test_many_names},
     {"answers after the end", "D01", test_answers_after_end},
     {"no sockets: init and listen", "-", test_no_sockets},

@@ -585,6 +585,20 @@ static void read_counts(void *data)
     counts[1] = held_count;
 }
 
+static void set_servers(void *data)
+{
+    const ip_addr_t here = IPADDR4_INIT_BYTES(10, 8, 0, 1), dead = IPADDR4_INIT_BYTES(10, 9, 0, 77);
+    const bool *on = data;
+
+    dns_setserver(0, *on ? &dead : &here);
+    dns_setserver(1, *on ? &here : NULL);
+}
+
+void world_ask_the_dead_first(bool on)
+{
+    world_locked(set_servers, &on);
+}
+
 unsigned world_queries(void)
 {
     unsigned counts[2];

@@ -29,6 +29,8 @@ int world_peer_fd(int peer);
  *   failing.test never answered      any other: no such name
  */
 void world_hold(bool on);
+/* Ask a server that is not there, and the one that is when it does not answer; or that one at once. */
+void world_ask_the_dead_first(bool on);
 unsigned world_queries(void); /* answered or held so far */
 unsigned world_held(void);
 
