@@ -484,28 +484,37 @@ static err_t job_refuse(struct tcpip_api_call_data *call)
 }
 
 /* Is it an address of this device? */
-static err_t job_is_own(struct tcpip_api_call_data *call)
+static bool is_own(const struct miniproxy_addr *a)
 {
-    struct job *job = job_of(call);
     struct netif *netif;
 
-    job->result = addr_is_loopback(job->addr);
+    if (addr_is_loopback(a)) return true;
     NETIF_FOREACH(netif)
     {
         struct miniproxy_addr own;
 
 #if LWIP_IPV4
         own = addr_of_ip4(netif_ip4_addr(netif), 0);
-        if (addr_is_same_host(&own, job->addr)) job->result = true;
+        if (addr_is_same_host(&own, a)) return true;
 #endif
 #if LWIP_IPV6
         for (s8_t i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++) {
             own = addr_of_ip6(netif_ip6_addr(netif, i), 0);
-            if (ip6_addr_isvalid(netif_ip6_addr_state(netif, i)) && addr_is_same_host(&own, job->addr))
-                job->result = true;
+            if (ip6_addr_isvalid(netif_ip6_addr_state(netif, i)) && addr_is_same_host(&own, a)) return true;
         }
 #endif
     }
+    return false;
+}
+
+/* Does the address lead to that listener, in a family that it takes? The PCB is asked, not the caller of listen: when the
+ * address of its netif changes, by DHCP for example, lwIP moves a listener along. */
+static err_t job_leads_to(struct tcpip_api_call_data *call)
+{
+    struct job *job = job_of(call);
+    struct miniproxy_addr at = addr_of(&job->conn->pcb.ip->local_ip, 0);
+
+    job->result = addr_is_unspecified(&at) ? is_own(job->addr) : addr_is_same_host(&at, job->addr);
     return ERR_OK;
 }
 
@@ -854,18 +863,18 @@ static void open_remove(struct miniproxy_lwip_sockets *sockets, const struct min
     sockets->open[i] = sockets->open[--sockets->open_used];
 }
 
-static bool leads_to_listener(const struct miniproxy_lwip_sockets *sockets, struct miniproxy_addr *to)
+/* OK, or ESELF; ERESOURCES: it could not be found out. */
+static int check_listeners(const struct miniproxy_lwip_sockets *sockets, struct miniproxy_addr *to)
 {
     for (unsigned i = 0; i < sockets->listeners_used; i++) {
-        const struct miniproxy_addr *at = &sockets->listeners[i].at;
-        struct job job = {.addr = to};
+        const struct miniproxy_lwip_sockets_listener *listener = &sockets->listeners[i];
+        struct job job = {.conn = netconn_of(listener->fd), .addr = to};
 
-        if (at->port != to->port || (at->family != 0 && at->family != to->family)) continue;
-        if (at->family != 0 && addr_is_same_host(at, to)) return true;
-        if (at->family != 0 && !addr_is_unspecified(at)) continue;
-        if (!do_job(job_is_own, &job) || job.result) return true;
+        if (listener->port != to->port || (listener->family != 0 && listener->family != to->family)) continue;
+        if (!do_job(job_leads_to, &job)) return MINIPROXY_ERESOURCES;
+        if (job.result) return MINIPROXY_ESELF;
     }
-    return false;
+    return MINIPROXY_OK;
 }
 
 /* A connection's new socket, which must never block: all of the task would. */
@@ -987,10 +996,11 @@ static int connect_begin(struct miniproxy_lwip_sockets *sockets, struct miniprox
     struct miniproxy_addr destination = destination_of(to);
     ip_addr_t ip;
     err_t error;
-    int fd;
+    int fd, result;
 
     if (!ip_of(&ip, &destination)) return MINIPROXY_EUNREACHABLE;
-    if (leads_to_listener(sockets, &destination)) return MINIPROXY_ESELF;
+    result = check_listeners(sockets, &destination);
+    if (result != MINIPROXY_OK) return result;
     if (!ENABLE_LOOPBACK && addr_is_unspecified(to)) return MINIPROXY_EUNREACHABLE; /* nothing answers, or ever will */
     if (!sockets_are_free(NETCONNS_WAITING)) return MINIPROXY_ERESOURCES;
     fd = lwip_socket(destination.family == 4 ? AF_INET : AF_INET6, SOCK_STREAM, 0);
@@ -1144,8 +1154,8 @@ static bool listen_on(struct miniproxy_lwip_sockets_listener *listener, const st
         netconn_listen_with_backlog(conn, MINIPROXY_LWIP_SOCKETS_BACKLOG) != ERR_OK ||
         netconn_addr(conn, &ip, &port) != ERR_OK || !do_job(job_accept, &job))
         return false;
-    listener->at = *at;
-    listener->at.port = port;
+    listener->port = port;
+    listener->family = at->family;
     return true;
 }
 
@@ -1162,7 +1172,7 @@ int miniproxy_lwip_sockets_listen(struct miniproxy_lwip_sockets *sockets, const 
         return -1;
     }
     sockets->listeners_used++;
-    return listener->at.port;
+    return listener->port;
 }
 
 /* What still waits to be accepted is taken first: with LWIP_NETCONN_FULLDUPLEX lwIP 2.2.1 fails an assertion when it

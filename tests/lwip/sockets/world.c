@@ -196,6 +196,34 @@ struct miniproxy_addr world_here(int family, uint16_t port)
     return a;
 }
 
+struct miniproxy_addr world_nowhere(int family, uint8_t last, uint16_t port)
+{
+    struct miniproxy_addr a = family == 4 ? nowhere_4 : nowhere_6;
+
+    a.ip[family == 4 ? 3 : 15] = last;
+    a.port = port;
+    return a;
+}
+
+static void move_nowhere(void *data)
+{
+    const uint8_t *last = data;
+    struct miniproxy_addr four = world_nowhere(4, *last, 0), six = world_nowhere(6, *last, 0);
+    ip4_addr_t ip;
+    ip6_addr_t ip6;
+
+    memset(&ip6, 0, sizeof ip6);
+    memcpy(&ip.addr, four.ip, 4);
+    memcpy(ip6.addr, six.ip, 16);
+    netif_set_ipaddr(&nowhere, &ip);
+    netif_ip6_addr_set(&nowhere, 0, &ip6);
+}
+
+void world_move_nowhere(uint8_t last)
+{
+    world_locked(move_nowhere, &last);
+}
+
 static uint32_t now_ms(struct conformance_world *w)
 {
     (void)w;

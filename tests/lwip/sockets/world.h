@@ -19,6 +19,9 @@ void world_close(void);
 
 /* This host, with the given port. */
 struct miniproxy_addr world_here(int family, uint16_t port);
+/* The addresses of the netif that sends nothing on: those it begins with, ending in 1, or others of their networks. */
+struct miniproxy_addr world_nowhere(int family, uint8_t last, uint16_t port);
+void world_move_nowhere(uint8_t last);
 int world_peer_to(const struct miniproxy_addr *to);
 int world_peer_fd(int peer);
 
