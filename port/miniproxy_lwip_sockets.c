@@ -17,6 +17,7 @@
 
 #include "lwip/api.h"
 #include "lwip/dns.h"
+#include "lwip/ip.h"
 #include "lwip/netif.h"
 #include "lwip/priv/sockets_priv.h"
 #include "lwip/priv/tcp_priv.h"
@@ -34,6 +35,9 @@
 #endif
 #if !LWIP_SOCKET || !LWIP_TCP || !LWIP_UDP
 #error "LWIP_SOCKET, LWIP_TCP and LWIP_UDP must be 1 in lwipopts.h"
+#endif
+#if !TCP_LISTEN_BACKLOG
+#error "TCP_LISTEN_BACKLOG must be 1 in lwipopts.h: without it lwIP resets clients that find no netconn, or no place to wait"
 #endif
 #if !LWIP_DNS
 #error "LWIP_DNS must be 1 in lwipopts.h: requests name their destinations"
@@ -480,28 +484,37 @@ static err_t job_refuse(struct tcpip_api_call_data *call)
 }
 
 /* Is it an address of this device? */
-static err_t job_is_own(struct tcpip_api_call_data *call)
+static bool is_own(const struct miniproxy_addr *a)
 {
-    struct job *job = job_of(call);
     struct netif *netif;
 
-    job->result = addr_is_loopback(job->addr);
+    if (addr_is_loopback(a)) return true;
     NETIF_FOREACH(netif)
     {
         struct miniproxy_addr own;
 
 #if LWIP_IPV4
         own = addr_of_ip4(netif_ip4_addr(netif), 0);
-        if (addr_is_same_host(&own, job->addr)) job->result = true;
+        if (addr_is_same_host(&own, a)) return true;
 #endif
 #if LWIP_IPV6
         for (s8_t i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++) {
             own = addr_of_ip6(netif_ip6_addr(netif, i), 0);
-            if (ip6_addr_isvalid(netif_ip6_addr_state(netif, i)) && addr_is_same_host(&own, job->addr))
-                job->result = true;
+            if (ip6_addr_isvalid(netif_ip6_addr_state(netif, i)) && addr_is_same_host(&own, a)) return true;
         }
 #endif
     }
+    return false;
+}
+
+/* Does the address lead to that listener, in a family that it takes? The PCB is asked, not the caller of listen: when the
+ * address of its netif changes, by DHCP for example, lwIP moves a listener along. */
+static err_t job_leads_to(struct tcpip_api_call_data *call)
+{
+    struct job *job = job_of(call);
+    struct miniproxy_addr at = addr_of(&job->conn->pcb.ip->local_ip, 0);
+
+    job->result = addr_is_unspecified(&at) ? is_own(job->addr) : addr_is_same_host(&at, job->addr);
     return ERR_OK;
 }
 
@@ -542,24 +555,21 @@ struct query {
     struct miniproxy_lwip_sockets *sockets;
     struct miniproxy_conn *c;    /* NULL: nobody waits any more */
     struct miniproxy_addr found; /* family 0: no address */
-    uint32_t since_ms;           /* asked, then answered */
+    uint32_t since_ms;           /* answered */
     bool used, asked;            /* asked: lwIP has the pointer */
     bool silent;                 /* no server has answered */
 };
 
 static struct query queries[MINIPROXY_LWIP_SOCKETS_QUERIES];
 
-/* lwIP does not tell "no such name" from "no answer". It can be told by the time: that much passes at least before it
- * gives up, for it waits 1, 1, 2, 3… of its ticks, of which the first is not a whole one. */
-#define SILENCE_MS ((DNS_MAX_RETRIES) * ((DNS_MAX_RETRIES)-1) / 2 * DNS_TMR_INTERVAL)
-
+/* lwIP does not tell "no such name" from "no answer". But while it works on an answer, which it does with the core locked
+ * whichever thread has brought it, there is a current netif, and while it gives up there is none. The time tells nothing: a
+ * question for a name that is under way shares its end, and a second server may be asked after the first was silent. */
 static void answer(struct query *query, const ip_addr_t *ip)
 {
-    uint32_t now_ms = sys_now();
-
     if (ip != NULL) query->found = addr_of(ip, 0);
-    query->silent = ip == NULL && now_ms - query->since_ms + 100 >= (uint32_t)SILENCE_MS;
-    query->since_ms = now_ms;
+    query->silent = ip == NULL && ip_current_input_netif() == NULL;
+    query->since_ms = sys_now();
     query->asked = false;
     query->used = query->c != NULL;
 }
@@ -584,7 +594,7 @@ static int ask(struct job *job, uint8_t type)
     for (size_t i = 0; i < MINIPROXY_LWIP_SOCKETS_QUERIES && query == NULL; i++)
         if (!queries[i].used) query = &queries[i];
     if (query == NULL) return MINIPROXY_ERESOURCES;
-    *query = (struct query){.sockets = job->sockets, .c = job->c, .since_ms = sys_now(), .used = true, .asked = true};
+    *query = (struct query){.sockets = job->sockets, .c = job->c, .used = true, .asked = true};
     error = dns_gethostbyname_addrtype(job->host, &ip, on_found, query, type);
     if (error == ERR_INPROGRESS) return MINIPROXY_OK;
     if (error == ERR_OK) {
@@ -853,18 +863,18 @@ static void open_remove(struct miniproxy_lwip_sockets *sockets, const struct min
     sockets->open[i] = sockets->open[--sockets->open_used];
 }
 
-static bool leads_to_listener(const struct miniproxy_lwip_sockets *sockets, struct miniproxy_addr *to)
+/* OK, or ESELF; ERESOURCES: it could not be found out. */
+static int check_listeners(const struct miniproxy_lwip_sockets *sockets, struct miniproxy_addr *to)
 {
     for (unsigned i = 0; i < sockets->listeners_used; i++) {
-        const struct miniproxy_addr *at = &sockets->listeners[i].at;
-        struct job job = {.addr = to};
+        const struct miniproxy_lwip_sockets_listener *listener = &sockets->listeners[i];
+        struct job job = {.conn = netconn_of(listener->fd), .addr = to};
 
-        if (at->port != to->port || (at->family != 0 && at->family != to->family)) continue;
-        if (at->family != 0 && addr_is_same_host(at, to)) return true;
-        if (at->family != 0 && !addr_is_unspecified(at)) continue;
-        if (!do_job(job_is_own, &job) || job.result) return true;
+        if (listener->port != to->port || (listener->family != 0 && listener->family != to->family)) continue;
+        if (!do_job(job_leads_to, &job)) return MINIPROXY_ERESOURCES;
+        if (job.result) return MINIPROXY_ESELF;
     }
-    return false;
+    return MINIPROXY_OK;
 }
 
 /* A connection's new socket, which must never block: all of the task would. */
@@ -986,10 +996,11 @@ static int connect_begin(struct miniproxy_lwip_sockets *sockets, struct miniprox
     struct miniproxy_addr destination = destination_of(to);
     ip_addr_t ip;
     err_t error;
-    int fd;
+    int fd, result;
 
     if (!ip_of(&ip, &destination)) return MINIPROXY_EUNREACHABLE;
-    if (leads_to_listener(sockets, &destination)) return MINIPROXY_ESELF;
+    result = check_listeners(sockets, &destination);
+    if (result != MINIPROXY_OK) return result;
     if (!ENABLE_LOOPBACK && addr_is_unspecified(to)) return MINIPROXY_EUNREACHABLE; /* nothing answers, or ever will */
     if (!sockets_are_free(NETCONNS_WAITING)) return MINIPROXY_ERESOURCES;
     fd = lwip_socket(destination.family == 4 ? AF_INET : AF_INET6, SOCK_STREAM, 0);
@@ -1143,8 +1154,8 @@ static bool listen_on(struct miniproxy_lwip_sockets_listener *listener, const st
         netconn_listen_with_backlog(conn, MINIPROXY_LWIP_SOCKETS_BACKLOG) != ERR_OK ||
         netconn_addr(conn, &ip, &port) != ERR_OK || !do_job(job_accept, &job))
         return false;
-    listener->at = *at;
-    listener->at.port = port;
+    listener->port = port;
+    listener->family = at->family;
     return true;
 }
 
@@ -1161,7 +1172,7 @@ int miniproxy_lwip_sockets_listen(struct miniproxy_lwip_sockets *sockets, const 
         return -1;
     }
     sockets->listeners_used++;
-    return listener->at.port;
+    return listener->port;
 }
 
 /* What still waits to be accepted is taken first: with LWIP_NETCONN_FULLDUPLEX lwIP 2.2.1 fails an assertion when it

@@ -87,8 +87,9 @@ void miniproxy_lwip_sockets_syslog_close(struct miniproxy_lwip_sockets_syslog *s
 /* ---- Private ---- */
 
 struct miniproxy_lwip_sockets_listener {
-    struct miniproxy_addr at; /* family 0: all addresses of both families */
     int fd;
+    uint16_t port;
+    uint8_t family; /* 0: both */
 };
 
 struct miniproxy_lwip_sockets {

@@ -130,6 +130,20 @@ def test_silent_name_server(start, origin, names):
         refused(proxy, client, "dns_timeout", closes=False)
 
 
+@pytest.mark.req("S05", "Q03")
+def test_name_server_that_never_answers(start, names):
+    """Who asks for the name later may share the first one's wait, and takes its end for no answer either."""
+    names.zone["silent.example.test"] = "silent"
+    proxy = start("--timeout", "dns=30")
+    waiting = []
+    for _ in range(2):
+        waiting.append(proxy.client())
+        waiting[-1].send(request("GET", "http://silent.example.test/"))
+        time.sleep(1.5)
+    for client in waiting:
+        refused(proxy, client, "dns_failed", closes=False)
+
+
 @pytest.mark.req("D01")
 def test_silent_names_do_not_stall_other_names(start, origin, names):
     """All resolver threads may hang, yet literals and known names go on."""

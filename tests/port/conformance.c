@@ -1089,6 +1089,21 @@ static bool test_resolve_failing(int family)
     return fails_twice(world->failing, MINIPROXY_EDNS, "EDNS");
 }
 
+/* Who asks for it later may share the end of the first one's wait. */
+static bool test_resolve_failing_later(int family)
+{
+    struct miniproxy_conn *first = conformance_take(), *later = conformance_take();
+    struct miniproxy_addr list[MINIPROXY_ADDRESSES];
+    int result;
+
+    (void)family;
+    result = call_resolve(first, world->failing, list, MINIPROXY_ADDRESSES);
+    if (!check(result == MINIPROXY_AGAIN || result == MINIPROXY_EDNS, "AGAIN, or EDNS")) return false;
+    pass_time(1500);
+    return check(conformance_resolve(later, world->failing, list, MINIPROXY_ADDRESSES) == MINIPROXY_EDNS, "EDNS, later") &&
+           check(conformance_resolve(first, world->failing, list, MINIPROXY_ADDRESSES) == MINIPROXY_EDNS, "EDNS");
+}
+
 static bool test_resolve_max(int family)
 {
     struct miniproxy_addr list[3] = {{.family = 0}};
@@ -1230,6 +1245,7 @@ static const struct {
     {"resolve, then connect", "D01", test_resolve_then_connect, NEED_NAMES, false},
     {"resolve: no such name", "-", test_resolve_missing, NEED_MISSING, true},
     {"resolve: failure", "-", test_resolve_failing, NEED_FAILING, true},
+    {"resolve: failure of a name that is already asked for", "-", test_resolve_failing_later, NEED_FAILING, true},
     {"resolve: max", "-", test_resolve_max, NEED_BOTH, true},
     {"a slow name holds up nobody else", "D01", test_resolve_beside, NEED_HOLD, true},
     {"a late answer is not taken for another name's", "D01", test_resolve_cancelled, NEED_HOLD, true},

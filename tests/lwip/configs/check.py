@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Every header here builds the raw port without warnings, those named illegal_* fail with the message they announce.
+"""Every header here builds the raw port, or with "sockets" in its name that port, without warnings; those named illegal_*
+fail with the message they announce.
 
 So do some of them with the names that addresses are compared by in lwIP 2.1. Argument: where lwIP is.
 """
@@ -37,7 +38,7 @@ def rename_to_2_1(include):
 def build(compiler, include, name, how):
     flags = ["-std=c11", "-I.", "-Itests/lwip/configs", "-Itests/lwip/raw", "-isystem", include,
              f'-DMINIPROXY_CONFIG="tests/lwip/configs/{name}.h"']
-    return run(compiler + WARNINGS + flags + how + ["port/miniproxy_lwip_raw.c"])
+    return run(compiler + WARNINGS + flags + how + [f"port/miniproxy_lwip_{'sockets' if 'sockets' in name else 'raw'}.c"])
 
 
 def check_illegal(results, compiler, include, name, path, kind):

@@ -332,7 +332,7 @@ static bool test_options(void)
 /* world.own: the twelfth leads to the listener of both families */
 static bool test_both_families(void)
 {
-    struct miniproxy_addr four = world_here(4, world_sockets.listeners[2].at.port), six = four, from;
+    struct miniproxy_addr four = world_here(4, world_sockets.listeners[2].port), six = four, from;
     struct miniproxy_conn *c = conformance_take(), *d = conformance_take();
 
     six = world_here(6, four.port);
@@ -415,7 +415,7 @@ static bool test_linger_ends(void)
 
 static bool test_stop_listening(void)
 {
-    struct miniproxy_addr four = world_here(4, world_sockets.listeners[0].at.port), from;
+    struct miniproxy_addr four = world_here(4, world_sockets.listeners[0].port), from;
     struct miniproxy_conn *c = conformance_take();
     unsigned sockets = world_sockets_open();
     int peers[3], late, n;
@@ -577,6 +577,18 @@ static bool test_name_errors(void)
     return check(conformance_resolve(conformance_take(), name, list, 2) == MINIPROXY_ENAME, "too long: ENAME");
 }
 
+/* The second is asked when the first has been silent for as long as one alone would be. */
+static bool test_second_server(void)
+{
+    struct miniproxy_addr list[2];
+    int result;
+
+    world_ask_the_dead_first(true);
+    result = conformance_resolve(conformance_take(), "missing.test", list, 2);
+    world_ask_the_dead_first(false);
+    return check(result == MINIPROXY_ENAME, "ENAME");
+}
+
 /* More names than queries: the others wait, nobody starves, nobody gets another's answer. */
 static bool test_many_names(void)
 {
@@ -656,10 +668,46 @@ static bool test_no_sockets(void)
     return ok;
 }
 
+static int connect_once(struct miniproxy_lwip_sockets *sockets, struct miniproxy_addr to)
+{
+    struct miniproxy_conn c = {.handle = 0};
+    int result = (miniproxy_lwip_sockets_port.connect)(sockets, &c, &to);
+
+    (miniproxy_lwip_sockets_port.close)(sockets, &c, true);
+    return result;
+}
+
+/* lwIP moves a listener to its netif's new address. */
+static bool moves(struct miniproxy_lwip_sockets *sockets, int family)
+{
+    struct miniproxy_addr old = world_nowhere(family, 1, 0), new = world_nowhere(family, 2, 0);
+    int port = miniproxy_lwip_sockets_listen(sockets, &old);
+    bool ok;
+
+    if (!check(port > 0, "listen: a port")) return false;
+    old.port = new.port = (uint16_t)port;
+    ok = check(connect_once(sockets, old) == MINIPROXY_ESELF, "ESELF") &&
+         check(connect_once(sockets, new) == MINIPROXY_AGAIN, "another's address");
+    world_move_nowhere(2);
+    ok = ok && check(connect_once(sockets, new) == MINIPROXY_ESELF, "ESELF at the new address") &&
+         check(connect_once(sockets, old) == MINIPROXY_AGAIN, "the old one is somebody else's");
+    world_move_nowhere(1);
+    return ok && check(connect_once(sockets, old) == MINIPROXY_ESELF, "ESELF again");
+}
+
+static bool test_address_changes(void)
+{
+    struct miniproxy_lwip_sockets another = {.proxy = NULL};
+    bool ok = check(miniproxy_lwip_sockets_init(&another, NULL), "init: true") && moves(&another, 4) && moves(&another, 6);
+
+    miniproxy_lwip_sockets_end(&another);
+    return ok;
+}
+
 static bool test_port_in_use(void)
 {
     struct miniproxy_lwip_sockets another = {.proxy = NULL};
-    struct miniproxy_addr at = world_sockets.listeners[0].at;
+    struct miniproxy_addr at = world_here(4, world_sockets.listeners[0].port);
     bool ok = check(miniproxy_lwip_sockets_init(&another, NULL), "init: true") &&
               check(miniproxy_lwip_sockets_listen(&another, &at) == -1, "listen: -1, the address is in use");
 
@@ -932,10 +980,12 @@ static const struct {
     {"an answer of the resolver ends the sleep", "D01", test_answer_wakes},
     {"IPv6 and IPv4 addresses of a name", "D01", test_families},
     {"a name that is too long", "-", test_name_errors},
+    {"a name server that is silent, and one that answers", "-", test_second_server},
     {"more names than queries", "D01", test_many_names},
     {"answers after the end", "D01", test_answers_after_end},
     {"no sockets: init and listen", "-", test_no_sockets},
     {"listen: address in use", "-", test_port_in_use},
+    {"a listener's address changes", "R04", test_address_changes},
     {"no memory: send waits, connect fails, both recover", "Z08", test_no_memory},
     {"soak", "-", test_soak},
     {"soak with failing memory", "Z08", test_soak_without_memory},

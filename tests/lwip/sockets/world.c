@@ -196,6 +196,34 @@ struct miniproxy_addr world_here(int family, uint16_t port)
     return a;
 }
 
+struct miniproxy_addr world_nowhere(int family, uint8_t last, uint16_t port)
+{
+    struct miniproxy_addr a = family == 4 ? nowhere_4 : nowhere_6;
+
+    a.ip[family == 4 ? 3 : 15] = last;
+    a.port = port;
+    return a;
+}
+
+static void move_nowhere(void *data)
+{
+    const uint8_t *last = data;
+    struct miniproxy_addr four = world_nowhere(4, *last, 0), six = world_nowhere(6, *last, 0);
+    ip4_addr_t ip;
+    ip6_addr_t ip6;
+
+    memset(&ip6, 0, sizeof ip6);
+    memcpy(&ip.addr, four.ip, 4);
+    memcpy(ip6.addr, six.ip, 16);
+    netif_set_ipaddr(&nowhere, &ip);
+    netif_ip6_addr_set(&nowhere, 0, &ip6);
+}
+
+void world_move_nowhere(uint8_t last)
+{
+    world_locked(move_nowhere, &last);
+}
+
 static uint32_t now_ms(struct conformance_world *w)
 {
     (void)w;
@@ -583,6 +611,20 @@ static void read_counts(void *data)
 
     counts[0] = query_count;
     counts[1] = held_count;
+}
+
+static void set_servers(void *data)
+{
+    const ip_addr_t here = IPADDR4_INIT_BYTES(10, 8, 0, 1), dead = IPADDR4_INIT_BYTES(10, 9, 0, 77);
+    const bool *on = data;
+
+    dns_setserver(0, *on ? &dead : &here);
+    dns_setserver(1, *on ? &here : NULL);
+}
+
+void world_ask_the_dead_first(bool on)
+{
+    world_locked(set_servers, &on);
 }
 
 unsigned world_queries(void)

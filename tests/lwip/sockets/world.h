@@ -19,6 +19,9 @@ void world_close(void);
 
 /* This host, with the given port. */
 struct miniproxy_addr world_here(int family, uint16_t port);
+/* The addresses of the netif that sends nothing on: those it begins with, ending in 1, or others of their networks. */
+struct miniproxy_addr world_nowhere(int family, uint8_t last, uint16_t port);
+void world_move_nowhere(uint8_t last);
 int world_peer_to(const struct miniproxy_addr *to);
 int world_peer_fd(int peer);
 
@@ -29,6 +32,8 @@ int world_peer_fd(int peer);
  *   failing.test never answered      any other: no such name
  */
 void world_hold(bool on);
+/* Ask a server that is not there, and the one that is when it does not answer; or that one at once. */
+void world_ask_the_dead_first(bool on);
 unsigned world_queries(void); /* answered or held so far */
 unsigned world_held(void);
 
