@@ -158,6 +158,7 @@ class Names(threading.Thread):
         super().__init__(daemon=True)
         self.zone, self.queries = {}, []
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the second try of a run's last case has another
         self.sock.bind(("127.0.0.1", 53))
         self.start()
 
