@@ -3092,9 +3092,11 @@ static const char *standard_text(const struct miniproxy_session *s)
     return is_said ? s->message : cause_text((enum miniproxy_cause)s->cause);
 }
 
+/* A policy's own is needed until it has been sent. Who has logged in by SOCKS5 has one already, and is told no text. */
 static void note_message(const struct miniproxy *p, struct miniproxy_session *s)
 {
     s->message = maintenance(p);
+    if (s->message != p->maintenance && s->policy == NULL) s->policy = p->config.policy;
 }
 
 #else

@@ -916,6 +916,26 @@ static void test_maintenance_by_policy(const void *data)
     next_client();
 }
 
+/* Longer than a buffer: the text is needed until the last of it has left, also when the policy is another one by then. */
+static void test_maintenance_while_the_policy_changes(const void *data)
+{
+    static char text[1500];
+    static const struct miniproxy_policy policy = {.rules = open_rules, .rule_count = 2, .maintenance = text};
+    (void)data;
+    memset(text, 'm', sizeof text - 1);
+    begin(&policy);
+    wire.is_full = true;
+    say("GET http://h.example/ HTTP/1.1\r\nHost: h.example\r\n\r\n");
+    assert_true(miniproxy_set_policy(&wire.proxy, &open_policy));
+    assert_true(miniproxy_policy_in_use(&wire.proxy, &policy));
+    wire.is_full = false;
+    let_it_read();
+    check_length();
+    assert_int_equal(strspn(body(), "m"), sizeof text - 1);
+    assert_false(miniproxy_policy_in_use(&wire.proxy, &policy));
+    next_client();
+}
+
 static void test_conditions(const void *data)
 {
     (void)data;
@@ -963,6 +983,7 @@ int main(void)
         {"PAC of a product [W03,S13]", test_pac_of_a_product, NULL, false},
         {"maintenance [S07]", test_maintenance, NULL, false},
         {"maintenance by policy [S07]", test_maintenance_by_policy, NULL, false},
+        {"maintenance while the policy changes [S07]", test_maintenance_while_the_policy_changes, NULL, false},
         {"conditions [G04]", test_conditions, NULL, false},
     };
     return unit_run("pages", tests, sizeof tests / sizeof tests[0]);
