@@ -6507,7 +6507,7 @@ static int tell(struct miniproxy *p, struct miniproxy_session *s, const unsigned
         if ((s->client.ready & MINIPROXY_WR) == 0) return MINIPROXY_AGAIN;
         n = send_out(p, s, &s->client, text + s->reply_at, len - s->reply_at);
         if (n <= 0) return n;
-        s->reply_at = u16(s->reply_at + (size_t)n);
+        s->reply_at += (unsigned)n;
     }
     s->reply_at = 0;
     return MINIPROXY_OK;
@@ -6551,7 +6551,7 @@ static enum next reply_bare(struct miniproxy *p, struct miniproxy_session *s)
         n = send_out(p, s, &s->client, text, strlen(text));
         if (n == MINIPROXY_AGAIN) return NEXT_WAIT;
         if (n <= 0) return end_session(p, s, true);
-        s->reply_at = u16(s->reply_at + (size_t)n);
+        s->reply_at += (unsigned)n;
     }
 }
 
@@ -6689,7 +6689,7 @@ static unsigned char *put_page(unsigned char *w, const unsigned char *end, const
     if ((s->flags & IS_HEAD) != 0) return w;
     if (is_list(s)) return put_lines(w, end, p, s);
     n = text_piece(p, s, s->reply_at - 1u, w, (size_t)(end - w));
-    s->reply_at = u16(s->reply_at + n);
+    s->reply_at += (uint32_t)n;
     return w + n;
 }
 
@@ -6751,7 +6751,7 @@ OUTLINED static enum next on_reply(struct miniproxy *p, struct miniproxy_session
             w = put_page(w, end, p, s);
         } else if ((s->flags & IS_HEAD) == 0) {
             size_t n = put_body(p, s, s->reply_at - 1u, w, (size_t)(end - w));
-            s->reply_at = u16(s->reply_at + n);
+            s->reply_at += (uint32_t)n;
             w += n;
         }
         if (w == b->u.data) return next_request(p, s);

@@ -1356,17 +1356,18 @@ struct miniproxy_session {
     struct miniproxy_conn client;
     struct miniproxy_conn server[MINIPROXY_ATTEMPTS];
 #if MINIPROXY_WITH_CONDITIONS
-    int16_t rest_rule; /* decides if none of type_rules matches, -1: none does; 32-bit targets have a gap here anyway */
+    /* Of the policy's rules with types, a bit for each that may decide. 32-bit targets have a gap here anyway. */
+    uint32_t type_rules;
 #endif
     struct miniproxy_pipe up, down; /* client to origin, origin to client */
     uint64_t up_limit; /* octets that further chunks of a request may have */
-    uint16_t run_next, wait_next, peer_prev, peer_next; /* slot + 1 */
-    uint16_t status;
-    uint16_t reply_at; /* octets of the reply's text that have been in a buffer, one more when its head has */
-    int16_t rule;
-    uint16_t line_len, origin_at, origin_len;
     const struct miniproxy_policy *policy; /* of the transaction under way */
     const struct miniproxy_user *user;
+    uint32_t reply_at; /* octets of the reply's text that have been in a buffer, one more when its head has */
+    uint16_t run_next, wait_next, peer_prev, peer_next; /* slot + 1 */
+    uint16_t status;
+    int16_t rule;
+    uint16_t line_len, origin_at, origin_len;
 #if MINIPROXY_WITH_SOCKS5
     uint8_t socks_stage; /* how far a client that speaks SOCKS5 is */
 #endif
@@ -1377,7 +1378,7 @@ struct miniproxy_session {
     uint8_t hop_stage;   /* what a SOCKS5 server is waited for to say */
 #endif
 #if MINIPROXY_WITH_CONDITIONS
-    uint32_t type_rules; /* of the policy's rules with types, a bit for each that may decide */
+    int16_t rest_rule; /* decides if none of type_rules matches, -1: none does */
 #endif
     uint64_t bytes_up, bytes_down; /* between two transactions bytes_up counts what was dropped */
     uint32_t start_ms, mark_ms; /* transaction, state began */

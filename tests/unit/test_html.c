@@ -15,6 +15,7 @@
 #define MINIPROXY_BUFFER_SIZE 512
 #define MINIPROXY_NAME_MAX 64
 #define MINIPROXY_LINE_KEEP 60
+#define WIRE_MAX 80000
 #include "../../miniproxy.c"
 #include "unit.h"
 #include "wire.h"
@@ -278,6 +279,24 @@ static void every_remedy(const void *data)
     assert_string_equal(who_can(remedy_of(MINIPROXY_CAUSE_LOGIN_FAILED)), "You");
     assert_string_equal(who_can(remedy_of(MINIPROXY_CAUSE_REFUSED)), "The people who run the site");
     assert_string_equal(who_can(remedy_of(MINIPROXY_CAUSE_DNS_TIMEOUT)), "The people who run the network");
+}
+
+/* Of a contact nobody has said how long it may be. */
+static void long_contact(const void *data)
+{
+    static char contact[66001];
+    const char *body, *field;
+    (void)data;
+    memset(contact, 'c', sizeof contact - 1);
+    wire_start((struct miniproxy_config){.contact = contact});
+    wire.connect_error = MINIPROXY_EREFUSED;
+    say(GET_PART ASKS_HTML "\r\n");
+    body = strstr(wire.to_client.data, "\r\n\r\n");
+    field = strstr(wire.to_client.data, "Content-Length: ");
+    assert_true(body != NULL && field != NULL);
+    assert_int_equal(atoi(field + 16), strlen(body + 4));
+    assert_true(strlen(body) > sizeof contact);
+    assert_string_equal(body + strlen(body) - 8, "</html>\n");
 }
 
 /* From every offset on, into every room. */
@@ -749,6 +768,7 @@ int main(void)
         {.name = "every cause has a page, well-formed, whole, the same octet by octet [S11,S13]", .run = every_cause},
         {.name = "every cause names who can help and what to try [S11]", .run = every_remedy},
         {.name = "a page from every offset on, in pieces of every size", .run = every_piece},
+        {.name = "a page with a contact of any length [S11]", .run = long_contact},
         {.name = "the longest head fits into the smallest buffer", .run = longest_head},
         {.name = "Accept decides who gets HTML", .run = who_gets_html},
         {.name = "a head in pieces, and one that is cut", .run = heads_in_pieces},

@@ -6,6 +6,7 @@
 #define MINIPROXY_ASSERT(condition) ((condition) ? (void)0 : abort())
 #define MINIPROXY_WITH_HTML 1
 #define MINIPROXY_BUFFER_SIZE 512
+#define WIRE_MAX 80000
 #define MINIPROXY_BODY(cause, standard) own_body((int)(cause), standard)
 #define MINIPROXY_BODY_TYPE "text/html; charset=us-ascii"
 static const char *own_body(int cause, const char *standard);
@@ -13,7 +14,7 @@ static const char *own_body(int cause, const char *standard);
 #include "unit.h"
 #include "wire.h"
 
-static char words[3000];
+static char words[70001];
 
 static const char *own_body(int cause, const char *standard)
 {
@@ -49,7 +50,8 @@ static void own_words(const void *data)
 {
     static const char *const heads[] = {GET(""), GET("Accept: text/html\r\n"), GET("Accept: */*\r\n")};
     (void)data;
-    memset(words, 'w', sizeof words - 1);
+    memset(words, 0, sizeof words);
+    memset(words, 'w', 3000);
     for (size_t i = 0; i < 3; i++) {
         for (size_t at_most = 0; at_most < 3; at_most++) {
             request(heads[i], MINIPROXY_EREFUSED, at_most);
@@ -57,6 +59,19 @@ static void own_words(const void *data)
             assert_true(is_of_type("text/html; charset=us-ascii"));
             assert_null(strstr(wire.to_client.data, "Content-Security-Policy"));
         }
+    }
+}
+
+/* It may be of any length. */
+static void long_words(const void *data)
+{
+    static const size_t lengths[] = {65533, 65534, 65535, 65536, 70000};
+    (void)data;
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        memset(words, 0, sizeof words);
+        memset(words, 'w', lengths[i]);
+        request(GET(""), MINIPROXY_EREFUSED, 0);
+        assert_string_equal(body(), words);
     }
 }
 
@@ -74,6 +89,7 @@ int main(void)
 {
     static struct unit_test tests[] = {
         {.name = "own words replace text and page [S17]", .run = own_words},
+        {.name = "own words of any length [S17]", .run = long_words},
         {.name = "where there are none the standard ones stay [S17]", .run = standard_words},
     };
     return unit_run("own_body", tests, sizeof tests / sizeof tests[0]);

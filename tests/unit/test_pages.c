@@ -17,7 +17,7 @@
 #define MINIPROXY_SESSIONS_PER_CLIENT 4
 #define MINIPROXY_BUFFER_SIZE 640
 #define MINIPROXY_LINE_KEEP 64
-#define WIRE_MAX 32768
+#define WIRE_MAX 80000
 #include "../../miniproxy.c"
 #include "unit.h"
 #include "wire.h"
@@ -858,6 +858,22 @@ static void test_pac_of_a_product(const void *data)
     free(p);
 }
 
+static void test_pac_of_many_domains(const void *data)
+{
+    enum { COUNT = 4000 };
+    static const char *domains[COUNT];
+    static const struct miniproxy_texts direct = {domains, COUNT};
+    static const struct miniproxy_pac pac = {.proxy = "p.example:8080", .direct = &direct};
+    (void)data;
+    for (unsigned i = 0; i < COUNT; i++) domains[i] = "domain.example";
+    begin_with((struct miniproxy_config){.pac = &pac});
+    say("GET /proxy.pac HTTP/1.1\r\n" NAMED);
+    check_length();
+    assert_true(strlen(body()) > UINT16_MAX);
+    assert_true(has("return\"PROXY p.example:8080\";}\n"));
+    next_client();
+}
+
 /* ---- maintenance ---- */
 
 static void test_maintenance(const void *data)
@@ -913,6 +929,19 @@ static void test_maintenance_by_policy(const void *data)
     miniproxy_maintain(&wire.proxy, NULL);
     assert_true(miniproxy_set_policy(&wire.proxy, &open_policy));
     assert_int_equal(miniproxy_condition(&wire.proxy), MINIPROXY_OK_TO_SERVE);
+    next_client();
+}
+
+static void test_long_maintenance(const void *data)
+{
+    static char text[70001];
+    (void)data;
+    memset(text, 'm', sizeof text - 1);
+    begin(&open_policy);
+    miniproxy_maintain(&wire.proxy, text);
+    say("GET http://h.example/ HTTP/1.1\r\nHost: h.example\r\n\r\n");
+    check_length();
+    assert_int_equal(strspn(body(), "m"), sizeof text - 1);
     next_client();
 }
 
@@ -981,8 +1010,10 @@ int main(void)
         {"PAC by the address of the request [W01,W02]", test_pac, NULL, false},
         {"PAC by the listener of the request [W01]", test_pac_by_listener, NULL, false},
         {"PAC of a product [W03,S13]", test_pac_of_a_product, NULL, false},
+        {"PAC of many domains [W03]", test_pac_of_many_domains, NULL, false},
         {"maintenance [S07]", test_maintenance, NULL, false},
         {"maintenance by policy [S07]", test_maintenance_by_policy, NULL, false},
+        {"maintenance, with a message of any length [S07]", test_long_maintenance, NULL, false},
         {"maintenance while the policy changes [S07]", test_maintenance_while_the_policy_changes, NULL, false},
         {"conditions [G04]", test_conditions, NULL, false},
     };
