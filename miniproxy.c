@@ -97,6 +97,8 @@ _Static_assert(MINIPROXY_WITH_METRICS || !MINIPROXY_WITH_STATUS,
                "MINIPROXY_WITH_STATUS draws what /metrics says: set MINIPROXY_WITH_METRICS to 1, too");
 _Static_assert(MINIPROXY_CLIENT_BUCKETS > 0 && (MINIPROXY_CLIENT_BUCKETS & (MINIPROXY_CLIENT_BUCKETS - 1)) == 0,
                "MINIPROXY_CLIENT_BUCKETS is not a power of two");
+_Static_assert(sizeof MINIPROXY_BODY_TYPE - 1 <= MINIPROXY_PAGE_TYPE_MAX,
+               "MINIPROXY_BODY_TYPE is longer than MINIPROXY_PAGE_TYPE_MAX: a refusal might not fit into a buffer");
 #ifdef MINIPROXY_RAM_BUDGET
 _Static_assert(
     sizeof(struct miniproxy) <= MINIPROXY_RAM_BUDGET,
@@ -7542,7 +7544,7 @@ static bool is_text_page(struct miniproxy_session *s, const char *text, const ch
 {
     s->page_text = text;
     s->page_type = type;
-    s->page = strlen(text) <= MINIPROXY_PAGE_MAX ? PAGE_TEXT : PAGE_NONE;
+    if (strlen(text) <= MINIPROXY_PAGE_MAX && strlen(type) <= MINIPROXY_PAGE_TYPE_MAX) s->page = PAGE_TEXT;
     return s->page != PAGE_NONE;
 }
 

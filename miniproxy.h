@@ -325,8 +325,8 @@
 
 /* The text of a refusal, for a product's own words or pages: an expression of type const char *. `cause` is an enum
  * miniproxy_cause, `standard` the text of MINIPROXY_CAUSES. The result must stay valid and unchanged (a string in
- * flash); it may be longer than a buffer. A function is declared in the config header: MINIPROXY_BODY(c, t) my_body(c,
- * t). */
+ * flash), of any length. A function is declared in the config header: MINIPROXY_BODY(c, t) my_body(c, t).
+ * MINIPROXY_BODY_TYPE: a string constant of at most MINIPROXY_PAGE_TYPE_MAX octets. */
 #ifndef MINIPROXY_BODY
 #define MINIPROXY_BODY(cause, standard) (standard)
 #endif
@@ -1205,7 +1205,8 @@ struct miniproxy_config {
 #endif
 #if MINIPROXY_WITH_PAGES
     /* A page of the product's own, or instead of one of miniproxy's: text and its Content-Type for a path with its query,
-     * that stay valid and unchanged, of at most MINIPROXY_PAGE_MAX octets. NULL: there is none. May be NULL. */
+     * that stay valid and unchanged, of at most MINIPROXY_PAGE_MAX and MINIPROXY_PAGE_TYPE_MAX octets. NULL: there is
+     * none; so there is if one is longer. May be NULL. */
     const char *(*page)(void *app, const char *path, size_t path_len, const char **type);
     /* Names of this proxy in Host, in lower case. Addresses, names without a dot and MINIPROXY_PAGES_HOST always are; a
      * request for a page by another name, /health and PAC apart, is one for another server: 400. May be NULL. */
@@ -1240,6 +1241,7 @@ struct miniproxy_config {
 
 #define MINIPROXY_FOREVER UINT32_MAX
 #define MINIPROXY_PAGE_MAX 60000
+#define MINIPROXY_PAGE_TYPE_MAX 64
 
 /* Start. The instance must be zeroed (static storage is); only its first page is written, sessions and buffers are
  * touched when used. The configuration is copied, what it points at is not. False: the configuration is invalid. */

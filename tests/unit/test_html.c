@@ -346,6 +346,20 @@ static void longest_head(const void *data)
     }
 }
 
+static void longest_page_head(const void *data)
+{
+    static char text[MINIPROXY_PAGE_MAX + 1], type[MINIPROXY_PAGE_TYPE_MAX + 1];
+    static unsigned char out[2048];
+    struct miniproxy_session *s = &wire.proxy.sessions[0];
+    (void)data;
+    memset(text, 'x', sizeof text - 1);
+    memset(type, 't', sizeof type - 1);
+    start();
+    assert_true(is_text_page(s, text, type));
+    s->status = 503;
+    assert_in_range(put_page_head(out, &wire.proxy, s) - out, 300, MINIPROXY_BUFFER_SIZE);
+}
+
 /* ---- Accept ---- */
 
 static const struct {
@@ -770,6 +784,7 @@ int main(void)
         {.name = "a page from every offset on, in pieces of every size", .run = every_piece},
         {.name = "a page with a contact of any length [S11]", .run = long_contact},
         {.name = "the longest head fits into the smallest buffer", .run = longest_head},
+        {.name = "so does that of the longest page", .run = longest_page_head},
         {.name = "Accept decides who gets HTML", .run = who_gets_html},
         {.name = "a head in pieces, and one that is cut", .run = heads_in_pieces},
         {.name = "tunnels and what is no refusal get none", .run = only_where_it_can_be_read},

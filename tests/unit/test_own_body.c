@@ -8,7 +8,9 @@
 #define MINIPROXY_BUFFER_SIZE 512
 #define WIRE_MAX 80000
 #define MINIPROXY_BODY(cause, standard) own_body((int)(cause), standard)
-#define MINIPROXY_BODY_TYPE "text/html; charset=us-ascii"
+#define MINIPROXY_NAME_MAX 64
+/* As long as it may be. */
+#define MINIPROXY_BODY_TYPE "text/html; charset=us-ascii; profile=\"of-products-of-somebody's\""
 static const char *own_body(int cause, const char *standard);
 #include "../../miniproxy.c"
 #include "unit.h"
@@ -46,6 +48,12 @@ static bool is_of_type(const char *type)
     return field != NULL && strncmp(field + 16, type, strlen(type)) == 0 && field[16 + strlen(type)] == '\r';
 }
 
+static uint32_t the_time(void *app)
+{
+    (void)app;
+    return 784111777;
+}
+
 static void own_words(const void *data)
 {
     static const char *const heads[] = {GET(""), GET("Accept: text/html\r\n"), GET("Accept: */*\r\n")};
@@ -56,9 +64,28 @@ static void own_words(const void *data)
         for (size_t at_most = 0; at_most < 3; at_most++) {
             request(heads[i], MINIPROXY_EREFUSED, at_most);
             assert_string_equal(body(), words);
-            assert_true(is_of_type("text/html; charset=us-ascii"));
+            assert_true(is_of_type(MINIPROXY_BODY_TYPE));
             assert_null(strstr(wire.to_client.data, "Content-Security-Policy"));
         }
+    }
+}
+
+static void longest_head(const void *data)
+{
+    static char name[MINIPROXY_NAME_MAX + 1], realm[REALM_MAX + 1];
+    static unsigned char out[2048];
+    struct miniproxy_session *s = &wire.proxy.sessions[0];
+    (void)data;
+    assert_int_equal(strlen(MINIPROXY_BODY_TYPE), MINIPROXY_PAGE_TYPE_MAX);
+    memset(name, 'n', sizeof name - 1);
+    memset(realm, 'r', sizeof realm - 1);
+    wire_start((struct miniproxy_config){.name = name, .realm = realm, .unix_time = the_time});
+    for (unsigned cause = 1; cause < MINIPROXY_CAUSE_COUNT; cause++) {
+        s->cause = (uint8_t)cause;
+        s->status = (uint16_t)miniproxy_cause_status((enum miniproxy_cause)cause);
+        if (s->status == 0) continue;
+        choose_body(&wire.proxy, s);
+        assert_in_range(put_reply_head(out, &wire.proxy, s, false, 4000000000u) - out, 200, MINIPROXY_BUFFER_SIZE);
     }
 }
 
@@ -89,6 +116,7 @@ int main(void)
 {
     static struct unit_test tests[] = {
         {.name = "own words replace text and page [S17]", .run = own_words},
+        {.name = "the longest head of own words fits into the smallest buffer", .run = longest_head},
         {.name = "own words of any length [S17]", .run = long_words},
         {.name = "where there are none the standard ones stay [S17]", .run = standard_words},
     };

@@ -262,13 +262,15 @@ static void test_diverted(const void *data)
     next_client();
 }
 
-static char too_long[MINIPROXY_PAGE_MAX + 2];
+static char too_long[MINIPROXY_PAGE_MAX + 2], long_type[600];
 
 static const char *own_page(void *app, const char *path, size_t len, const char **type)
 {
     (void)app;
     if (len == 6 && memcmp(path, "/about", 6) == 0) return "me\n";
     if (len == 5 && memcmp(path, "/long", 5) == 0) return too_long;
+    if (len == 5 && memcmp(path, "/type", 5) == 0) *type = long_type;
+    if (len == 5 && memcmp(path, "/type", 5) == 0) return "typed\n";
     if (len != 7 || memcmp(path, "/health", 7) != 0) return NULL;
     *type = "text/html";
     return "<p>fine";
@@ -288,6 +290,16 @@ static void test_pages_of_the_product(const void *data)
     assert_true(has("chunked"));
     memset(too_long, 'x', MINIPROXY_PAGE_MAX + 1);
     say("GET /long HTTP/1.1\r\n" NAMED);
+    assert_true(begins("HTTP/1.1 404 "));
+    memset(long_type, 't', MINIPROXY_PAGE_TYPE_MAX);
+    say("GET /type HTTP/1.1\r\n" NAMED);
+    assert_true(has(long_type));
+    assert_string_equal(body(), "typed\n");
+    memset(long_type, 't', MINIPROXY_PAGE_TYPE_MAX + 1);
+    say("GET /type HTTP/1.1\r\n" NAMED);
+    assert_true(begins("HTTP/1.1 404 "));
+    memset(long_type, 't', sizeof long_type - 1);
+    say("GET /type HTTP/1.1\r\n" NAMED);
     assert_true(begins("HTTP/1.1 404 "));
     next_client();
 }
