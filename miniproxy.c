@@ -87,6 +87,7 @@ CHECK(MINIPROXY_INTERIM_MAX, 1, 255);
 CHECK(MINIPROXY_TRAILER_MAX, 64, 65000);
 CHECK(MINIPROXY_CHUNK_EXT_MAX, 64, 65000);
 CHECK(MINIPROXY_CONNECT_PORT, 1, 65535);
+CHECK(MINIPROXY_RETRY_AFTER_S, 1, 86400);
 CHECK(MINIPROXY_CONNS, 2, 65534); /* MINIPROXY_SESSIONS times one more than MINIPROXY_ATTEMPTS */
 CHECK(MINIPROXY_HEAD_MAX, 256, 65000);
 CHECK(MINIPROXY_NAME_MAX, 1, 64);
@@ -3552,12 +3553,9 @@ OUTLINED static unsigned char *put_reply_head(unsigned char *w, const struct min
     return put(w, keeps ? "\r\n" : "Connection: close\r\n\r\n");
 }
 
-/* 503 for a session that has no buffer, or has said nothing yet: name and error type follow. */
-#define TEXT(number) TEXT_OF(number)
-#define TEXT_OF(number) #number
+/* 503 for a session that has no buffer, or has said nothing yet: seconds, name and error type follow. */
 static const char bare_reply[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
-                                 "Retry-After: " TEXT(MINIPROXY_RETRY_AFTER_S) "\r\nConnection: close\r\n"
-                                 "Proxy-Status: ";
+                                 "Connection: close\r\nRetry-After: ";
 
 #if MINIPROXY_WITH_PAGES || MINIPROXY_WITH_METRICS
 
@@ -6540,11 +6538,13 @@ static enum next reply_socks(struct miniproxy *p, struct miniproxy_session *s)
 
 static enum next reply_bare(struct miniproxy *p, struct miniproxy_session *s)
 {
-    const char *const parts[] = {bare_reply, p->config.name, "; error=",
+    char seconds[11];
+    const char *const parts[] = {bare_reply, seconds, "\r\nProxy-Status: ", p->config.name, "; error=",
                                  miniproxy_cause_type((enum miniproxy_cause)s->cause), "\r\n\r\n"};
     const char *text;
     int n;
     if (is_socks(s)) return reply_socks(p, s);
+    seconds[decimal(MINIPROXY_RETRY_AFTER_S, seconds)] = '\0';
     for (;;) {
         size_t at = s->reply_at;
         text = text_at(parts, sizeof parts / sizeof parts[0], &at);

@@ -308,7 +308,7 @@
 #define MINIPROXY_LINGER_BYTES 1048576
 #endif
 
-/* Seconds that Retry-After names in a 503. */
+/* Seconds that Retry-After names in a 503. Range 1..86400. */
 #ifndef MINIPROXY_RETRY_AFTER_S
 #define MINIPROXY_RETRY_AFTER_S 5
 #endif

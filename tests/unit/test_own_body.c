@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Texts of a product's own, compiled in: for the causes that it has words for, whatever the client accepts.
+ * Texts of a product's own, compiled in: for the causes that it has words for, whatever the client accepts. And its own
+ * Retry-After.
  */
 #include <stdlib.h>
 #define MINIPROXY_ASSERT(condition) ((condition) ? (void)0 : abort())
@@ -9,6 +10,7 @@
 #define WIRE_MAX 80000
 #define MINIPROXY_BODY(cause, standard) own_body((int)(cause), standard)
 #define MINIPROXY_NAME_MAX 64
+#define MINIPROXY_RETRY_AFTER_S (60 * 20u)
 /* As long as it may be. */
 #define MINIPROXY_BODY_TYPE "text/html; charset=us-ascii; profile=\"of-products-of-somebody's\""
 static const char *own_body(int cause, const char *standard);
@@ -112,12 +114,36 @@ static void standard_words(const void *data)
     assert_string_equal(body(), "There is no route to the origin. (unreachable)\n");
 }
 
+/* Whatever expression it is; with a body and without. */
+static void own_retry_after(const void *data)
+{
+    (void)data;
+    request(GET(""), MINIPROXY_ERESOURCES, 0);
+    assert_non_null(strstr(wire.to_client.data, "HTTP/1.1 503 "));
+    assert_non_null(strstr(wire.to_client.data, "\r\nRetry-After: 1200\r\n"));
+    for (size_t at_most = 0; at_most < 3; at_most++) {
+        wire_start((struct miniproxy_config){.name = "box"});
+        say("G");
+        wire.at_most = at_most;
+        refuse_bare(&wire.proxy, &wire.proxy.sessions[0], MINIPROXY_CAUSE_SESSIONS_FULL);
+        for (unsigned i = 0; i < 200; i++) {
+            miniproxy_wake(wire.client, MINIPROXY_WR);
+            wire_run();
+        }
+        assert_string_equal(wire.to_client.data,
+                            "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
+                            "Connection: close\r\nRetry-After: 1200\r\n"
+                            "Proxy-Status: box; error=connection_limit_reached\r\n\r\n");
+    }
+}
+
 int main(void)
 {
     static struct unit_test tests[] = {
         {.name = "own words replace text and page [S17]", .run = own_words},
         {.name = "the longest head of own words fits into the smallest buffer", .run = longest_head},
         {.name = "own words of any length [S17]", .run = long_words},
+        {.name = "Retry-After is a number [S07]", .run = own_retry_after},
         {.name = "where there are none the standard ones stay [S17]", .run = standard_words},
     };
     return unit_run("own_body", tests, sizeof tests / sizeof tests[0]);
