@@ -6570,16 +6570,17 @@ static size_t pac_text(const struct miniproxy *p, const struct miniproxy_session
     return pac_piece(pac, s->line + s->line_len, s->page_host_len, pac->speaks_tls || tls, at, out, room);
 }
 
-/* Is there one, and does it know the proxy's address? */
+/* Is there one, and does it know the proxy's address? What is kept of the line loses its query if that takes the room. */
 static bool has_pac(const struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b)
 {
     const struct span *host = &plan_of(b)->page_host;
-    const char *text = (const char *)b->u.data + host->at;
+    const char *text = (const char *)b->u.data + host->at, *query = memchr(s->line, '?', s->line_len);
     if (p->config.pac == NULL) return false;
     if (p->config.pac->proxy != NULL) return true;
-    if (s->page_asked != PAGE_DIRECT || host->len > MINIPROXY_LINE_KEEP - s->line_len || host->len > UINT8_MAX - 3 ||
-        !is_pac_text(text, host->len))
-        return false;
+    if (s->page_asked != PAGE_DIRECT) return false;
+    if (query != NULL && host->len > MINIPROXY_LINE_KEEP - s->line_len) s->line_len = u16((size_t)(query - s->line));
+    if (host->len > MINIPROXY_LINE_KEEP - s->line_len || host->len > UINT8_MAX - 3) return false;
+    if (!is_pac_text(text, host->len)) return false;
     memcpy(s->line + s->line_len, text, host->len);
     s->page_host_len = (uint8_t)host->len;
     return true;

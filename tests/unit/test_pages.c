@@ -798,6 +798,18 @@ static void test_pac(const void *data)
     say("GET /proxy.pac HTTP/1.1\r\nHost: [2001:db8::1]:3128\r\n\r\n");
     assert_true(has("return\"PROXY [2001:db8::1]:3128\";}\n"));
     next_client();
+    /* What is kept of the request is the shorter, not the script: */
+    say("GET /proxy.pac?a-query-as-long-as-those-that-some-make-to-get-around-caches=1 HTTP/1.1\r\n" NAMED);
+    assert_true(has("return\"PROXY router.example:3128\";}\n"));
+    assert_int_equal(wire.event.target_len, 10);
+    assert_memory_equal(wire.event.target, "/proxy.pac", 10);
+    say("GET /proxy.pac?short HTTP/1.1\r\n" NAMED);
+    assert_int_equal(wire.event.target_len, 16);
+    say("GET /proxy.pac HTTP/1.1\r\nHost: a-name-that-is-long-but-fits-beside-a-line.example\r\n\r\n");
+    assert_true(has("return\"PROXY a-name-that-is-long-but-fits-beside-a-line.example:80\";}\n"));
+    say("GET /proxy.pac HTTP/1.1\r\nHost: a-name-that-is-longer-and-fits-not-beside-a.example\r\n\r\n");
+    assert_true(begins("HTTP/1.1 404 "));
+    next_client();
     say("GET /proxy.pac HTTP/1.0\r\n\r\n"); /* who does not say by which address it came */
     assert_true(begins("HTTP/1.1 404 "));
     next_client();
