@@ -51,7 +51,7 @@
 
 /* Bytes a session keeps of "METHOD target" for its event, and to recognise the origin of a kept connection.
  * Range 16..4000. An origin whose host and port do not fit is not kept. struct miniproxy_config.begin shows all of it.
- */
+ * WITH_PAC: the Host that /proxy.pac is asked by has to fit behind "GET /proxy.pac", or the answer is 404. */
 #ifndef MINIPROXY_LINE_KEEP
 #define MINIPROXY_LINE_KEEP 64
 #endif
@@ -91,10 +91,12 @@
 #define MINIPROXY_CREDENTIALS_MAX 96
 #endif
 
-/* Clients whose failed logins are remembered, and how many failures in a row make 429. */
+/* Clients whose failed logins are remembered. Range 1..1000. */
 #ifndef MINIPROXY_THROTTLE_CLIENTS
 #define MINIPROXY_THROTTLE_CLIENTS 8
 #endif
+
+/* How many failed logins in a row make 429. Range 1..200. */
 #ifndef MINIPROXY_THROTTLE_FAILURES
 #define MINIPROXY_THROTTLE_FAILURES 5
 #endif
@@ -135,7 +137,7 @@
 #define MINIPROXY_WITH_HITS 0
 #endif
 
-/* Sessions of one client address. At the cap: 503. */
+/* Sessions of one client address. Range 1..60000. At the cap: 503. */
 #ifndef MINIPROXY_SESSIONS_PER_CLIENT
 #define MINIPROXY_SESSIONS_PER_CLIENT ((MINIPROXY_SESSIONS * 3 + 3) / 4)
 #endif
@@ -150,15 +152,17 @@
 #define MINIPROXY_INTERIM_MAX 16
 #endif
 
-/* Octets of a trailer section, and of all chunk extensions of one message. Range 64..65000. */
+/* Octets of a trailer section. Range 64..65000. */
 #ifndef MINIPROXY_TRAILER_MAX
 #define MINIPROXY_TRAILER_MAX 1024
 #endif
+
+/* Octets of all chunk extensions of one message. Range 64..65000. */
 #ifndef MINIPROXY_CHUNK_EXT_MAX
 #define MINIPROXY_CHUNK_EXT_MAX 256
 #endif
 
-/* Longest pseudonym (struct miniproxy_config.name). */
+/* Longest pseudonym (struct miniproxy_config.name). Range 1..64. */
 #ifndef MINIPROXY_NAME_MAX
 #define MINIPROXY_NAME_MAX 32
 #endif
@@ -215,8 +219,8 @@
 #define MINIPROXY_WITH_LIMITS 0
 #endif
 
-/* Clients and users whose use is remembered at once, once for each limit that holds for them: 60 bytes each. Range
- * 1..65000. A new one takes the place of the one that was quiet for longest; if all have transactions under way, the
+/* Clients and users whose use is remembered at once, once for each limit that holds for them: 60 bytes each.
+ * Range 1..65000. A new one takes the place of the one that was quiet for longest; if all have transactions under way, the
  * newcomer's is refused (sessions_full), which cannot be with twice MINIPROXY_SESSIONS. */
 #ifndef MINIPROXY_LIMIT_BUCKETS
 #define MINIPROXY_LIMIT_BUCKETS (2 * MINIPROXY_SESSIONS)
@@ -251,6 +255,7 @@
 #ifndef MINIPROXY_WITH_PAGES
 #define MINIPROXY_WITH_PAGES 0
 #endif
+/* That name, in lower case. */
 #ifndef MINIPROXY_PAGES_HOST
 #define MINIPROXY_PAGES_HOST "miniproxy.internal"
 #endif
@@ -313,7 +318,7 @@
 #define MINIPROXY_RETRY_AFTER_S 5
 #endif
 
-/* Port that CONNECT may reach where a rule names no ports (RFC 9110 section 9.3.6). */
+/* Port that CONNECT may reach where a rule names no ports (RFC 9110 section 9.3.6). Range 1..65535. */
 #ifndef MINIPROXY_CONNECT_PORT
 #define MINIPROXY_CONNECT_PORT 443
 #endif
@@ -362,7 +367,7 @@
 
 /* Every deadline: X(NAME, name, default in ms, meaning). 0 switches total and tunnel_total off; no other may be 0.
  * struct miniproxy_config.timeout_ms[MINIPROXY_TIMEOUT_…] overrides one when it is not 0. No timeout is
- * derived from another. Range 1..2^30 ms. */
+ * derived from another. Range 1..2^30 ms; ATTEMPT: less than 10 counts as 10 (RFC 8305 section 5). */
 #if MINIPROXY_WITH_ROUTES
 #define MINIPROXY_TIMEOUTS_OF_ROUTES(X)                                                                            \
     X(HOP,          hop,          3000u,   "way to one parent or member of a group, all before its first request") \
@@ -1161,7 +1166,7 @@ struct miniproxy_config {
     /* Pseudonym for Via and Proxy-Status: a token of 1..MINIPROXY_NAME_MAX octets beginning with a letter, unique to
      * the device, for loops are recognised by it. Not the host name (RFC 9110 section 7.6.3). NULL: "miniproxy". */
     const char *name;
-    const char *realm;                      /* of Basic; printable ASCII without " and \. NULL: "proxy" */
+    const char *realm;                      /* of Basic; up to 64 octets of printable ASCII without " and \. NULL: "proxy" */
     void (*event)(void *app, const struct miniproxy_event *event); /* may be NULL; must not call the API */
     /* A request line was read: like event, with the whole method and target, and without a result yet. Every begin of a
      * session is followed by one event of that session, but not every event by a begin: heads can be too broken. May be
