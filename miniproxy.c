@@ -87,6 +87,7 @@ CHECK(MINIPROXY_INTERIM_MAX, 1, 255);
 CHECK(MINIPROXY_TRAILER_MAX, 64, 65000);
 CHECK(MINIPROXY_CHUNK_EXT_MAX, 64, 65000);
 CHECK(MINIPROXY_CONNECT_PORT, 1, 65535);
+CHECK(MINIPROXY_RETRY_AFTER_S, 1, 86400);
 CHECK(MINIPROXY_CONNS, 2, 65534); /* MINIPROXY_SESSIONS times one more than MINIPROXY_ATTEMPTS */
 CHECK(MINIPROXY_HEAD_MAX, 256, 65000);
 CHECK(MINIPROXY_NAME_MAX, 1, 64);
@@ -97,6 +98,8 @@ _Static_assert(MINIPROXY_WITH_METRICS || !MINIPROXY_WITH_STATUS,
                "MINIPROXY_WITH_STATUS draws what /metrics says: set MINIPROXY_WITH_METRICS to 1, too");
 _Static_assert(MINIPROXY_CLIENT_BUCKETS > 0 && (MINIPROXY_CLIENT_BUCKETS & (MINIPROXY_CLIENT_BUCKETS - 1)) == 0,
                "MINIPROXY_CLIENT_BUCKETS is not a power of two");
+_Static_assert(sizeof MINIPROXY_BODY_TYPE - 1 <= MINIPROXY_PAGE_TYPE_MAX,
+               "MINIPROXY_BODY_TYPE is longer than MINIPROXY_PAGE_TYPE_MAX: a refusal might not fit into a buffer");
 #ifdef MINIPROXY_RAM_BUDGET
 _Static_assert(
     sizeof(struct miniproxy) <= MINIPROXY_RAM_BUDGET,
@@ -3096,9 +3099,11 @@ static const char *standard_text(const struct miniproxy_session *s)
     return is_said ? s->message : cause_text((enum miniproxy_cause)s->cause);
 }
 
+/* A policy's own is needed until it has been sent. Who has logged in by SOCKS5 has one already, and is told no text. */
 static void note_message(const struct miniproxy *p, struct miniproxy_session *s)
 {
     s->message = maintenance(p);
+    if (s->message != p->maintenance && s->policy == NULL) s->policy = p->config.policy;
 }
 
 #else
@@ -3552,12 +3557,9 @@ OUTLINED static unsigned char *put_reply_head(unsigned char *w, const struct min
     return put(w, keeps ? "\r\n" : "Connection: close\r\n\r\n");
 }
 
-/* 503 for a session that has no buffer, or has said nothing yet: name and error type follow. */
-#define TEXT(number) TEXT_OF(number)
-#define TEXT_OF(number) #number
+/* 503 for a session that has no buffer, or has said nothing yet: seconds, name and error type follow. */
 static const char bare_reply[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nCache-Control: no-store\r\n"
-                                 "Retry-After: " TEXT(MINIPROXY_RETRY_AFTER_S) "\r\nConnection: close\r\n"
-                                 "Proxy-Status: ";
+                                 "Connection: close\r\nRetry-After: ";
 
 #if MINIPROXY_WITH_PAGES || MINIPROXY_WITH_METRICS
 
@@ -6512,7 +6514,7 @@ static int tell(struct miniproxy *p, struct miniproxy_session *s, const unsigned
         if ((s->client.ready & MINIPROXY_WR) == 0) return MINIPROXY_AGAIN;
         n = send_out(p, s, &s->client, text + s->reply_at, len - s->reply_at);
         if (n <= 0) return n;
-        s->reply_at = u16(s->reply_at + (size_t)n);
+        s->reply_at += (unsigned)n;
     }
     s->reply_at = 0;
     return MINIPROXY_OK;
@@ -6543,11 +6545,13 @@ static enum next reply_socks(struct miniproxy *p, struct miniproxy_session *s)
 
 static enum next reply_bare(struct miniproxy *p, struct miniproxy_session *s)
 {
-    const char *const parts[] = {bare_reply, p->config.name, "; error=",
+    char seconds[11];
+    const char *const parts[] = {bare_reply, seconds, "\r\nProxy-Status: ", p->config.name, "; error=",
                                  miniproxy_cause_type((enum miniproxy_cause)s->cause), "\r\n\r\n"};
     const char *text;
     int n;
     if (is_socks(s)) return reply_socks(p, s);
+    seconds[decimal(MINIPROXY_RETRY_AFTER_S, seconds)] = '\0';
     for (;;) {
         size_t at = s->reply_at;
         text = text_at(parts, sizeof parts / sizeof parts[0], &at);
@@ -6556,7 +6560,7 @@ static enum next reply_bare(struct miniproxy *p, struct miniproxy_session *s)
         n = send_out(p, s, &s->client, text, strlen(text));
         if (n == MINIPROXY_AGAIN) return NEXT_WAIT;
         if (n <= 0) return end_session(p, s, true);
-        s->reply_at = u16(s->reply_at + (size_t)n);
+        s->reply_at += (unsigned)n;
     }
 }
 
@@ -6573,16 +6577,17 @@ static size_t pac_text(const struct miniproxy *p, const struct miniproxy_session
     return pac_piece(pac, s->line + s->line_len, s->page_host_len, pac->speaks_tls || tls, at, out, room);
 }
 
-/* Is there one, and does it know the proxy's address? */
+/* Is there one, and does it know the proxy's address? What is kept of the line loses its query if that takes the room. */
 static bool has_pac(const struct miniproxy *p, struct miniproxy_session *s, const struct miniproxy_buffer *b)
 {
     const struct span *host = &plan_of(b)->page_host;
-    const char *text = (const char *)b->u.data + host->at;
+    const char *text = (const char *)b->u.data + host->at, *query = memchr(s->line, '?', s->line_len);
     if (p->config.pac == NULL) return false;
     if (p->config.pac->proxy != NULL) return true;
-    if (s->page_asked != PAGE_DIRECT || host->len > MINIPROXY_LINE_KEEP - s->line_len || host->len > UINT8_MAX - 3 ||
-        !is_pac_text(text, host->len))
-        return false;
+    if (s->page_asked != PAGE_DIRECT) return false;
+    if (query != NULL && host->len > MINIPROXY_LINE_KEEP - s->line_len) s->line_len = u16((size_t)(query - s->line));
+    if (host->len > MINIPROXY_LINE_KEEP - s->line_len || host->len > UINT8_MAX - 3) return false;
+    if (!is_pac_text(text, host->len)) return false;
     memcpy(s->line + s->line_len, text, host->len);
     s->page_host_len = (uint8_t)host->len;
     return true;
@@ -6694,7 +6699,7 @@ static unsigned char *put_page(unsigned char *w, const unsigned char *end, const
     if ((s->flags & IS_HEAD) != 0) return w;
     if (is_list(s)) return put_lines(w, end, p, s);
     n = text_piece(p, s, s->reply_at - 1u, w, (size_t)(end - w));
-    s->reply_at = u16(s->reply_at + n);
+    s->reply_at += (uint32_t)n;
     return w + n;
 }
 
@@ -6756,7 +6761,7 @@ OUTLINED static enum next on_reply(struct miniproxy *p, struct miniproxy_session
             w = put_page(w, end, p, s);
         } else if ((s->flags & IS_HEAD) == 0) {
             size_t n = put_body(p, s, s->reply_at - 1u, w, (size_t)(end - w));
-            s->reply_at = u16(s->reply_at + n);
+            s->reply_at += (uint32_t)n;
             w += n;
         }
         if (w == b->u.data) return next_request(p, s);
@@ -7569,7 +7574,7 @@ static bool is_text_page(struct miniproxy_session *s, const char *text, const ch
 {
     s->page_text = text;
     s->page_type = type;
-    s->page = strlen(text) <= MINIPROXY_PAGE_MAX ? PAGE_TEXT : PAGE_NONE;
+    if (strlen(text) <= MINIPROXY_PAGE_MAX && strlen(type) <= MINIPROXY_PAGE_TYPE_MAX) s->page = PAGE_TEXT;
     return s->page != PAGE_NONE;
 }
 

@@ -51,7 +51,7 @@
 
 /* Bytes a session keeps of "METHOD target" for its event, and to recognise the origin of a kept connection.
  * Range 16..4000. An origin whose host and port do not fit is not kept. struct miniproxy_config.begin shows all of it.
- */
+ * WITH_PAC: the Host that /proxy.pac is asked by has to fit behind "GET /proxy.pac", or the answer is 404. */
 #ifndef MINIPROXY_LINE_KEEP
 #define MINIPROXY_LINE_KEEP 64
 #endif
@@ -91,10 +91,12 @@
 #define MINIPROXY_CREDENTIALS_MAX 96
 #endif
 
-/* Clients whose failed logins are remembered, and how many failures in a row make 429. */
+/* Clients whose failed logins are remembered. Range 1..1000. */
 #ifndef MINIPROXY_THROTTLE_CLIENTS
 #define MINIPROXY_THROTTLE_CLIENTS 8
 #endif
+
+/* How many failed logins in a row make 429. Range 1..200. */
 #ifndef MINIPROXY_THROTTLE_FAILURES
 #define MINIPROXY_THROTTLE_FAILURES 5
 #endif
@@ -135,7 +137,7 @@
 #define MINIPROXY_WITH_HITS 0
 #endif
 
-/* Sessions of one client address. At the cap: 503. */
+/* Sessions of one client address. Range 1..60000. At the cap: 503. */
 #ifndef MINIPROXY_SESSIONS_PER_CLIENT
 #define MINIPROXY_SESSIONS_PER_CLIENT ((MINIPROXY_SESSIONS * 3 + 3) / 4)
 #endif
@@ -150,15 +152,17 @@
 #define MINIPROXY_INTERIM_MAX 16
 #endif
 
-/* Octets of a trailer section, and of all chunk extensions of one message. Range 64..65000. */
+/* Octets of a trailer section. Range 64..65000. */
 #ifndef MINIPROXY_TRAILER_MAX
 #define MINIPROXY_TRAILER_MAX 1024
 #endif
+
+/* Octets of all chunk extensions of one message. Range 64..65000. */
 #ifndef MINIPROXY_CHUNK_EXT_MAX
 #define MINIPROXY_CHUNK_EXT_MAX 256
 #endif
 
-/* Longest pseudonym (struct miniproxy_config.name). */
+/* Longest pseudonym (struct miniproxy_config.name). Range 1..64. */
 #ifndef MINIPROXY_NAME_MAX
 #define MINIPROXY_NAME_MAX 32
 #endif
@@ -215,8 +219,8 @@
 #define MINIPROXY_WITH_LIMITS 0
 #endif
 
-/* Clients and users whose use is remembered at once, once for each limit that holds for them: 60 bytes each. Range
- * 1..65000. A new one takes the place of the one that was quiet for longest; if all have transactions under way, the
+/* Clients and users whose use is remembered at once, once for each limit that holds for them: 60 bytes each.
+ * Range 1..65000. A new one takes the place of the one that was quiet for longest; if all have transactions under way, the
  * newcomer's is refused (sessions_full), which cannot be with twice MINIPROXY_SESSIONS. */
 #ifndef MINIPROXY_LIMIT_BUCKETS
 #define MINIPROXY_LIMIT_BUCKETS (2 * MINIPROXY_SESSIONS)
@@ -251,6 +255,7 @@
 #ifndef MINIPROXY_WITH_PAGES
 #define MINIPROXY_WITH_PAGES 0
 #endif
+/* That name, in lower case. */
 #ifndef MINIPROXY_PAGES_HOST
 #define MINIPROXY_PAGES_HOST "miniproxy.internal"
 #endif
@@ -308,12 +313,12 @@
 #define MINIPROXY_LINGER_BYTES 1048576
 #endif
 
-/* Seconds that Retry-After names in a 503. */
+/* Seconds that Retry-After names in a 503. Range 1..86400. */
 #ifndef MINIPROXY_RETRY_AFTER_S
 #define MINIPROXY_RETRY_AFTER_S 5
 #endif
 
-/* Port that CONNECT may reach where a rule names no ports (RFC 9110 section 9.3.6). */
+/* Port that CONNECT may reach where a rule names no ports (RFC 9110 section 9.3.6). Range 1..65535. */
 #ifndef MINIPROXY_CONNECT_PORT
 #define MINIPROXY_CONNECT_PORT 443
 #endif
@@ -325,8 +330,8 @@
 
 /* The text of a refusal, for a product's own words or pages: an expression of type const char *. `cause` is an enum
  * miniproxy_cause, `standard` the text of MINIPROXY_CAUSES. The result must stay valid and unchanged (a string in
- * flash); it may be longer than a buffer. A function is declared in the config header: MINIPROXY_BODY(c, t) my_body(c,
- * t). */
+ * flash), of any length. A function is declared in the config header: MINIPROXY_BODY(c, t) my_body(c, t).
+ * MINIPROXY_BODY_TYPE: a string constant of at most MINIPROXY_PAGE_TYPE_MAX octets. */
 #ifndef MINIPROXY_BODY
 #define MINIPROXY_BODY(cause, standard) (standard)
 #endif
@@ -362,7 +367,7 @@
 
 /* Every deadline: X(NAME, name, default in ms, meaning). 0 switches total and tunnel_total off; no other may be 0.
  * struct miniproxy_config.timeout_ms[MINIPROXY_TIMEOUT_…] overrides one when it is not 0. No timeout is
- * derived from another. Range 1..2^30 ms. */
+ * derived from another. Range 1..2^30 ms; ATTEMPT: less than 10 counts as 10 (RFC 8305 section 5). */
 #if MINIPROXY_WITH_ROUTES
 #define MINIPROXY_TIMEOUTS_OF_ROUTES(X)                                                                            \
     X(HOP,          hop,          3000u,   "way to one parent or member of a group, all before its first request") \
@@ -1161,7 +1166,7 @@ struct miniproxy_config {
     /* Pseudonym for Via and Proxy-Status: a token of 1..MINIPROXY_NAME_MAX octets beginning with a letter, unique to
      * the device, for loops are recognised by it. Not the host name (RFC 9110 section 7.6.3). NULL: "miniproxy". */
     const char *name;
-    const char *realm;                      /* of Basic; printable ASCII without " and \. NULL: "proxy" */
+    const char *realm;                      /* of Basic; up to 64 octets of printable ASCII without " and \. NULL: "proxy" */
     void (*event)(void *app, const struct miniproxy_event *event); /* may be NULL; must not call the API */
     /* A request line was read: like event, with the whole method and target, and without a result yet. Every begin of a
      * session is followed by one event of that session, but not every event by a begin: heads can be too broken. May be
@@ -1205,7 +1210,8 @@ struct miniproxy_config {
 #endif
 #if MINIPROXY_WITH_PAGES
     /* A page of the product's own, or instead of one of miniproxy's: text and its Content-Type for a path with its query,
-     * that stay valid and unchanged, of at most MINIPROXY_PAGE_MAX octets. NULL: there is none. May be NULL. */
+     * that stay valid and unchanged, of at most MINIPROXY_PAGE_MAX and MINIPROXY_PAGE_TYPE_MAX octets. NULL: there is
+     * none; so there is if one is longer. May be NULL. */
     const char *(*page)(void *app, const char *path, size_t path_len, const char **type);
     /* Names of this proxy in Host, in lower case. Addresses, names without a dot and MINIPROXY_PAGES_HOST always are; a
      * request for a page by another name, /health and PAC apart, is one for another server: 400. May be NULL. */
@@ -1240,6 +1246,7 @@ struct miniproxy_config {
 
 #define MINIPROXY_FOREVER UINT32_MAX
 #define MINIPROXY_PAGE_MAX 60000
+#define MINIPROXY_PAGE_TYPE_MAX 64
 
 /* Start. The instance must be zeroed (static storage is); only its first page is written, sessions and buffers are
  * touched when used. The configuration is copied, what it points at is not. False: the configuration is invalid. */
@@ -1356,17 +1363,18 @@ struct miniproxy_session {
     struct miniproxy_conn client;
     struct miniproxy_conn server[MINIPROXY_ATTEMPTS];
 #if MINIPROXY_WITH_CONDITIONS
-    int16_t rest_rule; /* decides if none of type_rules matches, -1: none does; 32-bit targets have a gap here anyway */
+    /* Of the policy's rules with types, a bit for each that may decide. 32-bit targets have a gap here anyway. */
+    uint32_t type_rules;
 #endif
     struct miniproxy_pipe up, down; /* client to origin, origin to client */
     uint64_t up_limit; /* octets that further chunks of a request may have */
-    uint16_t run_next, wait_next, peer_prev, peer_next; /* slot + 1 */
-    uint16_t status;
-    uint16_t reply_at; /* octets of the reply's text that have been in a buffer, one more when its head has */
-    int16_t rule;
-    uint16_t line_len, origin_at, origin_len;
     const struct miniproxy_policy *policy; /* of the transaction under way */
     const struct miniproxy_user *user;
+    uint32_t reply_at; /* octets of the reply's text that have been in a buffer, one more when its head has */
+    uint16_t run_next, wait_next, peer_prev, peer_next; /* slot + 1 */
+    uint16_t status;
+    int16_t rule;
+    uint16_t line_len, origin_at, origin_len;
 #if MINIPROXY_WITH_SOCKS5
     uint8_t socks_stage; /* how far a client that speaks SOCKS5 is */
 #endif
@@ -1377,7 +1385,7 @@ struct miniproxy_session {
     uint8_t hop_stage;   /* what a SOCKS5 server is waited for to say */
 #endif
 #if MINIPROXY_WITH_CONDITIONS
-    uint32_t type_rules; /* of the policy's rules with types, a bit for each that may decide */
+    int16_t rest_rule; /* decides if none of type_rules matches, -1: none does */
 #endif
     uint64_t bytes_up, bytes_down; /* between two transactions bytes_up counts what was dropped */
     uint32_t start_ms, mark_ms; /* transaction, state began */

@@ -109,7 +109,7 @@ def plan_ranges(plan, results, here):
     ranges, stated = checked_ranges(), stated_ranges()
     results.check(len(ranges) > 10, "the ranges that miniproxy.c checks are found")
     for name, limits in ranges.items():
-        results.check(stated.get(name) in (None, limits), f"{name}: miniproxy.h states the range that is checked", "-",
+        results.check(stated.get(name) == limits, f"{name}: miniproxy.h states the range that is checked", "-",
                       f"{stated.get(name)} stated, {limits} checked")
         for end, step in zip(limits, (-1, 1)):
             short = name.replace("MINIPROXY_", "").lower()
@@ -119,9 +119,6 @@ def plan_ranges(plan, results, here):
                          ["-fsyntax-only"])
                 plan.add(f"{name} {end + step} is refused for {label}", command,
                          generated(f"{short}-{end + step}", {name: end + step}), ["-fsyntax-only"], name)
-    missing = sorted(set(ranges) - set(stated))
-    if missing:
-        print("their comments in miniproxy.h state no range: " + " ".join(missing))
     for name in sorted(set(stated) - set(ranges)):
         results.add("fail", f"{name}: the range that miniproxy.h states is checked")
 

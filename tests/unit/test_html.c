@@ -15,6 +15,7 @@
 #define MINIPROXY_BUFFER_SIZE 512
 #define MINIPROXY_NAME_MAX 64
 #define MINIPROXY_LINE_KEEP 60
+#define WIRE_MAX 80000
 #include "../../miniproxy.c"
 #include "unit.h"
 #include "wire.h"
@@ -280,6 +281,24 @@ static void every_remedy(const void *data)
     assert_string_equal(who_can(remedy_of(MINIPROXY_CAUSE_DNS_TIMEOUT)), "The people who run the network");
 }
 
+/* Of a contact nobody has said how long it may be. */
+static void long_contact(const void *data)
+{
+    static char contact[66001];
+    const char *body, *field;
+    (void)data;
+    memset(contact, 'c', sizeof contact - 1);
+    wire_start((struct miniproxy_config){.contact = contact});
+    wire.connect_error = MINIPROXY_EREFUSED;
+    say(GET_PART ASKS_HTML "\r\n");
+    body = strstr(wire.to_client.data, "\r\n\r\n");
+    field = strstr(wire.to_client.data, "Content-Length: ");
+    assert_true(body != NULL && field != NULL);
+    assert_int_equal(atoi(field + 16), strlen(body + 4));
+    assert_true(strlen(body) > sizeof contact);
+    assert_string_equal(body + strlen(body) - 8, "</html>\n");
+}
+
 /* From every offset on, into every room. */
 static void every_piece(const void *data)
 {
@@ -325,6 +344,20 @@ static void longest_head(const void *data)
         len = (size_t)(put_reply_head(out, &wire.proxy, s, false, 4000000000u) - out);
         if (len > MINIPROXY_BUFFER_SIZE) fail_msg("%s: %zu octets", table[cause].token, len);
     }
+}
+
+static void longest_page_head(const void *data)
+{
+    static char text[MINIPROXY_PAGE_MAX + 1], type[MINIPROXY_PAGE_TYPE_MAX + 1];
+    static unsigned char out[2048];
+    struct miniproxy_session *s = &wire.proxy.sessions[0];
+    (void)data;
+    memset(text, 'x', sizeof text - 1);
+    memset(type, 't', sizeof type - 1);
+    start();
+    assert_true(is_text_page(s, text, type));
+    s->status = 503;
+    assert_in_range(put_page_head(out, &wire.proxy, s) - out, 300, MINIPROXY_BUFFER_SIZE);
 }
 
 /* ---- Accept ---- */
@@ -749,7 +782,9 @@ int main(void)
         {.name = "every cause has a page, well-formed, whole, the same octet by octet [S11,S13]", .run = every_cause},
         {.name = "every cause names who can help and what to try [S11]", .run = every_remedy},
         {.name = "a page from every offset on, in pieces of every size", .run = every_piece},
+        {.name = "a page with a contact of any length [S11]", .run = long_contact},
         {.name = "the longest head fits into the smallest buffer", .run = longest_head},
+        {.name = "so does that of the longest page", .run = longest_page_head},
         {.name = "Accept decides who gets HTML", .run = who_gets_html},
         {.name = "a head in pieces, and one that is cut", .run = heads_in_pieces},
         {.name = "tunnels and what is no refusal get none", .run = only_where_it_can_be_read},

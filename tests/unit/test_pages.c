@@ -17,7 +17,7 @@
 #define MINIPROXY_SESSIONS_PER_CLIENT 4
 #define MINIPROXY_BUFFER_SIZE 640
 #define MINIPROXY_LINE_KEEP 64
-#define WIRE_MAX 32768
+#define WIRE_MAX 80000
 #include "../../miniproxy.c"
 #include "unit.h"
 #include "wire.h"
@@ -262,13 +262,15 @@ static void test_diverted(const void *data)
     next_client();
 }
 
-static char too_long[MINIPROXY_PAGE_MAX + 2];
+static char too_long[MINIPROXY_PAGE_MAX + 2], long_type[600];
 
 static const char *own_page(void *app, const char *path, size_t len, const char **type)
 {
     (void)app;
     if (len == 6 && memcmp(path, "/about", 6) == 0) return "me\n";
     if (len == 5 && memcmp(path, "/long", 5) == 0) return too_long;
+    if (len == 5 && memcmp(path, "/type", 5) == 0) *type = long_type;
+    if (len == 5 && memcmp(path, "/type", 5) == 0) return "typed\n";
     if (len != 7 || memcmp(path, "/health", 7) != 0) return NULL;
     *type = "text/html";
     return "<p>fine";
@@ -288,6 +290,16 @@ static void test_pages_of_the_product(const void *data)
     assert_true(has("chunked"));
     memset(too_long, 'x', MINIPROXY_PAGE_MAX + 1);
     say("GET /long HTTP/1.1\r\n" NAMED);
+    assert_true(begins("HTTP/1.1 404 "));
+    memset(long_type, 't', MINIPROXY_PAGE_TYPE_MAX);
+    say("GET /type HTTP/1.1\r\n" NAMED);
+    assert_true(has(long_type));
+    assert_string_equal(body(), "typed\n");
+    memset(long_type, 't', MINIPROXY_PAGE_TYPE_MAX + 1);
+    say("GET /type HTTP/1.1\r\n" NAMED);
+    assert_true(begins("HTTP/1.1 404 "));
+    memset(long_type, 't', sizeof long_type - 1);
+    say("GET /type HTTP/1.1\r\n" NAMED);
     assert_true(begins("HTTP/1.1 404 "));
     next_client();
 }
@@ -786,6 +798,18 @@ static void test_pac(const void *data)
     say("GET /proxy.pac HTTP/1.1\r\nHost: [2001:db8::1]:3128\r\n\r\n");
     assert_true(has("return\"PROXY [2001:db8::1]:3128\";}\n"));
     next_client();
+    /* What is kept of the request is the shorter, not the script: */
+    say("GET /proxy.pac?a-query-as-long-as-those-that-some-make-to-get-around-caches=1 HTTP/1.1\r\n" NAMED);
+    assert_true(has("return\"PROXY router.example:3128\";}\n"));
+    assert_int_equal(wire.event.target_len, 10);
+    assert_memory_equal(wire.event.target, "/proxy.pac", 10);
+    say("GET /proxy.pac?short HTTP/1.1\r\n" NAMED);
+    assert_int_equal(wire.event.target_len, 16);
+    say("GET /proxy.pac HTTP/1.1\r\nHost: a-name-that-is-long-but-fits-beside-a-line.example\r\n\r\n");
+    assert_true(has("return\"PROXY a-name-that-is-long-but-fits-beside-a-line.example:80\";}\n"));
+    say("GET /proxy.pac HTTP/1.1\r\nHost: a-name-that-is-longer-and-fits-not-beside-a.example\r\n\r\n");
+    assert_true(begins("HTTP/1.1 404 "));
+    next_client();
     say("GET /proxy.pac HTTP/1.0\r\n\r\n"); /* who does not say by which address it came */
     assert_true(begins("HTTP/1.1 404 "));
     next_client();
@@ -858,6 +882,22 @@ static void test_pac_of_a_product(const void *data)
     free(p);
 }
 
+static void test_pac_of_many_domains(const void *data)
+{
+    enum { COUNT = 4000 };
+    static const char *domains[COUNT];
+    static const struct miniproxy_texts direct = {domains, COUNT};
+    static const struct miniproxy_pac pac = {.proxy = "p.example:8080", .direct = &direct};
+    (void)data;
+    for (unsigned i = 0; i < COUNT; i++) domains[i] = "domain.example";
+    begin_with((struct miniproxy_config){.pac = &pac});
+    say("GET /proxy.pac HTTP/1.1\r\n" NAMED);
+    check_length();
+    assert_true(strlen(body()) > UINT16_MAX);
+    assert_true(has("return\"PROXY p.example:8080\";}\n"));
+    next_client();
+}
+
 /* ---- maintenance ---- */
 
 static void test_maintenance(const void *data)
@@ -916,6 +956,39 @@ static void test_maintenance_by_policy(const void *data)
     next_client();
 }
 
+static void test_long_maintenance(const void *data)
+{
+    static char text[70001];
+    (void)data;
+    memset(text, 'm', sizeof text - 1);
+    begin(&open_policy);
+    miniproxy_maintain(&wire.proxy, text);
+    say("GET http://h.example/ HTTP/1.1\r\nHost: h.example\r\n\r\n");
+    check_length();
+    assert_int_equal(strspn(body(), "m"), sizeof text - 1);
+    next_client();
+}
+
+/* Longer than a buffer: the text is needed until the last of it has left, also when the policy is another one by then. */
+static void test_maintenance_while_the_policy_changes(const void *data)
+{
+    static char text[1500];
+    static const struct miniproxy_policy policy = {.rules = open_rules, .rule_count = 2, .maintenance = text};
+    (void)data;
+    memset(text, 'm', sizeof text - 1);
+    begin(&policy);
+    wire.is_full = true;
+    say("GET http://h.example/ HTTP/1.1\r\nHost: h.example\r\n\r\n");
+    assert_true(miniproxy_set_policy(&wire.proxy, &open_policy));
+    assert_true(miniproxy_policy_in_use(&wire.proxy, &policy));
+    wire.is_full = false;
+    let_it_read();
+    check_length();
+    assert_int_equal(strspn(body(), "m"), sizeof text - 1);
+    assert_false(miniproxy_policy_in_use(&wire.proxy, &policy));
+    next_client();
+}
+
 static void test_conditions(const void *data)
 {
     (void)data;
@@ -961,8 +1034,11 @@ int main(void)
         {"PAC by the address of the request [W01,W02]", test_pac, NULL, false},
         {"PAC by the listener of the request [W01]", test_pac_by_listener, NULL, false},
         {"PAC of a product [W03,S13]", test_pac_of_a_product, NULL, false},
+        {"PAC of many domains [W03]", test_pac_of_many_domains, NULL, false},
         {"maintenance [S07]", test_maintenance, NULL, false},
         {"maintenance by policy [S07]", test_maintenance_by_policy, NULL, false},
+        {"maintenance, with a message of any length [S07]", test_long_maintenance, NULL, false},
+        {"maintenance while the policy changes [S07]", test_maintenance_while_the_policy_changes, NULL, false},
         {"conditions [G04]", test_conditions, NULL, false},
     };
     return unit_run("pages", tests, sizeof tests / sizeof tests[0]);
