@@ -5529,7 +5529,11 @@ static enum pumped relay(struct miniproxy *p, struct miniproxy_session *s, struc
 /* Move at most one buffer of a direction from its source to its sink. */
 static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct miniproxy_pipe *pipe)
 {
-    enum pumped result = decode(s, pipe); /* so that a head and the body behind it leave together */
+    const struct miniproxy_conn *from = source_of(s, pipe);
+    enum pumped result;
+    /* Most visits are for the other direction, or for nothing new: these do not go on to find that out step by step. */
+    if (pipe->buffer == NULL && (from->ready & MINIPROXY_RD) == 0 && (pipe->flags & PIPE_COMPLETE) == 0) return PUMP_ON;
+    result = decode(s, pipe); /* so that a head and the body behind it leave together */
     if (result != PUMP_ON) return result;
     if (!flush(p, s, pipe)) return PUMP_STUCK;
     if (is_relayed(p, s, pipe)) {
@@ -5543,7 +5547,7 @@ static enum pumped pump(struct miniproxy *p, struct miniproxy_session *s, struct
         return result;
     }
     if (result == PUMP_ON && (pipe->flags & PIPE_COMPLETE) != 0) return PUMP_DONE;
-    if (result == PUMP_ON && (source_of(s, pipe)->ready & MINIPROXY_RD) != 0 && s->wait_lane == 0 &&
+    if (result == PUMP_ON && (from->ready & MINIPROXY_RD) != 0 && s->wait_lane == 0 &&
         !(MINIPROXY_WITH_LIMITS && is_rationed(s, pipe)) && !is_held_up(p, s, pipe))
         p->more = true;
     if (!has_received(pipe->buffer)) give_back(p, pipe);
