@@ -8885,8 +8885,7 @@ static void forget_hops(struct miniproxy *p)
 
 static enum next start_tunnel(struct miniproxy *p, struct miniproxy_session *s)
 {
-    enter(p, s, STATE_TUNNEL);
-    arm(p, s, MINIPROXY_TIMER_PHASE, MINIPROXY_TIMEOUT_TUNNEL);
+    enter(p, s, STATE_TUNNEL); /* its first deadline is set by watch_tunnel, like every other */
     arm(p, s, MINIPROXY_TIMER_WHOLE, MINIPROXY_TIMEOUT_TUNNEL_TOTAL);
     start_pipe(&s->up, SOURCE_RAW, 0, 0);
     start_pipe(&s->down, SOURCE_RAW, 0, 0);
