@@ -252,6 +252,14 @@ static bool is_word(const unsigned char *text, size_t len, const char *word)
     return i == len && word[i] == '\0';
 }
 
+/* text against a string, in one pass. */
+static bool is_exactly(const unsigned char *text, size_t len, const char *string)
+{
+    size_t i = 0;
+    while (i < len && string[i] != '\0' && (char)text[i] == string[i]) i++;
+    return i == len && string[i] == '\0';
+}
+
 static int hex_value(unsigned char c)
 {
     if (is_digit(c)) return c - '0';
@@ -967,7 +975,7 @@ static uint16_t method_bit(const unsigned char *method, size_t len)
     static const char names[][8] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT"};
     unsigned i;
     for (i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (*names[i] == (char)*method && strlen(names[i]) == len && memcmp(names[i], method, len) == 0) break;
+        if (*names[i] == (char)*method && is_exactly(method, len, names[i])) break;
     return (uint16_t)(1u << i); /* one behind the last is MINIPROXY_OTHER */
 }
 
@@ -999,10 +1007,11 @@ static enum miniproxy_cause parse_target(struct plan *pl, const struct miniproxy
 {
     struct authority a;
     enum miniproxy_cause cause;
-    if (memchr(p, '#', len) != NULL) return MINIPROXY_CAUSE_TARGET;
     if (pl->method_bit == MINIPROXY_CONNECT) {
         if (!parse_authority(&a, p, len) || a.port == 0) return MINIPROXY_CAUSE_TARGET;
         pl->authority = span_of(b, p, len);
+    } else if (memchr(p, '#', len) != NULL) {
+        return MINIPROXY_CAUSE_TARGET;
     } else if (*p == '/') {
         return MINIPROXY_CAUSE_ORIGIN_FORM;
     } else if (len == 1 && *p == '*' && pl->method_bit == MINIPROXY_OPTIONS) {
@@ -1052,7 +1061,7 @@ static bool is_path(const unsigned char *path, size_t len, const char *known)
     const unsigned char *mark = memchr(path, '?', len);
     size_t n = mark != NULL ? (size_t)(mark - path) : len;
     if (n == 0) return known[1] == '\0';
-    return n == strlen(known) && memcmp(path, known, n) == 0;
+    return is_exactly(path, n, known);
 }
 
 static bool is_pac(const unsigned char *path, size_t len)
