@@ -874,17 +874,18 @@ struct authority {
     struct miniproxy_addr addr;
 };
 
-/* A name of the DNS, up to a colon or `end`: letters, digits, hyphens and underscores in labels of 1..63 (RFC 1123
- * section 2.1); one trailing dot. What ends in a number must be an IPv4 address in dotted quads: other readers take
+/* A name of the DNS, up to `end` or an octet that none has: letters, digits, hyphens and underscores in labels of 1..63
+ * (RFC 1123 section 2.1); one trailing dot. What ends in a number must be an IPv4 address in dotted quads: others take
  * 0x7f.1 for one. Returns where it ends, or NULL. */
 static const unsigned char *parse_name(struct authority *a, const unsigned char *end)
 {
     const unsigned char *p = a->host, *label = p, *last = p, *stop;
-    for (; p < end && *p != ':'; p++) {
-        if (is_letter(*p) || is_digit(*p) || *p == '-' || *p == '_') continue;
-        if (*p != '.' || p == label || p - label > 63) return NULL;
+    for (;;) {
+        while (p < end && (is_letter(*p) || is_digit(*p) || *p == '-' || *p == '_')) p++;
+        if (p == end || *p != '.') break;
+        if (p == label || p - label > 63) return NULL;
         last = label;
-        label = p + 1;
+        label = ++p;
     }
     a->host_len = (size_t)(p - a->host);
     stop = p > a->host && p == label ? p - 1 : p; /* without a trailing dot */
@@ -900,16 +901,18 @@ static bool parse_port(struct authority *a, const unsigned char *p, size_t len)
 {
     uint64_t number;
     if (len == 0) return true; /* "host:" is "host" (RFC 3986 section 3.2.3) */
-    if (len > 5 || !parse_number(p, len, &number) || number < 1 || number > 65535) return false;
+    if (len > 5 || !parse_number(p, len, &number)) return false;
     a->port = (unsigned)number;
-    return true;
+    return a->port >= 1 && a->port <= 65535;
 }
 
 static bool parse_authority(struct authority *a, const unsigned char *p, size_t len)
 {
     const unsigned char *end = p + len, *stop;
-    memset(a, 0, sizeof *a);
     a->host = p;
+    a->port = 0;
+    a->literal = false;
+    a->addr.port = 0; /* the rest is set if it is a literal, and only then looked at */
     if (len > 0 && *p == '[') {
         stop = memchr(p, ']', len);
         if (stop == NULL) return false;
