@@ -27,6 +27,60 @@ static void field_text(const void *data)
     }
 }
 
+/* Words of text are looked at as a whole: each octet at each place, behind each alignment. */
+static void text_ends(const void *data)
+{
+    enum { LEN = 5 * sizeof(size_t) };
+    static const unsigned char fill[] = {'c', ' ', '~', '\t', 0x80, 0xff};
+    unsigned char room[LEN + sizeof(size_t)];
+    (void)data;
+    for (unsigned f = 0; f < sizeof fill; f++) {
+        for (unsigned begin = 0; begin < sizeof(size_t); begin++) {
+            unsigned char *p = room + begin;
+            memset(room, 0, sizeof room);
+            memset(p, fill[f], LEN);
+            for (unsigned len = 0; len <= LEN; len++) assert_ptr_equal(skip_text(p, p + len), p + len);
+            for (unsigned i = 0; i < LEN * 256; i++) {
+                unsigned at = i / 256, c = i % 256;
+                p[at] = (unsigned char)c;
+                if (skip_text(p, p + LEN) != p + (is_text((unsigned char)c) ? LEN : at)) fail_msg("%u at %u", c, at);
+                p[at] = fill[f];
+            }
+        }
+    }
+}
+
+/* The one field that a name is, in any case; nothing that differs from it in one octet. */
+static void known_names(const void *data)
+{
+    static const struct {
+        const char *name;
+        uint8_t id, role;
+    } known[] = {
+#define X(name, id, role) {name, id, role},
+        FIELDS(X)
+#undef X
+    };
+    (void)data;
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        unsigned char text[32];
+        size_t len = strlen(known[i].name);
+        struct line l = {.start = text, .name_len = (uint16_t)len};
+        for (unsigned round = 0; round < 100; round++) {
+            size_t at = unit_random((unsigned)len);
+            for (size_t k = 0; k < len; k++) {
+                unsigned char c = (unsigned char)known[i].name[k];
+                text[k] = is_letter(c) && unit_random(2) != 0 ? (unsigned char)(c - 32) : c;
+            }
+            classify(&l);
+            if (l.id != known[i].id || l.role != known[i].role) fail_msg("%s is another", known[i].name);
+            text[at] = (unsigned char)(text[at] ^ (1u << unit_random(5)));
+            classify(&l);
+            if (l.id != F_OTHER || l.role != 0) fail_msg("%.*s is known", (int)len, (char *)text);
+        }
+    }
+}
+
 static void hex_digits(const void *data)
 {
     static const char digits[] = "0123456789abcdef", capitals[] = "0123456789ABCDEF";
@@ -148,6 +202,8 @@ int main(void)
     struct unit_test tests[] = {
         {.name = "tokens are those of RFC 9110 [M06]", .run = tokens},
         {.name = "field values hold text and no control octets [M01,M07]", .run = field_text},
+        {.name = "field values end at the first octet that is not text, wherever it stands [M01,M07]", .run = text_ends},
+        {.name = "names of fields are found in any case, and no others [M01]", .run = known_names},
         {.name = "hexadecimal digits", .run = hex_digits},
         {.name = "numbers are digits that fit 64 bits [Z09,B09,B12]", .run = numbers},
         {.name = "numbers up to the limit are read as printed [Z09]", .run = numbers_up_to_the_limit},
