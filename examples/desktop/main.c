@@ -168,7 +168,7 @@ static void tell(void (*print)(FILE *out))
     FILE *out = open_memstream(&text, &len);
     if (out == NULL) return;
     print(out);
-    if (fclose(out) == 0 && write(STDERR_FILENO, text, len) < 0) say("cannot write to standard error");
+    if (fclose(out) == 0) say_lines(text, len);
     free(text);
 }
 
@@ -339,6 +339,7 @@ static void serve(const sigset_t *signals)
         case SIGUSR2: change_maintenance(); break;
         default: done = look_at_workers(); break;
         }
+        if (log_waits(&program.shared.log)) interrupt_all(); /* they go on with it */
     }
 }
 
@@ -356,14 +357,20 @@ static void raise_file_limit(void)
 static void block_signals(sigset_t *signals)
 {
     sigemptyset(signals);
-    sigaddset(signals, SIGTERM);
-    sigaddset(signals, SIGINT);
     sigaddset(signals, SIGHUP);
     sigaddset(signals, SIGUSR1);
     sigaddset(signals, SIGUSR2);
     sigaddset(signals, SIGNAL_OF_WORKERS);
     pthread_sigmask(SIG_BLOCK, signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+}
+
+/* Until it serves, these end it, whatever it waits for: a file that is a pipe, or a terminal. */
+static void block_signals_to_end(sigset_t *signals)
+{
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 
 static bool open_workers(struct tables *tables)
@@ -385,7 +392,7 @@ static void close_workers(void)
     tls_release(program.shared.tls_files);
 }
 
-static bool start(void)
+static bool start(sigset_t *signals)
 {
     if (!log_open(&program.shared.log, &program.options)) return false;
     alerts_start(&program.shared.alerts, &program.options, &program.shared.log);
@@ -394,6 +401,7 @@ static bool start(void)
     program.shared.tls_files = tls_load(&program.options);
     if (program.shared.tls_files == NULL) return false;
     if (!open_workers(program.tables)) return false;
+    block_signals_to_end(signals);
     tell(print_banner);
     return true;
 }
@@ -404,6 +412,7 @@ static int run(const sigset_t *signals)
     for (unsigned i = 0; i < program.options.workers; i++) {
         if (pthread_create(&program.workers[i]->thread, NULL, worker_run, program.workers[i]) == 0) continue;
         say("cannot start a thread");
+        log_end(&program.shared.log);
         exit(EXIT_FAILED); /* those that run cannot be waited for: they have no reason to end */
     }
     serve(signals);
@@ -429,7 +438,8 @@ int main(int argc, char **argv)
     program.shared.options = &program.options;
     program.shared.main = pthread_self();
     program.shared.workers = program.workers;
-    status = start() ? run(&signals) : EXIT_FAILED;
+    status = start(&signals) ? run(&signals) : EXIT_FAILED;
     close_workers();
+    log_end(&program.shared.log);
     return status;
 }

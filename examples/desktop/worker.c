@@ -423,6 +423,7 @@ void *worker_run(void *worker)
         wait_ms = tls_poll(w, now_ms, wait_ms);
         wait_ms = alerts_poll(w, now_ms, wait_ms);
         wait_ms = publish(w, now_ms, wait_ms);
+        wait_ms = log_poll(&w->shared->log, wait_ms);
         if (draining) {
             uint32_t waited_ms = now_ms - drain_start_ms;
             if (stage == STAGE_STOP || waited_ms >= drain_ms || miniproxy_active(&w->proxy) == 0) break;
