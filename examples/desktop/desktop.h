@@ -276,7 +276,9 @@ void log_head(struct log *log, char *line, const struct miniproxy_event *e, enum
 
 /* Whole lines on stderr. From log_open on nobody waits for its reader: what that does not take in time is lost. */
 void say_lines(const char *lines, size_t len);
-/* One, "miniproxy: " in front. */
+/* Whether all was written to standard output that is its text. False: a line on stderr has said why not. */
+bool stdout_has_all(void);
+/* One line on stderr, "miniproxy: " in front. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* ---- alerts.c */

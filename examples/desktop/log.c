@@ -184,6 +184,13 @@ void say(const char *format, ...)
     say_lines(line, len);
 }
 
+bool stdout_has_all(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return true;
+    say("cannot write to standard output: %s", strerror(errno));
+    return false;
+}
+
 /* ---- Time */
 
 /* Minutes east of UTC, which a struct tm does not tell everywhere. */

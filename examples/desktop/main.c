@@ -7,6 +7,7 @@
 #include "policy.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -420,10 +421,21 @@ static int run(const sigset_t *signals)
     return EXIT_DRAINED;
 }
 
+/* Where standard descriptors are closed, no socket or log may get their numbers, or it would get what is written to them.
+ * Read-only: who asks for a text on a closed standard output is told that it cannot be had. */
+static void occupy_standard_descriptors(void)
+{
+    int fd;
+    do fd = open("/dev/null", O_RDONLY);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) close(fd);
+}
+
 int main(int argc, char **argv)
 {
     sigset_t signals;
     int status;
+    occupy_standard_descriptors();
     /* Names in policies are complete ones, so those of requests are, too: "http://hr/" must not become
      * hr.corp.example by a search list in resolv.conf. No name can be in "..", so nothing more is asked for (in "",
      * each name would be, a second time). Who sets LOCALDOMAIN wants a list. No thread is there yet. */

@@ -15,6 +15,7 @@ OVER_TLS = ("over-tls",)    # MINIPROXY_OVER_TLS=1: clients reach the proxy by T
 ONE_ADDRESS = "lwIP's resolver tells one address of a family, however many a name has"
 OTHER_HOST = "the tests' loopback is another host, at which nothing of the program listens"
 ONE_STACK = "a process has one stack, and one instance on it"
+COMMAND = "it is about the command's own start and descriptors"
 NO_READERS = "an image writes to the emulator's files, and its signals are octets"
 ONE_ANSWER = "lwIP's resolver does not tell why a name has no address, and does not remember it"
 NO_SEARCH = "lwIP's resolver has no search list, and that of musl knows no LOCALDOMAIN"
@@ -29,6 +30,11 @@ NOT_APPLICABLE = {
     "test_tls.py::test_a_renewed_certificate[2]": (HOST, ONE_STACK),
     "test_tls.py::test_explained_as_it_is_answered": (HOST, "the command explains the same over any stack"),
     "test_operation.py::test_port_in_use": (HOST, "two programs are two hosts, and both may listen on a port"),
+    "test_operation.py::test_port_of_other_workers_in_use[*": (HOST, ONE_STACK),
+    "test_operation.py::test_listeners_that_contain_each_other": (HOST, ONE_STACK),
+    "test_operation.py::test_start_without_descriptors[*": (HOST, "what takes descriptors there are connections of the stack"),
+    "test_operation.py::test_standard_descriptors_that_are_closed[*": (HOST, COMMAND),
+    "test_operation.py::test_texts_that_cannot_be_written[*": (BOARD, NO_READERS),
     "test_destinations.py::test_only_permitted_addresses_of_a_name_are_used": (HOST, ONE_ADDRESS),
     "test_destinations.py::test_refusing_addresses_are_passed_over": (HOST, ONE_ADDRESS),
     "test_destinations.py::test_missing_names_are_remembered_briefly": (HOST, ONE_ANSWER),
@@ -42,7 +48,7 @@ NOT_APPLICABLE = {
     "test_logs.py::test_a_slow_reader_misses_nothing": (BOARD, NO_READERS),
     "test_logs.py::test_the_reader_of_a_log_leaves": (BOARD, NO_READERS),
     "test_logs.py::test_a_log_that_nobody_reads_yet": (BOARD, NO_READERS),
-    "test_logs.py::test_nobody_reads_standard_error[*": (HOST, "it is about the command's own start and descriptors"),
+    "test_logs.py::test_nobody_reads_standard_error[*": (HOST, COMMAND),
     "test_logs.py::test_a_start_that_waits_ends_by_a_signal": (BOARD, NO_READERS),
     "test_maintenance.py::test_all_workers_take_it": (HOST, ONE_STACK),
     "test_page_access.py::test_all_workers_are_counted[4]": (HOST, ONE_STACK),
