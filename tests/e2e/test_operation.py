@@ -353,7 +353,8 @@ def test_start_without_descriptors(workers, descriptors):
 
     done = subprocess.run([BINARY, "--workers", str(workers), "--listen", "127.0.0.1:0"], capture_output=True,
                           timeout=PATIENCE, preexec_fn=limit)
-    assert done.returncode == 1 and done.stderr.endswith(b": Too many open files\n"), done.stderr
+    said = done.stderr.splitlines()[0]  # sanitizers have something to say of that, too
+    assert done.returncode == 1 and said.startswith(b"miniproxy: ") and said.endswith(b": Too many open files"), done.stderr
 
 
 @pytest.mark.req("G01", "Z08")
@@ -369,11 +370,6 @@ def test_standard_descriptors_that_are_closed(tmp_path, closed):
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=close)
     try:
         deadline = time.monotonic() + PATIENCE
-        while not os.path.exists(f"/proc/{process.pid}/fd/3"):
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.01)
-        kept = {fd: os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in closed}
-        assert set(kept.values()) == {"/dev/null"}, kept
         while True:
             try:
                 client = socket.create_connection(("127.0.0.1", port), PATIENCE)
@@ -381,6 +377,8 @@ def test_standard_descriptors_that_are_closed(tmp_path, closed):
             except ConnectionRefusedError:
                 assert time.monotonic() < deadline and process.poll() is None
                 time.sleep(0.01)
+        kept = {fd: os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in closed}
+        assert set(kept.values()) == {"/dev/null"}, kept
         with client:
             client.sendall(b"GET http://127.0.0.1:1/ HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n")
             assert client.recv(1000).startswith(b"HTTP/1.1 403 ")
