@@ -326,7 +326,7 @@ def test_port_of_other_workers_in_use(start, own):
     proxy = start("--workers", "2", "--allow-private", "--connect-ports", "any")
     command = [BINARY, "--workers", "2", "--log", "/dev/null", "--clients", "127.0.0.0/8", "--listen", f"{own}:{proxy.port}"]
     done = subprocess.run(command, capture_output=True, timeout=PATIENCE)
-    assert done.returncode == 1 and b"cannot listen on" in done.stderr and b"Address already in use" in done.stderr
+    assert done.returncode == 1 and re.search(rb"cannot listen on .*: Address .*in use", done.stderr)
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
@@ -362,8 +362,9 @@ def test_start_without_descriptors(workers, descriptors):
 
     done = subprocess.run([BINARY, "--workers", str(workers), "--listen", "127.0.0.1:0"], capture_output=True,
                           timeout=PATIENCE, preexec_fn=limit)
-    said = done.stderr.splitlines()[0]  # sanitizers have something to say of that, too
-    assert done.returncode == 1 and said.startswith(b"miniproxy: ") and said.endswith(b": Too many open files"), done.stderr
+    said = done.stderr.splitlines()[0]  # sanitizers have something to say of that, too; musl has other words
+    assert done.returncode == 1, done.stderr
+    assert re.fullmatch(rb"miniproxy: cannot .*: (Too many open files|No file descriptors available)", said)
 
 
 @pytest.mark.req("G01", "Z08")
