@@ -530,7 +530,7 @@ def ask_often(proxy, count):
     """By lines of all sizes: some do not go into a pipe in one piece."""
     for i in range(count):
         client = proxy.client()
-        assert client.ask("GET", "http://127.0.0.1:1/" + "t" * (100, 5000, 20000)[i % 3]).status == 403
+        assert client.ask("GET", "http://127.0.0.1:1/" + "t" * (100, 5000, 30000)[i % 3]).status == 403
         client.close()
 
 
