@@ -955,8 +955,8 @@ const struct miniproxy_port miniproxy_posix_port = {
 
 bool miniproxy_posix_init(struct miniproxy_posix *posix, struct miniproxy *proxy)
 {
-    posix->proxy = proxy;
     if (!watch_begin(posix)) return false;
+    posix->proxy = proxy;
     add_instance(posix);
     return true;
 }
@@ -1008,9 +1008,11 @@ void miniproxy_posix_interrupt(struct miniproxy_posix *posix)
 
 void miniproxy_posix_end(struct miniproxy_posix *posix)
 {
+    if (posix->proxy == NULL) return; /* it has not begun */
     miniproxy_posix_stop_listening(posix);
     remove_instance(posix);
     watch_end(posix);
+    posix->proxy = NULL;
 }
 
 /* ---- Syslog */

@@ -120,7 +120,8 @@ bool miniproxy_posix_syslog_open(struct miniproxy_posix_syslog *syslog, const st
 void miniproxy_posix_syslog_send(struct miniproxy_posix_syslog *syslog, const char *line, size_t len);
 void miniproxy_posix_syslog_close(struct miniproxy_posix_syslog *syslog);
 
-/* Close what is left, after miniproxy_stop. Does not wait for lookups under way. */
+/* Close what is left, after miniproxy_stop. Does not wait for lookups under way. Nothing happens after a
+ * miniproxy_posix_init that failed, nor a second time. */
 void miniproxy_posix_end(struct miniproxy_posix *posix);
 
 #endif

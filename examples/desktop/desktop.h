@@ -222,24 +222,44 @@ void tables_print_hits(const struct tables *t, const uint64_t *hits, FILE *out);
 #define LOG_LINE_MAX (6 * (MINIPROXY_BUFFER_SIZE + MINIPROXY_METHOD_MAX + MINIPROXY_CREDENTIALS_MAX) + 1024)
 #endif
 
+/* Octets of lines that are kept for a reader that is slow; what does not fit is lost. At least a line. */
+#ifndef LOG_KEPT_MAX
+#define LOG_KEPT_MAX (2 * LOG_LINE_MAX)
+#endif
+
 enum {
     SYSLOG_MAX = 2048, /* octets of a datagram, which every receiver should take (RFC 5424 section 6.1) */
     SYSLOG_FACILITY = 3 /* daemon */
 };
 
+/* Where lines go: a file, or what somebody reads. */
+struct outlet {
+    int fd;
+    bool is_file;           /* it takes what it gets, or fails */
+    char *kept;             /* LOG_KEPT_MAX octets: */
+    atomic_size_t kept_len; /* lines that it has not taken yet; of the first one a part may have been */
+    pthread_mutex_t lock;   /* around all this, so that lines stay whole in pipes too; nobody who has it waits */
+};
+
 struct log {
     const char *file;
-    int fd;
+    struct outlet out;
     struct miniproxy_log style, syslog_style; /* the latter without a format: there is no syslog */
     struct miniproxy_posix_syslog syslog;
     char host[256];
-    pthread_mutex_t lock; /* around a write, so that lines stay whole in pipes too */
-    bool torn, said;      /* the last line is incomplete; a failure has been told */
+    pthread_mutex_t lock; /* around syslog */
+    atomic_bool said;     /* a failure has been told */
     atomic_ullong lost;
 };
 
 bool log_open(struct log *log, const struct options *o);
 void log_reopen(struct log *log);
+/* After miniproxy_poll, with what that returned; returns the like, short while log_waits. */
+uint32_t log_poll(struct log *log, uint32_t wait_ms);
+/* There are lines or messages that a slow reader has not taken yet. */
+bool log_waits(const struct log *log);
+/* When no worker runs any more. Also after a log_open that failed. */
+void log_end(struct log *log);
 unsigned long log_syslog_dropped(struct log *log);
 
 /* What port/miniproxy_log.h makes lines of. line: room for one, LOG_LINE_MAX octets. */
@@ -254,7 +274,11 @@ void log_head(struct log *log, char *line, const struct miniproxy_event *e, enum
               size_t len);
 #endif
 
-/* One whole line on stderr, "miniproxy: " in front. */
+/* Whole lines on stderr. From log_open on nobody waits for its reader: what that does not take in time is lost. */
+void say_lines(const char *lines, size_t len);
+/* Whether all was written to standard output that is its text. False: a line on stderr has said why not. */
+bool stdout_has_all(void);
+/* One line on stderr, "miniproxy: " in front. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* ---- alerts.c */

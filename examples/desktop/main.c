@@ -7,6 +7,7 @@
 #include "policy.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,7 +169,7 @@ static void tell(void (*print)(FILE *out))
     FILE *out = open_memstream(&text, &len);
     if (out == NULL) return;
     print(out);
-    if (fclose(out) == 0 && write(STDERR_FILENO, text, len) < 0) say("cannot write to standard error");
+    if (fclose(out) == 0) say_lines(text, len);
     free(text);
 }
 
@@ -339,6 +340,7 @@ static void serve(const sigset_t *signals)
         case SIGUSR2: change_maintenance(); break;
         default: done = look_at_workers(); break;
         }
+        if (log_waits(&program.shared.log)) interrupt_all(); /* they go on with it */
     }
 }
 
@@ -356,14 +358,20 @@ static void raise_file_limit(void)
 static void block_signals(sigset_t *signals)
 {
     sigemptyset(signals);
-    sigaddset(signals, SIGTERM);
-    sigaddset(signals, SIGINT);
     sigaddset(signals, SIGHUP);
     sigaddset(signals, SIGUSR1);
     sigaddset(signals, SIGUSR2);
     sigaddset(signals, SIGNAL_OF_WORKERS);
     pthread_sigmask(SIG_BLOCK, signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+}
+
+/* Until it serves, these end it, whatever it waits for: a file that is a pipe, or a terminal. */
+static void block_signals_to_end(sigset_t *signals)
+{
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 
 static bool open_workers(struct tables *tables)
@@ -385,7 +393,7 @@ static void close_workers(void)
     tls_release(program.shared.tls_files);
 }
 
-static bool start(void)
+static bool start(sigset_t *signals)
 {
     if (!log_open(&program.shared.log, &program.options)) return false;
     alerts_start(&program.shared.alerts, &program.options, &program.shared.log);
@@ -394,6 +402,7 @@ static bool start(void)
     program.shared.tls_files = tls_load(&program.options);
     if (program.shared.tls_files == NULL) return false;
     if (!open_workers(program.tables)) return false;
+    block_signals_to_end(signals);
     tell(print_banner);
     return true;
 }
@@ -404,6 +413,7 @@ static int run(const sigset_t *signals)
     for (unsigned i = 0; i < program.options.workers; i++) {
         if (pthread_create(&program.workers[i]->thread, NULL, worker_run, program.workers[i]) == 0) continue;
         say("cannot start a thread");
+        log_end(&program.shared.log);
         exit(EXIT_FAILED); /* those that run cannot be waited for: they have no reason to end */
     }
     serve(signals);
@@ -411,10 +421,21 @@ static int run(const sigset_t *signals)
     return EXIT_DRAINED;
 }
 
+/* Where standard descriptors are closed, no socket or log may get their numbers, or it would get what is written to them.
+ * Read-only: who asks for a text on a closed standard output is told that it cannot be had. */
+static void occupy_standard_descriptors(void)
+{
+    int fd;
+    do fd = open("/dev/null", O_RDONLY);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) close(fd);
+}
+
 int main(int argc, char **argv)
 {
     sigset_t signals;
     int status;
+    occupy_standard_descriptors();
     /* Names in policies are complete ones, so those of requests are, too: "http://hr/" must not become
      * hr.corp.example by a search list in resolv.conf. No name can be in "..", so nothing more is asked for (in "",
      * each name would be, a second time). Who sets LOCALDOMAIN wants a list. No thread is there yet. */
@@ -429,7 +450,8 @@ int main(int argc, char **argv)
     program.shared.options = &program.options;
     program.shared.main = pthread_self();
     program.shared.workers = program.workers;
-    status = start() ? run(&signals) : EXIT_FAILED;
+    status = start(&signals) ? run(&signals) : EXIT_FAILED;
     close_workers();
+    log_end(&program.shared.log);
     return status;
 }

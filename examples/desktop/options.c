@@ -4,6 +4,7 @@
  */
 #include "desktop.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,8 @@
 #define NUMBER(macro) TEXT_OF(macro)
 
 #define DEFAULT_PORT 3128
+#define REALM_MAX 64   /* of the core */
+#define WORDS_MAX 1000 /* as in policies */
 #define NUMBER_MAX (UINT64_MAX / 16)
 #define DIGITS "0123456789"
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -144,12 +147,19 @@ static bool parse_server(const char *value, struct miniproxy_addr *a)
     return miniproxy_addr_parse(a, value, (size_t)(colon - value)) && brackets == (a->family == 6);
 }
 
+static bool is_same(const struct miniproxy_addr *a, const struct miniproxy_addr *b)
+{
+    return a->family == b->family && a->port == b->port && memcmp(a->ip, b->ip, a->family == 4 ? 4 : sizeof a->ip) == 0;
+}
+
 static const char *add_listener(struct options *o, char *value)
 {
     struct miniproxy_addr a;
     if (!parse_server(value, &a))
         return "expected ADDR:PORT with a numeric address, as 127.0.0.1:3128 or [::1]:3128";
     if (o->listen_count == MINIPROXY_POSIX_LISTENERS) return "expected fewer: no more listeners are possible";
+    for (unsigned i = 0; i < o->listen_count; i++)
+        if (a.port != 0 && is_same(&o->listen[i], &a)) return "expected another address: it listens there already";
     o->listen[o->listen_count++] = a;
     return NULL;
 }
@@ -258,7 +268,7 @@ static const char *set_users(struct options *o, char *value)
 {
     if (o->users_file != NULL) return "expected once only: one file has all users";
     o->users_file = value;
-    return NULL;
+    return value[0] != '\0' ? NULL : "expected the name of a file";
 }
 
 static const char *set_clients(struct options *o, char *value)
@@ -454,6 +464,7 @@ static const char *set_name(struct options *o, char *value)
 static const char *set_realm(struct options *o, char *value)
 {
     o->realm = value;
+    if (strlen(value) > REALM_MAX) return "expected at most " NUMBER(REALM_MAX) " characters";
     for (; *value != '\0'; value++)
         if (*value < 0x20 || *value == 0x7f || *value == '"' || *value == '\\')
             return "expected printable ASCII without \" and \\";
@@ -517,7 +528,9 @@ static const char *set_page_names(struct options *o, char *value)
 
 static const char *set_pages(struct options *o, char *value)
 {
-    if (strcmp(value, "none") != 0) return set_nets(&o->pages, value);
+    const bool none = strcmp(value, "none") == 0;
+    if (none ? o->pages.text != NULL : o->no_pages) return "expected none, or networks, not both";
+    if (!none) return set_nets(&o->pages, value);
     o->no_pages = true;
     return NULL;
 }
@@ -529,6 +542,7 @@ static const char *set_pages(struct options *o, char *value)
 static const char *set_words(const char **words, char *value)
 {
     *words = value;
+    if (strlen(value) > WORDS_MAX) return "expected at most " NUMBER(WORDS_MAX) " octets";
     for (const char *p = value; *p != '\0'; p++)
         if ((unsigned char)*p < 0x20 || *p == 0x7f) return "expected text without control characters";
     return *value != '\0' ? NULL : "expected some text";
@@ -804,7 +818,7 @@ static int parse_one(struct options *o, int argc, char **argv, int *i)
     if (option->set == NULL) {
         if (strcmp(option->name, "help") == 0) print_help();
         else printf("miniproxy " MINIPROXY_VERSION "\n");
-        return EXIT_DRAINED;
+        return stdout_has_all() ? EXIT_DRAINED : EXIT_FAILED;
     }
     if (option->value != NULL && option->value[0] != '[' && value == NULL) {
         if (++*i == argc) {
@@ -947,7 +961,7 @@ static bool set_defaults(struct options *o)
     if (o->port_count == 0) set_connect_ports(o, ports);
     if (o->name != NULL) return true;
     if (!random_bytes(random, sizeof random)) {
-        say("cannot read /dev/urandom");
+        say("cannot read /dev/urandom: %s", strerror(errno));
         return false;
     }
     snprintf(o->random_name, sizeof o->random_name, "mp-%02x%02x%02x%02x", random[0], random[1], random[2], random[3]);

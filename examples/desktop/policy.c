@@ -2,6 +2,7 @@
  *
  * The options, or the file of --policy, as the core's tables.
  */
+#define _GNU_SOURCE
 #include "desktop.h"
 #include "policy.h"
 
@@ -97,9 +98,21 @@ static void warn_of_certificates(const struct miniproxy_policy *policy, const st
     }
 }
 
+/* What is wrong with it is told as all else: stderr itself may have a reader that has stopped. */
+static struct compiled *read_policy(const char *file)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *errors = open_memstream(&text, &len);
+    struct compiled *compiled = errors != NULL ? policy_read(file, errors) : NULL;
+    if (errors != NULL && fclose(errors) == 0) say_lines(text, len);
+    free(text);
+    return compiled;
+}
+
 static bool fill_from_text(struct tables *t, const struct options *o)
 {
-    t->compiled = policy_read(o->policy_file, stderr);
+    t->compiled = read_policy(o->policy_file);
     if (t->compiled == NULL) return false;
     t->policy = t->compiled->policy;
     warn_of_certificates(&t->policy, o);

@@ -191,7 +191,7 @@ static int check(int argc, char **argv)
     sum = policy_print_size(c, stdout);
     printf("  %-10s %7s %9zu bytes of flash on a 32-bit target\n", "all", "", sum);
     policy_free(c);
-    return fflush(stdout) == 0 ? STATUS_FINE : STATUS_WRONG;
+    return stdout_has_all() ? STATUS_FINE : STATUS_WRONG;
 }
 
 /* ---- compile */
@@ -361,7 +361,7 @@ static int explain(int argc, char **argv)
     if (!policy_explain(c, &request, stdout, &allowed)) status = STATUS_WRONG;
     else status = allowed ? STATUS_FINE : STATUS_FOUND;
     policy_free(c);
-    return status;
+    return stdout_has_all() ? status : STATUS_WRONG;
 }
 
 static int lint(int argc, char **argv)
@@ -374,7 +374,7 @@ static int lint(int argc, char **argv)
     if (c == NULL) return STATUS_WRONG;
     status = policy_lint(c, stdout) == 0 ? STATUS_FINE : STATUS_FOUND;
     policy_free(c);
-    return status;
+    return stdout_has_all() ? status : STATUS_WRONG;
 }
 
 static int diff(int argc, char **argv)
@@ -389,7 +389,7 @@ static int diff(int argc, char **argv)
     else status = policy_diff(before, after, stdout) == 0 ? STATUS_FINE : STATUS_FOUND;
     if (before != NULL) policy_free(before);
     if (after != NULL) policy_free(after);
-    return status;
+    return stdout_has_all() ? status : STATUS_WRONG;
 }
 
 int policy_command(int argc, char **argv)
@@ -404,7 +404,7 @@ int policy_command(int argc, char **argv)
         fputs(usage, stdout);
         fputs(language, stdout);
         fputs(language_of_ways, stdout);
-        return STATUS_FINE;
+        return stdout_has_all() ? STATUS_FINE : STATUS_WRONG;
     }
     return wrong_usage("check, compile, explain, lint or diff", argc > 0 ? argv[0] : NULL);
 }

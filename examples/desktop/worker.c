@@ -18,7 +18,7 @@
 #define MAP_NORESERVE 0
 #endif
 
-enum { HELD_CHECK_MS = 1000, PUBLISH_MS = 100 };
+enum { HELD_CHECK_MS = 1000, PUBLISH_MS = 100, IN_USE_MS = 1000 };
 
 /* Only what does not fit into the session is kept here: an idle tunnel costs nothing. */
 static void on_begin(void *app, const struct miniproxy_event *e)
@@ -423,6 +423,7 @@ void *worker_run(void *worker)
         wait_ms = tls_poll(w, now_ms, wait_ms);
         wait_ms = alerts_poll(w, now_ms, wait_ms);
         wait_ms = publish(w, now_ms, wait_ms);
+        wait_ms = log_poll(&w->shared->log, wait_ms);
         if (draining) {
             uint32_t waited_ms = now_ms - drain_start_ms;
             if (stage == STAGE_STOP || waited_ms >= drain_ms || miniproxy_active(&w->proxy) == 0) break;
@@ -436,20 +437,51 @@ void *worker_run(void *worker)
 
 /* ---- Start */
 
-static bool listen_all(struct worker *w, struct miniproxy_addr *at, unsigned count, bool share)
+/* How many addresses it got; errno says why not all. Ports that were 0 become those that were bound. */
+static unsigned listen_on(struct worker *w, struct miniproxy_addr *at, unsigned count, bool share)
 {
     for (unsigned i = 0; i < count; i++) {
-        char text[TEXT_MAX];
         int port = miniproxy_posix_listen(&w->posix, &at[i], share);
-        if (port < 0) {
-            int reason = errno;
-            address_text(&at[i], text);
-            say("cannot listen on %s: %s", text, strerror(reason));
-            return false;
-        }
-        at[i].port = (uint16_t)port; /* the other workers need the one that was bound */
+        if (port < 0) return i;
+        at[i].port = (uint16_t)port;
     }
-    return true;
+    return count;
+}
+
+/* What workers share they would share with any other miniproxy, and with a listener of their own that wants the same, and
+ * clients would reach the one or the other by chance. So the first of them tries whether it could have all for itself. One
+ * that is about to drain may have its listeners open for a moment yet. The result is as above. */
+static unsigned try_to_listen(struct worker *w, const struct miniproxy_addr *at, unsigned count)
+{
+    const uint32_t start_ms = miniproxy_posix_now_ms();
+    for (;;) {
+        struct miniproxy_addr tried[MINIPROXY_POSIX_LISTENERS];
+        unsigned done;
+        int error;
+        memcpy(tried, at, sizeof tried);
+        done = listen_on(w, tried, count, false);
+        error = errno;
+        miniproxy_posix_stop_listening(&w->posix);
+        errno = error;
+        if (done == count || error != EADDRINUSE || miniproxy_posix_now_ms() - start_ms >= IN_USE_MS) return done;
+        miniproxy_posix_wait(&w->posix, IN_USE_MS / 50);
+    }
+}
+
+/* The other workers need the ports that were bound. */
+static bool listen_all(struct worker *w, struct miniproxy_addr *at)
+{
+    const unsigned count = w->shared->options->listen_count;
+    const bool share = w->shared->options->workers > 1;
+    unsigned done = share && w->index == 0 ? try_to_listen(w, at, count) : count;
+    char text[TEXT_MAX];
+    int reason;
+    if (done == count) done = listen_on(w, at, count, share);
+    if (done == count) return true;
+    reason = errno;
+    address_text(&at[done], text);
+    say("cannot listen on %s: %s", text, strerror(reason));
+    return false;
 }
 
 static bool init_proxy(struct worker *w)
@@ -520,7 +552,7 @@ static bool init_all(struct worker *w, struct tables *tables)
         return false;
     }
     if (!random_bytes(w->secret, sizeof w->secret)) {
-        say("cannot read /dev/urandom");
+        say("cannot read /dev/urandom: %s", strerror(errno));
         return false;
     }
     return init_proxy(w);
@@ -541,7 +573,7 @@ struct worker *worker_new(struct shared *shared, unsigned index, struct tables *
     w->shared = shared;
     w->index = index;
     start_publishing(w);
-    if (init_all(w, tables) && listen_all(w, at, shared->options->listen_count, shared->options->workers > 1)) return w;
+    if (init_all(w, tables) && listen_all(w, at)) return w;
     worker_free(w);
     return NULL;
 }

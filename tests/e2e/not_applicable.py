@@ -15,6 +15,8 @@ OVER_TLS = ("over-tls",)    # MINIPROXY_OVER_TLS=1: clients reach the proxy by T
 ONE_ADDRESS = "lwIP's resolver tells one address of a family, however many a name has"
 OTHER_HOST = "the tests' loopback is another host, at which nothing of the program listens"
 ONE_STACK = "a process has one stack, and one instance on it"
+COMMAND = "it is about the command's own start and descriptors"
+NO_READERS = "an image writes to the emulator's files, and its signals are octets"
 ONE_ANSWER = "lwIP's resolver does not tell why a name has no address, and does not remember it"
 NO_SEARCH = "lwIP's resolver has no search list, and that of musl knows no LOCALDOMAIN"
 SMALL_HEADS = "with 64 KB of RAM heads end at about 1 KB; test_limits.py has that limit"
@@ -28,6 +30,12 @@ NOT_APPLICABLE = {
     "test_tls.py::test_a_renewed_certificate[2]": (HOST, ONE_STACK),
     "test_tls.py::test_explained_as_it_is_answered": (HOST, "the command explains the same over any stack"),
     "test_operation.py::test_port_in_use": (HOST, "two programs are two hosts, and both may listen on a port"),
+    "test_operation.py::test_port_of_other_workers_in_use[*": (HOST, ONE_STACK),
+    "test_operation.py::test_listeners_that_contain_each_other": (HOST, ONE_STACK),
+    "test_operation.py::test_start_without_descriptors[*": (HOST, "connections of the stack take its descriptors"),
+    "test_operation.py::test_texts_that_are_too_long[*": (BOARD, "the emulator's command line has no room for them"),
+    "test_operation.py::test_standard_descriptors_that_are_closed[*": (HOST, COMMAND),
+    "test_operation.py::test_texts_that_cannot_be_written[*": (BOARD, NO_READERS),
     "test_destinations.py::test_only_permitted_addresses_of_a_name_are_used": (HOST, ONE_ADDRESS),
     "test_destinations.py::test_refusing_addresses_are_passed_over": (HOST, ONE_ADDRESS),
     "test_destinations.py::test_missing_names_are_remembered_briefly": (HOST, ONE_ANSWER),
@@ -36,6 +44,13 @@ NOT_APPLICABLE = {
     "test_destinations.py::test_search_list_that_the_operator_asks_for": ((*HOST, "musl"), NO_SEARCH),
     "test_policy.py::test_hits[3]": (HOST, ONE_STACK),
     "test_logs.py::test_workers_share_their_alerts": (HOST, ONE_STACK),
+    "test_logs.py::test_nobody_reads_the_log[3]": (HOST, ONE_STACK),
+    "test_logs.py::test_nobody_reads_the_log[1]": (BOARD, NO_READERS),
+    "test_logs.py::test_a_slow_reader_misses_nothing": (BOARD, NO_READERS),
+    "test_logs.py::test_the_reader_of_a_log_leaves": (BOARD, NO_READERS),
+    "test_logs.py::test_a_log_that_nobody_reads_yet": (BOARD, NO_READERS),
+    "test_logs.py::test_nobody_reads_standard_error[*": (HOST, COMMAND),
+    "test_logs.py::test_a_start_that_waits_ends_by_a_signal": (BOARD, NO_READERS),
     "test_maintenance.py::test_all_workers_take_it": (HOST, ONE_STACK),
     "test_page_access.py::test_all_workers_are_counted[4]": (HOST, ONE_STACK),
     "test_maintenance.py::*": (BOARD, "no signal of an image means maintenance"),

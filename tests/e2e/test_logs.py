@@ -2,10 +2,12 @@
 """Logs that other programs read: goaccess, fail2ban, a syslog server; and alerts."""
 import base64
 import collections
+import fcntl
 import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -501,6 +503,133 @@ def test_workers_share_their_alerts(start):
         client.ask("GET", "http://127.0.0.1:1/", credentials("anna:wrong"))
         client.close()
     assert alerts(proxy, 1) == [("failed_logins", "raised")]
+
+
+# ---- Readers that are slow, or stop
+
+def fifo(tmp_path):
+    """A FIFO and a descriptor of its reader, who reads nothing of himself."""
+    path = str(tmp_path / "fifo")
+    os.mkfifo(path)
+    return path, os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+
+def read_for(fd, enough):
+    """What comes, until it is enough."""
+    data, deadline = b"", time.monotonic() + PATIENCE
+    while not enough(data):
+        assert time.monotonic() < deadline, f"{len(data)} octets came"
+        try:
+            data += os.read(fd, 65536)
+        except BlockingIOError:
+            time.sleep(0.01)
+    return data
+
+
+def ask_often(proxy, count):
+    """By lines of all sizes: some do not go into a pipe in one piece."""
+    for i in range(count):
+        client = proxy.client()
+        assert client.ask("GET", "http://127.0.0.1:1/" + "t" * (100, 5000, 30000)[i % 3]).status == 403
+        client.close()
+
+
+@pytest.mark.req("G01", "Z08")
+@pytest.mark.parametrize("workers", [1, 3])
+def test_nobody_reads_the_log(start, tmp_path, workers):
+    """It serves, and ends by signals. What comes out is whole lines; the others are counted."""
+    path, reader = fifo(tmp_path)
+    proxy = start("--log", path, "--workers", str(workers), "--alerts", "off")
+    ask_often(proxy, 300)
+    proxy.wait_idle()
+    lost = proxy.counters()["log_lines_lost"]
+    assert 0 < lost < 300 and "cannot write the log: nobody reads it" in proxy.stderr()
+    data = read_for(reader, lambda data: data.count(b"\n") == 300 - lost)  # nothing more has to be logged for that
+    assert data.endswith(b"\n") and all(json.loads(line)["status"] == 403 for line in data.splitlines())
+    ask_often(proxy, 3)
+    assert read_for(reader, lambda data: data.count(b"\n") == 3).endswith(b"\n")
+    ask_often(proxy, 300)
+    proxy.wait_idle()
+    assert proxy.counters()["log_lines_lost"] > lost
+    proxy.stop()
+    os.close(reader)
+
+
+@pytest.mark.req("G01")
+def test_a_slow_reader_misses_nothing(start, tmp_path):
+    """It takes a while to begin, and the pipe is full by then."""
+    path, reader = fifo(tmp_path)
+    proxy = start("--log", path, "--alerts", "off")
+    ask_often(proxy, 30)
+    proxy.terminate()
+    data = read_for(reader, lambda data: data.count(b"\n") == 30)
+    assert [json.loads(line)["status"] for line in data.splitlines()] == [403] * 30
+    assert proxy.wait() == 0 and "log_lines_lost" not in proxy.stderr()
+    os.close(reader)
+
+
+@pytest.mark.req("G01", "Z08")
+def test_the_reader_of_a_log_leaves(start, tmp_path):
+    path, reader = fifo(tmp_path)
+    proxy = start("--log", path)
+    ask_often(proxy, 1)
+    read_for(reader, lambda data: data.endswith(b"\n"))
+    os.close(reader)
+    ask_often(proxy, 1)
+    proxy.line("cannot write the log: Broken pipe")
+    proxy.process.send_signal(signal.SIGHUP)
+    proxy.line(f"cannot write the log {path}: nobody reads it")
+    proxy.line("reloaded")
+    assert proxy.counters()["log_lines_lost"] == 1
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    ask_often(proxy, 1)
+    read_for(reader, lambda data: data.endswith(b"\n"))
+    os.close(reader)
+
+
+@pytest.mark.req("G01", "R07")
+def test_a_log_that_nobody_reads_yet(tmp_path):
+    path = str(tmp_path / "fifo")
+    os.mkfifo(path)
+    done = subprocess.run([BINARY, "--listen", "127.0.0.1:0", "--log", path], capture_output=True, timeout=PATIENCE)
+    assert done.returncode == 1 and done.stderr == f"miniproxy: cannot write the log {path}: nobody reads it\n".encode()
+
+
+@pytest.mark.req("G04", "Z08")
+@pytest.mark.parametrize("policy", [False, True])
+def test_nobody_reads_standard_error(tmp_path, policy):
+    """Counters, and what is wrong with a policy, are not waited for either."""
+    (tmp_path / "policy").write_text("allow from any methods pages\n", encoding="ascii")
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    port = unused_port()
+    process = subprocess.Popen([BINARY, "--listen", f"127.0.0.1:{port}", "--log", str(tmp_path / "log"), *(
+        ["--policy", str(tmp_path / "policy")] if policy else [])], stderr=writer)
+    os.close(writer)
+    try:
+        assert b"try: curl" in read_for(reader, lambda data: b"try: curl" in data)
+        (tmp_path / "policy").write_text("nonsense\n", encoding="ascii")
+        for _ in range(30 if not policy else 200):
+            process.send_signal(signal.SIGHUP if policy else signal.SIGUSR1)
+            time.sleep(0.02)
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+            client.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
+
+
+@pytest.mark.req("R07")
+def test_a_start_that_waits_ends_by_a_signal(tmp_path):
+    os.mkfifo(tmp_path / "users")
+    process = subprocess.Popen([BINARY, "--listen", "127.0.0.1:0", "--users", str(tmp_path / "users")])
+    time.sleep(0.5)
+    process.terminate()
+    assert process.wait(PATIENCE) == -signal.SIGTERM
 
 
 # ---- Options

@@ -2,7 +2,9 @@
 """The log, the counters and the signals of the program."""
 import os
 import re
+import resource
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -244,6 +246,27 @@ def test_banner_shows_the_policy(start):
         assert word in proxy.stderr(), text
 
 
+@pytest.mark.req("R07")
+@pytest.mark.parametrize("options", [["--listen", "127.0.0.1:9", "--proxy-protocol", "127.0.0.1:9"],
+                                     ["--listen", "[::1]:9", "--listen", "[::1]:9"],
+                                     ["--realm", "r" * 65], ["--pages", "none", "--pages", "127.0.0.0/8"],
+                                     ["--pages", "127.0.0.0/8", "--pages", "none"], ["--log", ""], ["--users", ""]])
+def test_what_is_wrong_is_named(options):
+    is_named(options)
+
+
+@pytest.mark.req("R07")
+@pytest.mark.parametrize("option", ["--contact", "--maintenance"])
+def test_texts_that_are_too_long(option):
+    is_named([option, "m" * 1001])
+
+
+def is_named(options):
+    done = subprocess.run([BINARY, *options], capture_output=True, timeout=PATIENCE)
+    assert done.returncode == 2 and done.stderr.startswith(f"miniproxy: {options[-2]} ".rstrip(" ").encode())
+    assert b": expected " in done.stderr and done.stderr.count(b"\n") == 1
+
+
 @pytest.mark.req("R07", "A15")
 @pytest.mark.parametrize("options", [["--nonsense"], ["--listen"], ["--listen", "localhost:1"],
                                      ["--listen", "127.0.0.1:99999"], ["--listen", "127.0.0.1"],
@@ -294,6 +317,105 @@ def test_port_in_use(start):
     proxy = start()
     done = subprocess.run([BINARY, "--listen", f"127.0.0.1:{proxy.port}"], capture_output=True, timeout=PATIENCE)
     assert done.returncode == 1 and b"cannot listen" in done.stderr
+
+
+@pytest.mark.req("R07")
+@pytest.mark.parametrize("own", ["127.0.0.1", "0.0.0.0"])
+def test_port_of_other_workers_in_use(start, own):
+    """Workers share a port with each other, and with nobody else. Once that one drains it is free."""
+    proxy = start("--workers", "2", "--allow-private", "--connect-ports", "any")
+    command = [BINARY, "--workers", "2", "--log", "/dev/null", "--clients", "127.0.0.0/8", "--listen", f"{own}:{proxy.port}"]
+    done = subprocess.run(command, capture_output=True, timeout=PATIENCE)
+    assert done.returncode == 1 and re.search(rb"cannot listen on .*: Address .*in use", done.stderr)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        client = proxy.client()
+        client.send(request("CONNECT", f"127.0.0.1:{server.getsockname()[1]}"))
+        assert client.response("CONNECT").status == 200
+        following = subprocess.Popen(command, stderr=subprocess.PIPE)
+        try:
+            time.sleep(0.2)  # it tries already
+            proxy.terminate()
+            assert b" listens on " in following.stderr.readline()
+            assert proxy.process.poll() is None
+        finally:
+            following.terminate()
+            following.communicate(timeout=PATIENCE)
+    assert following.returncode == 0
+
+
+@pytest.mark.req("R07")
+def test_listeners_that_contain_each_other(tmp_path):
+    port = unused_port()
+    for workers in "1", "2":
+        done = subprocess.run([BINARY, "--workers", workers, "--clients", "127.0.0.0/8", "--listen", f"0.0.0.0:{port}",
+                               "--listen", f"127.0.0.1:{port}"], capture_output=True, timeout=PATIENCE)
+        assert done.returncode == 1 and b"cannot listen on 127.0.0.1:" in done.stderr
+
+
+@pytest.mark.req("Z08")
+@pytest.mark.parametrize("workers,descriptors", [(1, 4), (1, 6), (2, 6), (2, 9), (8, 16)])
+def test_start_without_descriptors(workers, descriptors):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
+    done = subprocess.run([BINARY, "--workers", str(workers), "--listen", "127.0.0.1:0"], capture_output=True,
+                          timeout=PATIENCE, preexec_fn=limit)
+    said = done.stderr.splitlines()[0]  # sanitizers have something to say of that, too; musl has other words
+    assert done.returncode == 1, done.stderr
+    assert re.fullmatch(rb"miniproxy: cannot .*: (Too many open files|No file descriptors available)", said)
+
+
+@pytest.mark.req("G01", "Z08")
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_standard_descriptors_that_are_closed(tmp_path, closed):
+    """Nothing else gets their numbers, and with these what is written there."""
+    def close():
+        for fd in closed:
+            os.close(fd)
+
+    port, log = unused_port(), tmp_path / "log"
+    process = subprocess.Popen([BINARY, "--listen", f"127.0.0.1:{port}", *(["--log", str(log)] if 2 in closed else [])],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=close)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                client = socket.create_connection(("127.0.0.1", port), PATIENCE)
+                break
+            except ConnectionRefusedError:
+                assert time.monotonic() < deadline and process.poll() is None
+                time.sleep(0.01)
+        kept = {fd: os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in closed}
+        assert set(kept.values()) == {"/dev/null"}, kept
+        with client:
+            client.sendall(b"GET http://127.0.0.1:1/ HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n")
+            assert client.recv(1000).startswith(b"HTTP/1.1 403 ")
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert 2 not in closed or b"listens on" not in log.read_bytes()
+
+
+@pytest.mark.req("G06")
+@pytest.mark.parametrize("words,wrong", [(["--help"], 1), (["--version"], 1), (["policy", "help"], 2),
+                                         (["policy", "check", "NEW"], 2), (["policy", "diff", "OLD", "NEW"], 2),
+                                         (["policy", "lint", "NEW"], 2),
+                                         (["policy", "explain", "NEW", "10.0.0.1", "-", "GET", "http://a.example/"], 2)])
+def test_texts_that_cannot_be_written(tmp_path, words, wrong):
+    (tmp_path / "OLD").write_text("deny\n", encoding="ascii")
+    (tmp_path / "NEW").write_text("allow hosts a.example\n", encoding="ascii")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([BINARY, *words], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, timeout=PATIENCE)
+    assert done.returncode == wrong
+    assert done.stderr == b"miniproxy: cannot write to standard output: No space left on device\n"
+    done = subprocess.run([BINARY, *words], cwd=tmp_path, stderr=subprocess.PIPE, timeout=PATIENCE,
+                          preexec_fn=lambda: os.close(1))
+    assert done.returncode == wrong and done.stderr.startswith(b"miniproxy: cannot write to standard output: ")
 
 
 @pytest.mark.req("P01", "Z04")

@@ -18,6 +18,8 @@
 #define MINIPROXY_ASSERT(condition) ((condition) ? (void)0 : cpu_panic("ERROR: miniproxy: " #condition))
 _Noreturn void cpu_panic(const char *why);
 
+#define LOG_KEPT_MAX 1 /* nothing it writes to makes it wait */
+
 #if IMAGE_TINY
 
 #define NETS_MAX 4
