@@ -1210,8 +1210,8 @@ struct miniproxy_config {
 #endif
 #if MINIPROXY_WITH_PAGES
     /* A page of the product's own, or instead of one of miniproxy's: text and its Content-Type for a path with its query,
-     * that stay valid and unchanged, of at most MINIPROXY_PAGE_MAX and MINIPROXY_PAGE_TYPE_MAX octets. NULL: there is
-     * none; so there is if one is longer. May be NULL. */
+     * that stay valid and unchanged, of at most MINIPROXY_PAGE_MAX and MINIPROXY_PAGE_TYPE_MAX octets. NULL, or
+     * either is longer: there is none. May be NULL. */
     const char *(*page)(void *app, const char *path, size_t path_len, const char **type);
     /* Names of this proxy in Host, in lower case. Addresses, names without a dot and MINIPROXY_PAGES_HOST always are; a
      * request for a page by another name, /health and PAC apart, is one for another server: 400. May be NULL. */
