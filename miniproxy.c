@@ -4431,8 +4431,8 @@ static void grant(struct miniproxy *p)
         while (p->wait[lane].head != 0 && p->counters.buffers + p->granted + keep < MINIPROXY_BUFFERS) {
             struct miniproxy_session *s = &p->sessions[p->wait[lane].head - 1];
             leave_wait(p, s);
+            if (BUFFER_RESERVE == 0 || (s->flags & IS_GRANTED) == 0) p->granted++; /* it may still have one for a response */
             s->flags |= IS_GRANTED;
-            p->granted++;
             run_soon(p, s, 0);
         }
     }
@@ -4467,7 +4467,8 @@ static bool borrow(struct miniproxy *p, struct miniproxy_session *s, struct mini
     } else if (p->wait[FOR_CLIENT].head != 0 || (lane == FOR_ORIGIN && p->wait[FOR_ORIGIN].head != 0) ||
                p->counters.buffers + p->granted + keep >= MINIPROXY_BUFFERS) {
         s->flags |= HAS_WAITED;
-        if (BUFFER_RESERVE > 0 && lane == FOR_CLIENT && s->wait_lane == FOR_ORIGIN + 1) leave_wait(p, s); /* what is kept back is for this */
+        /* It waited for an upload's, and what is kept back for responses was not for that. */
+        if (BUFFER_RESERVE > 0 && lane == FOR_CLIENT && s->wait_lane == FOR_ORIGIN + 1) leave_wait(p, s);
         if (s->wait_lane == 0) {
             s->wait_lane = (uint8_t)(lane + 1);
             push(p, &p->wait[lane], s, false);

@@ -87,6 +87,23 @@ static void response_before_upload(const void *data)
     assert_int_equal(p->granted, 0);
 }
 
+/* It has the one for its response, stands in the queue for another, and that is free before the first is taken. */
+static void promised_twice(const void *data)
+{
+    struct miniproxy *p = &wire.proxy;
+    struct miniproxy_session *last, *s = fill_pool(&last);
+    (void)data;
+    assert_false(borrow(p, s, &s->down));
+    give_back(p, &last->down);
+    assert_false(borrow(p, s, &s->up));
+    for (unsigned i = 1; i <= 2; i++) give_back(p, &p->sessions[i].down);
+    assert_int_equal(p->granted, 1);
+    assert_true(borrow(p, s, &s->down));
+    assert_int_equal(p->granted, 0);
+    assert_true(borrow(p, s, &s->up));
+    assert_int_equal(p->counters.buffers, 4);
+}
+
 /* ---- 100 ---- */
 
 static void late_100(const void *data)
@@ -245,6 +262,7 @@ int main(void)
     static struct unit_test tests[] = {
         {"a response gets the buffer that an upload must not have [E05,Z07]", response_after_upload, NULL, false},
         {"a buffer for a response is not taken for an upload [E05,Z07]", response_before_upload, NULL, false},
+        {"two promised buffers are one [Z07]", promised_twice, NULL, false},
         {"an origin may think before it says 100 [E01]", late_100, NULL, false},
         {"an origin that does not say 100 is late [E02]", no_100, NULL, false},
         {"a client that was told 100 is late [E02]", no_body_after_100, NULL, false},
