@@ -4322,6 +4322,7 @@ enum {
     IN_LOGIN = 1 << 24,     /* stands in the queue of logins */
     IS_SOCKS = 1 << 28      /* the client speaks SOCKS5 */
 };
+#define IS_GRANTED_DOWN (UINT32_C(1) << 31) /* with IS_GRANTED: it may be one of those that uploads must not have */
 
 enum { CHECK_NEVER, CHECK_WAITS, CHECK_RUNS }; /* miniproxy_health.phase */
 
@@ -4433,6 +4434,7 @@ static void grant(struct miniproxy *p)
             leave_wait(p, s);
             if (BUFFER_RESERVE == 0 || (s->flags & IS_GRANTED) == 0) p->granted++; /* it may still have one for a response */
             s->flags |= IS_GRANTED;
+            if (BUFFER_RESERVE > 0 && lane == FOR_CLIENT) s->flags |= IS_GRANTED_DOWN;
             run_soon(p, s, 0);
         }
     }
@@ -4442,7 +4444,7 @@ static void grant(struct miniproxy *p)
 static void drop_grant(struct miniproxy *p, struct miniproxy_session *s)
 {
     if ((s->flags & IS_GRANTED) == 0) return;
-    s->flags &= ~(uint32_t)IS_GRANTED;
+    s->flags &= ~(IS_GRANTED | IS_GRANTED_DOWN);
     p->granted--;
 }
 
@@ -4462,7 +4464,7 @@ static bool borrow(struct miniproxy *p, struct miniproxy_session *s, struct mini
     unsigned lane = pipe == &s->down ? FOR_CLIENT : FOR_ORIGIN;
     unsigned keep = lane == FOR_ORIGIN ? BUFFER_RESERVE : 0;
     if (pipe->buffer != NULL) return true;
-    if ((s->flags & IS_GRANTED) != 0 && (keep == 0 || p->counters.buffers + p->granted + keep <= MINIPROXY_BUFFERS)) {
+    if ((s->flags & IS_GRANTED) != 0 && (keep == 0 || (s->flags & IS_GRANTED_DOWN) == 0)) {
         drop_grant(p, s);
     } else if (p->wait[FOR_CLIENT].head != 0 || (lane == FOR_ORIGIN && p->wait[FOR_ORIGIN].head != 0) ||
                p->counters.buffers + p->granted + keep >= MINIPROXY_BUFFERS) {

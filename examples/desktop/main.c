@@ -401,8 +401,8 @@ static bool start(sigset_t *signals)
     if (program.tables == NULL) return false;
     program.shared.tls_files = tls_load(&program.options);
     if (program.shared.tls_files == NULL) return false;
+    block_signals_to_end(signals); /* before there is a thread that could take one: ports may begin some */
     if (!open_workers(program.tables)) return false;
-    block_signals_to_end(signals);
     tell(print_banner);
     return true;
 }

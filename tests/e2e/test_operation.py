@@ -305,6 +305,16 @@ def test_what_says_who_may_is_given_once(tmp_path, option):
     assert b": expected once only" in done.stderr
 
 
+@pytest.mark.req("R07")
+def test_signals_close_together(start):
+    """Whichever thread could take the last one: it waits until the first is seen to."""
+    for _ in range(10):
+        proxy = start()
+        for number in (signal.SIGUSR1, signal.SIGUSR1, signal.SIGTERM):
+            proxy.process.send_signal(number)
+        assert proxy.wait() == 0
+
+
 @pytest.mark.req("G06")
 @pytest.mark.parametrize("option", ["--help", "--version"])
 def test_help_and_version(option):

@@ -87,6 +87,21 @@ static void response_before_upload(const void *data)
     assert_int_equal(p->granted, 0);
 }
 
+/* First come, first served: whoever was promised one keeps it, though a response has taken the last but one. */
+static void upload_keeps_its_turn(const void *data)
+{
+    struct miniproxy *p = &wire.proxy;
+    struct miniproxy_session *last, *s = fill_pool(&last);
+    (void)data;
+    assert_false(borrow(p, s, &s->up));
+    give_back(p, &last->down);
+    give_back(p, &p->sessions[2].down); /* three are in use, one is promised */
+    assert_true(borrow(p, last, &last->down));
+    assert_true(borrow(p, s, &s->up));
+    assert_int_equal(p->counters.buffers, 5);
+    assert_int_equal(p->granted, 0);
+}
+
 /* It has the one for its response, stands in the queue for another, and that is free before the first is taken. */
 static void promised_twice(const void *data)
 {
@@ -262,6 +277,7 @@ int main(void)
     static struct unit_test tests[] = {
         {"a response gets the buffer that an upload must not have [E05,Z07]", response_after_upload, NULL, false},
         {"a buffer for a response is not taken for an upload [E05,Z07]", response_before_upload, NULL, false},
+        {"an upload keeps the buffer that it was promised [Z07]", upload_keeps_its_turn, NULL, false},
         {"two promised buffers are one [Z07]", promised_twice, NULL, false},
         {"an origin may think before it says 100 [E01]", late_100, NULL, false},
         {"an origin that does not say 100 is late [E02]", no_100, NULL, false},
