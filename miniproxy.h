@@ -386,7 +386,7 @@
     X(LOGIN,        login,        30000u,  "check of a password by PBKDF2, those before it included")              \
     X(CONNECT,      connect,      10000u,  "all connection attempts to one origin together")                       \
     X(ATTEMPT,      attempt,      250u,    "head start of one connection attempt over the next")                   \
-    X(FIRST_BYTE,   first_byte,   60000u,  "request sent, origin has not begun its response")                      \
+    X(FIRST_BYTE,   first_byte,   60000u,  "request sent, or the client waits for 100; origin is silent")           \
     X(RESPONSE,     response,     60000u,  "origin pauses inside its response")                                    \
     X(WRITE,        write,        60000u,  "peer takes none of the bytes that wait for it")                        \
     X(TUNNEL,       tunnel,       600000u, "tunnel idle in both directions")                                       \

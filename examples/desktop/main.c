@@ -366,7 +366,7 @@ static void block_signals(sigset_t *signals)
     signal(SIGPIPE, SIG_IGN);
 }
 
-/* Until it serves, these end it, whatever it waits for: a file that is a pipe, or a terminal. */
+/* Until its workers are made these end it, whatever it waits for: a file that is a pipe, or a terminal. */
 static void block_signals_to_end(sigset_t *signals)
 {
     sigaddset(signals, SIGTERM);

@@ -87,7 +87,7 @@ static void response_before_upload(const void *data)
     assert_int_equal(p->granted, 0);
 }
 
-/* First come, first served: whoever was promised one keeps it, though a response has taken the last but one. */
+/* First come, first served: whoever was promised one keeps it, though a response has taken the last that was free. */
 static void upload_keeps_its_turn(const void *data)
 {
     struct miniproxy *p = &wire.proxy;
